@@ -1,0 +1,333 @@
+"""Checkpoints: what the model needs to go on, read, changed and written as one unit.
+
+A checkpoint is an options file (.flml) and the files it names: one .msh (with a .halo per process in
+parallel) for each mesh read from file, one VTU or PVTU set for each mesh that carries prognostic
+fields. The model demands the same nodes in the same order, partition and precision, takes halo
+values as they are written, and accepts NaN without a word: so whatever is not analysed is copied
+byte for byte, analysed fields replace their array in place, for owned nodes and halos alike, and
+nothing that is not finite is ever written.
+
+The simulation's name grows by `_checkpoint` with every restart of Fluidity. Here a restart's files
+always have the names below, so that nothing grows and no run can overwrite what it starts from:
+
+    restart.flml   restart_<Mesh>.msh   restart_<Mesh>_<rank>.msh|.halo   restart_<Mesh>.vtu|.pvtu
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from coupling import flml
+from coupling.files import whole_file, whole_folder
+from coupling.mesh import Field, MeshError, State, piece_fingerprint
+from coupling.vtu import (
+    FileError,
+    geometry,
+    parse_xml,
+    piece_paths,
+    raise_together,
+    read_grid,
+    read_state,
+    set_array,
+    write_grid,
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a prognostic field starts from: an array of a VTU or PVTU file."""
+
+    path: Path
+    array: str
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What the model needs to go on, as its options file tells it.
+
+    options : the .flml
+    name : the simulation's name
+    time : s; Fluidity rounds it in writing
+    timestep : s
+    fields : {field: Source} of the fields that start from files; none in a cold start
+    """
+
+    options: Path
+    name: str
+    time: float
+    timestep: float
+    fields: dict[str, Source]
+
+    @property
+    def folder(self):
+        """Where the options file and all it names lie."""
+        return self.options.parent
+
+
+def open_restart(options):
+    """Look into a checkpoint, or into the options of a cold start.
+
+    Raises
+    ------
+    FileError
+        if the options file is broken or a file it names is missing
+    """
+    options = Path(options)
+    tree = flml.read_options(options)
+    fields = {}
+    for name, element in _field_files(tree):
+        fields[name] = Source(options.parent / element.get("file_name"), name.split("::")[-1])
+    restart = Restart(
+        options,
+        flml.required(tree, "simulation_name", str, options),
+        flml.required(tree, "timestepping/current_time", float, options),
+        flml.required(tree, "timestepping/timestep", float, options),
+        fields,
+    )
+    for path, _ in _files(tree, options):
+        if not path.is_file():
+            raise FileError(f"{options}: names {path.name}, which is not in {path.parent}")
+    return restart
+
+
+def n_processes(restart):
+    """Number of processes the checkpoint was written for: 1 in serial."""
+    tree = flml.read_options(restart.options)
+    numbers = set()
+    for element in _mesh_files(tree):
+        numbers.add(max(1, len(_mesh_pieces(restart.folder, element.get("file_name")))))
+    if len(numbers) != 1:
+        raise FileError(f"{restart.options}: its meshes are cut into {sorted(numbers)} pieces; expected one number")
+    return numbers.pop()
+
+
+def read_fields(restart, comm, names=None):
+    """Read fields of a checkpoint, each on the mesh of its own file. Collective.
+
+    Raises
+    ------
+    FileError
+        if a field does not start from a file
+    MeshError
+        if the files disagree about the cells and their order: the model would not notice
+    """
+    names = sorted(restart.fields) if names is None else list(names)
+    missing = [name for name in names if name not in restart.fields]
+    if missing:
+        raise FileError(
+            f"{restart.options}: field {missing[0]!r} does not start from a file; it has {sorted(restart.fields)}"
+        )
+    wanted = {}
+    for name in names:
+        wanted.setdefault(restart.fields[name].path, []).append(name)
+    fields = {}
+    for path, names_there in wanted.items():
+        arrays = {restart.fields[name].array for name in names_there}
+        state = read_state(path, comm, arrays, time=restart.time)
+        for name in names_there:
+            fields[name] = state[restart.fields[name].array]
+    raise_together(_disagreement(fields, restart), comm)
+    return State(restart.time, fields)
+
+
+def _disagreement(fields, restart):
+    meshes = list({f.mesh.fingerprint: f.mesh for f in fields.values()}.values())
+    for mesh in meshes[1:]:
+        first = meshes[0].centroids
+        if mesh.n_cells != len(first) or not np.allclose(mesh.centroids, first, rtol=1e-9, atol=1e-9):
+            return MeshError(
+                f"{restart.folder}: the checkpoint's VTU files hold different cells or another order of them;"
+                " the model would mix up the values: take the checkpoint as the model wrote it"
+            )
+    return None
+
+
+def write_restart(restart, folder, comm, changes=None, edit=None):
+    """Write a checkpoint under the names above, with some fields changed. Collective.
+
+    Parameters
+    ----------
+    restart : the checkpoint (or cold start) to begin with; its files stay as they are
+    folder : new folder; it appears whole or not at all
+    comm : MPI communicator
+    changes : {name: Field} as given by `read_fields`, with other values
+    edit : function of the options tree, to change options on the way
+
+    Returns
+    -------
+    Restart in `folder`
+
+    Raises
+    ------
+    MeshError
+        if a value is not finite, or a field's mesh is not that of its file
+    """
+    changes = dict(changes or {})
+    raise_together(_refusal(changes, restart), comm)
+    tree = flml.read_options(restart.options)
+    renamed = _new_names(tree)
+    with whole_folder(folder, comm) as beside:
+        problem = None
+        try:
+            changed = {restart.fields[name].path for name in changes}
+            if comm.rank == 0:
+                _copy_untouched(tree, restart, renamed, changed, beside)
+            comm.Barrier()
+            for path in sorted(changed):
+                new = beside / renamed[path.name]
+                fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
+                _write_changed(path, new, fields, comm)
+            if comm.rank == 0:
+                _write_renamed(tree, renamed, edit, beside / "restart.flml")
+        except (OSError, ValueError) as error:
+            problem = error
+        raise_together(problem, comm)
+    return open_restart(Path(folder) / "restart.flml")
+
+
+def _refusal(changes, restart):
+    for name, field in changes.items():
+        if name not in restart.fields:
+            return FileError(f"{restart.options}: has no field {name!r} to change; it has {sorted(restart.fields)}")
+        bad = np.unique(np.argwhere(~np.isfinite(field.values))[:, 0])
+        if len(bad):
+            place = field.mesh.points[bad[0]] if field.location == "point" else field.mesh.centroids[bad[0]]
+            return MeshError(
+                f"field {name!r}: {len(bad)} values are not finite, the first at {place.tolist()} m; the model would"
+                " take them without a word, so they are not written"
+            )
+    return None
+
+
+def _mesh_files(tree):
+    return tree.getroot().findall("geometry/mesh/from_file[@file_name]")
+
+
+def _field_files(tree):
+    """(name, element with the file's name) of every field that starts from a file."""
+    phases = tree.getroot().findall("material_phase")
+    for phase in phases:
+        prefix = f"{phase.get('name')}::" if len(phases) > 1 else ""
+        for kind in ("scalar_field", "vector_field", "tensor_field"):
+            for field in phase.findall(f".//{kind}[@name]"):
+                for element in field.findall("prognostic/initial_condition/from_file[@file_name]"):
+                    yield prefix + field.get("name"), element
+
+
+def _new_names(tree):
+    """{file name in the options: name it gets here}."""
+    names = {}
+    for element in _mesh_files(tree):
+        names[element.get("file_name")] = f"restart_{element.getparent().get('name')}"
+    for _, element in _field_files(tree):
+        old = element.get("file_name")
+        if old in names:
+            continue
+        mesh = element.getparent().getparent().find("mesh").get("name")
+        phase = next(element.iterancestors("material_phase"))
+        several = len(tree.getroot().findall("material_phase")) > 1
+        stem = f"restart_{phase.get('name')}_{mesh}" if several else f"restart_{mesh}"
+        taken = set(names.values())
+        candidates = [stem] + [f"{stem}_{k}" for k in range(2, 2 + len(taken))]
+        names[old] = next(c for c in (c + Path(old).suffix for c in candidates) if c not in taken)
+    return names
+
+
+def _mesh_pieces(folder, base):
+    found = [p for p in folder.glob(f"{base}_*.msh") if re.fullmatch(r"_\d+", p.stem[len(base) :])]
+    return sorted(found, key=lambda p: int(p.stem[len(base) + 1 :]))
+
+
+def _files(tree, options):
+    """(path, name in the options) of every file the options name."""
+    folder = options.parent
+    for element in _mesh_files(tree):
+        base = element.get("file_name")
+        pieces = _mesh_pieces(folder, base)
+        for piece in pieces:
+            yield piece, base
+            yield piece.with_suffix(".halo"), base
+        if not pieces or (folder / f"{base}.msh").is_file():
+            yield folder / f"{base}.msh", base
+    for _, element in _field_files(tree):
+        yield folder / element.get("file_name"), element.get("file_name")
+
+
+def _copy_untouched(tree, restart, renamed, changed, beside):
+    done = set()
+    for path, old in _files(tree, restart.options):
+        if path in done or path in changed:
+            continue
+        done.add(path)
+        if path.suffix in (".vtu", ".pvtu"):
+            _copy_field_file(path, beside / renamed[old])
+        else:
+            shutil.copyfile(path, beside / (renamed[old] + path.name[len(old) :]))
+    # whatever else the options name beside them (detector positions, prescribed fields) keeps its name
+    named = {e.get("file_name") for e in tree.getroot().iter("*") if e.get("file_name")} - set(renamed)
+    for other in sorted(named):
+        for path in [restart.folder / other, *restart.folder.glob(f"{other}.*")]:
+            if path.is_file():
+                shutil.copyfile(path, beside / path.name)
+
+
+def _piece_names(new, n_pieces):
+    """Where a PVTU's pieces go, as Fluidity looks for them."""
+    return [new.with_suffix("") / f"{new.stem}_{k}.vtu" for k in range(n_pieces)]
+
+
+def _copy_field_file(path, new):
+    if path.suffix == ".vtu":
+        shutil.copyfile(path, new)
+        return
+    pieces = piece_paths(path)
+    new.with_suffix("").mkdir()
+    for piece, target in zip(pieces, _piece_names(new, len(pieces))):
+        shutil.copyfile(piece, target)
+    _write_pvtu(path, new, len(pieces))
+
+
+def _write_pvtu(path, new, n_pieces):
+    tree = parse_xml(path)
+    for element, target in zip(tree.iter("{*}Piece"), _piece_names(new, n_pieces)):
+        element.set("Source", target.relative_to(new.parent).as_posix())
+    with whole_file(new) as beside:
+        tree.write(str(beside))
+
+
+def _write_changed(path, new, fields, comm):
+    """Write a VTU or PVTU with some arrays replaced; each rank writes its own pieces."""
+    pieces = piece_paths(path)
+    targets = [new] if path.suffix == ".vtu" else _piece_names(new, len(pieces))
+    if comm.rank == 0 and path.suffix == ".pvtu":
+        new.with_suffix("").mkdir()
+        _write_pvtu(path, new, len(pieces))
+    comm.Barrier()
+    mesh = next(iter(fields.values())).mesh
+    for piece in mesh.pieces:
+        grid = read_grid(pieces[piece.index])
+        if piece_fingerprint(*geometry(grid, pieces[piece.index])) != piece.fingerprint:
+            raise MeshError(f"{pieces[piece.index]}: its mesh is not the one the fields {sorted(fields)} were read on")
+        for array, field in fields.items():
+            _put(grid, array, field, piece)
+        write_grid(grid, targets[piece.index])
+
+
+def _put(grid, array, field: Field, piece):
+    if field.location == "point":
+        set_array(grid.GetPointData(), array, field.values[piece.nodes])
+    else:
+        set_array(grid.GetCellData(), array, field.values[piece.cells])
+
+
+def _write_renamed(tree, renamed, edit, path):
+    for element in _mesh_files(tree):
+        element.set("file_name", renamed[element.get("file_name")])
+    for _, element in list(_field_files(tree)):
+        element.set("file_name", renamed[element.get("file_name")])
+    if edit is not None:
+        edit(tree)
+    flml.write_options(tree, path)

@@ -1,0 +1,68 @@
+"""Files and folders that appear whole or not at all."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def sync(path):
+    """Force a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def whole_file(path):
+    """Yield a path beside `path` to write to; it takes `path`'s place when the block ends well.
+
+    The suffix stays the same, because writers choose their format by it. On an exception the
+    unfinished file is removed and an older `path` stays as it was.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield beside
+        sync(beside)
+        os.replace(beside, path)
+        sync(path.parent)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(path, comm):
+    """Yield a folder to fill from all ranks; it takes the name `path` when all of them are done. Collective.
+
+    An older unfinished folder is removed first. A finished `path` is never overwritten: that is a
+    FileExistsError.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.partial")
+    problem = None
+    if comm.rank == 0:
+        try:
+            if path.exists():
+                raise FileExistsError(f"{path} is there already; remove it or choose another folder")
+            if beside.exists():
+                shutil.rmtree(beside)
+            beside.mkdir(parents=True)
+        except OSError as error:
+            problem = error
+    problem = comm.bcast(problem)
+    if problem is not None:
+        raise problem
+    yield beside
+    comm.Barrier()
+    if comm.rank == 0:
+        for folder, _, names in os.walk(beside):
+            for name in names:
+                sync(os.path.join(folder, name))
+            sync(folder)
+        os.replace(beside, path)
+        sync(path.parent)
+    comm.Barrier()

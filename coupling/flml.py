@@ -1,0 +1,83 @@
+"""Fluidity's options file (.flml): find and change single options, leave all else alone.
+
+Paths are Fluidity's own, e.g. `timestepping/current_time`; a value sits in a `real_value`,
+`integer_value` or `string_value` element below.
+"""
+
+from lxml import etree
+
+from coupling.files import whole_file
+from coupling.vtu import FileError, parse_xml
+
+_VALUES = {float: "real_value", int: "integer_value", str: "string_value"}
+
+
+def read_options(path):
+    """Parse an options file.
+
+    Raises
+    ------
+    FileError
+        if it is missing, not XML, or its root is not `fluidity_options`
+    """
+    tree = parse_xml(path)
+    if tree.getroot().tag != "fluidity_options":
+        raise FileError(f"{path}: root element <{tree.getroot().tag}>, expected <fluidity_options>")
+    return tree
+
+
+def write_options(tree, path):
+    """Write an options file, whole or not at all."""
+    with whole_file(path) as beside:
+        tree.write(str(beside), xml_declaration=True, encoding="utf-8")
+
+
+def option(tree, path, kind, file=""):
+    """The value of an option, as float, int or str; None where it is not set."""
+    element = tree.getroot().find(f"{path}/{_VALUES[kind]}")
+    if element is None:
+        return None
+    try:
+        return kind((element.text or "").strip())
+    except ValueError:
+        raise FileError(f"{file}: option {path} is {element.text!r}, expected {kind.__name__}") from None
+
+
+def required(tree, path, kind, file):
+    """Like `option`, but a missing one is a FileError that names it."""
+    value = option(tree, path, kind, file)
+    if value is None:
+        raise FileError(f"{file}: option {path} is not set; the cycle needs it")
+    return value
+
+
+def set_option(tree, path, value):
+    """Set an option, making the elements on the way that are not there."""
+    element = _reach(tree, path)
+    tag = _VALUES[type(value)]
+    holder = element.find(tag)
+    if holder is None:
+        holder = etree.SubElement(element, tag)
+        if not isinstance(value, str):
+            holder.set("rank", "0")
+    # repr keeps every digit of a time
+    holder.text = value if isinstance(value, str) else repr(value)
+
+
+def set_flag(tree, path):
+    """Set an option that has no value."""
+    _reach(tree, path)
+
+
+def remove_option(tree, path):
+    """Remove an option if it is there."""
+    for element in tree.getroot().findall(path):
+        element.getparent().remove(element)
+
+
+def _reach(tree, path):
+    element = tree.getroot()
+    for tag in path.split("/"):
+        below = element.find(tag)
+        element = etree.SubElement(element, tag) if below is None else below
+    return element

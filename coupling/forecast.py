@@ -1,0 +1,151 @@
+"""The forecast model as the cycle sees it, and the drivers of models that keep Fluidity's contract.
+
+A model is anything that goes on from a :class:`~coupling.checkpoint.Restart` until a time and leaves
+another. The drivers differ only in the program they start: `fluidity`, or the embedded model.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from coupling import flml
+from coupling.checkpoint import Restart, n_processes, open_restart, read_fields, write_restart
+from coupling.dumps import last_dump, read_time
+from coupling.launch import ModelError, launch
+from coupling.mesh import State
+
+_TAIL = 15  # lines of the model's log that an error shows
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a model run left.
+
+    restart : the checkpoint at its end
+    state : the checkpoint's fields, checked to be finite, at the exact time of the last dump
+    folder : where dumps, checkpoint and logs lie
+    seconds : wall-clock time of the model [s]
+    """
+
+    restart: Restart
+    state: State
+    folder: Path
+    seconds: float
+
+
+class ForecastModel(Protocol):
+    """Anything that can go on from a restart. tests/coupling/test_forecast.py holds for every one."""
+
+    def run(self, start: Restart, until: float, folder: Path, comm) -> Forecast:
+        """Run from `start` until `until` [s] in the new folder `folder`. Collective.
+
+        Raises
+        ------
+        ModelError
+            if the program fails, does not arrive at `until`, or its state is not finite
+        """
+
+
+@dataclass(frozen=True)
+class FluidityModel:
+    """Fluidity, or a program that takes and leaves the same files.
+
+    program : the command, without the options file
+    processes : MPI processes of the model
+    launcher : words before the program; `{n}` becomes `processes`
+    timeout : s per run; None waits for ever
+    environment : {name: value} that the program needs, e.g. PYTHONPATH
+    """
+
+    program: tuple[str, ...] = ("fluidity",)
+    processes: int = 1
+    launcher: tuple[str, ...] = ("mpirun", "-n", "{n}")
+    timeout: float | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def command(self, options):
+        """The words that start the model; in serial the launcher is left out."""
+        launcher = [word.replace("{n}", str(self.processes)) for word in self.launcher] if self.processes > 1 else []
+        return [*launcher, *self.program, "-l", options]
+
+    def run(self, start, until, folder, comm):
+        """See :class:`ForecastModel`."""
+        folder = Path(folder).absolute()
+        if (found := n_processes(start)) != self.processes:
+            raise ModelError(
+                f"{start.options}: made for {found} processes, the model is to run on {self.processes};"
+                " decompose the mesh for that number (fldecomp, flredecomp) or change model.processes"
+            )
+        if not until > start.time:
+            raise ModelError(f"asked to run until {until:g} s from {start.options}, which is at {start.time:g} s already")
+        name = run_name(start.name)
+        ready = write_restart(start, folder, comm, edit=lambda tree: _until(tree, name, until))
+        ended = launch(self.command(ready.options.name), folder, comm, self.timeout, self.environment)
+        return _result(ended, name, until, folder, comm)
+
+
+def embedded_model(**settings):
+    """The driver of the model that comes with this package (`python -m coupling.embedded`)."""
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = dict(settings.pop("environment", {}))
+    paths = [root, *filter(None, [environment.get("PYTHONPATH") or os.environ.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    return FluidityModel(program=(sys.executable, "-m", "coupling.embedded"), environment=environment, **settings)
+
+
+def run_name(name):
+    """A simulation's own name, without what restarts hang on to it."""
+    while name.endswith("_checkpoint"):
+        name = name.removesuffix("_checkpoint")
+    return name
+
+
+def _until(tree, name, until):
+    """Set what a run of ours needs: its name, its end, and one checkpoint, at the end."""
+    flml.set_option(tree, "simulation_name", name)
+    flml.set_option(tree, "timestepping/finish_time", float(until))
+    flml.remove_option(tree, "io/disable_dump_at_end")
+    flml.remove_option(tree, "io/checkpointing/checkpoint_at_start")
+    # at its end only: the period, which must be given, is made longer than any run
+    flml.set_option(tree, "io/checkpointing/checkpoint_period_in_dumps", 1_000_000_000)
+    flml.set_flag(tree, "io/checkpointing/checkpoint_at_end")
+
+
+def _result(ended, name, until, folder, comm):
+    if ended.timed_out:
+        raise ModelError(f"the model was stopped after {ended.seconds:.0f} s, its time-out{_logs(folder)}")
+    if ended.code != 0:
+        how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
+        raise ModelError(f"the model ended with {how}{_logs(folder)}")
+    number, dump = last_dump(folder, name)
+    if dump is None:
+        raise ModelError(f"the model ended well but wrote no dump {name}_*.vtu or .pvtu in {folder}{_logs(folder)}")
+    options = folder / f"{name}_{number}_checkpoint.flml"
+    if not options.is_file():
+        raise ModelError(f"the model ended well but wrote no {options.name} beside {dump.name}{_logs(folder)}")
+    restart = open_restart(options)
+    time = read_time(dump, comm)
+    # a step may carry the model past the end it was given, by less than one step
+    if not until - 1e-6 * restart.timestep <= time < until + restart.timestep * (1 + 1e-6):
+        raise ModelError(f"the model stopped at {time:g} s, {until:g} s was asked for{_logs(folder)}")
+    state = State(time, read_fields(restart, comm).fields)
+    for name_, f in state.fields.items():
+        broken = comm.allreduce(int(np.size(f.values) - np.isfinite(f.values).sum()))
+        if broken:
+            raise ModelError(f"the model ended well but {broken} values of {name_} are not finite{_logs(folder)}")
+    return Forecast(restart, state, folder, ended.seconds)
+
+
+def _logs(folder):
+    """The end of what the model said, for an error message."""
+    for pattern in ("fluidity.err-*", "launch.log", "fluidity.log-*"):
+        for path in sorted(folder.glob(pattern)):
+            lines = path.read_text(errors="replace").splitlines()[-_TAIL:]
+            if any(line.strip() for line in lines):
+                return f"\n  end of {path}:\n" + "\n".join(f"    {line}" for line in lines)
+    return f"; its logs in {folder} are empty"

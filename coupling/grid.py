@@ -1,0 +1,95 @@
+"""The regular 3D grid on which analyses and networks work.
+
+Points are numbered with z fastest, `(ix · ny + iy) · nz + iz`, and dealt to the ranks in contiguous
+runs. `fluid` marks the points inside the simulated air; the others lie in buildings or outside the
+mesh, hold zero and take part in nothing.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coupling.mesh import MeshError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A box of regularly spaced points.
+
+    origin : (3,) first point [m]
+    spacing : (3,) distance of neighbours [m]
+    shape : (nx, ny, nz)
+    fluid : (nx, ny, nz) bool
+    """
+
+    origin: tuple[float, float, float]
+    spacing: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    fluid: np.ndarray
+
+    @property
+    def n_points(self):
+        """nx · ny · nz, solid points included."""
+        return int(np.prod(self.shape))
+
+    @property
+    def fluid_points(self):
+        """(n_points,) bool view of `fluid` in the numbering of the points."""
+        return self.fluid.reshape(-1)
+
+    def rows(self, comm):
+        """The run of point numbers that this rank holds."""
+        return range(self.n_points * comm.rank // comm.size, self.n_points * (comm.rank + 1) // comm.size)
+
+    def coordinates(self, numbers):
+        """(k, 3) places of points given by number [m]."""
+        index = np.stack(np.unravel_index(np.asarray(numbers), self.shape), axis=-1)
+        return np.asarray(self.origin) + index * np.asarray(self.spacing)
+
+    @property
+    def box_fingerprint(self):
+        """Hash of where the points lie, whatever is solid."""
+        text = f"{np.array(self.origin).tobytes().hex()} {np.array(self.spacing).tobytes().hex()} {self.shape}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def fingerprint(self):
+        """Hash of points and fluid marks: equal grids, equal fingerprints."""
+        digest = hashlib.sha256(self.box_fingerprint.encode())
+        digest.update(np.packbits(self.fluid).tobytes())
+        return digest.hexdigest()[:32]
+
+    def with_fluid(self, fluid):
+        """The same points with other fluid marks, given in any shape."""
+        return replace(self, fluid=np.asarray(fluid, bool).reshape(self.shape))
+
+
+def make_grid(box, shape=None, spacing=None):
+    """Lay a grid over a box, first and last points on its faces; all points count as fluid.
+
+    Parameters
+    ----------
+    box : (2, 3) lowest and highest corner [m]
+    shape : (nx, ny, nz), at least 2 each; or
+    spacing : wanted distance of points [m], one number or three; the box is divided evenly into the
+        nearest number of intervals, so that the spacing in use may differ by a little
+
+    Raises
+    ------
+    MeshError
+        if neither or both of shape and spacing are given, or the box is empty
+    """
+    low, high = np.asarray(box, dtype=float)
+    if not (high > low).all():
+        raise MeshError(f"grid box from {low.tolist()} to {high.tolist()} m has no volume")
+    if (shape is None) == (spacing is None):
+        raise MeshError("give the grid either a shape (three numbers of points) or a spacing [m], not both")
+    if shape is None:
+        intervals = np.maximum(np.rint((high - low) / np.broadcast_to(np.asarray(spacing, float), 3)), 1)
+        shape = intervals.astype(int) + 1
+    shape = tuple(int(n) for n in shape)
+    if len(shape) != 3 or min(shape) < 2:
+        raise MeshError(f"grid shape {shape}: three numbers of at least 2 expected")
+    step = (high - low) / (np.array(shape) - 1)
+    return Grid(tuple(low.tolist()), tuple(step.tolist()), shape, np.ones(shape, bool))

@@ -1,0 +1,192 @@
+"""Unstructured meshes and the fields that live on them.
+
+A mesh may be cut into pieces, as a parallel simulation writes it. Each rank of ours holds a run of
+whole pieces, and the arrays below are those pieces one after another: nothing is gathered. Nodes at
+the seams occur in every piece that uses them; which *cells* are a piece's own is marked, and each
+cell has exactly one owner.
+
+Not for reading files: that is :mod:`coupling.vtu`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+class MeshError(ValueError):
+    """A mesh or a field that is not what this code can work with; the message says why."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file's share of a mesh: where its nodes and cells lie in the rank's arrays."""
+
+    index: int
+    nodes: slice
+    cells: slice
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """This rank's pieces of a tetrahedral mesh.
+
+    points : (N, 3) float64 [m], nodes in the order of the files
+    cells : (E, 4) int64, node numbers into `points`
+    ghost : (E,) bool, true where another piece owns the cell
+    pieces : the rank's pieces, in rising order of their index
+    n_pieces : number of pieces over all ranks
+    fingerprint : hash of all pieces' points, cells and owners, the same on every rank
+    """
+
+    points: np.ndarray
+    cells: np.ndarray
+    ghost: np.ndarray
+    pieces: tuple[Piece, ...]
+    n_pieces: int
+    fingerprint: str
+
+    @property
+    def n_nodes(self):
+        """Nodes on this rank, seam nodes counted in each piece."""
+        return len(self.points)
+
+    @property
+    def n_cells(self):
+        """Cells on this rank, ghosts included."""
+        return len(self.cells)
+
+    @cached_property
+    def centroids(self):
+        """(E, 3) centres of the cells [m]."""
+        return self.points[self.cells].mean(axis=1)
+
+    @cached_property
+    def volumes(self):
+        """(E,) volumes of the cells [m³]."""
+        p = self.points[self.cells]
+        return np.abs(np.linalg.det(p[:, 1:] - p[:, :1])) / 6.0
+
+    def bounds(self, comm):
+        """(2, 3) lowest and highest coordinates over all ranks [m]. Collective."""
+        from mpi4py import MPI
+
+        low = self.points.min(axis=0, initial=np.inf)
+        high = self.points.max(axis=0, initial=-np.inf)
+        comm.Allreduce(MPI.IN_PLACE, low, MPI.MIN)
+        comm.Allreduce(MPI.IN_PLACE, high, MPI.MAX)
+        return np.array([low, high])
+
+
+def piece_fingerprint(points, cells, ghost):
+    """Hash of one piece's geometry, connectivity and cell owners (hex, 16 bytes)."""
+    digest = hashlib.sha256()
+    for array, kind in ((points, "<f8"), (cells, "<i8"), (ghost, "|b1")):
+        digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+        digest.update(str(array.shape).encode())
+    return digest.hexdigest()[:32]
+
+
+def join_pieces(parts, n_pieces, comm):
+    """Make the rank's mesh of the pieces it read. Collective.
+
+    Parameters
+    ----------
+    parts : list of (index, points, cells, ghost), the rank's pieces in rising order
+    n_pieces : number of pieces over all ranks
+    comm : MPI communicator
+
+    Returns
+    -------
+    Mesh
+
+    Raises
+    ------
+    MeshError
+        if the pieces over all ranks are not 0 … n_pieces − 1, each once
+    """
+    pieces, n_nodes, n_cells = [], 0, 0
+    for index, points, cells, ghost in parts:
+        pieces.append(
+            Piece(
+                index,
+                slice(n_nodes, n_nodes + len(points)),
+                slice(n_cells, n_cells + len(cells)),
+                piece_fingerprint(points, cells, ghost),
+            )
+        )
+        n_nodes += len(points)
+        n_cells += len(cells)
+    known = sorted(sum(comm.allgather([(p.index, p.fingerprint) for p in pieces]), []))
+    if [index for index, _ in known] != list(range(n_pieces)):
+        raise MeshError(f"mesh pieces {[i for i, _ in known]} found, 0 … {n_pieces - 1} expected, each once")
+    whole = hashlib.sha256("".join(print_ for _, print_ in known).encode()).hexdigest()[:32]
+
+    def stack(arrays, empty):
+        return np.concatenate([empty, *arrays]) if parts else empty
+
+    return Mesh(
+        points=stack([p for _, p, _, _ in parts], np.empty((0, 3))),
+        cells=stack([c + s.nodes.start for (_, _, c, _), s in zip(parts, pieces)], np.empty((0, 4), np.int64)),
+        ghost=stack([g for _, _, _, g in parts], np.empty(0, bool)),
+        pieces=tuple(pieces),
+        n_pieces=n_pieces,
+        fingerprint=whole,
+    )
+
+
+def share_of_pieces(n_pieces, comm):
+    """The run of piece numbers this rank holds: as even as whole pieces allow."""
+    return range(comm.rank * n_pieces // comm.size, (comm.rank + 1) * n_pieces // comm.size)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field and the mesh it lives on.
+
+    values : (N,) or (N, k) float64 at the nodes, or the same over cells when `location` is "cell"
+    """
+
+    name: str
+    mesh: Mesh
+    values: np.ndarray
+    location: str = "point"
+
+    def __post_init__(self):
+        if self.location not in ("point", "cell"):
+            raise MeshError(f"field {self.name}: location {self.location!r}, expected 'point' or 'cell'")
+        expected = self.mesh.n_nodes if self.location == "point" else self.mesh.n_cells
+        if len(self.values) != expected:
+            raise MeshError(
+                f"field {self.name}: {len(self.values)} values for {expected} {self.location}s of its mesh"
+            )
+
+    @property
+    def components(self):
+        """1 for a scalar, 3 for a vector, 9 for a tensor."""
+        return 1 if self.values.ndim == 1 else self.values.shape[1]
+
+    def replaced(self, values):
+        """The same field with other values."""
+        return Field(self.name, self.mesh, np.ascontiguousarray(values, dtype=np.float64), self.location)
+
+
+@dataclass(frozen=True)
+class State:
+    """Fields of one time; they may live on several meshes.
+
+    time : s since the simulation's own zero
+    fields : {name: Field}
+    """
+
+    time: float
+    fields: Mapping[str, Field]
+
+    def __getitem__(self, name):
+        try:
+            return self.fields[name]
+        except KeyError:
+            raise MeshError(f"no field {name!r} at time {self.time:g} s; there are {sorted(self.fields)}") from None

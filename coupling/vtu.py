@@ -1,0 +1,247 @@
+"""Read and write VTU files and the PVTU sets of a parallel run.
+
+VTK does the reading and writing; this module turns what it holds into :class:`~coupling.mesh.State`
+and keeps the promises a simulation needs: same nodes, same order, Float64, all other arrays as they
+were.
+"""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from lxml import etree
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkLogger
+from vtkmodules.vtkCommonDataModel import VTK_TETRA
+from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
+
+from coupling.files import whole_file
+from coupling.mesh import Field, MeshError, State, join_pieces, share_of_pieces
+
+GHOST = "vtkGhostType"
+TIME = "Time"
+DUPLICATE_CELL = 1
+
+
+class FileError(ValueError):
+    """A file that is missing, broken or not what was expected; the message names it."""
+
+
+@contextmanager
+def _errors_as_exceptions(algorithm, path, doing):
+    """VTK prints its errors and goes on; here the first one becomes a FileError."""
+    messages = []
+
+    def keep(caller, event, text=""):
+        messages.append(text)
+
+    keep.CallDataType = "string0"
+    algorithm.AddObserver("ErrorEvent", keep)
+    verbosity = vtkLogger.GetCurrentVerbosityCutoff()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
+    try:
+        yield
+    finally:
+        vtkLogger.SetStderrVerbosity(verbosity)
+    if messages:
+        raise FileError(f"{path}: {doing} failed: {messages[0].strip().splitlines()[-1]}")
+
+
+def parse_xml(path):
+    """Parse an XML file, refusing entities and network access."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    try:
+        tree = etree.parse(os.fspath(path), parser)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error}") from None
+    except etree.XMLSyntaxError as error:
+        raise FileError(f"{path}: not well-formed XML: {error}") from None
+    if tree.docinfo.internalDTD is not None and list(tree.docinfo.internalDTD.iterentities()):
+        raise FileError(f"{path}: declares XML entities, which are refused; write the text out instead")
+    return tree
+
+
+def piece_paths(path):
+    """The VTU files of a dump: the file itself, or a PVTU's pieces in their order."""
+    path = Path(path)
+    if path.suffix == ".vtu":
+        if not path.is_file():
+            raise FileError(f"{path}: no such file")
+        return [path]
+    if path.suffix != ".pvtu":
+        raise FileError(f"{path}: expected a .vtu or .pvtu file")
+    sources = [piece.get("Source") for piece in parse_xml(path).iter("{*}Piece")]
+    if not sources or None in sources:
+        raise FileError(f"{path}: names no pieces; expected <Piece Source=…> elements")
+    pieces = [path.parent / source for source in sources]
+    for piece in pieces:
+        if not piece.is_file():
+            raise FileError(f"{path}: its piece {piece} is missing; copy it beside, or run the model again")
+    return pieces
+
+
+def read_grid(path, names=None):
+    """Read one VTU file into a vtkUnstructuredGrid; `names` limits the arrays that are read.
+
+    Raises
+    ------
+    FileError
+        if the file is missing or broken, or lacks one of `names` (it lists what there is)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"{path}: no such file")
+    reader = vtkXMLUnstructuredGridReader()
+    reader.SetFileName(os.fspath(path))
+    with _errors_as_exceptions(reader, path, "reading"):
+        reader.UpdateInformation()
+    if names is not None:
+        available = set()
+        for selection in (reader.GetPointDataArraySelection(), reader.GetCellDataArraySelection()):
+            for i in range(selection.GetNumberOfArrays()):
+                name = selection.GetArrayName(i)
+                available.add(name)
+                if name not in names:
+                    selection.DisableArray(name)
+        missing = sorted(set(names) - available - {GHOST, TIME})
+        if missing:
+            raise FileError(f"{path}: no array {missing[0]!r}; it has {sorted(available)}")
+    with _errors_as_exceptions(reader, path, "reading"):
+        reader.Update()
+    return reader.GetOutput()
+
+
+def _tetrahedra(grid, path):
+    kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())) if grid.GetNumberOfCells() else np.array([VTK_TETRA])
+    if kinds.tolist() != [VTK_TETRA]:
+        raise FileError(f"{path}: cells of VTK types {kinds.tolist()}, only tetrahedra ({VTK_TETRA}) can be used")
+    return vtk_to_numpy(grid.GetCells().GetConnectivityArray()).reshape(-1, 4).astype(np.int64)
+
+
+def arrays_of(data):
+    """{name: numpy array} of a vtkPointData or vtkCellData; the memory stays VTK's."""
+    found = {}
+    for i in range(data.GetNumberOfArrays()):
+        array = data.GetArray(i)
+        if array is not None:  # a string array is no field
+            found[array.GetName()] = vtk_to_numpy(array)
+    return found
+
+
+def geometry(grid, path):
+    """(points (N,3) float64, cells (E,4) int64, ghost (E,) bool) of a tetrahedral vtkUnstructuredGrid."""
+    if grid.GetNumberOfPoints() == 0:
+        return np.empty((0, 3)), np.empty((0, 4), np.int64), np.empty(0, bool)
+    points = vtk_to_numpy(grid.GetPoints().GetData()).astype(np.float64)
+    cells = _tetrahedra(grid, path)
+    marks = arrays_of(grid.GetCellData()).get(GHOST)
+    ghost = np.zeros(len(cells), bool) if marks is None else (marks & DUPLICATE_CELL).astype(bool)
+    return points, cells, ghost
+
+
+def _time(values, path):
+    if values is None or len(values) == 0:
+        return None
+    if np.ptp(values) != 0 or not np.isfinite(values[0]):
+        raise FileError(f"{path}: array {TIME!r} is not one finite time: {values.min():g} … {values.max():g}")
+    return float(values[0])
+
+
+def read_state(path, comm, names=None, time=None):
+    """Read a dump (VTU or PVTU); each rank reads its own pieces. Collective.
+
+    Parameters
+    ----------
+    path : the .vtu or .pvtu file
+    comm : MPI communicator
+    names : fields to read; None reads all
+    time : s, for files without a `Time` array (checkpoint files); a dump's own `Time` is kept
+
+    Returns
+    -------
+    State, all its fields on one Mesh
+
+    Raises
+    ------
+    FileError
+        on any rank, when one of them finds a missing or broken file, array or time
+    """
+    pieces = piece_paths(path)
+    parts, data, times, problem = [], [], [], None
+    try:
+        for index in share_of_pieces(len(pieces), comm):
+            grid = read_grid(pieces[index], None if names is None else {*names, GHOST, TIME})
+            parts.append((index, *geometry(grid, pieces[index])))
+            at_points, at_cells = arrays_of(grid.GetPointData()), arrays_of(grid.GetCellData())
+            times.append(_time(at_points.pop(TIME, None), pieces[index]))
+            at_cells.pop(GHOST, None)
+            data.append((at_points, at_cells))
+    except (FileError, MeshError) as error:
+        problem = error
+    raise_together(problem, comm)
+
+    found = {t for ts in comm.allgather(times) for t in ts if t is not None}
+    if len(found) > 1:
+        raise FileError(f"{path}: its pieces are of different times {sorted(found)}; expected one time")
+    if not found and time is None:
+        raise FileError(f"{path}: has no point array {TIME!r} to tell its time; is it a dump of the simulation?")
+    mesh = join_pieces(parts, len(pieces), comm)
+    return State(found.pop() if found else float(time), _join_fields(mesh, data, path, comm))
+
+
+def raise_together(problem, comm):
+    """Raise on every rank the first problem any rank met. Collective."""
+    problems = [p for p in comm.allgather(problem) if p is not None]
+    if problems:
+        raise problems[0]
+
+
+def _join_fields(mesh, data, path, comm):
+    """Stack the pieces' arrays; a rank without pieces gets empty arrays of the same shapes."""
+    shapes = [
+        {name: (where, array.shape[1:]) for where, arrays in zip(("point", "cell"), both) for name, array in arrays.items()}
+        for both in data
+    ]
+    every = [shape for shapes_of_rank in comm.allgather(shapes) for shape in shapes_of_rank]
+    if any(shape != every[0] for shape in every):
+        raise FileError(f"{path}: its pieces hold different arrays: {every}")
+    fields = {}
+    for name, (where, tail) in every[0].items():
+        arrays = [both[where == "cell"][name] for both in data]
+        values = np.concatenate([np.empty((0, *tail)), *arrays]).astype(np.float64)
+        fields[name] = Field(name, mesh, values, where)
+    return fields
+
+
+def write_grid(grid, path):
+    """Write a vtkUnstructuredGrid as Fluidity does (appended raw, zlib), whole or not at all."""
+    with whole_file(path) as beside:
+        writer = vtkXMLUnstructuredGridWriter()
+        writer.SetFileName(os.fspath(beside))
+        writer.SetInputData(grid)
+        writer.SetDataModeToAppended()
+        writer.EncodeAppendedDataOff()
+        writer.SetCompressorTypeToZLib()
+        with _errors_as_exceptions(writer, path, "writing"):
+            if not writer.Write():
+                raise FileError(f"{path}: could not be written; is the folder writable and the disk not full?")
+
+
+def set_array(data, name, values):
+    """Put `values` in the place of array `name` of a vtkPointData or vtkCellData, keeping its attributes."""
+    old = data.GetArray(name)
+    if old is None or vtk_to_numpy(old).shape != np.shape(values):
+        raise MeshError(
+            f"array {name!r}: {'missing' if old is None else vtk_to_numpy(old).shape} in the file, "
+            f"{np.shape(values)} to be written"
+        )
+    vtk_to_numpy(old)[...] = values
+    old.Modified()
+
+
+def add_array(data, name, values):
+    """Add a new array to a vtkPointData or vtkCellData."""
+    array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
+    array.SetName(name)
+    data.AddArray(array)
