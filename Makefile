@@ -1,0 +1,61 @@
+# make demo    set everything up and run the twin experiment of examples/street
+# make test    set everything up and run all tests
+# make setup   only set up: system packages (as root on Debian), .venv, the project
+#
+# On a cluster: python3 -m venv, your own PETSc/MPI/HDF5 modules, pip install . (README, "Installing").
+
+SHELL := /bin/bash
+VENV := .venv
+SYSTEM_PYTHON := /usr/bin/python3
+PYTHON := $(VENV)/bin/python
+SITE = $(VENV)/lib/$(shell $(SYSTEM_PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')/site-packages
+
+# MPI with its compiler wrappers, PETSc and parallel HDF5, and the Python bindings built on them
+PACKAGES := python3-venv python3-dev build-essential openmpi-bin libopenmpi-dev python3-petsc4py python3-h5py-mpi
+# Debian's bindings are borrowed into the environment, so that pip builds no second PETSc
+BORROWED := petsc4py h5py
+
+export OMP_NUM_THREADS := 1
+# OpenMPI refuses root and more ranks than cores unless told; both are usual on a laptop or in CI
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export OMPI_MCA_rmaps_base_oversubscribe := 1
+
+.PHONY: setup test demo clean
+setup: $(VENV)/installed
+
+test: setup
+	$(PYTHON) -m pytest
+
+demo: setup
+	$(PYTHON) -m examples.street.demo
+
+clean:
+	rm -rf $(VENV) build
+
+$(VENV)/installed: pyproject.toml meson.build Makefile
+	@missing=""; \
+	for p in $(PACKAGES); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'install ok' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	    echo "Missing system packages:$$missing"; \
+	    echo "Ask for 'apt-get install$$missing', or see README, 'Installing', for your own MPI and PETSc."; exit 1; \
+	  fi; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	fi
+	$(SYSTEM_PYTHON) -m venv $(VENV)
+	@for name in $(BORROWED); do \
+	  from=$$($(SYSTEM_PYTHON) -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('$$name').origin))") || exit 1; \
+	  ln -sfn "$$from" $(SITE)/$$name; \
+	  for info in "$$(dirname "$$from")"/$$name*-info; do \
+	    version=$$(sed -n 's/^Version: //p' "$$info"/METADATA "$$info"/PKG-INFO "$$info" 2>/dev/null | head -1); \
+	    mkdir -p $(SITE)/$$name-$$version.dist-info; \
+	    printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' $$name $$version > $(SITE)/$$name-$$version.dist-info/METADATA; \
+	    echo "system packages" > $(SITE)/$$name-$$version.dist-info/INSTALLER; \
+	  done; \
+	done
+	$(PYTHON) -m pip install -q --upgrade pip
+# Debian's petsc4py is built for numpy 1
+	$(PYTHON) -m pip install -q 'numpy<2' '.[test]'
+	$(PYTHON) -c "from petsc4py import PETSc; from mpi4py import MPI; import h5py, vtk"
+	touch $@

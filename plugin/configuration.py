@@ -1,0 +1,221 @@
+"""The YAML case file: its keys, their types and meanings.
+
+Every key is checked before anything runs; a wrong one is answered with its line and the nearest
+right one. `python -m plugin.cycle --schema` prints all this as a JSON schema.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class ConfigurationError(ValueError):
+    """A case file that cannot be used; the message names file, line and key."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Triple = tuple[float, float, float]
+
+
+class ModelSection(Section):
+    """The forecast model and how to start it."""
+
+    driver: Literal["fluidity", "embedded"] = Field(description="Fluidity, or the model that comes with this package")
+    start: Path = Field(description="options file (.flml) the first forecast starts from: a checkpoint's or a cold start's")
+    processes: int = Field(1, ge=1, description="MPI processes of the model")
+    program: list[str] = Field(["fluidity"], min_length=1, description="the Fluidity command")
+    launcher: list[str] = Field(["mpirun", "-n", "{n}"], description="words before the program; {n} becomes `processes`")
+    timeout: Positive | None = Field(None, description="seconds after which a forecast is stopped")
+    environment: dict[str, str] = Field({}, description="variables the model needs, e.g. PYTHONPATH")
+
+
+class CycleSection(Section):
+    """When analyses are made."""
+
+    window: Positive = Field(description="time between analyses [s]")
+    windows: int = Field(ge=1, description="number of windows")
+
+
+class GridSection(Section):
+    """The regular grid of the analysis: a shape or a spacing."""
+
+    shape: tuple[int, int, int] | None = Field(None, description="numbers of points")
+    spacing: Positive | tuple[Positive, Positive, Positive] | None = Field(None, description="distance of points [m]")
+    box: tuple[Triple, Triple] | None = Field(None, description="lowest and highest corner [m]; the mesh's own if left out")
+
+    @model_validator(mode="after")
+    def _one_of_two(self):
+        if (self.shape is None) == (self.spacing is None):
+            raise ValueError("give either shape or spacing")
+        if self.shape is not None and min(self.shape) < 2:
+            raise ValueError(f"shape is {list(self.shape)}, at least 2 points in each direction are needed")
+        return self
+
+
+class SeriesSection(Section):
+    """States of earlier runs: an archive (.vtkhdf), or a folder of dumps."""
+
+    path: Path
+    start: float | None = Field(None, alias="from", description="first time used [s]")
+    until: float | None = Field(None, description="last time used [s]")
+    every: int = Field(1, ge=1, description="use every so-many-th state")
+
+
+class BackgroundSection(Section):
+    """Background errors, from the spread of earlier states."""
+
+    snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
+    transform: Literal["tsvd", "reduced"] = Field("tsvd", description="control space: truncated SVD, or all anomalies")
+    truncation: int | None = Field(None, ge=1, description="modes to keep; σ ≥ √σ₁ if left out (tsvd)")
+    scaling: Literal["variable", "point"] = Field("variable", description="each variable by its standard deviation, over all or by point")
+    unbiased: bool = Field(True, description="anomalies divided by √(S − 1); false leaves them as they are")
+    inflation: Positive = Field(1.0, description="factor on the background standard deviation")
+
+    @model_validator(mode="after")
+    def _truncation_needs_tsvd(self):
+        if self.truncation is not None and self.transform != "tsvd":
+            raise ValueError("truncation goes with transform: tsvd")
+        return self
+
+
+class ObservationSection(Section):
+    """Sensor readings."""
+
+    file: Path = Field(description="CSV with columns time, x, y, z, variable, value, error")
+    tolerance: Positive | None = Field(None, description="readings this far from the analysis time are used [s]; half a time step if left out")
+
+
+class MinimiserSection(Section):
+    """PETSc TAO; further options pass through PETSC_OPTIONS."""
+
+    method: Literal["lmvm", "blmvm", "bqnls"] = "lmvm"
+    max_iterations: int = Field(500, ge=1)
+
+
+class Case(Section):
+    """A whole case file. Paths are relative to the file's folder."""
+
+    model: ModelSection
+    cycle: CycleSection
+    grid: GridSection
+    variables: list[str] = Field(min_length=1, description="what is analysed: Tracer, Velocity (all components), Velocity.x …")
+    background: BackgroundSection
+    observations: ObservationSection
+    minimiser: MinimiserSection = MinimiserSection()
+    run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys without a word; here that is an error."""
+
+
+def _mapping(loader, node, deep=False):
+    seen = {}
+    for key, _ in node.value:
+        name = loader.construct_object(key, deep=True)
+        if name in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {name!r} is given twice, first in line {seen[name] + 1}", key.start_mark
+            )
+        seen[name] = key.start_mark.line
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_case(path):
+    """Read and check a case file.
+
+    Returns
+    -------
+    Case, its paths made absolute
+
+    Raises
+    ------
+    ConfigurationError
+        naming every wrong key with its line
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    try:
+        loader = _UniqueKeys(text)
+        nodes = loader.get_single_node()
+        values = None if nodes is None else loader.construct_document(nodes)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise ConfigurationError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path}: expected keys and values, e.g. 'model:', found {type(values).__name__}")
+    try:
+        case = Case.model_validate(values)
+    except ValidationError as errors:
+        told = [_explain(error, nodes) for error in errors.errors()]
+        raise ConfigurationError("\n".join(f"{path}, {text}" for text in told)) from None
+    return _absolute(case, path.resolve().parent)
+
+
+def _absolute(value, base):
+    """The same settings with every path made absolute."""
+    if isinstance(value, Path):
+        return value if value.is_absolute() else base / value
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: _absolute(getattr(value, name), base) for name in type(value).model_fields})
+    if isinstance(value, list):
+        return [_absolute(item, base) for item in value]
+    return value
+
+
+def _line(nodes, location):
+    """Line of the deepest part of `location` that the file has."""
+    node, line = nodes, nodes.start_mark.line
+    for part in location:
+        below = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    below, line = value, key.start_mark.line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            below = node.value[part]
+            line = below.start_mark.line
+        if below is None:
+            break
+        node = below
+    return line + 1
+
+
+def _explain(error, nodes):
+    location = error["loc"]
+    key = ".".join(str(part) for part in location)
+    where = f"line {_line(nodes, location)}: {key}"
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{where}: unknown key; {advice}"
+    if error["type"] == "missing":
+        return f"{where}: this key is missing"
+    return f"{where}: found {error['input']!r}; {re.sub('^Value error, ', '', error['msg'])}"
+
+
+def _keys_at(location):
+    """The keys a section knows, found by walking the model's annotations."""
+    section = Case
+    for part in location:
+        if isinstance(part, int):
+            continue
+        found = section.model_fields[part].annotation
+        section = next((a for a in getattr(found, "__args__", [found]) if isinstance(a, type) and issubclass(a, BaseModel)), section)
+    return [field.alias or name for name, field in section.model_fields.items()]
