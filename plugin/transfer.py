@@ -1,0 +1,195 @@
+"""Between a model's state and the vectors of the analysis.
+
+The grid state is one vector: for each grid point its variables in the order of the case file, so
+that the numbering is the same on any number of ranks. A variable is a scalar field, or one component
+of a vector field. Observations are compared with the model where it lives, on the mesh: H takes
+values at the sensors from the mesh's own cells, and what it sees of an increment is H Q δx, the
+increment as the model will get it.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from petsc4py import PETSc
+
+from coupling.grid import Grid
+from coupling.interpolation import interpolation, multiply, sampling
+from coupling.mesh import MeshError, State
+
+_COMPONENTS = "xyz"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What is analysed: a scalar field, or one component of a vector field."""
+
+    name: str
+    field: str
+    component: int | None
+
+    def of(self, values):
+        """This variable's column of the field's values."""
+        return values if self.component is None else values[:, self.component]
+
+
+def variables_of(names, state):
+    """The variables a case file names, vectors spelled out by component.
+
+    Raises
+    ------
+    MeshError
+        if the state has no such field or component
+    """
+    variables = []
+    for name in names:
+        field_name, dot, letter = name.rpartition(".") if name not in state.fields else (name, "", "")
+        of = state[field_name if dot else name]
+        if dot:
+            if letter not in _COMPONENTS[: of.components] or of.components == 1:
+                raise MeshError(f"variable {name!r}: {field_name} has {of.components} component(s)")
+            variables.append(Variable(name, field_name, _COMPONENTS.index(letter)))
+        elif of.components == 1:
+            variables.append(Variable(name, name, None))
+        elif of.components == 3:
+            variables += [Variable(f"{name}.{c}", name, i) for i, c in enumerate(_COMPONENTS)]
+        else:
+            raise MeshError(f"variable {name!r}: a field of {of.components} components cannot be analysed")
+    if len({v.name for v in variables}) != len(variables):
+        raise MeshError(f"variables {[v.name for v in variables]}: one is named twice")
+    return tuple(variables)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The background at the sensors, and what H sees of an increment.
+
+    reading : (M_local,) number of the reading each local row stands for
+    background : (M_local,) model values there, in the readings' units
+    operator : PETSc AIJ (M × n), H Q
+    inside : (number of readings,) bool, false where a sensor lies outside the model's air
+    """
+
+    reading: np.ndarray
+    background: np.ndarray
+    operator: PETSc.Mat
+    inside: np.ndarray
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Carries states to the grid and increments back; matrices are made once for each mesh.
+
+    grid : Grid
+    variables : tuple of Variable
+    comm : MPI communicator
+    cache : folder that keeps interpolations between runs, or None
+    """
+
+    grid: Grid
+    variables: tuple[Variable, ...]
+    comm: object
+    cache: Path | None = None
+    _made: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def field_names(self):
+        """The model's fields that are analysed, in whole or in part."""
+        return tuple(dict.fromkeys(v.field for v in self.variables))
+
+    @property
+    def n_local(self):
+        """Rows of the grid state on this rank."""
+        return len(self.grid.rows(self.comm)) * len(self.variables)
+
+    def interpolation(self, of):
+        """P and Q of a field's mesh. Collective."""
+        key = (of.mesh.fingerprint, of.location)
+        if key not in self._made:
+            self._made[key] = interpolation(of.mesh, of.location, self.grid, self.comm, self.cache)
+        return self._made[key]
+
+    def to_grid(self, state):
+        """(n_local,) this rank's rows of the grid state. Collective."""
+        columns = []
+        for name in self.field_names:
+            of = state[name]
+            wanted = np.column_stack([v.of(of.values) for v in self.variables if v.field == name])
+            columns.append(multiply(self.interpolation(of).to_grid, wanted))
+        order = [v.name for name in self.field_names for v in self.variables if v.field == name]
+        place = [order.index(v.name) for v in self.variables]
+        return np.concatenate(columns, axis=1)[:, place].ravel()
+
+    def to_mesh(self, state, increment):
+        """The increment on the mesh. Collective.
+
+        increment : (n_local,) on the grid
+
+        Returns
+        -------
+        {field name: increment in the shape of the field's values}, zero in components not analysed
+        """
+        by_variable = np.asarray(increment).reshape(-1, len(self.variables))
+        increments = {}
+        for name in self.field_names:
+            of = state[name]
+            on_mesh = np.zeros_like(of.values)
+            for column, v in enumerate(self.variables):
+                if v.field == name:
+                    v.of(on_mesh)[:] = multiply(self.interpolation(of).to_mesh, by_variable[:, column])
+            increments[name] = on_mesh
+        return increments
+
+    def sample(self, state: State, position, variable):
+        """Compare sensors with a state. Collective.
+
+        Parameters
+        ----------
+        position : (M, 3) [m], variable : (M,) names as in `variables`; the same on every rank
+
+        Returns
+        -------
+        Sampled, rows only for readings inside
+        """
+        position, variable = np.asarray(position, float).reshape(-1, 3), np.asarray(variable)
+        unknown = sorted(set(variable) - {v.name for v in self.variables})
+        if unknown:
+            raise MeshError(
+                f"readings of {unknown[0]!r}, which is not analysed; variables are {[v.name for v in self.variables]}"
+            )
+        inside = np.zeros(len(position), bool)
+        parts = []
+        for column, v in enumerate(self.variables):
+            asked = np.flatnonzero(variable == v.name)
+            if len(asked) == 0:
+                continue
+            of = state[v.field]
+            _, found = sampling(of.mesh, of.location, position[asked], self.comm)
+            inside[asked] = found
+            rows = asked[found]
+            at_sensors, _ = sampling(of.mesh, of.location, position[rows], self.comm)
+            seen = at_sensors.matMult(self.interpolation(of).to_mesh)
+            first, end = seen.getOwnershipRange()
+            start, index, weight = seen.getValuesCSR()
+            parts.append(
+                (rows[first:end], multiply(at_sensors, v.of(of.values)), np.diff(start), index, weight, column)
+            )
+        return self._stack(parts, inside)
+
+    def _stack(self, parts, inside):
+        n_variables = len(self.variables)
+        counts = np.concatenate([np.empty(0, np.int64), *[p[2] for p in parts]])
+        index = np.concatenate([np.empty(0, np.int64), *[p[3].astype(np.int64) * n_variables + p[5] for p in parts]])
+        weight = np.concatenate([np.empty(0), *[p[4] for p in parts]])
+        operator = PETSc.Mat().createAIJ(
+            size=((len(counts), None), (self.n_local, None)),
+            csr=(np.concatenate([[0], np.cumsum(counts)]).astype(PETSc.IntType), index.astype(PETSc.IntType), weight),
+            comm=self.comm,
+        )
+        operator.assemble()
+        return Sampled(
+            np.concatenate([np.empty(0, np.int64), *[p[0] for p in parts]]),
+            np.concatenate([np.empty(0), *[p[1] for p in parts]]),
+            operator,
+            inside,
+        )
