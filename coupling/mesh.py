@@ -140,7 +140,8 @@ def join_pieces(parts, n_pieces, comm):
 
 def share_of_pieces(n_pieces, comm):
     """The run of piece numbers this rank holds: as even as whole pieces allow."""
-    return range(comm.rank * n_pieces // comm.size, (comm.rank + 1) * n_pieces // comm.size)
+    first, end = (-(-rank * n_pieces // comm.size) for rank in (comm.rank, comm.rank + 1))
+    return range(first, end)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""Readings of sensors: one row for each, the same on every rank, because they are few."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+class ObservationsError(ValueError):
+    """Readings that cannot be assimilated; the message says which row and why."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """M readings.
+
+    time : (M,) s since the simulation's own zero
+    position : (M, 3) m
+    variable : (M,) name of what was read
+    value : (M,) in the variable's units
+    error : (M,) standard deviation of the reading's error, in the variable's units
+
+    ObservationsError if the lengths differ, a number is not finite, or an error is not positive.
+    """
+
+    time: np.ndarray
+    position: np.ndarray
+    variable: np.ndarray
+    value: np.ndarray
+    error: np.ndarray
+
+    def __post_init__(self):
+        for field in fields(self):
+            kind = np.str_ if field.name == "variable" else np.float64
+            object.__setattr__(self, field.name, np.array(getattr(self, field.name), dtype=kind))
+        if self.position.size == 0:
+            object.__setattr__(self, "position", self.position.reshape(-1, 3))
+        _check_shapes(self)
+        _check_numbers(self)
+
+    def __len__(self):
+        return len(self.value)
+
+    def select(self, which):
+        """The rows of a (M,) bool mask, or of a list of row numbers, in its order."""
+        return Observations(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def within(self, start, end):
+        """The rows with start < time ≤ end [s].
+
+        A window is closed by its analysis time: windows one after another share no reading.
+        """
+        return self.select((self.time > start) & (self.time <= end))
+
+
+def _check_shapes(observations):
+    n = len(observations.value) if observations.value.ndim else 0
+    for field in fields(observations):
+        expected = (n, 3) if field.name == "position" else (n,)
+        found = getattr(observations, field.name).shape
+        if found != expected:
+            raise ObservationsError(
+                f"observations: {field.name} has shape {found}, expected {expected} for {n} values; "
+                "give one row for each reading"
+            )
+
+
+def _check_numbers(observations):
+    for name in ("time", "position", "value", "error"):
+        array = getattr(observations, name)
+        bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+        if len(bad):
+            raise ObservationsError(
+                f"observations: {name} of row {bad[0]} is {array[bad[0]]}, expected a finite number; "
+                f"leave such rows out ({len(bad)} of {len(array)})"
+            )
+    bad = np.flatnonzero(observations.error <= 0.0)
+    if len(bad):
+        raise ObservationsError(
+            f"observations: error of row {bad[0]} is {observations.error[bad[0]]:g}, expected a positive "
+            f"standard deviation; a sensor without one needs an assumed one ({len(bad)} of {len(observations)} rows)"
+        )

@@ -1,0 +1,127 @@
+"""The observation operator H as a sparse matrix over the ranks.
+
+Rows are observations, columns are values of the state; both lie in contiguous runs, the columns
+like the state. How H comes about (interpolation to sensors, a choice of grid points) is not known here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
+from scipy.sparse import csr_matrix
+
+_INT = PETSc.IntType
+
+
+@dataclass(frozen=True)
+class ObservationOperator:
+    """H: state → observations.
+
+    matrix : PETSc AIJ (M × n)
+    """
+
+    matrix: PETSc.Mat
+
+    linear = True
+
+    @property
+    def n_observations(self):
+        """M, over all ranks."""
+        return self.matrix.getSize()[0]
+
+    @property
+    def rows(self):
+        """Slice of the observations that lie on this rank."""
+        return slice(*self.matrix.getOwnershipRange())
+
+    def observe(self, state):
+        """H x: (n_local,) → (M_local,), in the variables' units. Collective."""
+        right, left = self.matrix.createVecs()
+        right.array[:] = state
+        self.matrix.mult(right, left)
+        return left.array.copy()
+
+    def adjoint(self, observed, at=None):
+        """Hᵀ y: (M_local,) → (n_local,). Collective.
+
+        at : (n_local,) state where H' is taken; a linear H has no use for it
+        """
+        right, left = self.matrix.createVecs()
+        left.array[:] = observed
+        self.matrix.multTranspose(left, right)
+        return right.array.copy()
+
+    def observe_modes(self, vectors, scale=None):
+        """H V for many vectors at once. Collective.
+
+        H touches few values of the state, so their rows of V are fetched and no others:
+        the work is that of the observations, whatever the size of the grid.
+
+        Parameters
+        ----------
+        vectors : (n_local, s) float64
+        scale : (n_local,) factor of each row; None for ones
+
+        Returns
+        -------
+        (M_local, s) float64
+        """
+        start, column, weight = self.matrix.getValuesCSR()
+        touched, position = np.unique(column, return_inverse=True)
+        rows = _fetched_rows(vectors, scale, touched, self.matrix)
+        return csr_matrix((weight, position, start), (len(start) - 1, len(touched))) @ rows
+
+
+def _fetched_rows(vectors, scale, wanted, matrix):
+    """(len(wanted), s) rows by global number, which rises, from the ranks that hold them. Collective."""
+    comm = matrix.getComm().tompi4py()
+    begins = matrix.getOwnershipRangesColumn()
+    n_wanted = np.diff(np.searchsorted(wanted, begins))
+    n_given = np.array(comm.alltoall(n_wanted.tolist()))
+    given = np.empty(n_given.sum(), dtype=_INT)
+    index_type = MPI._typedict[given.dtype.char]
+    comm.Alltoallv([wanted.astype(_INT), (n_wanted, _starts(n_wanted)), index_type],
+                   [given, (n_given, _starts(n_given)), index_type])
+    mine = given - begins[comm.rank]
+    sent = np.ascontiguousarray(vectors[mine] if scale is None else scale[mine, None] * vectors[mine])
+    received = np.empty((len(wanted), vectors.shape[1]))
+    # a type of one row keeps the counts small enough for MPI's int where rows × modes are not
+    row_type = MPI.DOUBLE.Create_contiguous(vectors.shape[1]).Commit()
+    comm.Alltoallv([sent, (n_given, _starts(n_given)), row_type],
+                   [received, (n_wanted, _starts(n_wanted)), row_type])
+    row_type.Free()
+    return received
+
+
+def _starts(counts):
+    return np.concatenate([[0], np.cumsum(counts)[:-1]])
+
+
+def selection(index, n_local, comm):
+    """H that takes single values of the state. Collective.
+
+    Parameters
+    ----------
+    index : (M,) global numbers of the values, the same on every rank
+    n_local : values of the state on this rank
+    comm : MPI communicator
+
+    Raises
+    ------
+    ValueError
+        if a number is not one of the state's
+    """
+    index, n = np.asarray(index, dtype=_INT), comm.allreduce(n_local)
+    outside = index[(index < 0) | (index >= n)]
+    if len(outside):
+        raise ValueError(f"value {outside[0]} of the state is to be observed, which has values 0 to {n - 1}")
+    first, end = len(index) * comm.rank // comm.size, len(index) * (comm.rank + 1) // comm.size
+    m_local = end - first
+    matrix = PETSc.Mat().createAIJ(
+        size=((m_local, None), (n_local, None)),
+        csr=(np.arange(m_local + 1, dtype=_INT), index[first:end], np.ones(m_local)),
+        comm=comm,
+    )
+    matrix.assemble()
+    return ObservationOperator(matrix)

@@ -1,0 +1,130 @@
+"""Units of the variables: what the anomalies are divided by before modes or networks see them.
+
+Speeds, pressures and concentrations become comparable by a spread: one for each variable, or one
+for each value of the state. Means are not touched; they belong to the background.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from da.collective import raise_together
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Factor of each value of the state: x = scale · x_scaled for anomalies and increments.
+
+    scale : (n_local,) in the variables' units; zero where a value takes no part
+    name : "variable", "point" or "given"
+    """
+
+    scale: np.ndarray
+    name: str
+
+    def divide(self, anomalies):
+        """(n_local,) or (n_local, k) in units of `scale`; zero where a value takes no part."""
+        return _columnwise(self._inverse, anomalies)
+
+    def multiply(self, scaled):
+        """The way back: (n_local,) or (n_local, k) in the variables' units."""
+        return _columnwise(self.scale, scaled)
+
+    @property
+    def _inverse(self):
+        return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0.0)
+
+
+def _columnwise(factor, values):
+    values = np.asarray(values, dtype=np.float64)
+    return values * (factor if values.ndim == 1 else factor[:, None])
+
+
+def variable_scaling(snapshots, variables, comm, mask=None):
+    """One spread for each variable: root of the points' mean variance. Collective.
+
+    Parameters
+    ----------
+    snapshots : (n_local, S), this rank's rows, whole points
+    variables : names in the order of the state
+    comm : MPI communicator
+    mask : (n_local / n_variables,) bool, true where a point takes part; None for all
+
+    Raises
+    ------
+    ValueError
+        if a variable does not vary, or rows and mask do not fit the number of variables
+    """
+    variance, mask = _variances(snapshots, variables, comm, mask)
+    total = comm.allreduce(np.append(variance[mask].sum(axis=0), mask.sum()))
+    if total[-1] == 0:
+        raise ValueError("the mask leaves no grid point on any rank; give a mask with points that take part")
+    constant = [name for name, sum_ in zip(variables, total) if sum_ == 0.0]
+    if constant:
+        raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out or give its scale")
+    return Scaling((mask[:, None] * np.sqrt(total[:-1] / total[-1])).ravel(), "variable")
+
+
+def point_scaling(snapshots, variables, comm, mask=None, floor=1e-3):
+    """A spread for each value of the state, as Mack et al. 2020 standardise. Collective.
+
+    A point whose spread is below `floor` times the variable's largest is left out: dividing by it
+    would make noise as important as the flow.
+
+    Parameters
+    ----------
+    snapshots, variables, comm, mask : as in `variable_scaling`
+    floor : smallest spread that takes part, relative to the variable's largest
+
+    Raises
+    ------
+    ValueError
+        as `variable_scaling`
+    """
+    variance, mask = _variances(snapshots, variables, comm, mask)
+    spread = np.sqrt(variance) * mask[:, None]
+    largest = np.max(comm.allgather(spread.max(axis=0, initial=0.0)), axis=0)
+    constant = [name for name, value in zip(variables, largest) if value == 0.0]
+    if constant:
+        raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out or give its scale")
+    return Scaling(np.where(spread < floor * largest, 0.0, spread).ravel(), "point")
+
+
+def given_scaling(spreads, n_points, mask=None):
+    """One given spread for each variable.
+
+    Parameters
+    ----------
+    spreads : {variable: spread in its units}, in the order of the state
+    n_points : grid points of this rank
+    mask : (n_points,) bool, true where a point takes part; None for all
+
+    Raises
+    ------
+    ValueError
+        if a spread is not positive and finite
+    """
+    for name, spread in spreads.items():
+        if not (np.isfinite(spread) and spread > 0.0):
+            raise ValueError(f"scale {spread!r} of variable {name!r}, expected a positive number in its units")
+    mask = np.ones(n_points, bool) if mask is None else np.asarray(mask, bool)
+    return Scaling((mask[:, None] * np.array(list(spreads.values()), float)).ravel(), "given")
+
+
+def _variances(snapshots, variables, comm, mask):
+    """(n_points, n_variables) unbiased variances of this rank's values, and its mask."""
+    snapshots, n_variables = np.asarray(snapshots, dtype=np.float64), len(variables)
+    raise_together(_misfit_of_shapes(snapshots.shape, n_variables, mask), comm)
+    n_points = len(snapshots) // n_variables
+    variance = snapshots.var(axis=1, ddof=1).reshape(n_points, n_variables)
+    return variance, np.ones(n_points, bool) if mask is None else np.asarray(mask, bool)
+
+
+def _misfit_of_shapes(shape, n_variables, mask):
+    if len(shape) != 2 or shape[1] < 2:
+        return f"snapshots of shape {shape}, expected (rows of this rank, two or more snapshots)"
+    if shape[0] % n_variables:
+        return f"{shape[0]} rows do not divide into points of {n_variables} variables; give each rank whole points"
+    if mask is not None and np.shape(mask) != (shape[0] // n_variables,):
+        return f"mask of shape {np.shape(mask)}, expected ({shape[0] // n_variables},): one mark for each point"
+    return None

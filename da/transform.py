@@ -1,0 +1,70 @@
+"""Control-variable transforms, U: w ↦ δx.
+
+A control is small and whole on every rank; an increment lies over the ranks like the grid.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from mpi4py import MPI
+
+from da.modes import Modes
+
+
+class Transform(Protocol):
+    """What the cost function asks of U."""
+
+    n_control: int
+    linear: bool
+
+    def apply(self, control):
+        """U(w): (n_control,) on every rank → (n_local,) in the state's units. Collective."""
+
+    def adjoint(self, increment, at=None):
+        """U'ᵀ δx: (n_local,) → (n_control,), summed over the ranks. Collective.
+
+        at : (n_control,) control where U' is taken; a linear U has no use for it
+        """
+
+
+@dataclass(frozen=True)
+class LinearTransform:
+    """δx = scale · (V w), for `reduced` (Parrish & Derber 1992) and `tsvd` (Arcucci et al. 2019) alike.
+
+    modes : Modes, of snapshots that were divided by `scale`
+    scale : (n_local,) factor of each value, in the state's units; None for ones
+    comm : MPI communicator the rows lie over
+
+    ValueError if `scale` does not fit the modes' rows.
+    """
+
+    modes: Modes
+    scale: np.ndarray | None
+    comm: MPI.Comm
+
+    linear = True
+
+    def __post_init__(self):
+        n_local = len(self.modes.vectors)
+        if self.scale is not None and np.shape(self.scale) != (n_local,):
+            raise ValueError(f"scale of shape {np.shape(self.scale)}, expected ({n_local},) like the modes' rows")
+
+    @cached_property
+    def n_control(self):
+        """s, length of a control."""
+        return self.modes.n_modes
+
+    def apply(self, control):
+        """U w: (n_control,) → (n_local,) in the state's units."""
+        return self._scaled(self.modes.vectors @ control)
+
+    def adjoint(self, increment, at=None):
+        """Uᵀ δx: (n_local,) → (n_control,), summed over the ranks. Collective."""
+        control = self.modes.vectors.T @ self._scaled(increment)
+        self.comm.Allreduce(MPI.IN_PLACE, control)
+        return control
+
+    def _scaled(self, values):
+        return values if self.scale is None else self.scale * values

@@ -1,0 +1,33 @@
+"""What a person sees while a job runs: live stages on a terminal, plain lines elsewhere."""
+
+import time
+from contextlib import contextmanager
+
+from rich.console import Console
+
+
+class Progress:
+    """Tells of stages as they begin and end; only rank 0 speaks.
+
+    seconds : {stage: wall-clock time of the last one of that name [s]}
+    """
+
+    def __init__(self, comm, console=None):
+        self._console = (console or Console(highlight=False)) if comm.rank == 0 else None
+        self.seconds = {}
+
+    def say(self, text):
+        """One line that stays."""
+        if self._console is not None:
+            self._console.print(text, markup=False)
+
+    @contextmanager
+    def stage(self, name, said=None):
+        """Time a stage; on a terminal show a spinner meanwhile."""
+        began = time.perf_counter()
+        if self._console is not None and self._console.is_terminal:
+            with self._console.status(f"{said or name} …"):
+                yield
+        else:
+            yield
+        self.seconds[name] = time.perf_counter() - began

@@ -1,0 +1,31 @@
+"""What all tests share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def fluidity_data():
+    """Folder of the short Fluidity runs: serial, parallel (two ranks), adaptive."""
+    return ROOT / "tests" / "data" / "fluidity"
+
+
+@pytest.fixture
+def mpirun():
+    """mpirun(n, script or "-m", module, …): run Python on n ranks; a failure on one ends them all and is shown."""
+
+    def run(n, *words, check=True, timeout=300, cwd=ROOT, env=None):
+        command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(n), sys.executable, "-m", "mpi4py", *map(str, words)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(env or {})}
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+        if check and done.returncode != 0:
+            pytest.fail(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run

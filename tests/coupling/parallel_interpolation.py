@@ -1,0 +1,40 @@
+"""Run by test_interpolation under mpirun: P, Q and sampling on all ranks equal those on one."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.grid import make_grid
+from coupling.interpolation import fluid_points, interpolation, multiply, sampling
+from coupling.vtu import read_state
+
+DATA = Path(__file__).parents[1] / "data" / "fluidity"
+PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2], [225, 155, 61]])
+
+
+def results(path, comm):
+    """Values on the grid, the mesh and at places, gathered on every rank."""
+    state = read_state(path, comm, ["Tracer", "Velocity", "P0Tracer"])
+    mesh = state["Tracer"].mesh
+    grid = make_grid(mesh.bounds(comm), shape=(24, 17, 9))
+    grid = grid.with_fluid(fluid_points(grid, mesh, comm))
+    found = [grid.fluid.ravel().astype(float)]
+    for name in ("Tracer", "Velocity", "P0Tracer"):
+        of = state[name]
+        both = interpolation(mesh, of.location, grid, comm)
+        on_grid = multiply(both.to_grid, of.values)
+        matrix, inside = sampling(mesh, of.location, PLACES, comm)
+        for part in (on_grid, multiply(both.to_mesh, on_grid), multiply(matrix, of.values)):
+            found.append(np.concatenate(comm.allgather(part.reshape(len(part), int(np.prod(part.shape[1:]))))))
+        found.append(inside.astype(float))
+    return found
+
+
+for name in ("serial/mini_3.vtu", "parallel/mini_3.pvtu"):
+    alone = results(DATA / name, MPI.COMM_SELF)
+    together = results(DATA / name, MPI.COMM_WORLD)
+    for one, all_ in zip(alone, together):
+        np.testing.assert_allclose(all_, one, rtol=1e-12, atol=1e-12)
+sys.stdout.write("same\n")

@@ -1,0 +1,170 @@
+"""P, Q and sampling: exactness, adjoints, walls, seams, ranks."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from coupling.grid import make_grid
+from coupling.interpolation import fluid_points, interpolation, multiply, sampling, trilinear
+from coupling.location import locate_grid, locate_points
+from coupling.mesh import MeshError
+from coupling.vtu import read_state
+
+COMM = MPI.COMM_SELF
+DUMPS = ["serial/mini_3.vtu", "parallel/mini_3.pvtu", "adaptive/mini_3.vtu"]
+SLOPE = np.array([0.3, -1.2, 2.0])
+
+
+@pytest.fixture(params=DUMPS)
+def case(request, fluidity_data):
+    """A dump's mesh and a grid over it."""
+    mesh = read_state(fluidity_data / request.param, COMM, ["Tracer"])["Tracer"].mesh
+    grid = make_grid(mesh.bounds(COMM), shape=(24, 17, 9))
+    return mesh, grid.with_fluid(fluid_points(grid, mesh, COMM))
+
+
+@pytest.mark.parametrize("location", ["point", "cell"])
+def test_adjoints(case, location):
+    mesh, grid = case
+    both = interpolation(mesh, location, grid, COMM)
+    rng = np.random.default_rng(1)
+    n = mesh.n_nodes if location == "point" else mesh.n_cells
+    for matrix, (rows, columns) in ((both.to_grid, (grid.n_points, n)), (both.to_mesh, (n, grid.n_points))):
+        x, y = rng.standard_normal(columns), rng.standard_normal(rows)
+        forward = multiply(matrix, x) @ y
+        assert forward == pytest.approx(x @ multiply(matrix, y, transpose=True), rel=1e-12)
+
+
+def test_linear_fields_are_exact_on_the_grid(case):
+    mesh, grid = case
+    on_grid = multiply(interpolation(mesh, "point", grid, COMM).to_grid, mesh.points @ SLOPE + 5)
+    expected = grid.coordinates(np.arange(grid.n_points)) @ SLOPE + 5
+    fluid = grid.fluid_points
+    np.testing.assert_allclose(on_grid[fluid], expected[fluid], atol=1e-9)
+    assert (on_grid[~fluid] == 0).all()
+
+
+def test_linear_fields_are_exact_on_the_mesh_away_from_walls(case):
+    mesh, grid = case
+    index, _ = trilinear(grid, mesh.points)
+    free = grid.fluid_points[index].all(axis=1)
+    values = np.where(grid.fluid_points, grid.coordinates(np.arange(grid.n_points)) @ SLOPE + 5, 0.0)
+    on_mesh = multiply(interpolation(mesh, "point", grid, COMM).to_mesh, values)
+    assert free.sum() > 100
+    np.testing.assert_allclose(on_mesh[free], (mesh.points @ SLOPE + 5)[free], atol=1e-9)
+
+
+@pytest.mark.parametrize("location", ["point", "cell"])
+def test_constants_stay_constant_both_ways(case, location):
+    mesh, grid = case
+    both = interpolation(mesh, location, grid, COMM)
+    n = mesh.n_nodes if location == "point" else mesh.n_cells
+    ones = grid.fluid_points.astype(float)
+    np.testing.assert_allclose(multiply(both.to_grid, np.ones(n)), ones, atol=1e-12)
+    np.testing.assert_allclose(multiply(both.to_mesh, ones), 1.0, atol=1e-12)
+
+
+def test_what_solid_points_hold_never_reaches_the_mesh(case):
+    mesh, grid = case
+    poison = np.where(grid.fluid_points, 1.0, 1e30)
+    np.testing.assert_allclose(multiply(interpolation(mesh, "point", grid, COMM).to_mesh, poison), 1.0, atol=1e-12)
+
+
+def test_copies_of_a_node_get_the_same_value(fluidity_data):
+    mesh = read_state(fluidity_data / "parallel/mini_3.pvtu", COMM, ["Tracer"])["Tracer"].mesh
+    grid = make_grid(mesh.bounds(COMM), shape=(24, 17, 9))
+    grid = grid.with_fluid(fluid_points(grid, mesh, COMM))
+    values = np.random.default_rng(2).standard_normal(grid.n_points)
+    on_mesh = multiply(interpolation(mesh, "point", grid, COMM).to_mesh, values)
+    _, first, inverse = np.unique(mesh.points, axis=0, return_index=True, return_inverse=True)
+    assert len(first) < mesh.n_nodes
+    np.testing.assert_array_equal(on_mesh, on_mesh[first][inverse.ravel()])
+
+
+def test_fluid_points_are_those_outside_buildings(case):
+    mesh, grid = case
+    places = grid.coordinates(np.arange(grid.n_points))
+    # building 3 of tests/data/fluidity/serial/mesh.geo, and the air above it
+    building = ((places > [110, 130, -1]) & (places < [150, 180, 45])).all(axis=1)
+    above = ((places > [110, 130, 46]) & (places < [150, 180, 119])).all(axis=1)
+    assert building.any() and not grid.fluid_points[building].any()
+    assert above.any() and grid.fluid_points[above].all()
+
+
+def test_node_with_solid_corners_only_takes_the_nearest_fluid_point():
+    grid = make_grid([[0, 0, 0], [4, 4, 4]], shape=(5, 5, 5))
+    fluid = np.zeros((5, 5, 5), bool)
+    fluid[4, :, :] = True
+    index, share = trilinear(grid.with_fluid(fluid), np.array([[1.0, 2.2, 3.1]]))
+    assert np.unravel_index(index[0, share[0] > 0][0], grid.shape) == (4, 2, 3)
+    assert share.sum() == 1.0
+
+
+def test_nodes_outside_the_box_fade_out_over_one_spacing():
+    grid = make_grid([[0, 0, 0], [4, 4, 4]], shape=(5, 5, 5))
+    _, share = trilinear(grid, np.array([[4.0, 2, 2], [4.5, 2, 2], [5.0, 2, 2], [9.0, 2, 2]]))
+    np.testing.assert_allclose(share.sum(axis=1), [1, 0.5, 0, 0], atol=1e-12)
+
+
+def test_another_mesh_of_the_same_place_fills_all_fluid_points(fluidity_data):
+    first = read_state(fluidity_data / "serial/mini_3.vtu", COMM, ["Tracer"])["Tracer"].mesh
+    other = read_state(fluidity_data / "adaptive/mini_3.vtu", COMM, ["Tracer"])["Tracer"].mesh
+    grid = make_grid(first.bounds(COMM), shape=(24, 17, 9))
+    grid = grid.with_fluid(fluid_points(grid, first, COMM))
+    on_grid = multiply(interpolation(other, "point", grid, COMM).to_grid, np.ones(other.n_nodes))
+    np.testing.assert_allclose(on_grid, grid.fluid_points, atol=1e-12)
+
+
+def test_a_mesh_of_another_place_is_refused(case):
+    mesh, grid = case
+    elsewhere = make_grid([[5000, 0, 0], [5100, 50, 50]], shape=(5, 5, 5))
+    with pytest.raises(MeshError, match="were grid and mesh made for the same place"):
+        interpolation(mesh, "point", elsewhere, COMM)
+
+
+def test_sampling_is_barycentric_and_tells_what_lies_outside(case):
+    mesh, _ = case
+    places = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [-5, 0, 0]])
+    matrix, inside = sampling(mesh, "point", places, COMM)
+    assert inside.tolist() == [True, False, True, False]
+    seen = multiply(matrix, mesh.points @ SLOPE + 5)
+    np.testing.assert_allclose(seen, np.where(inside, places @ SLOPE + 5, 0), atol=1e-9)
+
+
+def test_scattered_and_gridded_search_agree(case):
+    mesh, grid = case
+    by_grid = locate_grid(mesh.points, mesh.cells, mesh.ghost, grid)
+    by_point = locate_points(mesh.points, mesh.cells, mesh.ghost, grid.coordinates(np.arange(grid.n_points)))
+    np.testing.assert_array_equal(by_grid.point, by_point.point)
+    np.testing.assert_array_equal(by_grid.cell, by_point.cell)
+    np.testing.assert_allclose(by_grid.weights, by_point.weights, atol=1e-9)
+
+
+def test_cache_gives_the_same_matrices(case, tmp_path):
+    mesh, grid = case
+    x = np.random.default_rng(3).standard_normal(mesh.n_nodes)
+    g = np.random.default_rng(4).standard_normal(grid.n_points)
+    built = interpolation(mesh, "point", grid, COMM, tmp_path)
+    files = sorted(tmp_path.iterdir())
+    stamps = [f.stat().st_mtime_ns for f in files]
+    stored = interpolation(mesh, "point", grid, COMM, tmp_path)
+    assert [f.stat().st_mtime_ns for f in sorted(tmp_path.iterdir())] == stamps and len(files) == 2 * mesh.n_pieces
+    np.testing.assert_array_equal(multiply(built.to_grid, x), multiply(stored.to_grid, x))
+    np.testing.assert_array_equal(multiply(built.to_mesh, g), multiply(stored.to_mesh, g))
+
+
+@pytest.mark.parametrize("wrong", [{}, {"shape": (3, 3, 3), "spacing": 1.0}, {"shape": (1, 3, 3)}])
+def test_grid_needs_a_shape_or_a_spacing(wrong):
+    with pytest.raises(MeshError):
+        make_grid([[0, 0, 0], [1, 1, 1]], **wrong)
+
+
+def test_grid_of_a_spacing_fits_the_box():
+    grid = make_grid([[0, 0, 0], [10, 20, 31]], spacing=5.0)
+    assert grid.shape == (3, 5, 7)
+    np.testing.assert_allclose(grid.coordinates(grid.n_points - 1), [10, 20, 31])
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_gives_the_same(mpirun, ranks):
+    mpirun(ranks, "tests/coupling/parallel_interpolation.py")
