@@ -8,6 +8,7 @@ spinning barrier would take the processors that the program needs.
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -35,13 +36,24 @@ class Ended:
 
 
 def clean_environment(folder, extra=None):
-    """The environment for a program that is to run in `folder`, free of our own MPI job's variables."""
+    """The environment for a program that is to run in `folder`, free of our own job's variables.
+
+    Our virtual environment is taken off PATH as well: a Python embedded in the program (Fluidity has
+    one) would find our packages there instead of those it was built for, and crash.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()
         if name in _KEPT or not name.startswith(_JOB_VARIABLES)
     }
+    if sys.prefix != sys.base_prefix:
+        ours = os.path.join(sys.prefix, "bin")
+        paths = environment.get("PATH", os.defpath).split(os.pathsep)
+        environment["PATH"] = os.pathsep.join(path for path in paths if path != ours)
+        environment.pop("VIRTUAL_ENV", None)
     environment["PWD"] = str(folder)  # Fluidity changes to $PWD, whatever its working directory is
+    # Fortran error text would be lost when MPI_Abort ends the program before its buffer is full
+    environment["GFORTRAN_UNBUFFERED_PRECONNECTED"] = "y"
     environment.update(extra or {})
     return environment
 

@@ -67,7 +67,7 @@ def _check_shapes(observations):
 def _check_numbers(observations):
     for name in ("time", "position", "value", "error"):
         array = getattr(observations, name)
-        bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+        bad = np.unique(np.argwhere(~np.isfinite(array))[:, 0])
         if len(bad):
             raise ObservationsError(
                 f"observations: {name} of row {bad[0]} is {array[bad[0]]}, expected a finite number; "

@@ -1,0 +1,203 @@
+"""The forecast–assimilate loop: mpirun -n N python -m plugin.cycle case.yml
+
+For each window the model runs, its state is compared with the readings, the analysis is found, and
+the restart is written from which the model goes on. What a window did is told in the ledger, once
+all its files are on the disk; `--resume` goes on after the last window told there.
+
+    RUN/case.json            the settings of this run
+    RUN/ledger.jsonl         one line per finished window
+    RUN/0001/forecast/       what the model started from and wrote: dumps, checkpoint, logs
+    RUN/0001/analysis/       the restart of the next window
+    RUN/0001/readings.csv    each reading with innovation and residual, or why it was left out
+    RUN/cache/               interpolations between mesh and grid
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.checkpoint import open_restart, write_restart
+from coupling.files import whole_file
+from coupling.forecast import FluidityModel, embedded_model
+from plugin.assimilate import assimilate, write_table
+from plugin.background import background
+from plugin.configuration import Case, ConfigurationError, read_case
+from plugin.job import run_job
+from plugin.ledger import append_entry, read_ledger
+from plugin.progress import Progress
+from plugin.readings import read_readings
+
+
+def forecast_model(settings):
+    """The driver a case file's `model` section asks for."""
+    common = {
+        "processes": settings.processes,
+        "launcher": tuple(settings.launcher),
+        "timeout": settings.timeout,
+        "environment": dict(settings.environment),
+    }
+    if settings.driver == "embedded":
+        return embedded_model(**common)
+    return FluidityModel(program=tuple(settings.program), **common)
+
+
+def run_cycle(case, comm, resume=False, progress=None):
+    """Run all windows of a case. Collective.
+
+    Raises
+    ------
+    ConfigurationError
+        if the run folder holds another run, or `resume` finds nothing that fits
+    ModelError, FileError, MeshError, MinimisationError
+        as the stages raise them; finished windows stay as they are
+    """
+    progress = progress or Progress(comm)
+    start, done = _open_run(case, comm, resume)
+    began = open_restart(case.model.start).time
+    model = forecast_model(case.model)
+    readings = comm.bcast(read_readings(case.observations.file) if comm.rank == 0 else None)
+    with progress.stage("background"):
+        statistics = background(case, comm, case.run / "cache", progress.say)
+    progress.say(_told_background(statistics, readings, progress))
+    for number in range(done + 1, case.cycle.windows + 1):
+        until = began + number * case.cycle.window
+        start = _window(number, start, until, case, model, readings, statistics, comm, progress)
+    progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
+
+
+def _window(number, start, until, case, model, readings, statistics, comm, progress):
+    """Forecast, analysis, restart, ledger. Returns the next window's restart."""
+    folder = case.run / f"{number:04d}"
+    if comm.rank == 0:
+        folder.mkdir()
+    comm.Barrier()
+    label = f"window {number} of {case.cycle.windows}"
+    with progress.stage("forecast", f"{label}: forecast to {until:g} s"):
+        forecast = model.run(start, until, folder / "forecast", comm)
+    time = forecast.state.time
+    tolerance = case.observations.tolerance or 0.5 * forecast.restart.timestep
+    usable = readings.select(np.abs(readings.time - time) <= tolerance)
+    found = None
+    with progress.stage("analysis", f"{label}: analysis"):
+        if len(usable):
+            found = assimilate(statistics, forecast.state, usable, comm, case.minimiser)
+    with progress.stage("restart", f"{label}: writing the restart"):
+        changes = found.changes if found else None
+        restart = write_restart(forecast.restart, folder / "analysis", comm, changes)
+    entry = _entry(number, time, forecast, restart, usable, found, case, progress)
+    if comm.rank == 0:
+        if found:
+            write_table(folder / "readings.csv", found.table)
+        append_entry(case.run / "ledger.jsonl", entry)
+    comm.Barrier()
+    progress.say(_told_window(label, entry))
+    return restart
+
+
+def _entry(number, time, forecast, restart, usable, found, case, progress):
+    entry = {
+        "window": number,
+        "time": time,
+        "readings": len(usable),
+        "used": sum(row["used"] == "yes" for row in found.table) if found else 0,
+        "restart": str(restart.options.relative_to(case.run)),
+        "forecast": str(forecast.restart.options.relative_to(case.run)),
+        "seconds": {name: round(s, 4) for name, s in progress.seconds.items() if name != "background"},
+        "model_seconds": round(forecast.seconds, 4),
+    }
+    if found:
+        entry["analysis"] = found.analysis.summary()
+    return entry
+
+
+def _told_background(statistics, readings, progress):
+    grid, modes = statistics.transfer.grid, statistics.modes
+    return (
+        f"background errors: {modes.n_modes} modes ({modes.name}) of {modes.n_samples} states, grid "
+        f"{' × '.join(map(str, grid.shape))} ({grid.fluid.mean():.0%} fluid), variables "
+        f"{', '.join(v.name for v in statistics.transfer.variables)}; {len(readings)} readings; "
+        f"{progress.seconds['background']:.1f} s"
+    )
+
+
+def _told_window(label, entry):
+    times = "  ".join(f"{name} {s:.2f} s" for name, s in entry["seconds"].items())
+    if "analysis" not in entry:
+        why = "no readings of this time" if not entry["readings"] else "no reading inside the model's air"
+        return f"{label}: t = {entry['time']:g} s  {why}, the forecast goes on as it is  {times}"
+    a = entry["analysis"]
+    return (
+        f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings  "
+        f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {a['iterations']} iterations  "
+        f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}"
+    )
+
+
+def _open_run(case, comm, resume):
+    """Make the run folder, or find where an earlier run stopped: (restart to start from, windows done)."""
+    problem, done, last = None, 0, case.model.start
+    if comm.rank == 0:
+        try:
+            done, last = _prepare(case, resume)
+        except (ConfigurationError, OSError, ValueError) as error:
+            problem = error
+    problem, done, last = comm.bcast((problem, done, last))
+    if problem is not None:
+        raise problem
+    return open_restart(last), done
+
+
+def _prepare(case, resume):
+    settings = json.loads(case.model_dump_json(by_alias=True))
+    kept, ledger = case.run / "case.json", case.run / "ledger.jsonl"
+    if not resume:
+        if kept.exists():
+            raise ConfigurationError(
+                f"{case.run}: holds a run already; go on with it by --resume, or choose another folder (key 'run')"
+            )
+        case.run.mkdir(parents=True, exist_ok=True)
+        with whole_file(kept) as beside:
+            beside.write_text(json.dumps(settings, indent=2))
+        return 0, case.model.start
+    if not kept.is_file():
+        raise ConfigurationError(f"{case.run}: no run to resume, case.json is missing; start without --resume")
+    earlier = json.loads(kept.read_text())
+    for now in (earlier, settings):
+        now["cycle"].pop("windows")  # a run may be made longer
+    different = [key for key in settings if settings[key] != earlier.get(key)]
+    if different:
+        raise ConfigurationError(
+            f"{kept}: the run was started with another {different[0]!r} section ({earlier.get(different[0])}); "
+            "resume with the same settings, or start a new run folder"
+        )
+    entries = read_ledger(ledger)
+    for folder in case.run.glob("[0-9]" * 4):
+        if int(folder.name) > len(entries):  # a window that was not finished
+            shutil.rmtree(folder)
+    return len(entries), case.run / entries[-1]["restart"] if entries else case.model.start
+
+
+def main(argv, comm):
+    """Command line of the cycle; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugin.cycle", description="Run the forecast–assimilate loop.")
+    parser.add_argument("case", nargs="?", type=Path, help="case file (YAML)")
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished window")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of case files and end")
+    arguments = parser.parse_args(argv)
+    if arguments.schema:
+        if comm.rank == 0:
+            print(json.dumps(Case.model_json_schema(), indent=2))
+        return 0
+    if arguments.case is None:
+        parser.error("a case file is needed, or --schema")
+    run_cycle(read_case(arguments.case), comm, arguments.resume)
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)

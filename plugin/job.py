@@ -1,0 +1,61 @@
+"""Run a main function as one job over MPI ranks: one message, one exit code, no rank left behind."""
+
+import sys
+import time
+import traceback
+
+from coupling.launch import ModelError
+from coupling.mesh import MeshError
+from coupling.vtu import FileError
+from da.minimise import MinimisationError
+from da.observations import ObservationsError
+from plugin.configuration import ConfigurationError
+from plugin.ledger import LedgerError
+from plugin.readings import ReadingsError
+
+BAD_INPUT = 2
+MODEL_FAILED = 3
+ANALYSIS_FAILED = 4
+
+# OSError covers unwritable folders and full disks
+_CODES = (
+    ((ModelError,), MODEL_FAILED),
+    ((MinimisationError,), ANALYSIS_FAILED),
+    ((ConfigurationError, FileError, LedgerError, MeshError, ObservationsError, ReadingsError, OSError), BAD_INPUT),
+)
+_PATIENCE = 5.0  # seconds for the other ranks to come to the same end
+
+
+def run_job(main, comm):
+    """Call `main()`; end the process with its exit code, or with that of the error it raised.
+
+    An error that all ranks raise is told once, by rank 0. One that only some raise would leave the
+    others waiting for ever: it is told by the rank that has it, and the whole job is ended.
+    """
+    try:
+        code = main() or 0
+    except Exception as error:
+        code, text = _told(error)
+        together = comm.size == 1 or _everyone_is_here(comm)
+        if comm.rank == 0 or not together:
+            print(text, file=sys.stderr, flush=True)
+        if not together:
+            comm.Abort(code)
+    sys.exit(code)
+
+
+def _told(error):
+    for kinds, code in _CODES:
+        if isinstance(error, kinds):
+            return code, f"error: {error}"
+    return 1, "".join(traceback.format_exception(error))
+
+
+def _everyone_is_here(comm):
+    request = comm.Ibarrier()
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        if request.Test():
+            return True
+        time.sleep(0.01)
+    return False

@@ -1,0 +1,39 @@
+"""The ledger: whole lines or none, and no change goes unnoticed."""
+
+import pytest
+
+from plugin.ledger import LedgerError, append_entry, read_ledger
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    for k in range(3):
+        append_entry(path, {"window": k, "time": 0.1 * k})
+    return path
+
+
+def test_entries_come_back_in_order(ledger):
+    assert read_ledger(ledger) == [{"window": k, "time": 0.1 * k} for k in range(3)]
+    assert read_ledger(ledger.with_name("none")) == []
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_a_line_cut_off_by_a_crash_is_no_entry_and_is_replaced(ledger, cut):
+    ledger.write_bytes(ledger.read_bytes()[:-cut])
+    assert [e["window"] for e in read_ledger(ledger)] == [0, 1]
+    append_entry(ledger, {"window": 9})
+    assert [e["window"] for e in read_ledger(ledger)] == [0, 1, 9]
+
+
+def test_a_changed_line_is_noticed(ledger):
+    ledger.write_text(ledger.read_text().replace('"window": 1', '"window": 7'))
+    with pytest.raises(LedgerError, match="line 2: does not match its checksum"):
+        read_ledger(ledger)
+
+
+def test_what_is_not_json_is_refused_before_writing(ledger):
+    before = ledger.read_bytes()
+    with pytest.raises(ValueError):
+        append_entry(ledger, {"cost": float("nan")})
+    assert ledger.read_bytes() == before
