@@ -5,6 +5,7 @@ another. The drivers differ only in the program they start: `fluidity`, or the e
 """
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,9 @@ import numpy as np
 
 from coupling import flml
 from coupling.checkpoint import Restart, n_processes, open_restart, read_fields, write_restart
-from coupling.dumps import last_dump, read_time
 from coupling.launch import ModelError, launch
 from coupling.mesh import State
+from coupling.vtu import FileError, dump_time, raise_together
 
 _TAIL = 15  # lines of the model's log that an error shows
 
@@ -117,28 +118,44 @@ def _until(tree, name, until):
 
 
 def _result(ended, name, until, folder, comm):
+    """The forecast a run left, if it is a good one. Collective."""
+    restart, time, problem = None, None, None
+    if comm.rank == 0:
+        try:
+            restart, time = _arrived(ended, name, until, folder)
+        except (ModelError, FileError) as error:
+            problem = error
+    raise_together(problem, comm)
+    restart, time = comm.bcast((restart, time))
+    state = State(time, read_fields(restart, comm).fields)
+    for name_, of in state.fields.items():
+        broken = comm.allreduce(int(np.size(of.values) - np.isfinite(of.values).sum()))
+        if broken:
+            raise ModelError(f"the model ended well but {broken} values of {name_} are not finite{_logs(folder)}")
+    return Forecast(restart, state, folder, ended.seconds)
+
+
+def _arrived(ended, name, until, folder):
+    """(restart, time) of a run that ended well, by its exit code, its files and their time."""
     if ended.timed_out:
         raise ModelError(f"the model was stopped after {ended.seconds:.0f} s, its time-out{_logs(folder)}")
     if ended.code != 0:
         how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
         raise ModelError(f"the model ended with {how}{_logs(folder)}")
-    number, dump = last_dump(folder, name)
-    if dump is None:
+    numbers = [re.fullmatch(rf"{re.escape(name)}_(\d+)\.p?vtu", path.name) for path in folder.iterdir()]
+    found = {int(match[1]): folder / match[0] for match in numbers if match}
+    if not found:
         raise ModelError(f"the model ended well but wrote no dump {name}_*.vtu or .pvtu in {folder}{_logs(folder)}")
-    options = folder / f"{name}_{number}_checkpoint.flml"
+    last = max(found)
+    options = folder / f"{name}_{last}_checkpoint.flml"
     if not options.is_file():
-        raise ModelError(f"the model ended well but wrote no {options.name} beside {dump.name}{_logs(folder)}")
-    restart = open_restart(options)
-    time = read_time(dump, comm)
+        raise ModelError(f"the model ended well but wrote no {options.name} beside {found[last].name}{_logs(folder)}")
+    restart, time = open_restart(options), dump_time(found[last])
     # a step may carry the model past the end it was given, by less than one step
-    if not until - 1e-6 * restart.timestep <= time < until + restart.timestep * (1 + 1e-6):
+    hair = 1e-6 * restart.timestep
+    if not until - hair <= time < until + restart.timestep + hair:
         raise ModelError(f"the model stopped at {time:g} s, {until:g} s was asked for{_logs(folder)}")
-    state = State(time, read_fields(restart, comm).fields)
-    for name_, f in state.fields.items():
-        broken = comm.allreduce(int(np.size(f.values) - np.isfinite(f.values).sum()))
-        if broken:
-            raise ModelError(f"the model ended well but {broken} values of {name_} are not finite{_logs(folder)}")
-    return Forecast(restart, state, folder, ended.seconds)
+    return restart, time
 
 
 def _logs(folder):

@@ -190,6 +190,21 @@ def read_state(path, comm, names=None, time=None):
     return State(found.pop() if found else float(time), _join_fields(mesh, data, path, comm))
 
 
+def dump_time(path):
+    """The time of a dump [s], from the first piece that has points; nothing else is read.
+
+    Raises
+    ------
+    FileError
+        if the dump is broken or tells no time
+    """
+    for piece in piece_paths(path):
+        time = _time(arrays_of(read_grid(piece, {TIME}).GetPointData()).get(TIME), piece)
+        if time is not None:
+            return time
+    raise FileError(f"{path}: has no point array {TIME!r} to tell its time; is it a dump of the simulation?")
+
+
 def raise_together(problem, comm):
     """Raise on every rank the first problem any rank met. Collective."""
     problems = [p for p in comm.allgather(problem) if p is not None]

@@ -28,6 +28,9 @@ class Transform(Protocol):
         at : (n_control,) control where U' is taken; a linear U has no use for it
         """
 
+    def observed_by(self, operator):
+        """H U: (M_local, n_control), asked only where U and H are linear. Collective."""
+
 
 @dataclass(frozen=True)
 class LinearTransform:
@@ -65,6 +68,10 @@ class LinearTransform:
         control = self.modes.vectors.T @ self._scaled(increment)
         self.comm.Allreduce(MPI.IN_PLACE, control)
         return control
+
+    def observed_by(self, operator):
+        """H U: (M_local, n_control), from the rows that H touches. Collective."""
+        return operator.observe_modes(self.modes.vectors, self.scale)
 
     def _scaled(self, values):
         return values if self.scale is None else self.scale * values

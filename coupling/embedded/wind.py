@@ -1,0 +1,141 @@
+"""The mass-consistent wind: the divergence-free flow nearest to a first guess (Sasaki 1958; Sherman 1978).
+
+Nodal P1 velocities u0(x, t) are the first guess, given by the inflow's boundary condition at every
+node. The wind u is the nodal field nearest to it, in the norm of the lumped mass M, that
+
+    has no weak divergence:    ∫ u·∇φ_i = 0  for all i not on an open boundary,
+    does not cross the walls:  n·u = 0  at their nodes, for every wall that meets there (P u = u),
+
+    u = P (u0 + M⁻¹ Dᵀ λ),    D P M⁻¹ Dᵀ λ = −D P u0,    λ = 0 on open boundaries.
+
+So walls are slip walls: close to them the wind is parallel to them, and at a building's corner it is
+zero. λ is the multiplier of Sherman (1978, eq. 5-8). The nodal field itself, not an element-wise one,
+is free of divergence, which is what the transport needs to keep mass and constants both.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from coupling.embedded.fem import distributed, divergence
+from coupling.vtu import FileError
+
+# squared sine, nearly: normals closer than about 16 degrees are one smooth wall, not an edge
+_SAME_WALL = 0.02
+
+
+@dataclass(frozen=True)
+class Walls:
+    """Where flow cannot go.
+
+    ids : surface ids of the impermeable boundaries
+    directions : {id: tuple of the axes 0, 1, 2 held at zero there}
+    """
+
+    ids: tuple[int, ...]
+    directions: dict[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Wind:
+    """A projection onto the winds that the mesh allows, set up once."""
+
+    space: object
+    tangent: np.ndarray  # (N, 3, 3): P
+    divergence: sp.csr_matrix  # (N, 3N): D
+    fixed: np.ndarray  # (N,) bool: λ = 0
+    solver: object
+
+    def project(self, guess):
+        """Make a wind of a first guess. Collective.
+
+        Parameters
+        ----------
+        guess : (N, 3) nodal velocities [m/s], right at halo nodes
+
+        Returns
+        -------
+        (N, 3) float64 velocities [m/s], right at halo nodes, and PETSc's reason (negative: it failed)
+        """
+        space = self.space
+        along = self._along(guess)
+        right, multiplier = self.solver.getOperators()[0].createVecs()
+        load = -(self.divergence @ along.T.ravel())
+        load[self.fixed] = 0
+        right.array[:] = load[space.owned]
+        self.solver.solve(right, multiplier)
+        nodal = np.zeros(space.n_nodes)
+        nodal[space.owned] = multiplier.array
+        space.refresh(nodal)
+        push = (self.divergence.T @ nodal).reshape(3, -1).T / space.mass[:, None]
+        wind = along + self._along(push)
+        return space.refresh(wind), self.solver.getConvergedReason()
+
+    def _along(self, vectors):
+        return np.einsum("nij,nj->ni", self.tangent, vectors)
+
+
+def make_wind(space, facets, facet_ids, walls):
+    """Set up the wind of a mesh. Collective.
+
+    Parameters
+    ----------
+    space : fem.Space
+    facets, facet_ids : (F, 3) and (F,) int64, boundary triangles and their surface ids
+    walls : Walls; all other surfaces are open
+
+    Raises
+    ------
+    FileError
+        if a boundary condition holds a component at zero that is not the one across its surface
+    """
+    from petsc4py import PETSc
+
+    tangent = _tangents(space, facets, facet_ids, walls)
+    open_ = np.zeros(space.n_nodes)
+    open_[facets[~np.isin(facet_ids, walls.ids)].ravel()] = 1
+    fixed = space.refresh(open_) > 0
+    if not any(space.comm.allgather(bool(fixed.any()))):
+        raise FileError("no boundary is open: the wind that comes in cannot leave; leave the outflow free of conditions")
+    d = sp.hstack(divergence(space), format="csr")
+    over_mass = tangent / space.mass[:, None, None]
+    weights = sp.bmat([[sp.diags(over_mass[:, i, j]) for j in range(3)] for i in range(3)], format="csr")
+    free = sp.diags((~fixed).astype(float))
+    system = (free @ (d @ weights @ d.T) @ free + sp.diags(fixed.astype(float))).tocsr()
+    solver = PETSc.KSP().create(comm=space.comm)
+    solver.setOperators(distributed(space, system))
+    solver.setType("cg")
+    solver.getPC().setType("gamg")
+    solver.setTolerances(rtol=1e-12, max_it=2000)
+    solver.setUp()
+    return Wind(space, tangent, d, fixed, solver)
+
+
+def _tangents(space, facets, facet_ids, walls):
+    """(N, 3, 3) projections onto the directions in which a node's flow is free."""
+    corners = space.points[facets]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    blocked = np.zeros((space.n_nodes, 3, 3))
+    problem = None
+    for surface in walls.ids:
+        here = facet_ids == surface
+        held = np.zeros(3)
+        held[list(walls.directions[surface])] = 1
+        if np.abs(normals[here] * (1 - held)).max(initial=0.0) > 1e-6:
+            problem = (
+                f"surface {surface}: its Velocity condition holds components {walls.directions[surface]} at zero, which"
+                " does not stop the flow across it; hold the component along its normal, or all three"
+            )
+        squares = normals[here][:, :, None] * normals[here][:, None, :]
+        for k in range(3):
+            np.add.at(blocked, facets[here, k], squares)
+    problems = [p for p in space.comm.allgather(problem) if p]
+    if problems:
+        raise FileError(problems[0])
+    sizes, axes = np.linalg.eigh(blocked)
+    across = (sizes > _SAME_WALL * np.trace(blocked, axis1=1, axis2=2)[:, None]).astype(float)
+    tangent = np.eye(3) - np.einsum("nik,nk,njk->nij", axes, across, axes)
+    tangent = space.refresh(tangent.reshape(-1, 9)).reshape(-1, 3, 3)
+    return np.where(np.abs(tangent) < 1e-14, 0.0, tangent)

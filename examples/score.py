@@ -1,0 +1,168 @@
+"""Errors of a twin experiment against its truth, and the page that shows them."""
+
+import base64
+import html
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
+
+from coupling.checkpoint import open_restart, read_fields  # noqa: E402
+from coupling.files import whole_file  # noqa: E402
+from coupling.interpolation import multiply, sampling  # noqa: E402
+from examples.twin import COMM, analysis_times, dumps, values_at  # noqa: E402
+from plugin.ledger import read_ledger  # noqa: E402
+
+LABELS = {"free": "free run", "forecast": "forecast (of the cycle)", "analysis": "analysis"}
+COLOURS = {"free": "#7f7f7f", "forecast": "#d6743c", "analysis": "#1f6fb4"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Relative errors ‖x − x_t‖₂ / ‖x_t‖₂ at places that are not sensors, for each analysis time.
+
+    times : (windows,) [s]
+    errors : {variable: {"free" | "forecast" | "analysis": (windows,)}}
+    n_places : number of places
+    """
+
+    times: np.ndarray
+    errors: dict[str, dict[str, np.ndarray]]
+    n_places: int
+
+    def gain(self, variable):
+        """How far the analysis' error lies under the free run's, mean over the last half of the windows."""
+        half = len(self.times) // 2
+        mean = {kind: values[half:].mean() for kind, values in self.errors[variable].items()}
+        return 1.0 - mean["analysis"] / mean["free"]
+
+
+def places_to_score(twin, n=3000, height=40.0, apart=2.0):
+    """Random places in the air up to `height` [m] that keep `apart` [m] from every sensor."""
+    first = dumps(twin.run / "truth", "truth").read(0)
+    mesh = next(iter(first.fields.values())).mesh
+    low, high = mesh.bounds(COMM)
+    high = np.array([high[0], high[1], min(high[2], height)])
+    places = low + (high - low) * np.random.default_rng(twin.seed + 1).random((4 * n, 3))
+    _, inside = sampling(mesh, "point", places, COMM)
+    near = np.linalg.norm(places[:, None] - twin.sensors[None], axis=2).min(axis=1) < apart
+    return places[inside & ~near][:n]
+
+
+def checkpoint_values(options, places, variable):
+    """(places,) values of a variable from a checkpoint."""
+    name, _, letter = variable.partition(".")
+    of = read_fields(open_restart(options), COMM, [name])[name]
+    matrix, inside = sampling(of.mesh, of.location, places, COMM)
+    column = of.values if not letter else of.values[:, "xyz".index(letter)]
+    return np.where(inside, multiply(matrix, column), np.nan)
+
+
+def score(twin):
+    """Compare free run, forecasts and analyses with the truth."""
+    places, times = places_to_score(twin), analysis_times(twin)
+    entries = read_ledger(twin.run / "cycle" / "ledger.jsonl")
+    errors = {}
+    for variable in twin.errors:
+        truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
+        found = {"free": values_at(dumps(twin.run / "free", "forecast"), times, places, variable)}
+        for kind, key in (("forecast", "forecast"), ("analysis", "restart")):
+            paths = [twin.run / "cycle" / entry[key] for entry in entries]
+            found[kind] = np.array([checkpoint_values(path, places, variable) for path in paths])
+        norm = np.linalg.norm(truth, axis=1)
+        errors[variable] = {kind: np.linalg.norm(v - truth, axis=1) / norm for kind, v in found.items()}
+    return Score(times, errors, len(places))
+
+
+def _picture(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _error_picture(result):
+    variables = list(result.errors)
+    figure, axes = plt.subplots(1, len(variables), figsize=(5.2 * len(variables), 3.4), squeeze=False)
+    for ax, variable in zip(axes[0], variables):
+        for kind, values in result.errors[variable].items():
+            ax.plot(result.times, values, "o-", ms=3, color=COLOURS[kind], label=LABELS[kind])
+        ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
+        ax.grid(alpha=0.3)
+    axes[0][0].legend(frameon=False, fontsize=8)
+    return _picture(figure)
+
+
+def _slice_picture(twin, variable, height, unit):
+    """Truth, free run and analysis at one height at the last analysis time, sensors marked."""
+    time = analysis_times(twin)[-1]
+    last = read_ledger(twin.run / "cycle" / "ledger.jsonl")[-1]
+    truth = dumps(twin.run / "truth", "truth")
+    low, high = next(iter(truth.read(0).fields.values())).mesh.bounds(COMM)
+    x, y = (np.linspace(low[i], high[i], n) for i, n in ((0, 240), (1, 180)))
+    places = np.stack([*(g.ravel() for g in np.meshgrid(x, y, indexing="ij")), np.full(x.size * y.size, height)], axis=1)
+    shown = {
+        "truth": values_at(truth, [time], places, variable)[0],
+        "free run": values_at(dumps(twin.run / "free", "forecast"), [time], places, variable)[0],
+        "analysis": checkpoint_values(twin.run / "cycle" / last["restart"], places, variable),
+    }
+    top = np.nanpercentile(shown["truth"], 99.5)
+    bottom = min(0.0, np.nanpercentile(shown["truth"], 0.5))
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), sharey=True)
+    for ax, (name, values) in zip(axes, shown.items()):
+        ax.set_facecolor("#555555")  # buildings
+        image = ax.pcolormesh(x, y, values.reshape(x.size, y.size).T, vmin=bottom, vmax=top, cmap="viridis")
+        street = twin.sensors[:, 2] < 10
+        ax.plot(*twin.sensors[street, :2].T, "o", mfc="none", mec="white", ms=4, label="sensor at street level")
+        ax.plot(*twin.sensors[~street, :2].T, "s", mfc="none", mec="white", ms=4, label="sensor on a roof")
+        ax.set(title=name, xlabel="x [m]", aspect="equal")
+    axes[0].set_ylabel("y [m]")
+    figure.colorbar(image, ax=axes, label=f"{variable} {unit}", shrink=0.8)
+    return _picture(figure)
+
+
+def write_page(twin, result, title, units, height=2.0):
+    """Write what a person looks at: one HTML file without links, and the figures as JSON beside it."""
+    first = next(iter(result.errors))
+    rows = "".join(
+        f"<tr><td>{t:g}</td>"
+        + "".join(f"<td>{result.errors[v][kind][k]:.3f}</td>" for v in result.errors for kind in LABELS)
+        + "</tr>"
+        for k, t in enumerate(result.times)
+    )
+    heads = "".join(f"<th>{html.escape(v)}: {LABELS[kind]}</th>" for v in result.errors for kind in LABELS)
+    slices = "".join(
+        f'<h2>{html.escape(v)} at {height:g} m, t = {result.times[-1]:g} s</h2>'
+        f'<img alt="Slices of {html.escape(v)}: truth, free run, analysis" '
+        f'src="data:image/png;base64,{_slice_picture(twin, v, height, units.get(v, ""))}">'
+        for v in result.errors
+    )
+    gains = "; ".join(f"{html.escape(v)} {result.gain(v):.0%}" for v in result.errors)
+    page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#222}}
+img{{max-width:100%;height:auto}}table{{border-collapse:collapse;font-size:.9rem}}
+td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}.wide{{overflow-x:auto}}</style>
+<h1>{html.escape(title)}</h1>
+<p>{len(twin.sensors)} sensors, {twin.windows} windows of {twin.window:g} s. Errors are taken at {result.n_places}
+random places below 40 m that are not sensors. Over the last half of the windows the analysis' error lies under
+the free run's by: <strong>{gains}</strong>.</p>
+<h2>Error over time</h2><img alt="Relative errors over time" src="data:image/png;base64,{_error_picture(result)}">
+{slices}
+<h2>Figures</h2><div class="wide"><table><tr><th>time [s]</th>{heads}</tr>{rows}</table></div></html>"""
+    with whole_file(twin.run / "report.html") as beside:
+        Path(beside).write_text(page, encoding="utf-8")
+    figures = {
+        "times": result.times.tolist(),
+        "errors": {v: {kind: e.tolist() for kind, e in kinds.items()} for v, kinds in result.errors.items()},
+        "gain_last_half": {v: result.gain(v) for v in result.errors},
+        "headline": first,
+    }
+    with whole_file(twin.run / "figures.json") as beside:
+        Path(beside).write_text(json.dumps(figures, indent=1))
