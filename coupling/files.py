@@ -26,12 +26,49 @@ def whole_file(path):
     beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield beside
-        sync(beside)
-        os.replace(beside, path)
-        sync(path.parent)
+        _move(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_shared_file(path, comm):
+    """Yield a path beside `path` that all ranks write to as one file; it takes `path`'s place at the end. Collective.
+
+    What an earlier writer left beside is removed first; an older `path` stays as it was unless the block ends
+    well on every rank. After an exception nothing here waits for the other ranks: they may not come.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        on_rank_0(lambda: beside.unlink(missing_ok=True), comm)
+        yield beside
+        comm.Barrier()
+        on_rank_0(lambda: _move(beside, path), comm)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _move(beside, path):
+    sync(beside)
+    os.replace(beside, path)
+    sync(path.parent)
+
+
+def on_rank_0(work, comm):
+    """What `work()` returns on rank 0, on every rank; and so with an OSError or ValueError it raises. Collective."""
+    done, problem = None, None
+    if comm.rank == 0:
+        try:
+            done = work()
+        except (OSError, ValueError) as error:
+            problem = error
+    done, problem = comm.bcast((done, problem))
+    if problem is not None:
+        raise problem
+    return done
 
 
 @contextmanager

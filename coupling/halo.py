@@ -46,14 +46,13 @@ class Halo:
 
     @property
     def n_nodes(self):
-        """Nodes of the process's mesh, copies included, as the highest level tells it."""
-        top = self.levels[max(self.levels)]
-        return self.n_private + sum(len(ids) for ids in top.receive.values())
+        """Nodes of the process's mesh, copies included, as level 2 tells it."""
+        return self.n_private + sum(len(ids) for ids in self.levels[2].receive.values())
 
     def owners(self):
         """(n_nodes,) int64: the rank that owns each node."""
         owners = np.full(self.n_nodes, self.process, np.int64)
-        for rank, ids in self.levels[max(self.levels)].receive.items():
+        for rank, ids in self.levels[2].receive.items():
             owners[ids] = rank
         return owners
 
@@ -81,8 +80,8 @@ def read_halo(path):
     for element in root.findall("halo"):
         private.add(_number(element, "n_private_nodes", path))
         levels[_number(element, "level", path)] = _read_level(element, path)
-    if not levels:
-        raise FileError(f"{path}: holds no <halo> element; expected levels 1 and 2")
+    if set(levels) != {1, 2}:
+        raise FileError(f"{path}: holds levels {sorted(levels)} of halo; expected 1 and 2")
     if len(private) != 1:
         raise FileError(f"{path}: its levels have {sorted(private)} private nodes; expected one number for all")
     halo = Halo(process, n_processes, private.pop(), levels)
@@ -126,7 +125,7 @@ def _check(halo, path):
             raise FileError(f"{path}: level {number} receives nodes that the process owns itself")
         if len(np.unique(received)) != len(received):
             raise FileError(f"{path}: level {number} receives a node twice")
-    top = np.sort(np.concatenate([np.empty(0, np.int64), *halo.levels[max(halo.levels)].receive.values()]))
+    top = np.sort(np.concatenate([np.empty(0, np.int64), *halo.levels[2].receive.values()]))
     if not np.array_equal(top, np.arange(halo.n_private, halo.n_nodes)):
         raise FileError(f"{path}: the received nodes are not those after the {halo.n_private} private ones, each once")
 

@@ -42,12 +42,13 @@ class CostFunction:
         raise_together(self._problem(), self.comm)
 
     def _problem(self):
-        rows = self.operator.rows
-        if np.shape(self.innovation) != (rows.stop - rows.start,):
-            return f"innovation of shape {np.shape(self.innovation)}, expected ({rows.stop - rows.start},) like H's rows"
+        rows, shape = self.operator.rows, np.shape(self.innovation)
+        if shape != (rows.stop - rows.start,):
+            return f"innovation of shape {shape}, expected ({rows.stop - rows.start},) like H's rows"
         bad = np.flatnonzero(~np.isfinite(self.innovation))
         if len(bad):
-            return f"innovation of observation {rows.start + bad[0]} is {self.innovation[bad[0]]}; leave the reading out"
+            found = self.innovation[bad[0]]
+            return f"innovation of observation {rows.start + bad[0]} is {found}, expected a number; leave it out"
         if not (np.isfinite(self.background_weight) and self.background_weight > 0.0):
             return f"background weight {self.background_weight!r}, expected a positive number; 1 is the usual one"
         return None

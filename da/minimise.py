@@ -2,12 +2,13 @@
 
 The control is a PETSc vector over the ranks, so that all of them take TAO's decisions together.
 
-What TAO minimises is J less a constant. A line search compares values of J, and near the minimum J
-differs by ½‖∇J‖²/curvature only, which is lost in J's rounding when the gradient has fallen by some
-1e-8: it then reports a failure (reason −6) where nothing is wrong. For a quadratic J the difference to
-a centre is therefore computed directly, gᵀv + ½ vᵀHv with w = centre + v, and where the search
-stops early all the same, it starts again from there with what it found as the centre (iterative
-refinement). For any other J, a search that stops at that level counts as converged.
+A line search compares values of J. Near the minimum they differ by ½‖∇J‖²/curvature only, which is
+lost in J's own rounding once the gradient has fallen by some 1e-8, and sooner where J's minimum is
+far from zero: TAO then reports a failure (reason −6) where nothing is wrong. So for a quadratic J
+TAO sees the difference to a centre, gᵀv + ½ vᵀHv with w = centre + v, whose rounding is that of what
+there is to gain and not of J; where the search stops early all the same, it starts anew with what it
+found as the centre, as in iterative refinement. For any other J, a search that stops at that level
+counts as converged.
 """
 
 from dataclasses import dataclass
@@ -16,15 +17,17 @@ from typing import Protocol
 import numpy as np
 from petsc4py import PETSc
 
-from da.tao_options import default_options, quasi_newton_defaults
+from da.tao import METHODS, REASONS, solver, whole
 
-METHODS = ("lmvm", "blmvm", "bqnls")
-_REFINEMENTS = 4
-_PROGRESS = 0.1  # a new start must lower the gradient to this part, or the end is reached
-_REASONS = {number: name for name, number in vars(PETSc.TAO.Reason).items() if not name.startswith("_")}
-# the search could not go on: at rounding level this is the end, above it a failure
-_STUCK = (PETSc.TAO.Reason.DIVERGED_LS_FAILURE, PETSc.TAO.Reason.CONVERGED_STEPTOL)
 AT_ROUNDING = "STOPPED_AT_ROUNDING"
+_REFINEMENTS = 4
+_PROGRESS = 0.1  # a search that lowered the gradient by less will not do better in a second try
+_FAILED_SEARCH = PETSc.TAO.Reason.DIVERGED_LS_FAILURE
+_ADVICE = {
+    PETSc.TAO.Reason.DIVERGED_MAXITS: "allow more iterations or a larger gradient tolerance",
+    _FAILED_SEARCH: "check that the gradient belongs to the cost, and that no network or operator returns NaN",
+}
+_OTHERWISE = "PETSc's option tao_monitor, under the solver's prefix, shows each iteration"
 
 
 class MinimisationError(RuntimeError):
@@ -38,7 +41,7 @@ class Cost(Protocol):
     linear: bool
 
     def background(self, control):
-        """The part of J that the control alone makes, J_b."""
+        """J_b, the part of J that the control alone makes."""
 
     def value_and_gradient(self, control):
         """J(w) and ∇J(w). Collective."""
@@ -49,7 +52,7 @@ class Cost(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One iteration: J = J_b + J_o and the norm of ∇J at its end."""
+    """An iteration's end: J, its parts J_b and J_o, and ‖∇J‖."""
 
     iteration: int
     cost: float
@@ -99,12 +102,12 @@ def minimise(
     comm : MPI communicator
     start : (s,) first control, the same on every rank; None starts at zero, the background
     method : "lmvm", "blmvm" or "bqnls"
-    gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its first value; the default
+    gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control; the default
         lets analyses on different numbers of ranks agree to 1e-10
-    rounding_tolerance : a line search that can go no further is no failure below this part
+    rounding_tolerance : a line search that cannot go on below this part is no failure
     max_iterations : of all starts together
     memory : pairs of steps and gradients that stand for the Hessian
-    options_prefix : PETSc options of this name win over the arguments, as in `-da_tao_gttol 1e-6`
+    options_prefix : of PETSc options, which win over the arguments: `PETSC_OPTIONS="-da_tao_gttol 1e-6"`
 
     Returns
     -------
@@ -113,7 +116,7 @@ def minimise(
     Raises
     ------
     MinimisationError
-        if TAO stops for another reason than a tolerance; on every rank
+        if TAO stops for another reason than a tolerance, or J is not finite; on every rank
     ValueError
         if the method is not one of the three, or the start does not fit
     """
@@ -121,13 +124,95 @@ def minimise(
         raise ValueError(f"minimisation method {method!r}, expected one of {', '.join(METHODS)}")
     centre = np.zeros(cost.n_control) if start is None else np.array(start, dtype=np.float64)
     if centre.shape != (cost.n_control,):
-        raise ValueError(f"start of shape {centre.shape}, expected ({cost.n_control},), the cost's control")
-    trace, evaluations, gradient_goal = [], 0, 0.0
-    while True:
-        solved = _solve(
-            cost, comm, centre, method, gradient_tolerance, gradient_goal, max_iterations, memory, options_prefix, trace
-        )
-        before = solved.trace[len(trace) - 1 if trace else 0].gradient_norm
-        trace, centre, evaluations = solved.trace, solved.control, evaluations + solved.evaluations
-        break
-    return Minimum(centre, tuple(trace), "", evaluations)
+        raise ValueError(f"start of shape {centre.shape}, expected ({cost.n_control},), the length of a control")
+    tao, vector = solver(cost.n_control, comm, method, gradient_tolerance, max_iterations, memory, options_prefix)
+    try:
+        control, trace, reason, evaluations, first = _searches(cost, comm, centre, tao, vector)
+    finally:
+        tao.destroy()
+        vector.destroy()
+    at_rounding = reason == _FAILED_SEARCH and trace[-1].gradient_norm <= rounding_tolerance * first
+    if reason < 0 and not at_rounding:
+        raise MinimisationError(_failure(method, reason, trace))
+    return Minimum(control, tuple(trace), AT_ROUNDING if at_rounding else REASONS[reason], evaluations)
+
+
+def _searches(cost, comm, centre, tao, vector):
+    """Search from a centre, and from what was found as long as rounding stops a search that gets on."""
+    trace, evaluations, first = [], 0, 0.0
+    if centre.any():
+        # the background's gradient is the measure: a start near the minimum has none worth the name
+        first = float(np.linalg.norm(cost.value_and_gradient(np.zeros_like(centre))[1]))
+    seen = []
+    # set once and for all searches: TAO can only forget all monitors, those of the user's options too
+    tao.setMonitor(lambda tao: seen.append((*tao.getSolutionStatus()[:3], whole(tao.getSolution(), comm))))
+    absolute, _, relative = tao.getTolerances()
+    limit = tao.getMaximumIterations()
+    for _ in range(1 + _REFINEMENTS):
+        value, gradient = cost.value_and_gradient(centre)
+        norm = float(np.linalg.norm(gradient))
+        if not np.isfinite(value + norm):
+            raise MinimisationError(f"J = {value} and ‖∇J‖ = {norm} at the start; check innovation and transform")
+        if not trace:
+            trace.append(_step(cost, 0, value, centre, norm))
+            first = max(first, norm)
+            absolute = max(absolute, relative * first)
+        tao.setTolerances(gatol=absolute, gttol=0.0)
+        tao.setMaximumIterations(limit - trace[-1].iteration)
+        function, constant = _shifted(cost, centre, value, gradient)
+        reason, moved, n = _search(function, comm, tao, vector)
+        base = trace[-1].iteration
+        trace += [_step(cost, base + i, f + constant, centre + v, slope) for i, f, slope, v in seen if i > 0]
+        seen.clear()
+        centre, evaluations = centre + moved, evaluations + n + 1
+        got_on = trace[-1].gradient_norm <= _PROGRESS * norm
+        if not (cost.linear and reason == _FAILED_SEARCH and got_on):
+            break
+    return centre, trace, reason, evaluations, first
+
+
+def _search(function, comm, tao, vector):
+    """One run of TAO from v = 0: its reason, v, and how often it asked for the function."""
+    asked = 0
+
+    def evaluate(_, v, into):
+        nonlocal asked
+        asked += 1
+        f, slope = function(whole(v, comm))
+        into.array[:] = slope[slice(*into.getOwnershipRange())]
+        return f
+
+    vector.set(0.0)
+    tao.setObjectiveGradient(evaluate, None)
+    tao.solve(vector)
+    return tao.getConvergedReason(), whole(vector, comm), asked
+
+
+def _shifted(cost, centre, value, gradient):
+    """J around a centre as TAO gets it, v ↦ (f, ∇f), and the constant J − f."""
+    if not cost.linear:
+        # TAO begins with the centre, which is known
+        return lambda v: cost.value_and_gradient(centre + v) if v.any() else (value, gradient), 0.0
+    # TAO's first step is 2f/‖∇f‖² long: with this f it ends where J is least along the gradient
+    curvature = gradient @ cost.hessian_product(gradient)
+    first = 0.5 * (gradient @ gradient) ** 2 / curvature if curvature > 0.0 else 0.0
+
+    def function(v):
+        bent = cost.hessian_product(v)
+        return first + float(v @ (gradient + 0.5 * bent)), gradient + bent
+
+    return function, value - first
+
+
+def _step(cost, iteration, value, control, norm):
+    background = cost.background(control)
+    return Step(iteration, value, background, value - background, norm)
+
+
+def _failure(method, reason, trace):
+    last, first = trace[-1], trace[0]
+    return (
+        f"minimisation by {method} ended with {REASONS[reason]} after {last.iteration} iterations: "
+        f"J = {last.cost:.6g}, ‖∇J‖ = {last.gradient_norm:.3g}, at the start {first.cost:.6g} and "
+        f"{first.gradient_norm:.3g}; {_ADVICE.get(reason, _OTHERWISE)}"
+    )

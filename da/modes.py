@@ -164,4 +164,4 @@ def _check(snapshots, comm):
 
 
 def _all_the_same(n_samples):
-    return f"all {n_samples} snapshots are the same, so σ₁ = 0 and there is no mode; take snapshots further apart in time"
+    return f"all {n_samples} snapshots are the same, so σ₁ = 0 and there is no mode; take them further apart in time"

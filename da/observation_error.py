@@ -63,6 +63,4 @@ def diagonal_error(std, rows):
 def _check(std):
     bad = np.flatnonzero(~(np.isfinite(std) & (std > 0.0)))
     if len(bad):
-        raise ValueError(
-            f"observation error {std[bad[0]]:g} in row {bad[0]}, expected a positive standard deviation"
-        )
+        raise ValueError(f"observation error {std[bad[0]]:g} in row {bad[0]}, expected a positive standard deviation")

@@ -79,17 +79,15 @@ def _fetched_rows(vectors, scale, wanted, matrix):
     begins = matrix.getOwnershipRangesColumn()
     n_wanted = np.diff(np.searchsorted(wanted, begins))
     n_given = np.array(comm.alltoall(n_wanted.tolist()))
-    given = np.empty(n_given.sum(), dtype=_INT)
-    index_type = MPI._typedict[given.dtype.char]
-    comm.Alltoallv([wanted.astype(_INT), (n_wanted, _starts(n_wanted)), index_type],
-                   [given, (n_given, _starts(n_given)), index_type])
+    given = np.empty(n_given.sum(), dtype=np.int64)
+    asking, giving = (n_wanted, _starts(n_wanted)), (n_given, _starts(n_given))
+    comm.Alltoallv([wanted.astype(np.int64), asking, MPI.INT64_T], [given, giving, MPI.INT64_T])
     mine = given - begins[comm.rank]
     sent = np.ascontiguousarray(vectors[mine] if scale is None else scale[mine, None] * vectors[mine])
     received = np.empty((len(wanted), vectors.shape[1]))
     # a type of one row keeps the counts small enough for MPI's int where rows × modes are not
     row_type = MPI.DOUBLE.Create_contiguous(vectors.shape[1]).Commit()
-    comm.Alltoallv([sent, (n_given, _starts(n_given)), row_type],
-                   [received, (n_wanted, _starts(n_wanted)), row_type])
+    comm.Alltoallv([sent, giving, row_type], [received, asking, row_type])
     row_type.Free()
     return received
 

@@ -83,7 +83,7 @@ class Space:
 
     def refresh(self, values):
         """Bring the halo nodes' values from their owners, in place. Collective."""
-        refresh(values, self.halo.levels[max(self.halo.levels)], self.comm)
+        refresh(values, self.halo.levels[2], self.comm)
         return values
 
     def evaluate(self, function, time):

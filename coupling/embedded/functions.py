@@ -78,5 +78,7 @@ def compile_function(code, where, size):
     except Exception as error:  # it may raise anything: it is the user's
         raise FunctionError(f"{where}: {type(error).__name__}: {error}") from error
     if not callable(names.get("val")):
-        raise FunctionError(f"{where}: defines {sorted(set(names) - {'__builtins__', '__name__'})}, expected def val(X, t)")
+        raise FunctionError(
+            f"{where}: defines {sorted(set(names) - {'__builtins__', '__name__'})}, expected def val(X, t)"
+        )
     return PythonFunction(names["val"], where, size)

@@ -53,7 +53,7 @@ class VelocityOptions:
 @dataclass(frozen=True)
 class TracerOptions:
     """name, mesh: its names; initial: as for the velocity; dirichlet: ((surface ids, function), …);
-    source: function or None; diffusivity: m²/s; theta: 0.5 … 1; ignore_failures: bool;
+    source: function or None; diffusivity: m²/s; ignore_failures: bool;
     shown: which of "", "Source", "Diffusivity" appear in dumps."""
 
     name: str
@@ -62,7 +62,6 @@ class TracerOptions:
     dirichlet: tuple
     source: object
     diffusivity: float
-    theta: float
     ignore_failures: bool
     shown: frozenset
 
@@ -111,9 +110,8 @@ def read_case(path):
     output = root.find("io/output_mesh")
     if output is not None:
         _one_of(output.get("name"), meshes, "io/output_mesh", path)
-    flags = {
-        "disable_dump_at_start", "disable_dump_at_end", "checkpointing/checkpoint_at_start", "checkpointing/checkpoint_at_end",
-    }  # fmt: skip
+    flags = [f"disable_dump_at_{end}" for end in ("start", "end")]
+    flags += [f"checkpointing/checkpoint_at_{end}" for end in ("start", "end")]
     return Case(
         path,
         tree,
@@ -179,7 +177,9 @@ def _fields(phase, meshes, path):
     tracers = tuple(_tracer(field, meshes, path) for field in phase.findall("scalar_field"))
     names = [tracer.name for tracer in tracers]
     if len(set(names)) != len(names) or "Pressure" in names:
-        raise FileError(f"{path}: scalar fields {names}; expected tracers, each name once, and no Pressure: none is solved for")
+        raise FileError(
+            f"{path}: scalar fields {names}; expected tracers, each name once, and no Pressure: none is solved for"
+        )
     return _velocity(vectors[0], meshes, path), tracers
 
 
@@ -238,7 +238,7 @@ def _shown(field):
 
 def _velocity(element, meshes, path):
     field = element.find("prognostic")
-    directions, guess = {}, None
+    directions, guess, inflow = {}, None, ()
     for condition in field.findall("boundary_conditions"):
         surfaces = _surfaces(condition, path)
         values = _cartesian(_typed(condition, ("dirichlet", "no_normal_flow"), path), path)
@@ -247,10 +247,16 @@ def _velocity(element, meshes, path):
                 directions[surface] = tuple({*directions.get(surface, ()), *(values or (0, 1, 2))})
         elif guess is None:
             guess = tuple(values.get(axis, Constant(np.zeros(1))) for axis in range(3))
+            inflow = surfaces
         else:
             raise FileError(
                 f"{path}: {option_path(condition)} is a second inflow; the first guess of the wind comes from one"
             )
+    both = sorted(set(inflow) & set(directions))
+    if both:
+        raise FileError(
+            f"{path}: {option_path(field)}: surfaces {both} are inflow and impermeable; expected one of the two"
+        )
     relaxation = field.findtext("embedded_relaxation_time/real_value")
     try:
         relaxation = _RELAXATION_TIME if relaxation is None else float(relaxation)
@@ -276,7 +282,9 @@ def _cartesian(type_, path):
     aligned = type_.find("align_bc_with_cartesian")
     parts = {} if aligned is None else {part.tag: part for part in aligned.iterchildren("*")}
     if not parts:
-        raise FileError(f"{path}: {option_path(type_)} gives no component; expected align_bc_with_cartesian/x_component, …")
+        raise FileError(
+            f"{path}: {option_path(type_)} gives no component; expected align_bc_with_cartesian/x_component, …"
+        )
     return {axis: _value(parts[f"{a}_component"], 1, path) for axis, a in enumerate("xyz") if f"{a}_component" in parts}
 
 
@@ -292,8 +300,9 @@ def _tracer(element, meshes, path):
     diffusivity = 0.0 if tensor is None else float(_value(tensor.find("prescribed/value/isotropic"), 1, path).value[0])
     if not 0 <= diffusivity < np.inf:
         raise FileError(f"{path}: {option_path(tensor)} is {diffusivity:g}, expected zero or more")
-    shown = {"": _shown(field), "Source": source is not None and _shown(source[0])}
-    shown["Diffusivity"] = tensor is not None and _shown(tensor[0])
+    shown = {"": _shown(field)}
+    for what, below in (("Source", source), ("Diffusivity", tensor)):
+        shown[what] = below is not None and _shown(below.find("prescribed"))
     return TracerOptions(
         name,
         _mesh_of(field, meshes, path),
@@ -301,7 +310,6 @@ def _tracer(element, meshes, path):
         tuple(dirichlet),
         None if source is None else _value(source.find("prescribed/value"), 1, path),
         diffusivity,
-        _theta(field, path),
         _ignores_failures(field),
         frozenset(what for what, is_shown in shown.items() if is_shown),
     )
@@ -313,7 +321,9 @@ def _prescribed(field, kind, name, path):
     if not found:
         return None
     if [f.get("name") for f in found] != [name]:
-        raise FileError(f"{path}: {option_path(field)} has {kind}s {[f.get('name') for f in found]}, known is one: {name}")
+        raise FileError(
+            f"{path}: {option_path(field)} has {kind}s {[f.get('name') for f in found]}, known is one: {name}"
+        )
     values = found[0].findall("prescribed/value")
     if [v.get("name") for v in values] != ["WholeMesh"]:
         raise FileError(f"{path}: {option_path(found[0])} needs one prescribed/value::WholeMesh")
@@ -326,17 +336,10 @@ def _checked_discretisation(field, path):
     equation = field.find("equation")
     if equation is not None:
         _one_of(equation.get("name"), ("AdvectionDiffusion",), f"{option_path(field)}/equation", path)
-    conservative = field.findtext("spatial_discretisation/conservative_advection/real_value")
-    if conservative is not None:
-        _one_of(conservative.strip(), ("0", "0.0"), f"{option_path(field)}/…/conservative_advection", path)
-
-
-def _theta(field, path):
-    text = field.findtext("temporal_discretisation/theta/real_value") or "1"
-    try:
-        theta = float(text)
-    except ValueError:
-        theta = -1.0
-    if not 0.5 <= theta <= 1:
-        raise FileError(f"{path}: {option_path(field)}/temporal_discretisation/theta is {text!r}, expected 0.5 … 1")
-    return theta
+    for option, values in (
+        ("spatial_discretisation/conservative_advection", ("0", "0.0")),
+        ("temporal_discretisation/theta", ("1", "1.0")),
+    ):
+        found = field.findtext(f"{option}/real_value")
+        if found is not None:
+            _one_of(found.strip(), values, f"{option_path(field)}/{option}", path)

@@ -1,6 +1,6 @@
 """Advection and diffusion of a tracer that makes no new extrema.
 
-    ∂c/∂t + u·∇c = ∇·(D ∇c) + s,    P1, theta scheme in time.
+    ∂c/∂t + u·∇c = ∇·(D ∇c) + s,    P1, backward Euler.
 
 The scheme is the flux-corrected transport of Kuzmin (2009, J. Comput. Phys. 228, 2517-2534; with
 Zalesak's limiter of 1979). First the Galerkin operator K is made monotone by the least artificial
@@ -8,9 +8,8 @@ diffusion that leaves no negative entry off its diagonal (discrete upwinding: Ku
 and the mass matrix is lumped: one linear system, an M-matrix, whose solution has no over- or
 undershoots. Then as much of what was taken away is put back, edge by edge, as makes no new extremum.
 It was chosen because concentrations must not become negative near a point source, which SUPG does
-not promise, and because the fluxes cancel in pairs, so that no mass is made or lost.
-
-With theta below 1 the first step is monotone only for time steps below a CFL limit.
+not promise, and because the fluxes cancel in pairs, so that no mass is made or lost. Backward Euler is
+used because the bounds then hold for any time step; Crank-Nicolson would ask for small ones.
 
 K's rows add up to zero for any velocity, so constants stay constant; its columns do where the wind has no
 weak divergence, so the mass inside changes by what the source gives and the open boundaries carry.
@@ -30,14 +29,12 @@ class Transport:
     space : fem.Space
     diffusing : (nnz,) entries of the diffusion operator [m³/s]
     held : (N,) bool, nodes with a Dirichlet value
-    theta : 1 backward Euler, 0.5 Crank-Nicolson
     system, solver : PETSc matrix and KSP of the monotone step
     """
 
     space: object
     diffusing: np.ndarray
     held: np.ndarray
-    theta: float
     system: object
     solver: object
 
@@ -66,12 +63,10 @@ class Transport:
         return space.refresh(new), reason
 
     def _monotone(self, operator, tracer, source, dirichlet, timestep):
-        """Solve (M − θ Δt L) c = (M + (1 − θ) Δt L) c⁰ + Δt M s with the lumped mass M."""
+        """Solve (M − Δt L) c = M (c⁰ + Δt s) with the lumped mass M."""
         space = self.space
         load = space.mass * (tracer + timestep * source)
-        if self.theta < 1:
-            load = load + (1 - self.theta) * timestep * (space.matrix(operator) @ tracer)
-        entries = -self.theta * timestep * operator
+        entries = -timestep * operator
         entries[space.diagonal] += space.mass
         entries[self.held[space.rows]] = 0
         entries[space.diagonal[self.held]] = 1
@@ -84,12 +79,11 @@ class Transport:
         """(nnz,) fluxes from node j into node i that the monotone step lacks [q m³/s]."""
         space = self.space
         rate = (low - tracer) / timestep
-        middle = self.theta * low + (1 - self.theta) * tracer
         i, j = space.rows, space.pattern.indices
-        return space.pattern.data * (rate[i] - rate[j]) + artificial * (middle[i] - middle[j])
+        return space.pattern.data * (rate[i] - rate[j]) + artificial * (low[i] - low[j])
 
 
-def make_transport(space, diffusivity, held, theta):
+def make_transport(space, diffusivity, held):
     """Set up a tracer's transport. Collective.
 
     Parameters
@@ -97,7 +91,6 @@ def make_transport(space, diffusivity, held, theta):
     space : fem.Space
     diffusivity : m²/s
     held : (N,) bool, nodes with a Dirichlet value, right at halo nodes
-    theta : 0.5 … 1
     """
     from petsc4py import PETSc
 
@@ -109,7 +102,7 @@ def make_transport(space, diffusivity, held, theta):
     solver.getPC().setType("bjacobi")
     solver.setInitialGuessNonzero(True)
     solver.setTolerances(rtol=1e-12, max_it=1000)
-    return Transport(space, diffusivity * diffusion(space), held, theta, system, solver)
+    return Transport(space, diffusivity * diffusion(space), held, system, solver)
 
 
 def upwinded(space, entries):

@@ -97,7 +97,9 @@ def make_wind(space, facets, facet_ids, walls):
     open_[facets[~np.isin(facet_ids, walls.ids)].ravel()] = 1
     fixed = space.refresh(open_) > 0
     if not any(space.comm.allgather(bool(fixed.any()))):
-        raise FileError("no boundary is open: the wind that comes in cannot leave; leave the outflow free of conditions")
+        raise FileError(
+            "no boundary is open: the wind that comes in cannot leave; leave the outflow free of conditions"
+        )
     d = sp.hstack(divergence(space), format="csr")
     over_mass = tangent / space.mass[:, None, None]
     weights = sp.bmat([[sp.diags(over_mass[:, i, j]) for j in range(3)] for i in range(3)], format="csr")

@@ -1,0 +1,158 @@
+"""Read states from an archive."""
+
+import operator
+
+import numpy as np
+from vtkmodules.vtkCommonDataModel import VTK_TETRA
+
+from coupling.archive.layout import GROUPS, ROOT, damage_named, dataset, opened, read_index
+from coupling.files import on_rank_0
+from coupling.mesh import Field, State, join_pieces, share_of_pieces
+from coupling.vtu import DUPLICATE_CELL, GHOST, FileError, raise_together
+
+
+class Archive:
+    """A temporal VTKHDF file, open for reading. Collective.
+
+    The number of ranks need not be that of the writer. Steps on one mesh share one Mesh object.
+
+    path : the file
+    comm : MPI communicator
+    times : (S,) [s], rising
+    field_names : tuple of str
+
+    Raises
+    ------
+    FileError
+        on every rank, if the file is not such an archive; the message tells what was found
+    """
+
+    def __init__(self, path, comm):
+        self.path, self._comm = path, comm
+        self._index = on_rank_0(lambda: read_index(path), comm)
+        self.times = self._index.times
+        self.times.flags.writeable = False
+        self.field_names = tuple(sorted(self._index.fields))
+        self._mesh, self._mesh_key, self._file, problem = None, None, None, None
+        try:
+            self._file = opened(path)
+        except FileError as error:
+            problem = error
+        raise_together(problem, comm)
+
+    def __len__(self):
+        return len(self.times)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """Close the file; what was read stays."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def read(self, step, names=None):
+        """Read one state; each rank reads its own pieces. Collective.
+
+        Parameters
+        ----------
+        step : 0 … S − 1, or from −S to count from the end
+        names : fields to read; None reads all
+
+        Returns
+        -------
+        State, all its fields on one Mesh, float64
+
+        Raises
+        ------
+        FileError
+            if the file lacks one of `names` (it lists what there is), is damaged, or has cells other than tetrahedra
+        IndexError
+            if there is no such step
+        """
+        number, n_steps = operator.index(step), len(self)
+        if not -n_steps <= number < n_steps:
+            raise IndexError(f"{self.path}: no step {number}; it has {n_steps}, counted from 0")
+        step = number % n_steps
+        names = self.field_names if names is None else tuple(names)
+        missing = [name for name in names if name not in self._index.fields]
+        if missing:
+            raise FileError(f"{self.path}: no array {missing[0]!r}; it has {list(self.field_names)}")
+        key, parts, values, problem = self._index.mesh_key(step), None, {}, None
+        try:
+            with damage_named(self.path):
+                if key != self._mesh_key:
+                    parts = self._read_parts(step)
+                values = {name: self._read_field(self._index.fields[name], step) for name in names}
+        except FileError as error:
+            problem = error
+        raise_together(problem, self._comm)
+        if key != self._mesh_key:
+            self._take_mesh(step, key, parts)
+        fields = {name: Field(name, self._mesh, v, self._index.fields[name].location) for name, v in values.items()}
+        return State(float(self.times[step]), fields)
+
+    def _take_mesh(self, step, key, parts):
+        mesh = join_pieces(parts, int(self._index.n_parts[step]), self._comm)
+        if self._index.fingerprints is not None and mesh.fingerprint != self._index.fingerprints[step]:
+            raise FileError(
+                f"{self.path}: the mesh of step {step} is not the one that was stored: fingerprint {mesh.fingerprint}, "
+                f"expected {self._index.fingerprints[step]}; the file was changed or is damaged"
+            )
+        # files of other programs may store one mesh many times
+        if self._mesh is None or self._mesh.fingerprint != mesh.fingerprint:
+            self._mesh = mesh
+        self._mesh_key = key
+
+    def _rows(self, name, first, count):
+        return dataset(self._file, f"{ROOT}/{name}", self.path)[first : first + count]
+
+    def _mine(self, sizes):
+        """(first, count) of this rank's rows, where pieces have `sizes`."""
+        mine = share_of_pieces(len(sizes), self._comm)
+        return int(sizes[: mine.start].sum()), int(sizes[mine.start : mine.stop].sum())
+
+    def _read_field(self, layout, step):
+        points, cells = self._index.sizes(step)
+        first, count = self._mine(points if layout.location == "point" else cells)
+        values = self._rows(f"{GROUPS[layout.location]}/{layout.name}", layout.offsets[step] + first, count)
+        return values.reshape(count, *layout.tail).astype(np.float64, copy=False)
+
+    def _read_parts(self, step):
+        """[(index, points, cells, ghost)] of this rank's pieces."""
+        index = self._index
+        n_points, n_cells = index.sizes(step)
+        (point, p_count), (cell, c_count) = self._mine(n_points), self._mine(n_cells)
+        mine = share_of_pieces(len(n_cells), self._comm)
+        points = self._rows("Points", index.point[step] + point, p_count).astype(np.float64, copy=False)
+        cells = self._rows("Connectivity", index.connectivity[step] + 4 * cell, 4 * c_count)
+        cells = cells.reshape(-1, 4).astype(np.int64, copy=False)
+        before = index.cell[step] + index.part[step] + cell + mine.start
+        self._check_cells(step, index.cell[step] + cell, before, n_cells[mine.start : mine.stop])
+        ghost = np.zeros(c_count, bool)
+        if index.ghost is not None:
+            marks = self._rows(f"CellData/{GHOST}", index.ghost[step] + cell, c_count)
+            ghost = (marks.astype(np.uint8) & DUPLICATE_CELL).astype(bool)
+        at_points = np.split(points, np.cumsum(n_points[mine.start : mine.stop])[:-1])
+        at_cells = np.cumsum(n_cells[mine.start : mine.stop])[:-1]
+        parts = list(zip(mine, at_points, np.split(cells, at_cells), np.split(ghost, at_cells)))
+        for number, p, c, _ in parts:
+            if len(c) and (c.min() < 0 or c.max() >= len(p)):
+                raise FileError(f"{self.path}: step {step}, part {number}: cells name nodes beyond the {len(p)} it has")
+        return parts
+
+    def _check_cells(self, step, cell, offset, sizes):
+        kinds = np.unique(self._rows("Types", cell, int(sizes.sum())))
+        if not set(kinds.tolist()) <= {VTK_TETRA}:
+            raise FileError(
+                f"{self.path}: step {step} has cells of VTK types {kinds.tolist()}, only tetrahedra ({VTK_TETRA}) "
+                "can be used"
+            )
+        expected = [np.arange(0, 4 * n + 1, 4) for n in sizes]
+        offsets = self._rows("Offsets", offset, int(sizes.sum()) + len(sizes))
+        if not np.array_equal(offsets, np.concatenate([np.empty(0, np.int64), *expected])):
+            raise FileError(f"{self.path}: step {step}: Offsets are not those of tetrahedra one after another")

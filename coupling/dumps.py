@@ -1,0 +1,187 @@
+"""The dumps of a run: which files they are, their order in time, and how to write one."""
+
+import glob
+from pathlib import Path
+
+import numpy as np
+from lxml import etree
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
+
+from coupling.files import on_rank_0, whole_file
+from coupling.mesh import MeshError
+from coupling.vtu import DUPLICATE_CELL, GHOST, TIME, FileError, add_array, dump_time, raise_together, write_grid
+
+_SUFFIXES = (".vtu", ".pvtu")
+# Fluidity rounds the time it restarts from: 1.1 where the dump has 1.0999999999999999
+_SAME_TIME = 1e-12
+
+
+def list_dumps(paths):
+    """The dump files that `paths` mean, each once, in the order of their names.
+
+    Folders and patterns give the .pvtu and .vtu files right there, but not checkpoint files, whose
+    names end in `_checkpoint` (the dumps of a restarted run only have it within). A file that is
+    named itself is always taken.
+
+    Parameters
+    ----------
+    paths : a file, folder or pattern (`run/mini_*.vtu`), or several of them
+
+    Returns
+    -------
+    list of Path, one or more
+
+    Raises
+    ------
+    FileError
+        if one of `paths` gives no dump
+    """
+    found = {}
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(path)
+        if path.is_file():
+            if path.suffix not in _SUFFIXES:
+                raise FileError(f"{path}: not a dump; expected a .vtu or .pvtu file")
+            files = [path]
+        else:
+            candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path)))
+            files = sorted(f for f in candidates if _is_dump(f))
+            if not files:
+                what = "has no dumps (.vtu or .pvtu)" if path.is_dir() else "no such file, folder or dumps"
+                raise FileError(f"{path}: {what}")
+        found.update((file.resolve(), file) for file in files)
+    if not found:
+        raise FileError("no dumps were named; expected .vtu or .pvtu files, folders or patterns")
+    return list(found.values())
+
+
+def _is_dump(path):
+    return path.suffix in _SUFFIXES and not path.stem.endswith("_checkpoint") and path.is_file()
+
+
+def dump_times(paths, comm):
+    """Times of dumps [s], as the dumps tell them; the ranks share the reading. Collective.
+
+    Returns
+    -------
+    (len(paths),) array
+
+    Raises
+    ------
+    FileError
+        on every rank, if a dump is broken or tells no time
+    """
+    times, problem = np.zeros(len(paths)), None
+    try:
+        for k in range(comm.rank, len(paths), comm.size):
+            times[k] = dump_time(paths[k])
+    except (FileError, OSError) as error:
+        problem = error
+    raise_together(problem, comm)
+    return comm.allreduce(times)
+
+
+def dumps_in_time(paths, comm):
+    """The dumps that `paths` mean in the order of their times. Collective.
+
+    Parameters
+    ----------
+    paths : as :func:`list_dumps` takes them
+
+    Returns
+    -------
+    (list of Path, (S,) times [s])
+
+    Raises
+    ------
+    FileError
+        if there are none, one is broken, or two are of one time
+    """
+    files = on_rank_0(lambda: list_dumps(paths), comm)
+    times = dump_times(files, comm)
+    order = np.argsort(times, kind="stable")
+    files, times = [files[k] for k in order], times[order]
+    for k in np.flatnonzero(np.diff(times) <= _SAME_TIME * np.abs(times[1:])):
+        raise FileError(
+            f"{files[k]} and {files[k + 1]} are both of {times[k]:.15g} s; leave one of them out, e.g. by a pattern"
+        )
+    return files, times
+
+
+def write_dump(state, path, comm):
+    """Write a state as a dump that :func:`coupling.vtu.read_state` reads back bit for bit. Collective.
+
+    Parameters
+    ----------
+    state : State, its fields on one mesh
+    path : where to, without suffix: it becomes .vtu, or for a mesh of several pieces .pvtu beside a
+        folder of pieces
+    comm : MPI communicator; each rank writes its own pieces
+
+    Returns
+    -------
+    Path of the .vtu or .pvtu
+    """
+    meshes = {f.mesh.fingerprint: f.mesh for f in state.fields.values()}
+    if len(meshes) != 1:
+        raise MeshError(f"state of {state.time:g} s: {len(meshes)} meshes, a dump holds fields on one")
+    (mesh,) = meshes.values()
+    path = Path(path)
+    whole = path.with_name(f"{path.name}.{'vtu' if mesh.n_pieces == 1 else 'pvtu'}")
+    if mesh.n_pieces > 1:
+        on_rank_0(lambda: path.mkdir(exist_ok=True), comm)
+    problem = None
+    try:
+        for piece in mesh.pieces:
+            target = whole if mesh.n_pieces == 1 else path / f"{path.name}_{piece.index}.vtu"
+            write_grid(_piece_grid(state, mesh, piece), target)
+    except (FileError, OSError) as error:
+        problem = error
+    raise_together(problem, comm)
+    if mesh.n_pieces > 1:
+        on_rank_0(lambda: _write_pvtu(state, mesh, path, whole), comm)
+    return whole
+
+
+def _piece_grid(state, mesh, piece):
+    grid, points, cells = vtkUnstructuredGrid(), vtkPoints(), vtkCellArray()
+    points.SetData(numpy_to_vtk(mesh.points[piece.nodes], deep=True))
+    grid.SetPoints(points)
+    own = mesh.cells[piece.cells] - piece.nodes.start
+    offsets = np.arange(0, 4 * len(own) + 1, 4, dtype=np.int64)
+    cells.SetData(numpy_to_vtk(offsets, deep=True), numpy_to_vtk(own.ravel(), deep=True))
+    grid.SetCells(VTK_TETRA, cells)
+    for name, field in state.fields.items():
+        if field.location == "point":
+            add_array(grid.GetPointData(), name, field.values[piece.nodes])
+        else:
+            add_array(grid.GetCellData(), name, field.values[piece.cells])
+    add_array(grid.GetPointData(), TIME, np.full(points.GetNumberOfPoints(), state.time))
+    if mesh.n_pieces > 1:
+        add_array(grid.GetCellData(), GHOST, mesh.ghost[piece.cells].astype(np.uint8) * np.uint8(DUPLICATE_CELL))
+    return grid
+
+
+def _write_pvtu(state, mesh, path, whole):
+    root = etree.Element("VTKFile", type="PUnstructuredGrid", version="0.1", byte_order="LittleEndian")
+    grid = etree.SubElement(root, "PUnstructuredGrid", GhostLevel="1")
+    fields = [(name, f.location, f.components) for name, f in state.fields.items()]
+    for location, group, extra in (("point", "PPointData", ("Float64", TIME)), ("cell", "PCellData", ("UInt8", GHOST))):
+        parent = etree.SubElement(grid, group)
+        for name, _, components in (f for f in fields if f[1] == location):
+            _declare(parent, "Float64", name, components)
+        _declare(parent, *extra, 1)
+    _declare(etree.SubElement(grid, "PPoints"), "Float64", "Points", 3)
+    for k in range(mesh.n_pieces):
+        etree.SubElement(grid, "Piece", Source=f"{path.name}/{path.name}_{k}.vtu")
+    etree.indent(root, "    ")
+    with whole_file(whole) as beside:
+        etree.ElementTree(root).write(str(beside))
+
+
+def _declare(parent, kind, name, components):
+    array = etree.SubElement(parent, "PDataArray", type=kind, Name=name)
+    if components > 1:
+        array.set("NumberOfComponents", str(components))

@@ -1,0 +1,79 @@
+"""Run a case: python -m coupling.embedded [-l] case.flml, alone or under mpirun.
+
+It begins as Fluidity does: it changes to the folder $PWD, whatever its working directory is, and with
+-l writes to fluidity.log-RANK and fluidity.err-RANK there. Any error ends all processes with exit code
+16, and so does a solver that fails, after a last dump.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+
+_FAILED = 16
+
+
+def _go_to_pwd():
+    """Change to $PWD; exit 255 if there is no such folder."""
+    folder = os.environ.get("PWD", os.getcwd())
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        sys.stderr.write(f"cannot change to $PWD {folder!r}: {error.strerror}\n")
+        raise SystemExit(255) from None
+    if folder not in sys.path:  # modules beside the options file, last so that they hide none
+        sys.path.append(folder)
+
+
+def _redirect(rank):
+    for stream, name in ((sys.stdout, "log"), (sys.stderr, "err")):
+        stream.flush()
+        with open(f"fluidity.{name}-{rank}", "w") as file:
+            os.dup2(file.fileno(), stream.fileno())
+
+
+def main(words=None):
+    """Run the program; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m coupling.embedded", description="The embedded forecast model.")
+    parser.add_argument("-l", action="store_true", dest="log", help="write to fluidity.log-RANK and fluidity.err-RANK")
+    parser.add_argument("options", help="options file (.flml)")
+    asked = parser.parse_args(words)
+    _go_to_pwd()
+    # PETSc must not read our words as its own
+    import petsc4py
+
+    petsc4py.init([sys.argv[0]])
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    if asked.log:
+        _redirect(comm.rank)
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        code = _run(asked.options, comm)
+    except Exception as error:  # an error on one rank must end them all, whatever it is
+        _report(error)
+        if comm.size > 1:
+            comm.Abort(_FAILED)
+        code = _FAILED
+    return code
+
+
+def _run(options, comm):
+    from coupling.embedded.options import read_case
+    from coupling.embedded.simulation import make_model, run
+
+    return 0 if run(make_model(read_case(options), comm)) else _FAILED
+
+
+def _report(error):
+    from coupling.vtu import FileError
+
+    if not isinstance(error, FileError | OSError):
+        traceback.print_exception(error)
+    sys.stderr.write(f"*** ERROR ***\n{error}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

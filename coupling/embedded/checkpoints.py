@@ -1,0 +1,67 @@
+"""Checkpoints under Fluidity's names, so that a run can go on from them exactly.
+
+    NAME_N_checkpoint.flml                        the options, changed to start from the files below
+    NAME_<Mesh>_N_checkpoint.vtu|.pvtu            per mesh name, its prognostic fields
+    NAME_<CoordinateMesh>_N_checkpoint.msh        in parallel …_{rank}.msh and .halo
+
+As with Fluidity the time in the options is rounded to 15 digits. Where steps are not exact in binary
+a restart therefore begins up to one unit in the last place beside the time of the run.
+"""
+
+import copy
+from pathlib import Path
+
+from lxml import etree
+
+from coupling import flml
+from coupling.embedded.gmsh import write_msh
+from coupling.halo import write_halo
+
+
+def write_checkpoint(case, number, time, fields, mesh, halo, writer):
+    """Write one checkpoint; the options come last, when all they name is there. Collective.
+
+    Parameters
+    ----------
+    case : options.Case
+    number : the checkpoint's number
+    time : s
+    fields : {mesh name: {field name: (N,) or (N, 3) values}} of the prognostic fields
+    mesh : gmsh.GmshMesh of the rank
+    halo : halo.Halo of the rank
+    writer : output.Writer
+    """
+    comm = writer.comm
+    base = _stem(case, case.coordinate_mesh, number)
+    if comm.size == 1:
+        write_msh(mesh, Path(f"{base}.msh"))
+    else:
+        write_msh(mesh, Path(f"{base}_{comm.rank}.msh"))
+        write_halo(halo, Path(f"{base}_{comm.rank}.halo"))
+    for name, of_mesh in fields.items():
+        writer.write(_stem(case, name, number), of_mesh)
+    comm.Barrier()
+    if comm.rank == 0:
+        suffix = ".vtu" if comm.size == 1 else ".pvtu"
+        sources = {f: _stem(case, m, number) + suffix for m, of_mesh in fields.items() for f in of_mesh}
+        flml.write_options(_options(case, base, time, sources), f"{case.name}_{number}_checkpoint.flml")
+    comm.Barrier()
+
+
+def _stem(case, mesh_name, number):
+    return f"{case.name}_{mesh_name}_{number}_checkpoint"
+
+
+def _options(case, mesh_file, time, sources):
+    """The options tree of a run that goes on from here."""
+    tree = copy.deepcopy(case.tree)
+    flml.set_option(tree, "simulation_name", f"{case.name}_checkpoint")
+    tree.getroot().find("timestepping/current_time/real_value").text = f"{time:.15g}"
+    tree.getroot().find(f"geometry/mesh[@name='{case.coordinate_mesh}']/from_file").set("file_name", mesh_file)
+    for field in tree.getroot().findall("material_phase/*[@name]"):
+        condition = field.find("prognostic/initial_condition")
+        for child in list(condition):
+            condition.remove(child)
+        source = etree.SubElement(condition, "from_file", file_name=sources[field.get("name")])
+        etree.SubElement(source, "format", name="vtu")
+    return tree

@@ -1,0 +1,163 @@
+"""Cut a mesh for a parallel run: python -m coupling.embedded.decompose mesh.msh N.
+
+It writes mesh_0.msh, mesh_0.halo … mesh_{N-1}.halo beside the mesh, as Fluidity's own decomposer does:
+each process gets its own nodes first, then those that share a cell with them (level 1), then one layer
+more (level 2), and all cells that touch a node of its own or of level 1. Running it again cuts the
+same way.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from coupling.embedded.gmsh import GmshMesh, read_msh, write_msh
+from coupling.halo import Halo, HaloLevel, write_halo
+from coupling.vtu import FileError
+
+
+def node_graph(cells, n_nodes):
+    """(N, N) csr with an entry for every two nodes that share a cell, and none on the diagonal."""
+    i, j = np.nonzero(~np.eye(4, dtype=bool))
+    ones = np.ones(len(cells) * len(i), np.int8)
+    graph = sp.csr_matrix((ones, (cells[:, i].ravel(), cells[:, j].ravel())), (n_nodes, n_nodes))
+    graph.sort_indices()
+    return graph
+
+
+def partition(points, n_processes):
+    """Share out nodes by recursive coordinate bisection (Berger & Bokhari 1987).
+
+    It halves the nodes across the longest side of their box, and again. A graph partitioner would leave
+    somewhat smaller halos, but Scotch, which is what PETSc brings on Debian, keeps its random state from
+    call to call and cuts another way each time.
+
+    Parameters
+    ----------
+    points : (N, 3) float64 [m]
+
+    Returns
+    -------
+    (N,) int64: the process that is to own each node; their numbers of nodes differ by one at most
+
+    Raises
+    ------
+    FileError
+        if there are fewer nodes than processes, or no process
+    """
+    if not 1 <= n_processes <= len(points):
+        raise FileError(f"cannot be cut for {n_processes} processes: expected 1 … {len(points)}, its number of nodes")
+    owners = np.empty(len(points), np.int64)
+    waiting = [(np.arange(len(points)), 0, n_processes)]
+    while waiting:
+        nodes, first, parts = waiting.pop()
+        if parts == 1:
+            owners[nodes] = first
+            continue
+        axis = np.argmax(np.ptp(points[nodes], axis=0))
+        along = nodes[np.argsort(points[nodes, axis], kind="stable")]
+        cut = len(nodes) * (parts // 2) // parts
+        waiting += [(along[:cut], first, parts // 2), (along[cut:], first + parts // 2, parts - parts // 2)]
+    return owners
+
+
+def decompose(mesh, owners):
+    """Cut a mesh by the owners of its nodes.
+
+    Parameters
+    ----------
+    mesh : GmshMesh
+    owners : (N,) int64, process of each node, 0 … n − 1
+
+    Returns
+    -------
+    list of (GmshMesh, Halo), one per process
+    """
+    graph = node_graph(mesh.cells, len(mesh.points))
+    reach = (graph + sp.identity(len(mesh.points), np.int8)).astype(bool).astype(np.int32)
+    n_processes = int(owners.max()) + 1
+    layers = [_layers(owners == process, reach) for process in range(n_processes)]
+    cell_of = _cells_of_facets(mesh)
+    return [_piece(mesh, owners, layers, process, cell_of) for process in range(n_processes)]
+
+
+def _layers(own, reach):
+    """Own nodes, halo nodes of level 1, and those only in level 2; each in the mesh's order."""
+    near = (reach @ own.astype(np.int32)) > 0
+    far = (reach @ near.astype(np.int32)) > 0
+    return [np.flatnonzero(own), np.flatnonzero(near & ~own), np.flatnonzero(far & ~near)]
+
+
+def _cells_of_facets(mesh):
+    """(F,) int64: the cell that each boundary facet belongs to."""
+    corners = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+    faces = np.sort(mesh.cells[:, corners].reshape(-1, 3), axis=1)
+    both = np.concatenate([faces, np.sort(mesh.facets, axis=1)])
+    _, first, inverse = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    place = first[inverse.ravel()[len(faces) :]]
+    if (place >= len(faces)).any():
+        raise FileError("a boundary triangle is the face of no tetrahedron; mesh again, with one Physical Volume")
+    return place // 4
+
+
+def _piece(mesh, owners, layers, process, cell_of):
+    nodes = np.concatenate(layers[process])
+    own, near, _ = layers[process]
+    core = np.zeros(len(mesh.points), bool)
+    core[own] = core[near] = True
+    kept = core[mesh.cells].any(axis=1)
+    kept_facets = kept[cell_of]
+    local = np.full(len(mesh.points), -1)
+    local[nodes] = np.arange(len(nodes))
+    piece = GmshMesh(
+        mesh.points[nodes],
+        local[mesh.cells[kept]],
+        mesh.cell_ids[kept],
+        local[mesh.facets[kept_facets]],
+        mesh.facet_ids[kept_facets],
+    )
+    levels = {}
+    for level in (1, 2):
+        send, receive = {}, {}
+        for other in range(len(layers)):
+            if other == process:
+                continue
+            # both sides list the nodes in the order of the whole mesh
+            sent = _halo_nodes(layers[other], level)
+            sent = sent[owners[sent] == process]
+            received = _halo_nodes(layers[process], level)
+            received = received[owners[received] == other]
+            if len(sent):
+                send[other] = local[sent]
+            if len(received):
+                receive[other] = local[received]
+        levels[level] = HaloLevel(send, receive)
+    return piece, Halo(process, len(layers), len(own), levels)
+
+
+def _halo_nodes(layers, level):
+    return np.sort(np.concatenate(layers[1 : level + 1]))
+
+
+def main(words=None):
+    """Run the program."""
+    parser = argparse.ArgumentParser(prog="python -m coupling.embedded.decompose", description=__doc__.split("\n")[0])
+    parser.add_argument("mesh", help="mesh to cut (.msh)")
+    parser.add_argument("processes", type=int, help="number of processes")
+    asked = parser.parse_args(words)
+    try:
+        mesh = read_msh(asked.mesh)
+        base = Path(asked.mesh).with_suffix("")
+        for piece, halo in decompose(mesh, partition(mesh.points, asked.processes)):
+            write_msh(piece, Path(f"{base}_{halo.process}.msh"))
+            write_halo(halo, Path(f"{base}_{halo.process}.halo"))
+    except (FileError, OSError) as error:
+        sys.stderr.write(f"{asked.mesh}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

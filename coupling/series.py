@@ -1,0 +1,108 @@
+"""One view of many states in time, whether they lie in an archive or in the dumps of a run."""
+
+import operator
+from dataclasses import replace
+from pathlib import Path
+
+from coupling.archive import Archive
+from coupling.dumps import dumps_in_time
+from coupling.files import on_rank_0
+from coupling.mesh import State
+from coupling.vtu import GHOST, TIME, arrays_of, piece_paths, read_grid, read_state
+
+ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
+
+
+class DumpSeries:
+    """The dumps of a run in the order of their times, to be used as an Archive is. Collective.
+
+    paths : files, folders or patterns, as :func:`coupling.dumps.list_dumps` takes them
+    comm : MPI communicator
+    files : the dumps in time order
+    times : (S,) [s], rising
+
+    Raises
+    ------
+    FileError
+        if there are no dumps, one is broken, or two are of one time
+    """
+
+    def __init__(self, paths, comm):
+        self._comm = comm
+        self.files, self.times = dumps_in_time(paths, comm)
+        self.times.flags.writeable = False
+        self._mesh = None
+
+    def __len__(self):
+        return len(self.times)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """Nothing stays open between reads."""
+
+    @property
+    def field_names(self):
+        """Names of the first dump's fields. Collective."""
+        return on_rank_0(lambda: _field_names(self.files[0]), self._comm)
+
+    def read(self, step, names=None):
+        """Read one state; each rank reads its own pieces. Collective.
+
+        Parameters
+        ----------
+        step : 0 … S − 1, or from −S to count from the end
+        names : fields to read; None reads all
+
+        Returns
+        -------
+        State; states on one mesh, read one after another, share one Mesh object
+
+        Raises
+        ------
+        FileError
+            if the dump is broken or lacks one of `names`
+        IndexError
+            if there is no such step
+        """
+        number, n_steps = operator.index(step), len(self)
+        if not -n_steps <= number < n_steps:
+            raise IndexError(f"{self.files[0].parent}: no step {number}; there are {n_steps}, counted from 0")
+        state = read_state(self.files[number], self._comm, names)
+        fresh = next((f.mesh for f in state.fields.values()), None)
+        if self._mesh is None or fresh is None or fresh.fingerprint != self._mesh.fingerprint:
+            self._mesh = fresh
+        return State(state.time, {name: replace(f, mesh=self._mesh) for name, f in state.fields.items()})
+
+
+def _field_names(path):
+    grid = read_grid(piece_paths(path)[0])
+    return tuple(sorted((set(arrays_of(grid.GetPointData())) | set(arrays_of(grid.GetCellData()))) - {TIME, GHOST}))
+
+
+def open_series(path, comm):
+    """Open an archive, or the dumps of a run, as states in time. Collective.
+
+    Parameters
+    ----------
+    path : a .vtkhdf archive, or dumps: a folder, a file, a pattern, or several of them
+    comm : MPI communicator
+
+    Returns
+    -------
+    Archive or DumpSeries; both have `times`, `field_names`, `read(step, names)`, `close()`, a length, and
+    work in `with` blocks
+
+    Raises
+    ------
+    FileError
+        on every rank, if there is nothing that can be read
+    """
+    several = [path] if isinstance(path, (str, Path)) else list(path)
+    if len(several) == 1 and Path(several[0]).suffix in ARCHIVE_SUFFIXES and not Path(several[0]).is_dir():
+        return Archive(several[0], comm)
+    return DumpSeries(several, comm)

@@ -1,0 +1,138 @@
+"""One analysis: from an innovation to an increment, and what is to be told of it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from da.cost import CostFunction
+from da.minimise import Step, minimise
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of (M,) departures from the observations, in their units; NaN where M = 0.
+
+    rms² = mean² + std²
+    """
+
+    count: int
+    mean: float
+    std: float
+    rms: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The analysis is the background plus `increment`.
+
+    control : (s,) w, the same on every rank
+    increment : (n_local,) δx = U(w), in the state's units
+    trace : J, J_b, J_o and ‖∇J‖ at the start and after each iteration
+    innovation : statistics of d = y − H x_b
+    residual : statistics of y − H x_a
+    chi_squared : 2 J_o(w) / M, of the order of one where R is right; NaN where M = 0
+    reason : why the minimiser stopped
+    iterations, evaluations : of the minimiser
+    seconds : {"prepare", "minimise", "increment": wall-clock time on this rank [s]}
+    """
+
+    control: np.ndarray
+    increment: np.ndarray
+    trace: tuple[Step, ...]
+    innovation: Statistics
+    residual: Statistics
+    chi_squared: float
+    reason: str
+    iterations: int
+    evaluations: int
+    seconds: Mapping[str, float]
+
+    def summary(self):
+        """What a log keeps: plain numbers and names, None for NaN, no vectors and no trace."""
+        first, last = self.trace[0], self.trace[-1]
+        return {
+            "cost_initial": first.cost,
+            "cost": last.cost,
+            "cost_background": last.background,
+            "cost_observation": last.observation,
+            "gradient_norm_initial": first.gradient_norm,
+            "gradient_norm": last.gradient_norm,
+            "reason": self.reason,
+            "iterations": self.iterations,
+            "evaluations": self.evaluations,
+            "innovation": _plain(self.innovation),
+            "residual": _plain(self.residual),
+            "chi_squared": self.chi_squared if self.innovation.count else None,
+            "seconds": dict(self.seconds),
+        }
+
+
+def _plain(statistics):
+    return {name: value if statistics.count or name == "count" else None for name, value in asdict(statistics).items()}
+
+
+def analyse(transform, operator, error, innovation, comm, *, background_weight=1.0, **minimiser):
+    """The increment of least cost, 3D-Var in control space (Parrish & Derber 1992). Collective.
+
+    Parameters
+    ----------
+    transform : Transform, U
+    operator : ObservationOperator, H
+    error : ObservationError, R
+    innovation : (M_local,) d = y − H x_b, in the observations' units
+    comm : MPI communicator
+    background_weight : factor of ½ wᵀw in J
+    minimiser : keyword arguments of `da.minimise.minimise`
+
+    Returns
+    -------
+    Analysis
+
+    Raises
+    ------
+    MinimisationError, ValueError
+        as `minimise` and `CostFunction`
+    """
+    began = time.perf_counter()
+    cost = CostFunction(transform, operator, error, np.asarray(innovation, np.float64), comm, background_weight)
+    cost.prepare()
+    prepared = time.perf_counter()
+    minimum = minimise(cost, comm, **minimiser)
+    minimised = time.perf_counter()
+    increment = transform.apply(minimum.control)
+    residual = cost.innovation - operator.observe(increment)
+    whitened = error.whiten(residual)
+    innovation, misfit = statistics(cost.innovation, comm), statistics(residual, comm)
+    observed = comm.allreduce(float(whitened @ whitened))
+    return Analysis(
+        control=minimum.control,
+        increment=increment,
+        trace=minimum.trace,
+        innovation=innovation,
+        residual=misfit,
+        chi_squared=observed / misfit.count if misfit.count else np.nan,
+        reason=minimum.reason,
+        iterations=minimum.iterations,
+        evaluations=minimum.evaluations,
+        seconds={
+            "prepare": prepared - began,
+            "minimise": minimised - prepared,
+            "increment": time.perf_counter() - minimised,
+        },
+    )
+
+
+def statistics(values, comm):
+    """Count, mean, standard deviation and rms of values over all ranks. Collective.
+
+    values : (M_local,)
+    """
+    count = comm.allreduce(len(values))
+    if count == 0:
+        return Statistics(0, np.nan, np.nan, np.nan)
+    mean = comm.allreduce(float(np.sum(values))) / count
+    # about the mean itself: the difference of two large sums would lose the spread
+    variance = comm.allreduce(float(np.sum((values - mean) ** 2))) / count
+    return Statistics(count, mean, float(np.sqrt(variance)), float(np.hypot(mean, np.sqrt(variance))))

@@ -1,0 +1,224 @@
+"""Pack a run's dumps into one archive, unpack it again, or tell what is in it: python -m plugin.archive
+
+    pack OUT.vtkhdf DUMPS…     VTU/PVTU files, folders or patterns → one temporal VTKHDF file
+    unpack IN.vtkhdf FOLDER    back to NAME_k.vtu, or NAME_k.pvtu with a folder of pieces
+    info IN.vtkhdf             times, fields, meshes, sizes
+
+Under mpirun each rank reads and writes its own pieces. Exit code 2 is bad input, told in one message;
+then nothing was written.
+"""
+
+import argparse
+import contextlib
+import io
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from coupling.archive import Archive, ArchiveWriter, describe
+from coupling.dumps import write_dump
+from coupling.files import on_rank_0, whole_folder
+from coupling.series import open_series
+from coupling.vtu import FileError, piece_paths
+from plugin.job import run_job
+
+
+def pack(out, sources, comm, console, fields=None, chosen=None, precision="float64", compression=4):
+    """Pack dumps into an archive. Collective.
+
+    Parameters
+    ----------
+    out : new .vtkhdf file
+    sources : dumps as :func:`coupling.series.open_series` takes them; or an archive, to pack it anew
+    comm : MPI communicator
+    console : rich Console of rank 0; None elsewhere
+    fields : names of the fields to keep; None keeps all
+    chosen : function of the times [s] that gives the numbers of the states to keep; None keeps all
+    precision : "float64" or "float32"
+    compression : 0 … 9
+
+    Raises
+    ------
+    FileError, MeshError, OSError
+        if a dump is broken, fields or times do not fit, or `out` is there already; nothing is left
+    """
+    on_rank_0(lambda: _check_new(out), comm)
+    began = time.perf_counter()
+    with open_series(sources, comm) as series:
+        steps = _steps(series.times, chosen, sources)
+        with ArchiveWriter(out, comm, precision, compression) as archive:
+            for step in _counted(steps, "packing", comm, console):
+                archive.append(series.read(step, fields))
+        before = on_rank_0(lambda: _size_of(series, steps), comm)
+    if console is not None:
+        _say(console, _told(out, before, time.perf_counter() - began))
+
+
+def unpack(source, folder, comm, console, fields=None, chosen=None):
+    """Unpack an archive into dumps that hold its values bit for bit, named by their step. Collective.
+
+    Parameters are those of :func:`pack`; `folder` is new, and appears when all is in it.
+
+    Raises
+    ------
+    FileError, OSError
+        if the archive is not one or is damaged, or `folder` is there already
+    """
+    name = Path(source).stem
+    with Archive(source, comm) as archive:
+        steps = _steps(archive.times, chosen, source)
+        archive.read(steps[0], fields)  # most that can be wrong shows here, before a folder is made
+        with whole_folder(folder, comm) as beside:
+            for step in _counted(steps, "unpacking", comm, console):
+                write_dump(archive.read(step, fields), beside / f"{name}_{step}", comm)
+    if console is not None:
+        _say(console, f"{folder}: {len(steps)} dumps, {name}_{steps[0]} … {name}_{steps[-1]}")
+
+
+def info(source, console):
+    """Print what an archive holds. Not collective."""
+    times, fields, meshes = describe(source)
+    gaps = np.diff(times)
+    spaced = f", {gaps.min():g} … {gaps.max():g} s apart" if len(gaps) else ""
+    size = Path(source).stat().st_size
+    _say(console, f"{source}: {len(times)} states, {times[0]:g} … {times[-1]:g} s{spaced}; {_bytes(size)}")
+    table = Table("field", "at", "components", "stored as", "size", "compressed", "ratio")
+    for f in fields:
+        ratio = f"{f.raw_bytes / f.stored_bytes:.1f}" if f.stored_bytes else "–"
+        kind = np.dtype(f.kind).name
+        table.add_row(f.name, f.location + "s", str(f.components), kind, _bytes(f.raw_bytes), _bytes(f.stored_bytes), ratio)
+    console.print(table)
+    table = Table("mesh", "nodes", "cells", "pieces", "states", "from step", "fingerprint")
+    for k, m in enumerate(meshes):
+        numbers = (k, m.nodes, m.cells, m.parts, m.steps, m.first_step)
+        table.add_row(*map(str, numbers), m.fingerprint or "none stored")
+    console.print(table)
+
+
+def _check_new(out):
+    out = Path(out)
+    if out.suffix != ".vtkhdf":
+        raise FileError(f"{out}: an archive's name ends in .vtkhdf; is the new archive's name given first?")
+    if out.exists():
+        raise FileError(f"{out}: is there already; remove it or choose another name")
+    if not out.absolute().parent.is_dir():
+        raise FileError(f"{out}: there is no folder {out.parent}; make it first")
+
+
+def _steps(times, chosen, sources):
+    steps = range(len(times)) if chosen is None else chosen(times)
+    if len(steps) == 0:
+        what = sources if isinstance(sources, (str, Path)) else ", ".join(map(str, sources))
+        raise FileError(f"{what}: no state in that span of time; there are {len(times)}, "
+                        f"{times[0]:g} … {times[-1]:g} s")  # fmt: skip
+    return [int(step) for step in steps]
+
+
+def _counted(steps, doing, comm, console):
+    """The steps one by one; on a terminal with a bar, elsewhere with a line at every tenth."""
+    if comm.rank != 0:
+        yield from steps
+    elif console.is_terminal:
+        yield from track(steps, doing, console=console, transient=True)
+    else:
+        for count, step in enumerate(steps, 1):
+            yield step
+            if count % math.ceil(len(steps) / 10) == 0 or count == len(steps):
+                _say(console, f"{doing}: {count} of {len(steps)}")
+
+
+def _say(console, text):
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _size_of(series, steps):
+    if isinstance(series, Archive):
+        return Path(series.path).stat().st_size
+    return sum(piece.stat().st_size for step in steps for piece in piece_paths(series.files[step]))
+
+
+def _told(out, before, seconds):
+    times, fields, meshes = describe(out)
+    raw = sum(f.raw_bytes for f in fields)
+    return (
+        f"{out}: {len(times)} states of {times[0]:g} … {times[-1]:g} s, {len(fields)} fields, {len(meshes)} "
+        f"mesh{'es' if len(meshes) > 1 else ''}; {_bytes(Path(out).stat().st_size)}, before {_bytes(before)}; "
+        f"{seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of values"
+    )
+
+
+def _bytes(n):
+    for unit in ("B", "kB", "MB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} GB"
+
+
+def _names(text):
+    names = [name.strip() for name in text.split(",")]
+    if "" in names or len(set(names)) != len(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected different names with commas between, e.g. Tracer,Velocity")
+    return names
+
+
+def _positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1, 2, 3 …")
+    return int(text)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m plugin.archive", description="Archives of states as temporal VTKHDF.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    choice = argparse.ArgumentParser(add_help=False)
+    choice.add_argument("--fields", type=_names, metavar="A,B", help="fields to keep; all if left out")
+    choice.add_argument("--from", dest="start", type=float, default=-np.inf, metavar="S", help="first time kept [s]")
+    choice.add_argument("--until", type=float, default=np.inf, metavar="S", help="last time kept [s]")
+    choice.add_argument("--every", type=_positive, default=1, metavar="N", help="keep every N-th state of these")
+    packing = commands.add_parser("pack", parents=[choice], help="dumps into one archive")
+    packing.add_argument("archive", type=Path, metavar="OUT.vtkhdf", help="new file")
+    packing.add_argument(
+        "dumps", nargs="+", metavar="DUMPS", help="VTU/PVTU files, folders, patterns; or one archive, to pack it anew"
+    )
+    packing.add_argument("--precision", choices=["float64", "float32"], default="float64", help="of the fields")
+    packing.add_argument("--compression", type=int, choices=range(10), default=4, metavar="0-9", help="gzip level")
+    unpacking = commands.add_parser("unpack", parents=[choice], help="an archive into dumps")
+    unpacking.add_argument("archive", type=Path, metavar="IN.vtkhdf")
+    unpacking.add_argument("folder", type=Path, metavar="FOLDER", help="new folder")
+    telling = commands.add_parser("info", help="what an archive holds")
+    telling.add_argument("archive", type=Path, metavar="IN.vtkhdf")
+    return parser
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    with contextlib.ExitStack() as quiet:
+        if comm.rank != 0:  # every rank reads the words, one complains
+            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        words = _parser().parse_args(argv)
+    console = Console(highlight=False) if comm.rank == 0 else None
+    if words.command == "info":
+        on_rank_0(lambda: info(words.archive, console), comm)
+        return 0
+
+    def chosen(times):
+        return np.flatnonzero((times >= words.start) & (times <= words.until))[:: words.every]
+
+    if words.command == "pack":
+        pack(words.archive, words.dumps, comm, console, words.fields, chosen, words.precision, words.compression)
+    else:
+        unpack(words.archive, words.folder, comm, console, words.fields, chosen)
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)

@@ -1,0 +1,88 @@
+"""Ways to run and change the embedded model's small case, for its tests."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from lxml import etree
+from mpi4py import MPI
+from skfem import MeshTet
+
+from coupling.embedded.decompose import decompose, partition
+from coupling.embedded.fem import make_space
+from coupling.embedded.gmsh import read_msh, write_msh
+from coupling.halo import serial_halo, write_halo
+from coupling.launch import clean_environment
+from coupling.vtu import add_array, arrays_of, parse_xml, read_grid, write_grid
+
+ROOT = Path(__file__).resolve().parents[3]
+DATA = ROOT / "tests" / "data" / "embedded"
+
+
+def change(options, **changed):
+    """Change options of a .flml in place: their paths with dots for slashes, and new texts."""
+    tree = parse_xml(options)
+    for path, text in changed.items():
+        tree.getroot().find(path.replace("__", "/"))[0].text = text
+    tree.write(str(options))
+
+
+def insert(options, parent, xml):
+    """Add an element to a .flml in place."""
+    tree = parse_xml(options)
+    (tree.getroot() if parent == "." else tree.getroot().find(parent)).append(etree.fromstring(xml))
+    tree.write(str(options))
+
+
+def edit_array(path, name, edit):
+    """Replace a VTU's point array by edit(values), leaving all else."""
+    grid = read_grid(path)
+    values = np.array(edit(arrays_of(grid.GetPointData())[name].copy()))
+    grid.GetPointData().RemoveArray(name)
+    add_array(grid.GetPointData(), name, values)
+    write_grid(grid, path)
+
+
+def model(folder, options, n=1, words=(), pwd=None):
+    """Run the embedded model in a folder on n ranks; returns the CompletedProcess."""
+    environment = clean_environment(pwd or folder, {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(n)] if n > 1 else []
+    command = [*launcher, sys.executable, "-m", "coupling.embedded", *words, str(options)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def cut(folder, n):
+    """Cut the case's mesh for n processes."""
+    mesh = read_msh(folder / "mesh.msh")
+    for piece, halo in decompose(mesh, partition(mesh.points, n)):
+        write_msh(piece, folder / f"mesh_{halo.process}.msh")
+        write_halo(halo, folder / f"mesh_{halo.process}.halo")
+    (folder / "mesh.msh").unlink()
+
+
+def fresh(folder, n=1):
+    """A new folder with the small case, cut for n processes."""
+    folder.mkdir(exist_ok=True)
+    for name in ("case.flml", "mesh.msh"):
+        shutil.copyfile(DATA / name, folder / name)
+    if n > 1:
+        cut(folder, n)
+    return folder
+
+
+def box(n, stretch=(1.0, 1.0, 1.0), shake=0.0, seed=0):
+    """(Space, facets, facet ids 1 … 6 for x low, x high, y low, …) of a box cut n[d] times along each side."""
+    mesh = MeshTet.init_tensor(*(np.linspace(0, 1, k + 1) for k in n))
+    points = mesh.p.T.copy()
+    inside = ((points > 1e-9) & (points < 1 - 1e-9)).all(axis=1)
+    points[inside] += shake / max(n) * np.random.default_rng(seed).uniform(-1, 1, (inside.sum(), 3))
+    facets = mesh.facets[:, mesh.boundary_facets()].T.astype(np.int64)
+    ids = np.zeros(len(facets), np.int64)
+    for d in range(3):
+        for side in (0, 1):
+            ids[(np.abs(points[facets, d] - side) < 1e-9).all(axis=1)] = 1 + 2 * d + side
+    points = points * np.array(stretch)
+    cells = mesh.t.T.astype(np.int64)
+    return make_space(points, cells, serial_halo(len(points)), MPI.COMM_SELF), facets, ids

@@ -1,0 +1,64 @@
+"""Gmsh meshes: what Fluidity wrote is read, and written again as it was."""
+
+import numpy as np
+import pytest
+
+from coupling.embedded.gmsh import GmshMesh, read_msh, write_msh
+from coupling.vtu import FileError
+
+
+@pytest.mark.parametrize(
+    "name", ["serial/mini_CoordinateMesh_3_checkpoint.msh", "parallel/mini_CoordinateMesh_3_checkpoint_1.msh"]
+)
+def test_fluidity_checkpoint_is_written_again_byte_for_byte(fluidity_data, tmp_path, name):
+    write_msh(read_msh(fluidity_data / name), tmp_path / "again.msh")
+    assert (tmp_path / "again.msh").read_bytes() == (fluidity_data / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["serial/mesh.msh", "parallel/mesh_0.msh"])
+def test_reads_what_gmsh_and_fluiditys_decomposer_write(fluidity_data, name, capfd):
+    mesh = read_msh(fluidity_data / name)
+    assert set(mesh.facet_ids) <= {1, 2, 3, 4, 5} and set(mesh.cell_ids) == {10}
+    assert mesh.points.dtype == np.float64 and mesh.cells.shape[1] == 4 and mesh.facets.shape[1] == 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mesh_without_marked_surfaces_round_trips(tmp_path):
+    mesh = GmshMesh(
+        np.vstack([np.zeros(3), np.eye(3)]),
+        np.array([[0, 1, 2, 3]]),
+        np.array([7]),
+        np.empty((0, 3), int),
+        np.empty(0, int),
+    )
+    write_msh(mesh, tmp_path / "one.msh")
+    again = read_msh(tmp_path / "one.msh")
+    assert np.array_equal(again.points, mesh.points) and again.cell_ids.tolist() == [7] and again.facets.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"", "no gmsh header"),
+        (b"$MeshFormat\n4.1 1 8\n", "expected gmsh format 2"),
+        (b"$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$Nodes\nmany\n", "not a readable gmsh mesh"),
+        (
+            b"$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$Nodes\n1\n1 0 0 0\n$EndNodes\n$Elements\n0\n$EndElements\n",
+            "expected tetra",
+        ),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path, content, expected):
+    (tmp_path / "bad.msh").write_bytes(content)
+    with pytest.raises(FileError, match=expected) as caught:
+        read_msh(tmp_path / "bad.msh")
+    assert "bad.msh" in str(caught.value)
+
+
+def test_a_missing_or_truncated_file_is_refused(fluidity_data, tmp_path):
+    with pytest.raises(FileError, match="cannot be read"):
+        read_msh(tmp_path / "none.msh")
+    whole = (fluidity_data / "serial" / "mini_CoordinateMesh_3_checkpoint.msh").read_bytes()
+    (tmp_path / "half.msh").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FileError):
+        read_msh(tmp_path / "half.msh")

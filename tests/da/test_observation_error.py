@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from da.observation_error import DiagonalError, diagonal_error
+
+STD = np.array([0.5, 2.0, 4.0])
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 5)])
+def test_whiten_is_a_root_of_solve(shape):
+    v = np.random.default_rng(0).normal(size=shape)
+    error = DiagonalError(STD)
+    np.testing.assert_allclose(np.sum(error.whiten(v) ** 2), np.sum(v * error.solve(v)))
+    np.testing.assert_allclose(error.solve(v), np.diag(STD**-2) @ v)
+
+
+def test_share_of_a_rank():
+    assert list(diagonal_error(STD, slice(1, 3)).std_local) == [2.0, 4.0]
+    assert diagonal_error(STD, slice(2, 2)).whiten(np.empty(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, np.nan, np.inf])
+def test_a_bad_error_is_found_outside_the_share_as_well(wrong):
+    with pytest.raises(ValueError, match="in row 2, expected a positive"):
+        diagonal_error([1.0, 1.0, wrong], slice(0, 1))
