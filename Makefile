@@ -14,6 +14,8 @@ SITE = $(VENV)/lib/$(shell $(SYSTEM_PYTHON) -c 'import sys; print("python%d.%d" 
 PACKAGES := python3-venv python3-dev build-essential openmpi-bin libopenmpi-dev python3-petsc4py python3-h5py-mpi
 # Debian's bindings are borrowed into the environment, so that pip builds no second PETSc
 BORROWED := petsc4py h5py
+# Debian keeps petsc4py by PETSc's version and finds it by a link that only PETSc's -dev package makes
+PETSC_HOMES := $$(echo /usr/lib/petscdir/*/*-real/lib/python3/dist-packages | tr ' ' :)
 
 export OMP_NUM_THREADS := 1
 # OpenMPI refuses root and more ranks than cores unless told; both are usual on a laptop or in CI
@@ -45,7 +47,7 @@ $(VENV)/installed: pyproject.toml meson.build Makefile
 	fi
 	$(SYSTEM_PYTHON) -m venv $(VENV)
 	@for name in $(BORROWED); do \
-	  from=$$($(SYSTEM_PYTHON) -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('$$name').origin))") || exit 1; \
+	  from=$$(PYTHONPATH=$(PETSC_HOMES) $(SYSTEM_PYTHON) -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('$$name').origin))") || exit 1; \
 	  ln -sfn "$$from" $(SITE)/$$name; \
 	  for info in "$$(dirname "$$from")"/$$name*-info; do \
 	    version=$$(sed -n 's/^Version: //p' "$$info"/METADATA "$$info"/PKG-INFO "$$info" 2>/dev/null | head -1); \
