@@ -8,9 +8,11 @@ It begins as Fluidity does: it changes to the folder $PWD, whatever its working 
 import argparse
 import os
 import sys
+import time
 import traceback
 
 _FAILED = 16
+_PATIENCE = 1.0  # s
 
 
 def _go_to_pwd():
@@ -54,6 +56,7 @@ def main(words=None):
     except Exception as error:  # an error on one rank must end them all, whatever it is
         _report(error)
         if comm.size > 1:
+            _wait_for_the_others(comm)
             comm.Abort(_FAILED)
         code = _FAILED
     return code
@@ -64,6 +67,14 @@ def _run(options, comm):
     from coupling.embedded.simulation import make_model, run
 
     return 0 if run(make_model(read_case(options), comm)) else _FAILED
+
+
+def _wait_for_the_others(comm):
+    """Give ranks that fail alike the time to say so; a rank that goes on is not waited for."""
+    arrived = comm.Ibarrier()
+    deadline = time.monotonic() + _PATIENCE
+    while not arrived.Test() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _report(error):
