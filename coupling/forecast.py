@@ -6,6 +6,7 @@ another. The drivers differ only in the program they start: `fluidity`, or the e
 
 import os
 import re
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,12 @@ import numpy as np
 from coupling import flml
 from coupling.checkpoint import Restart, n_processes, open_restart, read_fields, write_restart
 from coupling.launch import ModelError, launch
-from coupling.mesh import State
+from coupling.mesh import MeshError, State
 from coupling.vtu import FileError, dump_time, raise_together
 
 _TAIL = 15  # lines of the model's log that an error shows
+# Times this near, in time steps, are the same: a sum of steps drifts, and just short of its end a run makes one more
+_NEAR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,25 @@ class ForecastModel(Protocol):
     def run(self, start: Restart, until: float, folder: Path, comm) -> Forecast:
         """Run from `start` until `until` [s] in the new folder `folder`. Collective.
 
+        The model arrives at the end of the first time step that reaches `until`, give or take a thousandth
+        of a step; the state tells the exact time.
+
+        Parameters
+        ----------
+        start : the checkpoint, or cold start, to go on from; its files stay as they are
+        until : s
+        folder : must not be there yet; logs are kept in it, also after a failure
+        comm : MPI communicator; the model's processes are others
+
         Raises
         ------
         ModelError
-            if the program fails, does not arrive at `until`, or its state is not finite
+            on every rank, if the program cannot be started, fails, is stopped by its time-out, does not arrive at
+            `until`, or leaves files that cannot be read or values that are not finite
+        FileExistsError
+            if `folder` is there already
+        FileError
+            if a file of `start` is missing or broken
         """
 
 
@@ -81,12 +99,14 @@ class FluidityModel:
                 f"{start.options}: made for {found} processes, the model is to run on {self.processes};"
                 " decompose the mesh for that number (fldecomp, flredecomp) or change model.processes"
             )
-        if not until > start.time:
-            raise ModelError(f"asked to run until {until:g} s from {start.options}, which is at {start.time:g} s already")
+        if not until - start.time > _NEAR * start.timestep:
+            raise ModelError(
+                f"asked to run until {until:g} s from {start.options}, which is at {start.time:g} s already"
+            )
         name = run_name(start.name)
-        ready = write_restart(start, folder, comm, edit=lambda tree: _until(tree, name, until))
+        ready = write_restart(start, folder, comm, edit=lambda tree: _until(tree, name, until - _NEAR * start.timestep))
         ended = launch(self.command(ready.options.name), folder, comm, self.timeout, self.environment)
-        return _result(ended, name, until, folder, comm)
+        return _result(ended, start, until, folder, comm)
 
 
 def embedded_model(**settings):
@@ -106,10 +126,10 @@ def run_name(name):
     return name
 
 
-def _until(tree, name, until):
-    """Set what a run of ours needs: its name, its end, and one checkpoint, at the end."""
+def _until(tree, name, finish):
+    """Set what a run of ours needs: its name, its end [s], and one checkpoint, at the end."""
     flml.set_option(tree, "simulation_name", name)
-    flml.set_option(tree, "timestepping/finish_time", float(until))
+    flml.set_option(tree, "timestepping/finish_time", float(finish))
     flml.remove_option(tree, "io/disable_dump_at_end")
     flml.remove_option(tree, "io/checkpointing/checkpoint_at_start")
     # at its end only: the period, which must be given, is made longer than any run
@@ -117,31 +137,34 @@ def _until(tree, name, until):
     flml.set_flag(tree, "io/checkpointing/checkpoint_at_end")
 
 
-def _result(ended, name, until, folder, comm):
+def _result(ended, start, until, folder, comm):
     """The forecast a run left, if it is a good one. Collective."""
-    restart, time, problem = None, None, None
+    arrived, problem = None, None
     if comm.rank == 0:
         try:
-            restart, time = _arrived(ended, name, until, folder)
+            arrived = _arrived(ended, start, until, folder)
         except (ModelError, FileError) as error:
             problem = error
-    raise_together(problem, comm)
-    restart, time = comm.bcast((restart, time))
-    state = State(time, read_fields(restart, comm).fields)
-    for name_, of in state.fields.items():
+    try:
+        raise_together(problem, comm)
+        restart, time = comm.bcast(arrived)
+        fields = read_fields(restart, comm).fields
+    except (FileError, MeshError) as error:
+        raise ModelError(f"the model ended well but what it left cannot be used: {error}{_logs(folder)}") from error
+    for field_name, of in fields.items():
         broken = comm.allreduce(int(np.size(of.values) - np.isfinite(of.values).sum()))
         if broken:
-            raise ModelError(f"the model ended well but {broken} values of {name_} are not finite{_logs(folder)}")
-    return Forecast(restart, state, folder, ended.seconds)
+            raise ModelError(f"the model ended well but {broken} values of {field_name} are not finite{_logs(folder)}")
+    return Forecast(restart, State(time, fields), folder, ended.seconds)
 
 
-def _arrived(ended, name, until, folder):
+def _arrived(ended, start, until, folder):
     """(restart, time) of a run that ended well, by its exit code, its files and their time."""
     if ended.timed_out:
         raise ModelError(f"the model was stopped after {ended.seconds:.0f} s, its time-out{_logs(folder)}")
     if ended.code != 0:
-        how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
-        raise ModelError(f"the model ended with {how}{_logs(folder)}")
+        raise ModelError(f"the model ended with {_told_code(ended.code)}{_logs(folder)}")
+    name = run_name(start.name)
     numbers = [re.fullmatch(rf"{re.escape(name)}_(\d+)\.p?vtu", path.name) for path in folder.iterdir()]
     found = {int(match[1]): folder / match[0] for match in numbers if match}
     if not found:
@@ -152,17 +175,31 @@ def _arrived(ended, name, until, folder):
         raise ModelError(f"the model ended well but wrote no {options.name} beside {found[last].name}{_logs(folder)}")
     restart, time = open_restart(options), dump_time(found[last])
     # a step may carry the model past the end it was given, by less than one step
-    hair = 1e-6 * restart.timestep
-    if not until - hair <= time < until + restart.timestep + hair:
+    step = max(start.timestep, restart.timestep)
+    if not until - _NEAR * step <= time < until + step:
         raise ModelError(f"the model stopped at {time:g} s, {until:g} s was asked for{_logs(folder)}")
     return restart, time
 
 
+def _told_code(code):
+    """An exit code in words; launchers and shells tell of a signal by adding 128 to it."""
+    number = -code if code < 0 else code - 128
+    try:
+        by = f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"exit code {code}"
+    return by if code < 0 else f"exit code {code}, as after {by}"
+
+
 def _logs(folder):
-    """The end of what the model said, for an error message."""
+    """The end of what the model said, for an error message: of a log that tells an error, if one does."""
+    said = []
     for pattern in ("fluidity.err-*", "launch.log", "fluidity.log-*"):
         for path in sorted(folder.glob(pattern)):
-            lines = path.read_text(errors="replace").splitlines()[-_TAIL:]
-            if any(line.strip() for line in lines):
-                return f"\n  end of {path}:\n" + "\n".join(f"    {line}" for line in lines)
-    return f"; its logs in {folder} are empty"
+            text = path.read_text(errors="replace").rstrip()
+            if text:
+                said.append((path, text))
+    if not said:
+        return f"; its logs in {folder} are empty"
+    path, text = next(((p, t) for p, t in said if "ERROR" in t and p.name.startswith("fluidity.err")), said[0])
+    return f"\n  end of {path}:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-_TAIL:])

@@ -9,12 +9,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 _JOB_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "MPI_LOCAL", "MPIR_")
 # what a person sets, not the job
-_KEPT = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")
+_KEPT = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe")
+
+_PATIENCE = 5.0  # s for a program to end by itself once it is asked to
 
 
 class ModelError(RuntimeError):
@@ -37,6 +41,9 @@ class Ended:
 
 def clean_environment(folder, extra=None):
     """The environment for a program that is to run in `folder`, free of our own job's variables.
+
+    OpenMPI's settings for our job go with them, but those that say that the machine is run as root or
+    with more processes than cores; others can be put in `extra`, {name: value}.
 
     Our virtual environment is taken off PATH as well: a Python embedded in the program (Fluidity has
     one) would find our packages there instead of those it was built for, and crash.
@@ -65,9 +72,13 @@ def launch(command, folder, comm, timeout=None, environment=None, log="launch.lo
     ----------
     command : list of words; no shell sees them
     folder : working directory, absolute
-    timeout : s; the program and all its children are killed after it
+    timeout : s; the program and all its children are killed after it; None waits for ever
     environment : {name: value} added to the clean environment
     log : name of the file in `folder` that keeps what the launcher prints
+
+    Returns
+    -------
+    Ended, the same on every rank; a program that fails or is stopped is no error here
 
     Raises
     ------
@@ -89,7 +100,7 @@ def launch(command, folder, comm, timeout=None, environment=None, log="launch.lo
 
 def _run(command, folder, timeout, environment, log):
     began = time.monotonic()
-    with open(os.path.join(folder, log), "ab") as output:
+    with open(os.path.join(folder, log), "ab") as output, _sigterm_raises():
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -97,7 +108,7 @@ def _run(command, folder, timeout, environment, log):
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that a kill reaches the launcher's children too
+            start_new_session=True,  # so that all it starts can be found and killed
         )
         try:
             code, timed_out = process.wait(timeout), False
@@ -109,17 +120,56 @@ def _run(command, folder, timeout, environment, log):
     return Ended(code, time.monotonic() - began, timed_out)
 
 
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _sigterm_raises():
+    """SIGTERM raises in this block, so that a program is not left behind; after it SIGTERM does what it did before.
+
+    It is how mpirun and schedulers end us. The program is in a session of its own, where they do not find it.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+
+    def stop(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop) or signal.SIG_DFL
+    try:
+        yield
+    except _Terminated:
+        signal.signal(signal.SIGTERM, before)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _kill(process):
-    for sent, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
-        try:
-            os.killpg(process.pid, sent)
-        except ProcessLookupError:
-            pass
-        try:
-            return process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-    return process.returncode
+    """End a program and all that it started; returns its exit code."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_PATIENCE)
+    # a launcher may end before what it started, and mpirun gives each rank a process group of its own
+    for pid in _session(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return process.wait()
+
+
+def _session(leader):
+    """Process ids of all processes in a session."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(ProcessLookupError):
+            if os.getsid(int(name)) == leader:
+                found.append(int(name))
+    return found
 
 
 def wait_asleep(comm, pause=0.02):
