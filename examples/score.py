@@ -69,7 +69,7 @@ def score(twin):
     places, times = places_to_score(twin), analysis_times(twin)
     entries = read_ledger(twin.run / "cycle" / "ledger.jsonl")
     errors = {}
-    for variable in twin.errors:
+    for variable in dict.fromkeys(network.variable for network in twin.networks):
         truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
         found = {"free": values_at(dumps(twin.run / "free", "forecast"), times, places, variable)}
         for kind, key in (("forecast", "forecast"), ("analysis", "restart")):

@@ -1,29 +1,49 @@
 """Twin experiments: a truth run plays nature, sensors are read from it, a wrong forecast is to follow it.
 
 Truth and forecast are the same model with other numbers in the Python functions of its options
-(lines like `wind_from = 0.0`). The forecast never sees the truth but through the sensors. What is
-learnt of background errors comes from earlier runs of the forecast model under other winds.
+(lines like `wind_angle = 0.0`). The forecast never sees the truth but through the sensors. What is
+learnt of background errors comes from earlier runs of the model under other winds.
+
+    RUN/case/          options and mesh, cut for the model's processes
+    RUN/training/      earlier runs and their archives, k.vtkhdf
+    RUN/truth/         what the sensors saw
+    RUN/free/          the forecast without any analysis
+    RUN/start/         the restart that free run and cycle begin from
+    RUN/readings.csv   the sensors' readings
+    RUN/cycle/         what the cycle wrote
+    RUN/report.html    errors and pictures; figures.json holds the numbers
 """
 
 import csv
+import os
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
 
 from coupling import flml
-from coupling.checkpoint import open_restart
+from coupling.checkpoint import open_restart, write_restart
 from coupling.files import whole_file
 from coupling.forecast import FluidityModel
 from coupling.interpolation import multiply, sampling
 from coupling.series import open_series
 
 COMM = MPI.COMM_SELF
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Network:
+    """Sensors of one variable: their (k, 3) places [m] and the standard deviation of their errors."""
+
+    variable: str
+    places: np.ndarray
+    error: float
 
 
 @dataclass(frozen=True)
@@ -31,30 +51,39 @@ class Twin:
     """A twin experiment.
 
     options : the model's .flml; its Python functions hold the numbers that `truth` and `training` change
+    mesh : the mesh that the options name (.msh)
     model : the driver
+    decomposer : the command that cuts a mesh, without mesh and number of processes
+    case_file : settings of the cycle (YAML); its paths lead into `run`
     run : folder for everything that is made
     truth : {name: value} of the true wind and source; the forecast keeps the options' own
-    training : list of such dictionaries, one earlier run each
-    spin_up : time before the first window [s]
+    training : one such dictionary for each earlier run
+    spin_up : length of the time before the first window [s]
     training_time : length of each earlier run after its own spin-up [s]
     window, windows : time between analyses [s], and their number
-    sensors : (k, 3) places [m]
-    errors : {variable: standard deviation of the sensors' errors}
+    networks : what is measured, where and how well
+    seed : of the sensors' errors and the places to score
     """
 
     options: Path
+    mesh: Path
     model: FluidityModel
+    decomposer: tuple[str, ...]
+    case_file: Path
     run: Path
     truth: dict[str, float]
-    training: list[dict[str, float]]
+    training: tuple[dict[str, float], ...]
     spin_up: float
     training_time: float
     window: float
     windows: int
-    sensors: np.ndarray
-    errors: dict[str, float]
+    networks: tuple[Network, ...]
     seed: int = 2020
-    names: tuple[str, ...] = field(default=())
+
+    @property
+    def sensors(self):
+        """(k, 3) all places where anything is measured [m]."""
+        return np.unique(np.concatenate([network.places for network in self.networks]), axis=0)
 
 
 def vary(tree, numbers):
@@ -86,36 +115,56 @@ def _start(twin, name, numbers):
     return open_restart(path)
 
 
-def prepare(twin, mesh, say):
+def prepare(twin, say):
     """Copy the case and cut its mesh for the model's processes."""
     case = twin.run / "case"
     case.mkdir(parents=True)
     shutil.copy(twin.options, case)
-    shutil.copy(mesh, case)
+    shutil.copy(twin.mesh, case)
     if twin.model.processes > 1:
         say(f"cutting the mesh into {twin.model.processes} pieces")
-        words = [sys.executable, "-m", "coupling.embedded.decompose", case / mesh.name, twin.model.processes]
-        subprocess.run([str(word) for word in words], check=True)
-        (case / mesh.name).unlink()
+        words = [*twin.decomposer, twin.mesh.name, twin.model.processes]
+        subprocess.run([str(word) for word in words], cwd=case, env={**os.environ, "PWD": str(case)}, check=True)
 
 
 def train(twin, say):
-    """Earlier runs of the forecast model under other winds, packed into one archive each."""
+    """Earlier runs of the model under other winds, each packed into an archive without its spin-up."""
     for k, numbers in enumerate(twin.training):
-        say(f"earlier run {k + 1} of {len(twin.training)}: {numbers}")
-        end = twin.spin_up + twin.training_time
-        twin.model.run(_start(twin, f"earlier{k}", numbers), end, twin.run / "training" / str(k), COMM)
+        say(f"earlier run {k + 1} of {len(twin.training)}: {_told(numbers)}")
+        folder, name = twin.run / "training", f"earlier{k}"
+        twin.model.run(_start(twin, name, numbers), twin.spin_up + twin.training_time, folder / name, COMM)
+        _command("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
+        shutil.rmtree(folder / name)
 
 
 def simulate(twin, say):
-    """The truth, and the forecast model left alone; returns the restart both forecasts begin from."""
+    """The truth, the forecast model's spin-up, and its free run."""
     end = twin.spin_up + twin.window * twin.windows
-    say(f"truth: {twin.truth}")
+    say(f"truth: {_told(twin.truth)}")
     twin.model.run(_start(twin, "truth", twin.truth), end, twin.run / "truth", COMM)
     say("forecast: spin-up, then the free run")
-    begin = twin.model.run(_start(twin, "forecast", {}), twin.spin_up, twin.run / "spin-up", COMM).restart
-    twin.model.run(begin, end, twin.run / "free", COMM)
-    return begin
+    spun = twin.model.run(_start(twin, "forecast", {}), twin.spin_up, twin.run / "spin-up", COMM)
+    start = write_restart(spun.restart, twin.run / "start", COMM)
+    twin.model.run(start, end, twin.run / "free", COMM)
+
+
+def assimilate(twin, processes):
+    """The cycle, as a user starts it."""
+    mpirun = ["mpirun", "-n", str(processes)] if processes > 1 else []
+    _command("plugin.cycle", twin.case_file, launcher=mpirun)
+
+
+def _command(module, *words, launcher=()):
+    """Run one of the plugin's commands and show what it says."""
+    command = [*launcher, sys.executable, "-m", module, *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
+    ended = subprocess.run(command, env=environment)
+    if ended.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with exit code {ended.returncode}")
+
+
+def _told(numbers):
+    return ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
 
 
 def dumps(folder, name):
@@ -147,17 +196,23 @@ def read_sensors(twin, path):
     """Write the readings: truth at the sensors at every analysis time, with noise."""
     truth, rng = dumps(twin.run / "truth", "truth"), np.random.default_rng(twin.seed)
     times = analysis_times(twin)
+    station = {tuple(place): f"S{k:02d}" for k, place in enumerate(twin.sensors)}
     with whole_file(path) as beside, open(beside, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["time", "x", "y", "z", "variable", "value", "error", "station"])
-        for variable, error in twin.errors.items():
-            true = values_at(truth, times, twin.sensors, variable)
-            noisy = true + error * rng.standard_normal(true.shape)
+        for network in twin.networks:
+            true = values_at(truth, times, network.places, network.variable)
+            noisy = true + network.error * rng.standard_normal(true.shape)
             for time, row in zip(times, noisy):
-                for station, (place, value) in enumerate(zip(twin.sensors, row)):
-                    table.writerow([time, *place, variable, f"{value:.6g}", error, f"S{station:02d}"])
+                for place, value in zip(network.places, row):
+                    table.writerow([time, *place, network.variable, f"{value:.6g}", network.error, station[tuple(place)]])
 
 
-def smaller(twin, windows):
-    """The same experiment with fewer windows, for a quick look."""
-    return replace(twin, windows=windows)
+def run_twin(twin, processes, say):
+    """All stages up to the cycle; the cycle runs on `processes` ranks. The run folder must be new."""
+    prepare(twin, say)
+    train(twin, say)
+    simulate(twin, say)
+    read_sensors(twin, twin.run / "readings.csv")
+    say(f"{len(twin.sensors)} sensors read at {twin.windows} times")
+    assimilate(twin, processes)

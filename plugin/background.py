@@ -4,12 +4,15 @@ States are read one at a time, put on the grid and kept as this rank's rows only
 """
 
 from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
 
 import numpy as np
 
+from coupling.files import on_rank_0
 from coupling.grid import make_grid
 from coupling.interpolation import fluid_points
-from coupling.series import open_series
+from coupling.series import ARCHIVE_SUFFIXES, open_series
 from da.modes import Modes, reduced_modes, truncated_modes
 from da.scaling import point_scaling, variable_scaling
 from da.transform import LinearTransform
@@ -29,6 +32,17 @@ class Background:
     transfer: Transfer
     transform: LinearTransform
     modes: Modes
+
+
+def open_snapshots(settings, comm):
+    """Open the series that a `snapshots` entry means: one, or several archives that a pattern names. Collective.
+
+    Returns
+    -------
+    list of open series
+    """
+    archives = on_rank_0(lambda: sorted(p for p in glob(str(settings.path)) if Path(p).suffix in ARCHIVE_SUFFIXES), comm)
+    return [open_series(path, comm) for path in archives or [settings.path]]
 
 
 def chosen_steps(settings, times):
@@ -70,10 +84,10 @@ def background(case, comm, cache=None, said=lambda text: None):
     -------
     Background
     """
-    sources = [open_series(settings.path, comm) for settings in case.background.snapshots]
     plan = [
         (series, step)
-        for series, settings in zip(sources, case.background.snapshots)
+        for settings in case.background.snapshots
+        for series in open_snapshots(settings, comm)
         for step in chosen_steps(settings, series.times)
     ]
     wanted = {name if "." not in name else name.rpartition(".")[0] for name in case.variables}
@@ -87,7 +101,7 @@ def background(case, comm, cache=None, said=lambda text: None):
         snapshots[:, k] = transfer.to_grid(state)
         if (k + 1) % max(1, len(plan) // 10) == 0:
             said(f"  {k + 1} of {len(plan)} states on the grid")
-    for series in sources:
+    for series in {id(series): series for series, _ in plan}.values():
         series.close()
     return _transform(case.background, transfer, snapshots, comm)
 

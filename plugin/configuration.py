@@ -63,7 +63,7 @@ class GridSection(Section):
 class SeriesSection(Section):
     """States of earlier runs: an archive (.vtkhdf), or a folder of dumps."""
 
-    path: Path
+    path: Path = Field(description="archive, folder of dumps, or a pattern (*, ?) of either archives or one run's dumps")
     start: float | None = Field(None, alias="from", description="first time used [s]")
     until: float | None = Field(None, description="last time used [s]")
     every: int = Field(1, ge=1, description="use every so-many-th state")

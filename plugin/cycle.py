@@ -22,7 +22,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.checkpoint import open_restart, write_restart
-from coupling.files import whole_file
+from coupling.files import on_rank_0, whole_file
 from coupling.forecast import FluidityModel, embedded_model
 from plugin.assimilate import assimilate, write_table
 from plugin.background import background
@@ -60,7 +60,7 @@ def run_cycle(case, comm, resume=False, progress=None):
     start, done = _open_run(case, comm, resume)
     began = open_restart(case.model.start).time
     model = forecast_model(case.model)
-    readings = comm.bcast(read_readings(case.observations.file) if comm.rank == 0 else None)
+    readings = on_rank_0(lambda: read_readings(case.observations.file), comm)
     with progress.stage("background"):
         statistics = background(case, comm, case.run / "cache", progress.say)
     progress.say(_told_background(statistics, readings, progress))
@@ -73,9 +73,7 @@ def run_cycle(case, comm, resume=False, progress=None):
 def _window(number, start, until, case, model, readings, statistics, comm, progress):
     """Forecast, analysis, restart, ledger. Returns the next window's restart."""
     folder = case.run / f"{number:04d}"
-    if comm.rank == 0:
-        folder.mkdir()
-    comm.Barrier()
+    on_rank_0(folder.mkdir, comm)
     label = f"window {number} of {case.cycle.windows}"
     with progress.stage("forecast", f"{label}: forecast to {until:g} s"):
         forecast = model.run(start, until, folder / "forecast", comm)
@@ -90,13 +88,15 @@ def _window(number, start, until, case, model, readings, statistics, comm, progr
         changes = found.changes if found else None
         restart = write_restart(forecast.restart, folder / "analysis", comm, changes)
     entry = _entry(number, time, forecast, restart, usable, found, case, progress)
-    if comm.rank == 0:
-        if found:
-            write_table(folder / "readings.csv", found.table)
-        append_entry(case.run / "ledger.jsonl", entry)
-    comm.Barrier()
+    on_rank_0(lambda: _keep(case.run, folder, entry, found), comm)
     progress.say(_told_window(label, entry))
     return restart
+
+
+def _keep(run, folder, entry, found):
+    if found:
+        write_table(folder / "readings.csv", found.table)
+    append_entry(run / "ledger.jsonl", entry)
 
 
 def _entry(number, time, forecast, restart, usable, found, case, progress):
@@ -140,15 +140,7 @@ def _told_window(label, entry):
 
 def _open_run(case, comm, resume):
     """Make the run folder, or find where an earlier run stopped: (restart to start from, windows done)."""
-    problem, done, last = None, 0, case.model.start
-    if comm.rank == 0:
-        try:
-            done, last = _prepare(case, resume)
-        except (ConfigurationError, OSError, ValueError) as error:
-            problem = error
-    problem, done, last = comm.bcast((problem, done, last))
-    if problem is not None:
-        raise problem
+    done, last = on_rank_0(lambda: _prepare(case, resume), comm)
     return open_restart(last), done
 
 

@@ -1,5 +1,6 @@
 """What a person sees while a job runs: live stages on a terminal, plain lines elsewhere."""
 
+import os
 import time
 from contextlib import contextmanager
 
@@ -13,13 +14,16 @@ class Progress:
     """
 
     def __init__(self, comm, console=None):
-        self._console = (console or Console(highlight=False)) if comm.rank == 0 else None
+        if comm.rank != 0:
+            self._console = None
+        else:
+            self._console = console or Console(highlight=False, force_terminal=None if comm.size == 1 else _watched())
         self.seconds = {}
 
     def say(self, text):
         """One line that stays."""
         if self._console is not None:
-            self._console.print(text, markup=False)
+            self._console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name, said=None):
@@ -31,3 +35,11 @@ class Progress:
         else:
             yield
         self.seconds[name] = time.perf_counter() - began
+
+
+def _watched():
+    """Whether mpirun writes to a terminal: it gives each rank one of its own, so isatty would always say yes."""
+    try:
+        return os.readlink(f"/proc/{os.getppid()}/fd/1").startswith("/dev/pts/")
+    except OSError:  # another system, or a launcher of another user
+        return False

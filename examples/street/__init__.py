@@ -1,0 +1,1 @@
+"""The twin experiment that `make demo` runs."""
