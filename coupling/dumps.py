@@ -123,6 +123,13 @@ def write_dump(state, path, comm):
     Returns
     -------
     Path of the .vtu or .pvtu
+
+    Raises
+    ------
+    MeshError
+        if the fields are on several meshes
+    FileError, OSError
+        on every rank, if one cannot write
     """
     meshes = {f.mesh.fingerprint: f.mesh for f in state.fields.values()}
     if len(meshes) != 1:

@@ -75,31 +75,33 @@ def on_rank_0(work, comm):
 def whole_folder(path, comm):
     """Yield a folder to fill from all ranks; it takes the name `path` when all of them are done. Collective.
 
-    An older unfinished folder is removed first. A finished `path` is never overwritten: that is a
-    FileExistsError.
+    An older unfinished folder is removed first, and so is this one after an exception, when nothing here waits
+    for the other ranks. A finished `path` is never overwritten: that is a FileExistsError.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.partial")
-    problem = None
-    if comm.rank == 0:
-        try:
-            if path.exists():
-                raise FileExistsError(f"{path} is there already; remove it or choose another folder")
-            if beside.exists():
-                shutil.rmtree(beside)
-            beside.mkdir(parents=True)
-        except OSError as error:
-            problem = error
-    problem = comm.bcast(problem)
-    if problem is not None:
-        raise problem
-    yield beside
-    comm.Barrier()
-    if comm.rank == 0:
-        for folder, _, names in os.walk(beside):
-            for name in names:
-                sync(os.path.join(folder, name))
-            sync(folder)
-        os.replace(beside, path)
-        sync(path.parent)
-    comm.Barrier()
+    on_rank_0(lambda: _make_empty(beside, path), comm)
+    try:
+        yield beside
+        comm.Barrier()
+        on_rank_0(lambda: _move_folder(beside, path), comm)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _make_empty(beside, path):
+    if path.exists():
+        raise FileExistsError(f"{path} is there already; remove it or choose another folder")
+    if beside.exists():
+        shutil.rmtree(beside)
+    beside.mkdir(parents=True)
+
+
+def _move_folder(beside, path):
+    for folder, _, names in os.walk(beside):
+        for name in names:
+            sync(os.path.join(folder, name))
+        sync(folder)
+    os.replace(beside, path)
+    sync(path.parent)

@@ -176,6 +176,8 @@ def read_state(path, comm, names=None, time=None):
             at_points, at_cells = arrays_of(grid.GetPointData()), arrays_of(grid.GetCellData())
             times.append(_time(at_points.pop(TIME, None), pieces[index]))
             at_cells.pop(GHOST, None)
+            for name in at_points.keys() & at_cells.keys():
+                raise FileError(f"{pieces[index]}: {name} is there at points and at cells; rename one of them")
             data.append((at_points, at_cells))
     except (FileError, MeshError) as error:
         problem = error
@@ -185,7 +187,7 @@ def read_state(path, comm, names=None, time=None):
     if len(found) > 1:
         raise FileError(f"{path}: its pieces are of different times {sorted(found)}; expected one time")
     if not found and time is None:
-        raise FileError(f"{path}: has no point array {TIME!r} to tell its time; is it a dump of the simulation?")
+        raise _timeless(path)
     mesh = join_pieces(parts, len(pieces), comm)
     return State(found.pop() if found else float(time), _join_fields(mesh, data, path, comm))
 
@@ -202,7 +204,11 @@ def dump_time(path):
         time = _time(arrays_of(read_grid(piece, {TIME}).GetPointData()).get(TIME), piece)
         if time is not None:
             return time
-    raise FileError(f"{path}: has no point array {TIME!r} to tell its time; is it a dump of the simulation?")
+    raise _timeless(path)
+
+
+def _timeless(path):
+    return FileError(f"{path}: has no point array {TIME!r} to tell its time; is it a dump of the simulation?")
 
 
 def raise_together(problem, comm):
@@ -215,7 +221,7 @@ def raise_together(problem, comm):
 def _join_fields(mesh, data, path, comm):
     """Stack the pieces' arrays; a rank without pieces gets empty arrays of the same shapes."""
     shapes = [
-        {name: (where, array.shape[1:]) for where, arrays in zip(("point", "cell"), both) for name, array in arrays.items()}
+        {name: (where, a.shape[1:]) for where, arrays in zip(("point", "cell"), both) for name, a in arrays.items()}
         for both in data
     ]
     every = [shape for shapes_of_rank in comm.allgather(shapes) for shape in shapes_of_rank]

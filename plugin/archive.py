@@ -20,7 +20,7 @@ import numpy as np
 from mpi4py import MPI
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from coupling.archive import Archive, ArchiveWriter, describe
 from coupling.dumps import write_dump
@@ -28,6 +28,8 @@ from coupling.files import on_rank_0, whole_folder
 from coupling.series import open_series
 from coupling.vtu import FileError, piece_paths
 from plugin.job import run_job
+
+_WIDTH = 160  # of tables that do not go to a terminal
 
 
 def pack(out, sources, comm, console, fields=None, chosen=None, precision="float64", compression=4):
@@ -89,17 +91,23 @@ def info(source, console):
     spaced = f", {gaps.min():g} … {gaps.max():g} s apart" if len(gaps) else ""
     size = Path(source).stat().st_size
     _say(console, f"{source}: {len(times)} states, {times[0]:g} … {times[-1]:g} s{spaced}; {_bytes(size)}")
-    table = Table("field", "at", "components", "stored as", "size", "compressed", "ratio")
+    table = _table("field", "at", "components", "stored as", "size", "compressed", "ratio")
     for f in fields:
         ratio = f"{f.raw_bytes / f.stored_bytes:.1f}" if f.stored_bytes else "–"
         kind = np.dtype(f.kind).name
-        table.add_row(f.name, f.location + "s", str(f.components), kind, _bytes(f.raw_bytes), _bytes(f.stored_bytes), ratio)
+        sizes = _bytes(f.raw_bytes), _bytes(f.stored_bytes), ratio
+        table.add_row(f.name, f.location + "s", str(f.components), kind, *sizes)
     console.print(table)
-    table = Table("mesh", "nodes", "cells", "pieces", "states", "from step", "fingerprint")
+    table = _table("mesh", "nodes", "cells", "pieces", "states", "from step", "fingerprint")
     for k, m in enumerate(meshes):
         numbers = (k, m.nodes, m.cells, m.parts, m.steps, m.first_step)
         table.add_row(*map(str, numbers), m.fingerprint or "none stored")
     console.print(table)
+
+
+def _table(*titles):
+    """A table whose words are folded rather than cut where there is no room."""
+    return Table(*(Column(title, overflow="fold") for title in titles))
 
 
 def _check_new(out):
@@ -165,7 +173,7 @@ def _bytes(n):
 def _names(text):
     names = [name.strip() for name in text.split(",")]
     if "" in names or len(set(names)) != len(names):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected different names with commas between, e.g. Tracer,Velocity")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected different names, e.g. Tracer,Velocity")
     return names
 
 
@@ -176,7 +184,7 @@ def _positive(text):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m plugin.archive", description="Archives of states as temporal VTKHDF.")
+    parser = argparse.ArgumentParser(prog="python -m plugin.archive", description="Archives as temporal VTKHDF.")
     commands = parser.add_subparsers(dest="command", required=True)
     choice = argparse.ArgumentParser(add_help=False)
     choice.add_argument("--fields", type=_names, metavar="A,B", help="fields to keep; all if left out")
@@ -198,14 +206,30 @@ def _parser():
     return parser
 
 
-def main(argv, comm):
-    """Command line; returns the exit code."""
+def _read_words(argv, comm):
+    """Every rank reads the words; rank 0 complains of them, or helps, before the job ends. Collective."""
     with contextlib.ExitStack() as quiet:
-        if comm.rank != 0:  # every rank reads the words, one complains
+        if comm.rank != 0:
             quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
             quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        words = _parser().parse_args(argv)
-    console = Console(highlight=False) if comm.rank == 0 else None
+        try:
+            return _parser().parse_args(argv)
+        finally:
+            comm.Barrier()
+
+
+def _console(comm):
+    # mpirun gives rank 0 a terminal of its own, wherever the words go to
+    console = Console(highlight=False, force_terminal=False if comm.size > 1 else None)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    return console
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    words = _read_words(argv, comm)
+    console = _console(comm) if comm.rank == 0 else None
     if words.command == "info":
         on_rank_0(lambda: info(words.archive, console), comm)
         return 0

@@ -36,10 +36,11 @@ def run_job(main, comm):
         code = main() or 0
     except Exception as error:
         code, text = _told(error)
-        together = comm.size == 1 or _everyone_is_here(comm)
-        if comm.rank == 0 or not together:
+        if comm.rank == 0:  # before the others may end the job by their exit codes
             print(text, file=sys.stderr, flush=True)
-        if not together:
+        if comm.size > 1 and not _everyone_is_here(comm):
+            if comm.rank != 0:
+                print(text, file=sys.stderr, flush=True)
             comm.Abort(code)
     sys.exit(code)
 

@@ -147,7 +147,8 @@ def damage_named(path):
         yield
     except FileError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    # MemoryError: a size that cannot be
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise FileError(f"{path}: is damaged, or not what VTKHDF is: {error}") from None
 
 

@@ -70,10 +70,13 @@ class Archive:
         Raises
         ------
         FileError
-            if the file lacks one of `names` (it lists what there is), is damaged, or has cells other than tetrahedra
+            if the file lacks one of `names` (it lists what there is), is damaged or closed, or has cells other than
+            tetrahedra
         IndexError
             if there is no such step
         """
+        if self._file is None:
+            raise FileError(f"{self.path}: is closed; open it again")
         number, n_steps = operator.index(step), len(self)
         if not -n_steps <= number < n_steps:
             raise IndexError(f"{self.path}: no step {number}; it has {n_steps}, counted from 0")

@@ -1,5 +1,6 @@
 """Write states into an archive, one after another."""
 
+import ctypes
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,10 @@ from vtkmodules.vtkCommonDataModel import VTK_TETRA
 from coupling.archive.layout import GROUPS, OURS, ROOT, TYPE, VERSION
 from coupling.files import on_rank_0, whole_shared_file
 from coupling.mesh import MeshError
-from coupling.vtu import DUPLICATE_CELL, GHOST, FileError, raise_together
+from coupling.vtu import DUPLICATE_CELL, GHOST, TIME, FileError, raise_together
 
 _CHUNK = 1 << 20  # bytes; a chunk must fit into HDF5's cache of 1 MiB per dataset
 _SHARE = 1 << 17  # bytes that are worth a rank's time to compress
-
-# files given up: dropping them would close them, each rank at another time
-_abandoned = []
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,8 @@ class ArchiveWriter:
             except BaseException:
                 # closing waits for all ranks, and those that did not fail may not come
                 if self._comm.size > 1:
-                    _abandoned.append(self._file)
+                    # one reference for ever: the end of Python, too, would close it before MPI can end the job
+                    ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file.id))
                 else:
                     self._file.close()
                 raise
@@ -140,6 +139,8 @@ class ArchiveWriter:
 
     def _refusal(self, state):
         meshes = {f.mesh.fingerprint: f.mesh for f in state.fields.values()}
+        if not state.fields:
+            return MeshError(f"state of {state.time:g} s: has no fields, an archive needs one or more")
         if len(meshes) != 1:
             return MeshError(f"state of {state.time:g} s: {len(meshes)} meshes, an archive holds states on one")
         if not np.isfinite(state.time) or (self._steps and not state.time > self._steps[-1][0]):
@@ -149,8 +150,8 @@ class ArchiveWriter:
         if self._layout is not None and layout != self._layout:
             return MeshError(f"state of {state.time:g} s: fields {layout}, the archive holds {self._layout}")
         for name, f in state.fields.items():
-            if "/" in name or name in (".", "") or (name, f.location) == (GHOST, "cell"):
-                return MeshError(f"field {name!r}: HDF5 cannot hold that name; rename the field")
+            if "/" in name or name in (".", "", TIME) or (name, f.location) == (GHOST, "cell"):
+                return MeshError(f"field {name!r}: an archive cannot hold that name; rename the field")
             if self._kind.itemsize < f.values.itemsize:
                 broken = np.isinf(self._converted(f)) & np.isfinite(f.values)
                 if broken.any():
