@@ -80,6 +80,18 @@ def score(twin):
     return Score(times, errors, len(places))
 
 
+def present(twin, title, units, say):
+    """Score a twin experiment, print the figures and write its page."""
+    result = score(twin)
+    write_page(twin, result, title, units)
+    say(f"relative error at {result.n_places} places that are not sensors, mean over the last half of the windows:")
+    half = len(result.times) // 2
+    for variable, errors in result.errors.items():
+        told = "  ".join(f"{LABELS[kind]} {values[half:].mean():.3f}" for kind, values in errors.items())
+        say(f"  {variable:12} {told}   {result.gain(variable):.0%} under the free run")
+    say(f"open {twin.run / 'report.html'}")
+
+
 def _picture(figure):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")

@@ -53,7 +53,6 @@ class Twin:
     options : the model's .flml; its Python functions hold the numbers that `truth` and `training` change
     mesh : the mesh that the options name (.msh)
     model : the driver
-    decomposer : the command that cuts a mesh, without mesh and number of processes
     case_file : settings of the cycle (YAML); its paths lead into `run`
     run : folder for everything that is made
     truth : {name: value} of the true wind and source; the forecast keeps the options' own
@@ -68,7 +67,6 @@ class Twin:
     options: Path
     mesh: Path
     model: FluidityModel
-    decomposer: tuple[str, ...]
     case_file: Path
     run: Path
     truth: dict[str, float]
@@ -123,8 +121,7 @@ def prepare(twin, say):
     shutil.copy(twin.mesh, case)
     if twin.model.processes > 1:
         say(f"cutting the mesh into {twin.model.processes} pieces")
-        words = [*twin.decomposer, twin.mesh.name, twin.model.processes]
-        subprocess.run([str(word) for word in words], cwd=case, env={**os.environ, "PWD": str(case)}, check=True)
+        _command("coupling.embedded.decompose", case / twin.mesh.name, twin.model.processes)
 
 
 def train(twin, say):

@@ -2,7 +2,8 @@
 
 It writes mesh_0.msh, mesh_0.halo … mesh_{N-1}.halo beside the mesh, as Fluidity's own decomposer does:
 each process gets its own nodes first, then those that share a cell with them (level 1), then one layer
-more (level 2), and all cells that touch a node of its own or of level 1. Running it again cuts the
+more (level 2), and all cells that touch a node of its own or of level 1: its own cells first (the
+lowest process that owns one of a cell's nodes owns the cell), then others' that touch its nodes. Running it again cuts the
 same way.
 """
 
@@ -109,12 +110,15 @@ def _piece(mesh, owners, layers, process, cell_of):
     core[own] = core[near] = True
     kept = core[mesh.cells].any(axis=1)
     kept_facets = kept[cell_of]
+    # Fluidity takes it for granted that a process's own cells come first
+    of = owners[mesh.cells[kept]]
+    first = np.lexsort(((of != process).all(axis=1), of.min(axis=1) != process))
     local = np.full(len(mesh.points), -1)
     local[nodes] = np.arange(len(nodes))
     piece = GmshMesh(
         mesh.points[nodes],
-        local[mesh.cells[kept]],
-        mesh.cell_ids[kept],
+        local[mesh.cells[kept][first]],
+        mesh.cell_ids[kept][first],
         local[mesh.facets[kept_facets]],
         mesh.facet_ids[kept_facets],
     )

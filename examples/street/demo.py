@@ -6,20 +6,18 @@ level and on roofs; the cycle pulls the forecast towards them. See README.md bes
 
 import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 from coupling.forecast import embedded_model
-from examples.score import LABELS, score, write_page
+from examples.score import present
 from examples.twin import Network, Twin, run_twin
 
 HERE = Path(__file__).resolve().parent
 SPIN_UP, TRAINING_TIME, WINDOW, WINDOWS = 150.0, 270.0, 30.0, 14  # s
 TRUTH = {"wind_angle": 0.22, "wind_speed": 0.95, "clock": 137.0, "source_x": 70.0, "source_y": 160.0, "source_strength": 1.6}
-EARLIER_RUNS = 16
 # least and largest value in earlier runs
 RANGES = {
     "wind_angle": (-0.4, 0.4),
@@ -49,12 +47,12 @@ def roof_sensors():
     return np.array([(x + w / 2, y + d / 2, h + 2.0) for x, y, w, d, h in BUILDINGS])
 
 
-def earlier_winds(rng):
+def earlier_winds(rng, runs):
     """Numbers of the earlier runs, spread over their ranges by a Latin hypercube (McKay et al. 1979)."""
-    places = {name: (rng.permutation(EARLIER_RUNS) + rng.random(EARLIER_RUNS)) / EARLIER_RUNS for name in RANGES}
+    places = {name: (rng.permutation(runs) + rng.random(runs)) / runs for name in RANGES}
     return tuple(
         {name: round(low + (high - low) * places[name][k], 4) for name, (low, high) in RANGES.items()}
-        for k in range(EARLIER_RUNS)
+        for k in range(runs)
     )
 
 
@@ -65,11 +63,10 @@ def street_twin(run):
         options=HERE / "street.flml",
         mesh=HERE / "street.msh",
         model=embedded_model(processes=2, timeout=600.0),
-        decomposer=(sys.executable, "-m", "coupling.embedded.decompose"),
         case_file=HERE / "case.yml",
         run=run,
         truth=TRUTH,
-        training=earlier_winds(np.random.default_rng(7)),
+        training=earlier_winds(np.random.default_rng(7), 16),
         spin_up=SPIN_UP,
         training_time=TRAINING_TIME,
         window=WINDOW,
@@ -87,22 +84,19 @@ def main(words=None):
     parser = argparse.ArgumentParser(prog="python -m examples.street.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle (the model has 2 of its own)")
     asked = parser.parse_args(words)
-    twin = street_twin(HERE / "run")
+    experiment(street_twin(HERE / "run"), asked.processes, "A forecast in the street, pulled towards its sensors")
+
+
+def experiment(twin, processes, title):
+    """Run an experiment in its folder, made anew, and show what came of it."""
     shutil.rmtree(twin.run, ignore_errors=True)
     began = time.monotonic()
 
     def say(text):
         print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
-    run_twin(twin, asked.processes, say)
-    result = score(twin)
-    write_page(twin, result, "A forecast in the street, pulled towards its sensors", {"Tracer": "[kg/m³]"})
-    print(f"\nrelative error at {result.n_places} places that are not sensors, mean over the last half of the windows")
-    for variable, errors in result.errors.items():
-        half = len(result.times) // 2
-        told = "  ".join(f"{LABELS[kind]} {values[half:].mean():.3f}" for kind, values in errors.items())
-        print(f"  {variable:12} {told}   {result.gain(variable):.0%} under the free run")
-    say(f"open {twin.run / 'report.html'}")
+    run_twin(twin, processes, say)
+    present(twin, title, {"Tracer": "[kg/m³]", "Velocity.x": "[m/s]", "Velocity.y": "[m/s]"}, say)
 
 
 if __name__ == "__main__":

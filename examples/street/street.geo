@@ -1,5 +1,7 @@
 // Nine buildings in a box of 400 m x 300 m x 100 m; wind comes in at x = 0.
 // Made into street.msh by: gmsh -3 -bin -format msh22 street.geo
+// -setnumber coarse 1.7 makes the mesh of examples/fluidity, with cells that much longer.
+DefineConstant[ coarse = 1 ];
 SetFactory("OpenCASCADE");
 Box(1) = {0, 0, 0, 400, 300, 100};
 Box(2) = {90, 50, 0, 45, 50, 25};
@@ -34,7 +36,7 @@ Field[1].XMin = 60; Field[1].XMax = 300;
 Field[1].YMin = 30; Field[1].YMax = 270;
 Field[1].ZMin = 0; Field[1].ZMax = 40;
 Field[1].Thickness = 80;
-Field[1].VIn = 10.0; Field[1].VOut = 32;
+Field[1].VIn = 10.0*coarse; Field[1].VOut = 32*coarse;
 Background Field = 1;
 Mesh.MeshSizeExtendFromBoundary = 0;
 Mesh.MeshSizeFromPoints = 0;

@@ -1,0 +1,1 @@
+"""The street's twin experiment with the real Fluidity."""
