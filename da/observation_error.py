@@ -1,5 +1,10 @@
-"""Covariance R of the observations' errors, as its inverse is needed."""
+"""Covariance R of the observations' errors, as its inverse is needed.
 
+Here R is diagonal and stays distributed, however many readings there are; errors that know of each
+other are :mod:`da.correlated_error`'s.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,7 +12,10 @@ import numpy as np
 
 
 class ObservationError(Protocol):
-    """What the cost function asks of R. A root may be any with ‖whiten(v)‖² = vᵀ R⁻¹ v."""
+    """What the cost function asks of R. A root may be any with ‖whiten(v)‖² = vᵀ R⁻¹ v.
+
+    Both methods are collective where R couples rows of different ranks.
+    """
 
     def whiten(self, values):
         """R^{-1/2} v: (M_local,) or (M_local, k) → the same shape, without units."""
@@ -28,7 +36,7 @@ class DiagonalError:
     std_local: np.ndarray
 
     def __post_init__(self):
-        _check(self.std_local)
+        check_std(self.std_local)
 
     def whiten(self, values):
         """R^{-1/2} v: (M_local,) or (M_local, k) → the same shape, without units."""
@@ -56,11 +64,40 @@ def diagonal_error(std, rows):
         on every rank, if one is not positive and finite
     """
     std = np.asarray(std, dtype=np.float64)
-    _check(std)
+    check_std(std)
     return DiagonalError(std[rows])
 
 
-def _check(std):
+def instrument_std(std, instrument, given, variable=None):
+    """Standard deviations with those of known instruments put in their place.
+
+    Parameters
+    ----------
+    std : (M,) of the readings themselves, in the variables' units
+    instrument : (M,) names, "" where there is none
+    given : {instrument: standard deviation}, or {instrument: {variable: standard deviation}}
+    variable : (M,) names, needed where `given` tells variables apart
+
+    Returns
+    -------
+    (M,); a reading whose instrument, or variable of it, is not given keeps its own
+
+    Raises
+    ------
+    ValueError
+        if a given one is not positive and finite
+    """
+    result, instrument = np.array(std, dtype=np.float64), np.asarray(instrument)
+    for name, value in given.items():
+        for of, one in value.items() if isinstance(value, Mapping) else [(None, value)]:
+            if not (np.isfinite(one) and one > 0.0):
+                raise ValueError(f"error {one!r} of instrument {name!r}, expected a positive standard deviation")
+            result[(instrument == name) & (True if of is None else np.asarray(variable) == of)] = one
+    return result
+
+
+def check_std(std):
+    """ValueError that names the first of (M,) standard deviations that is not positive and finite."""
     bad = np.flatnonzero(~(np.isfinite(std) & (std > 0.0)))
     if len(bad):
         raise ValueError(f"observation error {std[bad[0]]:g} in row {bad[0]}, expected a positive standard deviation")

@@ -1,0 +1,210 @@
+"""Covariance R of errors that know of each other: dense blocks, factorised by Cholesky.
+
+Readings are few beside the state, so a block is held and factorised whole by each rank that has a
+row of it. Only values of blocks that lie across ranks travel; a reading alone in its block, and a
+block on one rank, cost no message, so a nearly diagonal R stays distributed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+from scipy.linalg import cho_factor, cho_solve, eigvalsh, eigh, solve_triangular
+from scipy.linalg.lapack import dpocon
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from da.collective import raise_together
+from da.correlation import correlation_matrix
+from da.observation_error import check_std
+
+_ASYMMETRY = 1e-10  # of a given matrix, relative to its variances: more is no rounding
+
+
+@dataclass(frozen=True)
+class _Block:
+    """rows : (m,) global numbers, rising; factor : (m, m) lower Cholesky factor of the covariance."""
+
+    rows: np.ndarray
+    factor: np.ndarray
+
+
+@dataclass(frozen=True)
+class BlockError:
+    """R of dense blocks. Both methods are collective.
+
+    rows : slice of the observations on this rank
+    std_local : (M_local,) standard deviations of this rank's rows; all there is to say of a row alone in its block
+    blocks : those of two rows and more that have a row on this rank
+    shared : (k,) global numbers, rising, of the rows whose blocks lie across ranks; the same on every rank
+    comm : MPI communicator
+    """
+
+    rows: slice
+    std_local: np.ndarray
+    blocks: tuple[_Block, ...]
+    shared: np.ndarray
+    comm: MPI.Comm
+
+    def whiten(self, values):
+        """L⁻¹ v with R = L Lᵀ: (M_local,) or (M_local, k) → the same shape, without units."""
+        return self._blockwise(values, 1, lambda factor, v: solve_triangular(factor, v, lower=True))
+
+    def solve(self, values):
+        """R⁻¹ v: (M_local,) or (M_local, k) → the same shape."""
+        return self._blockwise(values, 2, lambda factor, v: cho_solve((factor, True), v))
+
+    def _blockwise(self, values, power, solved):
+        values = np.asarray(values, dtype=np.float64)
+        columns = values if values.ndim == 2 else values[:, None]
+        result = columns / self.std_local[:, None] ** power
+        everyones = self._gathered(columns)
+        for block in self.blocks:
+            mine = (block.rows >= self.rows.start) & (block.rows < self.rows.stop)
+            local = block.rows[mine] - self.rows.start
+            of = columns[local] if mine.all() else everyones[np.searchsorted(self.shared, block.rows)]
+            result[local] = solved(block.factor, of)[mine]
+        return result.reshape(values.shape)
+
+    def _gathered(self, columns):
+        """(len(shared), k) values of the shared rows, from all ranks."""
+        if len(self.shared) == 0:
+            return None
+        first, end = np.searchsorted(self.shared, (self.rows.start, self.rows.stop))
+        mine = np.ascontiguousarray(columns[self.shared[first:end] - self.rows.start])
+        # ranks hold rising runs of rows, so their parts follow each other
+        return np.concatenate(self.comm.allgather(mine))
+
+
+def correlated_error(std, position, group, length, rows, comm, *, kind="soar", nugget=0.0):
+    """Errors correlated in space within groups: R_ij = σ_i σ_j ρ(|r_i − r_j| / length). Collective.
+
+    Parameters
+    ----------
+    std : (M,) standard deviations, in the variables' units
+    position : (M, 3) [m]
+    group : (M,) labels; readings of different groups know nothing of each other: the variable, or variable and time
+    length : of the correlation [m]; what it means is `da.correlation.correlation_matrix`'s, as are kind and nugget
+    rows : slice of the rows this rank holds
+    comm : MPI communicator; all arrays are the same on every rank
+
+    Returns
+    -------
+    BlockError
+
+    Raises
+    ------
+    ValueError
+        on every rank, if a standard deviation is not positive, or a block is not positive definite (it tells the
+        smallest eigenvalue), as where two readings of a group are at one place and there is no nugget
+    """
+    std, position = np.asarray(std, dtype=np.float64), np.asarray(position, dtype=np.float64).reshape(-1, 3)
+    check_std(std)
+    _, label = np.unique(np.asarray(group), return_inverse=True)
+    members = _groups(label)
+
+    def covariance(of):
+        return correlation_matrix(position[of], length, kind, nugget) * np.outer(std[of], std[of])
+
+    return _block_error(std, members, covariance, rows, comm)
+
+
+def given_error(matrix, rows, comm):
+    """R as a given matrix, cut into the blocks that its zeros leave. Collective.
+
+    Parameters
+    ----------
+    matrix : (M, M) covariance in the order of the observations, in products of their units; the same on every rank
+    rows : slice of the rows this rank holds
+    comm : MPI communicator
+
+    Returns
+    -------
+    BlockError
+
+    Raises
+    ------
+    ValueError
+        on every rank, if the matrix is not square, finite, symmetric and positive definite; of the last it tells
+        the smallest eigenvalue
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    raise_together(_problem(matrix, rows, comm), comm)
+    _, label = connected_components(csr_matrix(matrix), directed=False)
+    symmetric = 0.5 * (matrix + matrix.T)
+    variance = np.diag(symmetric)
+    # a variance that is none makes the root of one; its block is refused with its eigenvalue
+    std = np.sqrt(np.where(variance > 0.0, variance, 1.0))
+    refused = [of for of in _groups(label) if len(of) > 1 or variance[of[0]] <= 0.0]
+    return _block_error(std, refused, lambda of: symmetric[np.ix_(of, of)], rows, comm)
+
+
+def _problem(matrix, rows, comm):
+    m = comm.allreduce(rows.stop - rows.start)
+    if matrix.shape != (m, m):
+        return f"observation error matrix of shape {matrix.shape}, expected ({m}, {m}): a row for each observation"
+    bad = np.argwhere(~np.isfinite(matrix))
+    if len(bad):
+        i, j = bad[0]
+        return f"observation error matrix: entry ({i}, {j}) is {matrix[i, j]}, expected a number"
+    difference = np.abs(matrix - matrix.T)
+    if m and difference.max() > _ASYMMETRY * np.abs(np.diag(matrix)).max():
+        i, j = np.unravel_index(np.argmax(difference), matrix.shape)
+        return (
+            f"observation error matrix is not symmetric: entries ({i}, {j}) and ({j}, {i}) are {matrix[i, j]:g} and "
+            f"{matrix[j, i]:g}; give (R + Rᵀ)/2 if that is what is meant"
+        )
+    return None
+
+
+def _groups(label):
+    """Row numbers of each label, rising."""
+    order = np.argsort(label, kind="stable")
+    cuts = np.flatnonzero(np.diff(label[order])) + 1
+    return np.split(order, cuts) if len(order) else []
+
+
+def _block_error(std, members, covariance, rows, comm):
+    """Factorise the blocks that touch this rank's rows; members of one row only are left to `std`."""
+    ends = np.array(comm.allgather(rows.stop))
+    blocks, shared, problem = [], [np.empty(0, np.int64)], None
+    for of in members:
+        first, last = np.searchsorted(ends, (of[0], of[-1]), side="right")
+        if first != last:
+            shared.append(of)
+        if first <= comm.rank <= last and problem is None:
+            matrix = covariance(of)
+            factor, problem = _factor(matrix, of)
+            if len(of) > 1:
+                blocks.append(_Block(of, factor))
+    raise_together(problem, comm)
+    return BlockError(rows, std[rows], tuple(blocks), np.sort(np.concatenate(shared)), comm)
+
+
+def _factor(matrix, rows):
+    """(lower Cholesky factor, None), or (None, why there is none)."""
+    variance = np.diag(matrix)
+    spread = np.sqrt(np.where(variance > 0.0, variance, 1.0))
+    correlation = matrix / np.outer(spread, spread)
+    try:
+        factor = np.tril(cho_factor(correlation, lower=True)[0])
+        # a factor may come out by rounding alone; units are out of this, since they condition nothing
+        reciprocal, _ = dpocon(factor, np.abs(correlation).sum(axis=0).max(), uplo="L")
+        if reciprocal > len(matrix) * np.finfo(float).eps:
+            return spread[:, None] * factor, None
+    except np.linalg.LinAlgError:
+        pass
+    return None, _not_definite(matrix, correlation, rows)
+
+
+def _not_definite(matrix, correlation, rows):
+    eigenvalues = eigvalsh(matrix)
+    weakest, vectors = eigh(correlation, subset_by_index=[0, 0])
+    heavy = rows[np.sort(np.argsort(-np.abs(vectors[:, 0]), kind="stable")[:2])]
+    named = " and ".join(str(i) for i in heavy)
+    return (
+        f"observation error covariance is not positive definite: in the block of {len(rows)} rows from row {rows[0]} the "
+        f"smallest eigenvalue is {eigenvalues[0]:.3g}, the largest {eigenvalues[-1]:.3g} (of its correlations the "
+        f"smallest is {weakest[0]:.3g}); rows {named} weigh most in it. Drop or merge readings that tell the same, "
+        "shorten the correlation length, or add to the variances (a nugget)"
+    )

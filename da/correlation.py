@@ -1,0 +1,57 @@
+"""Correlation of two places by their distance, each a positive definite function in up to three dimensions."""
+
+import numpy as np
+
+
+def exponential(distance):
+    """exp(−r), rough: errors that differ already between near neighbours."""
+    return np.exp(-distance)
+
+
+def soar(distance):
+    """(1 + r) exp(−r), the second-order auto-regressive function: smooth at zero (Daley 1991, §4.3)."""
+    return (1.0 + distance) * np.exp(-distance)
+
+
+def gaspari_cohn(distance):
+    """Piecewise rational of fifth order, near a Gaussian, zero from r = 2 on (Gaspari & Cohn 1999, eq. 4.10)."""
+    r = np.asarray(distance, dtype=np.float64)
+    near = 1.0 + r**2 * (-5.0 / 3.0 + r * (5.0 / 8.0 + r * (0.5 - 0.25 * r)))
+    far_off = np.clip(r, 1.0, 2.0)
+    far = 4.0 + far_off * (-5.0 + far_off * (5.0 / 3.0 + far_off * (5.0 / 8.0 + far_off * (-0.5 + far_off / 12.0))))
+    return np.where(r <= 1.0, near, np.where(r < 2.0, far - 2.0 / (3.0 * far_off), 0.0))
+
+
+CORRELATIONS = {"exponential": exponential, "soar": soar, "gaspari-cohn": gaspari_cohn}
+
+
+def correlation_matrix(position, length, kind="soar", nugget=0.0):
+    """Correlations of places among each other.
+
+    Parameters
+    ----------
+    position : (m, 3) [m]
+    length : distance [m] that counts as r = 1; Gaspari & Cohn's function ends at two lengths
+    kind : "exponential", "soar" or "gaspari-cohn"
+    nugget : part of the variance, in [0, 1), that is the reading's own and shared with no other
+
+    Returns
+    -------
+    (m, m), ones on the diagonal
+
+    Raises
+    ------
+    ValueError
+        if the length is not positive, the nugget not in [0, 1), or the kind unknown
+    """
+    if kind not in CORRELATIONS:
+        raise ValueError(f"correlation {kind!r}, expected one of {', '.join(CORRELATIONS)}")
+    if not (np.isfinite(length) and length > 0.0):
+        raise ValueError(f"correlation length {length!r}, expected a positive number of metres")
+    if not 0.0 <= nugget < 1.0:
+        raise ValueError(f"nugget {nugget!r}, expected a part of the variance in [0, 1)")
+    position = np.asarray(position, dtype=np.float64).reshape(-1, 3)
+    distance = np.linalg.norm(position[:, None] - position[None], axis=2)
+    matrix = (1.0 - nugget) * CORRELATIONS[kind](distance / length)
+    np.fill_diagonal(matrix, 1.0)
+    return matrix
