@@ -3,6 +3,14 @@
 `reduced` keeps a column for each snapshot (Parrish & Derber 1992); `tsvd` keeps the leading left
 singular vectors times their singular values, V_τ = U_τ Σ_τ (Arcucci et al. 2019). The latter is
 formed as V W_τ, W being V's right singular vectors: only these small ones are shared by the ranks.
+
+V itself is never there as a whole. A block of rows is copied from the snapshots, centred and scaled;
+one pass over all blocks reduces them to a triangle, a second multiplies them by W_τ. So the snapshots
+may as well lie in a file (:func:`da.snapshots.collected`). On each rank `truncated_modes` takes,
+beside the snapshots:
+
+    memory  8 n_local τ for the modes, or nothing with `overwrite`, plus 40 S² + 16 max(S², 2²⁰) bytes
+    FLOPs   2 n_local S² (QR) + 2 n_local S τ (V W_τ), and on one rank some 20 S³ for the SVD of R
 """
 
 from dataclasses import dataclass
@@ -12,14 +20,18 @@ import numpy as np
 from mpi4py import MPI
 
 from da.collective import raise_together
-from da.tsqr import right_singular
+from da.snapshots import row_blocks
+from da.tsqr import Triangle, shared_svd, triangle_of_all
+
+PRECISIONS = ("float64", "float32")
+_SMALL = 0.25  # modes of this part of the snapshots' size get memory of their own
 
 
 @dataclass(frozen=True)
 class Modes:
     """This rank's rows of a square root of B.
 
-    vectors : (n_local, s) float64, in units of the snapshots
+    vectors : (n_local, s) float64 or float32, without units if the snapshots were scaled, else in theirs
     singular_values : (S,) of the whole V in falling order; None where they were not needed
     mean : (n_local,) of the snapshots, in their units
     n_samples : S, number of snapshots
@@ -38,7 +50,7 @@ class Modes:
         return self.vectors.shape[1]
 
 
-def reduced_modes(snapshots, comm, unbiased=True):
+def reduced_modes(snapshots, comm, unbiased=True, *, scale=None, precision="float64", overwrite=False):
     """V itself: one mode for each snapshot (Parrish & Derber 1992). Collective.
 
     Parameters
@@ -46,6 +58,11 @@ def reduced_modes(snapshots, comm, unbiased=True):
     snapshots : (n_local, S) floats, this rank's rows; any number of them, also none
     comm : MPI communicator
     unbiased : V = [x_i − x̄]/√(S−1); False leaves the root away, as Mack et al. 2020 do
+    scale : (n_local,) what the anomalies are divided by, see `da.scaling`; where it is zero they become
+        zero; None for ones
+    precision : of the vectors that are kept: "float64", or "float32", which rounds each entry by 6e-8 of
+        itself at most; everything before and every sum over them is made in float64
+    overwrite : let the modes take the snapshots' place in memory, which must be writable float64
 
     Returns
     -------
@@ -56,13 +73,23 @@ def reduced_modes(snapshots, comm, unbiased=True):
     ValueError
         if there are fewer than two snapshots, one holds a NaN (it says which), or all are the same
     """
-    anomalies, mean = _anomalies(snapshots, comm, unbiased)
-    if not comm.allreduce(bool(np.any(anomalies)), MPI.LOR):
-        raise ValueError(_all_the_same(anomalies.shape[1]))
-    return Modes(anomalies, None, mean, anomalies.shape[1], "reduced")
+    snapshots = _checked(snapshots, comm, precision)
+    n_local, n_samples = snapshots.shape
+    into = snapshots if overwrite and precision == "float64" else np.empty((n_local, n_samples), precision)
+    mean, moved, bad = np.empty(n_local), False, np.zeros(n_samples, bool)
+    for rows, block, sound in _anomaly_blocks(snapshots, scale, unbiased, mean):
+        bad |= ~sound
+        moved |= bool(block.any())
+        into[rows] = block
+    _raise_bad(bad, comm)
+    if not comm.allreduce(moved, MPI.LOR):
+        raise ValueError(_all_the_same(n_samples))
+    return Modes(into, None, mean, n_samples, "reduced")
 
 
-def truncated_modes(snapshots, comm, truncation=None, unbiased=True):
+def truncated_modes(
+    snapshots, comm, truncation=None, unbiased=True, *, scale=None, precision="float64", overwrite=False
+):
     """V_τ = U_τ Σ_τ, the leading modes of V (Arcucci et al. 2019). Collective.
 
     Parameters
@@ -71,7 +98,9 @@ def truncated_modes(snapshots, comm, truncation=None, unbiased=True):
     comm : MPI communicator
     truncation : a whole number is τ; a fraction in (0, 1] keeps the fewest modes that explain this
         part of the variance Σ σ²; None keeps σ_τ ≥ √σ₁, which depends on the snapshots' units
-    unbiased : V = [x_i − x̄]/√(S−1); False leaves the root away, as Mack et al. 2020 do
+    unbiased, scale, precision : as in `reduced_modes`
+    overwrite : as in `reduced_modes`; few modes are given memory of their own all the same, so that the
+        snapshots' can be freed
 
     Returns
     -------
@@ -82,15 +111,26 @@ def truncated_modes(snapshots, comm, truncation=None, unbiased=True):
     ValueError
         as `reduced_modes`; if τ exceeds the number of non-zero σ, or the rule keeps no mode
     """
-    anomalies, mean = _anomalies(snapshots, comm, unbiased)
-    sigma, right = right_singular(anomalies, comm)
+    snapshots = _checked(snapshots, comm, precision)
+    n_local, n_samples = snapshots.shape
+    mean, bad, triangle = np.empty(n_local), np.zeros(n_samples, bool), Triangle(n_samples)
+    for _, block, sound in _anomaly_blocks(snapshots, scale, unbiased, mean):
+        bad |= ~sound
+        triangle.add(block)
+    _raise_bad(bad, comm)
+    sigma, right = shared_svd(triangle_of_all(triangle, comm), n_samples, comm)
     if sigma[0] == 0.0:
-        raise ValueError(_all_the_same(len(sigma)))
-    n_state = comm.allreduce(len(anomalies))
+        raise ValueError(_all_the_same(n_samples))
+    n_state = comm.allreduce(n_local)
     # np.linalg.matrix_rank draws the line between small and zero at the same place
-    n_nonzero = int(np.sum(sigma > sigma[0] * max(n_state, len(sigma)) * np.finfo(float).eps))
+    n_nonzero = int(np.sum(sigma > sigma[0] * max(n_state, n_samples) * np.finfo(float).eps))
     tau = n_kept(sigma[:n_nonzero], truncation)
-    return Modes(anomalies @ right[:, :tau], sigma, mean, len(sigma), "tsvd")
+    right = np.ascontiguousarray(right[:, :tau])
+    in_place = overwrite and precision == "float64" and tau > _SMALL * n_samples
+    vectors = snapshots[:, :tau] if in_place else np.empty((n_local, tau), precision)
+    for rows, block, _ in _anomaly_blocks(snapshots, scale, unbiased):
+        vectors[rows] = block @ right
+    return Modes(vectors, sigma, mean, n_samples, "tsvd")
 
 
 def n_kept(sigma, truncation=None):
@@ -130,20 +170,11 @@ def n_kept(sigma, truncation=None):
     )
 
 
-def _anomalies(snapshots, comm, unbiased):
-    snapshots = np.asarray(snapshots, dtype=np.float64)
-    _check(snapshots, comm)
-    n_samples = snapshots.shape[1]
-    mean = snapshots.mean(axis=1)
-    anomalies = snapshots - mean[:, None]
-    # x̄ is rounded: where all snapshots agree, what is left is rounding and no variance
-    anomalies[np.ptp(snapshots, axis=1) == 0.0] = 0.0
-    if unbiased:
-        anomalies /= np.sqrt(n_samples - 1)
-    return anomalies, mean
-
-
-def _check(snapshots, comm):
+def _checked(snapshots, comm, precision):
+    """The snapshots as an array, without a copy of it; what does not fit is told to all ranks."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} of the modes, expected one of {', '.join(PRECISIONS)}")
+    snapshots = np.asarray(snapshots)
     shape = snapshots.shape
     raise_together(
         None if len(shape) == 2 else f"snapshots of shape {shape}, expected (rows of this rank, snapshots)", comm
@@ -153,7 +184,52 @@ def _check(snapshots, comm):
         raise ValueError(f"{numbers} snapshots on the ranks, expected the same number on each, also where no row lies")
     if shape[1] < 2:
         raise ValueError(f"{shape[1]} snapshots, expected two or more to have a spread")
-    bad = ~np.isfinite(snapshots).all(axis=0)
+    return snapshots
+
+
+def _anomaly_blocks(snapshots, scale, unbiased, mean=None):
+    """V block by block: (rows, (m, S) float64 in Fortran order, (S,) which snapshots are finite).
+
+    A block lives until the next one. `mean`, (n_local,), is filled where given.
+    """
+    n_samples = snapshots.shape[1]
+    root = np.sqrt(n_samples - 1) if unbiased else 1.0
+    slices = row_blocks(snapshots.shape)
+    memory = np.empty((slices[0].stop if slices else 0) * n_samples)
+    for rows in slices:
+        m = rows.stop - rows.start
+        block = memory[: m * n_samples].reshape(n_samples, m).T
+        block[...] = snapshots[rows]
+        sound = _centre(block, None if mean is None else mean[rows])
+        factor = np.full(m, 1.0 / root)
+        if scale is not None:
+            factor = np.divide(factor, scale[rows], out=np.zeros(m), where=scale[rows] > 0.0)
+        block *= factor[:, None]
+        yield rows, block, sound
+
+
+def _centre(block, mean):
+    """Take from each row its mean, and keep that; returns which columns are finite. Others leave a block of zeros."""
+    # looked for by the means, which costs no pass of its own
+    with np.errstate(invalid="ignore", over="ignore"):
+        centre = block.mean(axis=1)
+    sound = np.ones(block.shape[1], bool)
+    if not np.isfinite(centre).all():
+        sound = np.isfinite(block).all(axis=0)
+        if not sound.all():
+            block[...] = 0.0
+            return sound
+    still = np.flatnonzero((block[:, 0] == block[:, -1]) & (block[:, 0] == block[:, block.shape[1] // 2]))
+    still = still[np.ptp(block[still], axis=1) == 0.0]
+    block -= centre[:, None]
+    # x̄ is rounded: where all snapshots agree, what is left is rounding and no variance
+    block[still] = 0.0
+    if mean is not None:
+        mean[:] = centre
+    return sound
+
+
+def _raise_bad(bad, comm):
     comm.Allreduce(MPI.IN_PLACE, bad, MPI.LOR)
     if bad.any():
         listed = ", ".join(str(i) for i in np.flatnonzero(bad)[:10])

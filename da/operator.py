@@ -60,7 +60,7 @@ class ObservationOperator:
 
         Parameters
         ----------
-        vectors : (n_local, s) float64
+        vectors : (n_local, s) float64 or float32
         scale : (n_local,) factor of each row; None for ones
 
         Returns
@@ -83,7 +83,7 @@ def _fetched_rows(vectors, scale, wanted, matrix):
     asking, giving = (n_wanted, _starts(n_wanted)), (n_given, _starts(n_given))
     comm.Alltoallv([wanted.astype(np.int64), asking, MPI.INT64_T], [given, giving, MPI.INT64_T])
     mine = given - begins[comm.rank]
-    sent = np.ascontiguousarray(vectors[mine] if scale is None else scale[mine, None] * vectors[mine])
+    sent = np.ascontiguousarray(vectors[mine] if scale is None else scale[mine, None] * vectors[mine], np.float64)
     received = np.empty((len(wanted), vectors.shape[1]))
     # a type of one row keeps the counts small enough for MPI's int where rows × modes are not
     row_type = MPI.DOUBLE.Create_contiguous(vectors.shape[1]).Commit()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from da.collective import raise_together
+from da.snapshots import row_blocks
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,14 @@ def given_scaling(spreads, n_points, mask=None):
 
 def _variances(snapshots, variables, comm, mask):
     """(n_points, n_variables) unbiased variances of this rank's values, and its mask."""
-    snapshots, n_variables = np.asarray(snapshots, dtype=np.float64), len(variables)
+    snapshots, n_variables = np.asarray(snapshots), len(variables)
     raise_together(_misfit_of_shapes(snapshots.shape, n_variables, mask), comm)
     n_points = len(snapshots) // n_variables
-    variance = snapshots.var(axis=1, ddof=1).reshape(n_points, n_variables)
+    variance = np.empty(len(snapshots))
+    # by blocks, for the snapshots may lie in a file; in one order of summation, wherever they lie
+    for rows in row_blocks(snapshots.shape):
+        variance[rows] = np.ascontiguousarray(snapshots[rows], dtype=np.float64).var(axis=1, ddof=1)
+    variance = variance.reshape(n_points, n_variables)
     return variance, np.ones(n_points, bool) if mask is None else np.asarray(mask, bool)
 
 

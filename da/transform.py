@@ -12,6 +12,7 @@ from mpi4py import MPI
 
 from da.modes import Modes
 
+_CONVERTED = 1 << 19  # values converted at once
 
 class Transform(Protocol):
     """What the cost function asks of U."""
@@ -61,11 +62,11 @@ class LinearTransform:
 
     def apply(self, control):
         """U w: (n_control,) → (n_local,) in the state's units."""
-        return self._scaled(self.modes.vectors @ control)
+        return self._scaled(product(self.modes.vectors, control))
 
     def adjoint(self, increment, at=None):
         """Uᵀ δx: (n_local,) → (n_control,), summed over the ranks. Collective."""
-        control = self.modes.vectors.T @ self._scaled(increment)
+        control = transposed_product(self.modes.vectors, self._scaled(increment))
         self.comm.Allreduce(MPI.IN_PLACE, control)
         return control
 
@@ -75,3 +76,34 @@ class LinearTransform:
 
     def _scaled(self, values):
         return values if self.scale is None else self.scale * values
+
+
+def product(vectors, control):
+    """V w in one pass over V, summed in float64 whatever V is kept in: (n_local, s), (s,) → (n_local,)."""
+    if vectors.dtype == np.float64:
+        return vectors @ control
+    result = np.empty(len(vectors))
+    for rows, block in _in_float64(vectors):
+        np.matmul(block, control, out=result[rows])
+    return result
+
+
+def transposed_product(vectors, values):
+    """Vᵀ x of this rank's rows in one pass over V, summed in float64: (n_local, s), (n_local,) → (s,)."""
+    if vectors.dtype == np.float64:
+        return vectors.T @ values
+    result = np.zeros(vectors.shape[1])
+    for rows, block in _in_float64(vectors):
+        result += values[rows] @ block
+    return result
+
+
+def _in_float64(vectors):
+    """Blocks of rows, converted where the processor's cache still has them when they are used."""
+    step = max(1, _CONVERTED // max(1, vectors.shape[1]))
+    memory = np.empty((min(step, len(vectors)), vectors.shape[1]))
+    for first in range(0, len(vectors), step):
+        rows = slice(first, min(first + step, len(vectors)))
+        block = memory[: rows.stop - first]
+        block[...] = vectors[rows]
+        yield rows, block

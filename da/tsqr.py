@@ -1,14 +1,69 @@
 """Singular values and right singular vectors of a tall matrix whose rows lie over the ranks.
 
-Each rank reduces its own rows to a triangle, the triangles meet pairwise in a tree (Demmel et al.
-2012, SIAM J. Sci. Comput. 34, A206), and the last one has the singular values of the whole matrix.
-Neither Q nor the matrix itself is ever gathered; the left vectors, where wanted, are A W / σ.
+Each rank reduces its own rows to a triangle, block by block, the triangles meet pairwise in a tree
+(Demmel et al. 2012, SIAM J. Sci. Comput. 34, A206), and the last one has the singular values of the
+whole matrix. Neither Q nor the matrix itself is ever gathered; the left vectors, where wanted, are
+A W / σ.
 """
 
 import numpy as np
 from mpi4py import MPI
+from scipy.linalg.lapack import dtpqrt
+
+from da.snapshots import row_blocks
 
 _TIE = 1e-6  # entries closer than this count as equally large when a sign is chosen
+_PANEL = 32  # columns that LAPACK reduces together
+
+
+class Triangle:
+    """R of the QR factorisation of the rows added so far, up to the signs of R's rows.
+
+    A block costs 2 S² FLOPs for each of its rows, and no memory: LAPACK's tpqrt takes it in where R
+    and the block lie.
+
+    values : (S, S) float64, upper triangle
+    """
+
+    def __init__(self, n_columns):
+        self.values = np.zeros((n_columns, n_columns), order="F")
+
+    def add(self, rows):
+        """Take in more rows, (m, S) float64; those in Fortran order are overwritten."""
+        self._take(rows, 0)
+
+    def add_triangle(self, triangle):
+        """Take in another upper triangle, (S, S); it is overwritten if in Fortran order."""
+        self._take(triangle, len(triangle))
+
+    def _take(self, rows, n_triangular):
+        if rows.size:
+            panel = min(_PANEL, rows.shape[1])
+            self.values = dtpqrt(n_triangular, panel, self.values, rows, overwrite_a=True, overwrite_b=True)[0]
+
+
+def triangle_of_all(triangle, comm):
+    """One triangle for the rows of all ranks. Collective.
+
+    Parameters
+    ----------
+    triangle : Triangle of this rank's rows; it is used up
+
+    Returns
+    -------
+    (S, S) on rank 0, None elsewhere
+    """
+    step = 1
+    while step < comm.size:
+        if comm.rank % (2 * step):
+            comm.Send(triangle.values.T, dest=comm.rank - step)
+            return None
+        if comm.rank + step < comm.size:
+            received = np.empty_like(triangle.values.T)
+            comm.Recv(received, source=comm.rank + step)
+            triangle.add_triangle(received.T)
+        step *= 2
+    return np.triu(triangle.values)
 
 
 def triangular_factor(rows, comm):
@@ -21,29 +76,12 @@ def triangular_factor(rows, comm):
 
     Returns
     -------
-    (min(n, S), S) upper triangle or trapezium on rank 0, None elsewhere
+    (S, S) upper triangle on rank 0, None elsewhere
     """
-    triangle = _reduced(rows)
-    step = 1
-    while step < comm.size:
-        if comm.rank % (2 * step):
-            comm.Send(triangle, dest=comm.rank - step)
-            return None
-        if comm.rank + step < comm.size:
-            triangle = _reduced(np.concatenate([triangle, _received(triangle.shape[1], comm.rank + step, comm)]))
-        step *= 2
-    return triangle
-
-
-def _reduced(rows):
-    # no more rows than columns is small enough to be passed on as it is
-    return np.linalg.qr(rows, mode="r") if rows.shape[0] > rows.shape[1] else np.ascontiguousarray(rows)
-
-
-def _received(n_columns, source, comm):
-    buffer, status = np.empty((n_columns, n_columns)), MPI.Status()
-    comm.Recv(buffer, source=source, status=status)
-    return buffer[: status.Get_count(MPI.DOUBLE) // n_columns]
+    triangle = Triangle(rows.shape[1])
+    for block in row_blocks(rows.shape):
+        triangle.add(np.array(rows[block], dtype=np.float64, order="F"))
+    return triangle_of_all(triangle, comm)
 
 
 def right_singular(rows, comm):
@@ -62,13 +100,14 @@ def right_singular(rows, comm):
     sigma : (S,) in falling order
     right : (S, S), W; its columns belong to sigma
     """
-    n_columns = rows.shape[1]
+    return shared_svd(triangular_factor(rows, comm), rows.shape[1], comm)
+
+
+def shared_svd(triangle, n_columns, comm):
+    """σ and W of a triangle that rank 0 has, as `right_singular` returns them. Collective."""
     sigma, right = np.zeros(n_columns), np.empty((n_columns, n_columns))
-    triangle = triangular_factor(rows, comm)
     if comm.rank == 0:
-        # all right vectors are asked for, so those of a null space are there as well
-        _, found, transposed = np.linalg.svd(triangle, full_matrices=True)
-        sigma[: len(found)] = found
+        _, sigma[:], transposed = np.linalg.svd(triangle)
         right[:] = _with_sign(transposed.T)
     comm.Bcast(sigma)
     comm.Bcast(right)

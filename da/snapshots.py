@@ -1,0 +1,67 @@
+"""Snapshots as they come, one after another, and as modes are made of them, by blocks of rows.
+
+What does not fit into memory lies in a scratch file. Each block of rows is read from there when it
+is needed, so that the modes are the same to the last bit wherever the snapshots lie.
+"""
+
+import os
+import tempfile
+
+import numpy as np
+
+_BLOCK = 1 << 20  # values in a block of rows; 8 MiB stay in the processor's last cache
+
+
+def collected(blocks, n_local, n_samples, scratch=None):
+    """Put snapshots side by side, in memory or in a scratch file.
+
+    A scratch file has no name: it is gone when the array is, or when the process ends. In memory there
+    is then one of `blocks` at a time, and what the system keeps of the file where it has room.
+
+    Parameters
+    ----------
+    blocks : iterable of (n_local,) snapshots, or (n_local, k) of several
+    n_local : rows of this rank
+    n_samples : S, snapshots of all blocks
+    scratch : folder of the scratch file, which takes 8 n_local S bytes; None keeps all in memory
+
+    Returns
+    -------
+    (n_local, S) float64; its columns lie one after another
+
+    Raises
+    ------
+    ValueError
+        if a block has other rows, or the blocks have fewer or more snapshots than S
+    OSError
+        if the scratch file cannot be made, or the disk has not the room
+    """
+    columns = np.empty((n_samples, n_local)) if scratch is None else _in_a_file((n_samples, n_local), scratch)
+    there = 0
+    for block in blocks:
+        block = np.atleast_2d(np.asarray(block).T)
+        if block.shape[1] != n_local:
+            raise ValueError(f"snapshot {there} has {block.shape[1]} rows on this rank, expected {n_local}")
+        if there + len(block) > n_samples:
+            raise ValueError(f"more than the {n_samples} snapshots that were announced")
+        columns[there : there + len(block)] = block
+        there += len(block)
+    if there != n_samples:
+        raise ValueError(f"{there} snapshots came, {n_samples} were announced")
+    return columns.T
+
+
+def _in_a_file(shape, folder):
+    size = 8 * shape[0] * shape[1]
+    if size == 0:
+        return np.empty(shape)
+    with tempfile.TemporaryFile(dir=folder, prefix="snapshots") as file:
+        # a full disk is to be told here, and not by a signal when a page is written
+        os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, dtype=np.float64, mode="r+", shape=shape)
+
+
+def row_blocks(shape):
+    """Slices that cut (n_local, S) into blocks of rows, each of S rows at least, except the last."""
+    step = max(shape[1], _BLOCK // max(1, shape[1]), 1)
+    return [slice(first, min(first + step, shape[0])) for first in range(0, shape[0], step)]
