@@ -20,12 +20,11 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkFiltersCore import vtkProbeFilter
 
-from coupling.embedded.gmsh import read_mesh
+from coupling.embedded.gmsh import read_msh
 from coupling.grid import make_grid
 from coupling.interpolation import fluid_points, interpolation, multiply
 from coupling.mesh import join_pieces
-from coupling.vtu import read_state
-from coupling.vtu import as_grid
+from coupling.vtu import as_grid, read_state
 
 COMM = MPI.COMM_SELF
 
@@ -43,7 +42,7 @@ def timed(function, repeats):
 def load(path):
     """The mesh of a .msh file or a dump."""
     if path.suffix == ".msh":
-        found = read_mesh(path)
+        found = read_msh(path)
         return join_pieces([(0, found.points, found.cells, np.zeros(len(found.cells), bool))], 1, COMM)
     return next(iter(read_state(path, COMM, time=0.0).fields.values())).mesh
 

@@ -4,14 +4,20 @@ import glob
 from pathlib import Path
 
 import numpy as np
-from lxml import etree
-from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
 
-from coupling.files import on_rank_0, whole_file
+from coupling.files import on_rank_0
 from coupling.mesh import MeshError
-from coupling.vtu import DUPLICATE_CELL, GHOST, TIME, FileError, add_array, dump_time, raise_together, write_grid
+from coupling.vtu import (
+    TIME,
+    FileError,
+    add_array,
+    as_grid,
+    dump_time,
+    mark_ghosts,
+    raise_together,
+    write_grid,
+    write_pvtu,
+)
 
 _SUFFIXES = (".vtu", ".pvtu")
 # Fluidity rounds the time it restarts from: 1.1 where the dump has 1.0999999999999999
@@ -21,9 +27,9 @@ _SAME_TIME = 1e-12
 def list_dumps(paths):
     """The dump files that `paths` mean, each once, in the order of their names.
 
-    Folders and patterns give the .pvtu and .vtu files right there, but not checkpoint files, whose
-    names end in `_checkpoint` (the dumps of a restarted run only have it within). A file that is
-    named itself is always taken.
+    Folders and patterns give the .pvtu and .vtu files right there, but not those of checkpoints, whose names
+    end in `_checkpoint` (the dumps of a restarted run only have it within), nor those of our restarts, which
+    begin with `restart_`. A file that is named itself is always taken.
 
     Parameters
     ----------
@@ -58,7 +64,8 @@ def list_dumps(paths):
 
 
 def _is_dump(path):
-    return path.suffix in _SUFFIXES and not path.stem.endswith("_checkpoint") and path.is_file()
+    restarts = path.stem.endswith("_checkpoint") or path.stem.startswith("restart_")
+    return path.suffix in _SUFFIXES and not restarts and path.is_file()
 
 
 def dump_times(paths, comm):
@@ -153,42 +160,21 @@ def write_dump(state, path, comm):
 
 
 def _piece_grid(state, mesh, piece):
-    grid, points, cells = vtkUnstructuredGrid(), vtkPoints(), vtkCellArray()
-    points.SetData(numpy_to_vtk(mesh.points[piece.nodes], deep=True))
-    grid.SetPoints(points)
-    own = mesh.cells[piece.cells] - piece.nodes.start
-    offsets = np.arange(0, 4 * len(own) + 1, 4, dtype=np.int64)
-    cells.SetData(numpy_to_vtk(offsets, deep=True), numpy_to_vtk(own.ravel(), deep=True))
-    grid.SetCells(VTK_TETRA, cells)
+    grid = as_grid(mesh.points[piece.nodes], mesh.cells[piece.cells] - piece.nodes.start)
     for name, field in state.fields.items():
         if field.location == "point":
             add_array(grid.GetPointData(), name, field.values[piece.nodes])
         else:
             add_array(grid.GetCellData(), name, field.values[piece.cells])
-    add_array(grid.GetPointData(), TIME, np.full(points.GetNumberOfPoints(), state.time))
+    add_array(grid.GetPointData(), TIME, np.full(grid.GetNumberOfPoints(), state.time))
     if mesh.n_pieces > 1:
-        add_array(grid.GetCellData(), GHOST, mesh.ghost[piece.cells].astype(np.uint8) * np.uint8(DUPLICATE_CELL))
+        mark_ghosts(grid, mesh.ghost[piece.cells])
     return grid
 
 
 def _write_pvtu(state, mesh, path, whole):
-    root = etree.Element("VTKFile", type="PUnstructuredGrid", version="0.1", byte_order="LittleEndian")
-    grid = etree.SubElement(root, "PUnstructuredGrid", GhostLevel="1")
-    fields = [(name, f.location, f.components) for name, f in state.fields.items()]
-    for location, group, extra in (("point", "PPointData", ("Float64", TIME)), ("cell", "PCellData", ("UInt8", GHOST))):
-        parent = etree.SubElement(grid, group)
-        for name, _, components in (f for f in fields if f[1] == location):
-            _declare(parent, "Float64", name, components)
-        _declare(parent, *extra, 1)
-    _declare(etree.SubElement(grid, "PPoints"), "Float64", "Points", 3)
-    for k in range(mesh.n_pieces):
-        etree.SubElement(grid, "Piece", Source=f"{path.name}/{path.name}_{k}.vtu")
-    etree.indent(root, "    ")
-    with whole_file(whole) as beside:
-        etree.ElementTree(root).write(str(beside))
-
-
-def _declare(parent, kind, name, components):
-    array = etree.SubElement(parent, "PDataArray", type=kind, Name=name)
-    if components > 1:
-        array.set("NumberOfComponents", str(components))
+    sources = [f"{path.name}/{path.name}_{k}.vtu" for k in range(mesh.n_pieces)]
+    arrays = {"point": [(TIME, 1)], "cell": []}
+    for name, field in state.fields.items():
+        arrays[field.location].append((name, field.components))
+    write_pvtu(whole, sources, arrays["point"], arrays["cell"])

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from lxml import etree
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkLogger
-from vtkmodules.vtkCommonDataModel import VTK_TETRA
+from vtkmodules.vtkCommonCore import vtkLogger, vtkPoints
+from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
 from coupling.files import whole_file
@@ -266,3 +266,53 @@ def add_array(data, name, values):
     array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
     array.SetName(name)
     data.AddArray(array)
+
+
+def mark_ghosts(grid, ghost):
+    """Mark cells that another piece owns, as VTK and Fluidity do: (C,) bool."""
+    add_array(grid.GetCellData(), GHOST, np.asarray(ghost).astype(np.uint8) * np.uint8(DUPLICATE_CELL))
+
+
+def as_grid(points, cells):
+    """A vtkUnstructuredGrid of (N, 3) float64 nodes and (C, 4) tetrahedra."""
+    grid, nodes, tetrahedra = vtkUnstructuredGrid(), vtkPoints(), vtkCellArray()
+    nodes.SetData(numpy_to_vtk(np.ascontiguousarray(points, np.float64), deep=True))
+    grid.SetPoints(nodes)
+    offsets = np.arange(0, 4 * len(cells) + 1, 4, dtype=np.int64)
+    tetrahedra.SetData(numpy_to_vtk(offsets, deep=True), numpy_to_vtk(np.ravel(cells).astype(np.int64), deep=True))
+    grid.SetCells(VTK_TETRA, tetrahedra)
+    return grid
+
+
+def write_pvtu(path, sources, at_points, at_cells=(), active=None):
+    """Write the file that binds the pieces of a parallel dump together, whole or not at all.
+
+    Parameters
+    ----------
+    path : the .pvtu
+    sources : names of the pieces, relative to its folder
+    at_points, at_cells : (name, components) of the pieces' Float64 arrays; ghost marks are always declared
+    active : attributes of PPointData, e.g. {"Scalars": name}
+    """
+    root = etree.Element(
+        "VTKFile", type="PUnstructuredGrid", version="0.1", byte_order="LittleEndian", header_type="UInt32",
+        compressor="vtkZLibDataCompressor",
+    )  # fmt: skip
+    whole = etree.SubElement(root, "PUnstructuredGrid", GhostLevel="1")
+    point_data, cell_data = etree.SubElement(whole, "PPointData", active or {}), etree.SubElement(whole, "PCellData")
+    for parent, arrays in ((point_data, at_points), (cell_data, at_cells)):
+        for name, components in arrays:
+            _declare(parent, "Float64", name, components)
+    _declare(cell_data, "UInt8", GHOST, 1)
+    _declare(etree.SubElement(whole, "PPoints"), "Float64", "Points", 3)
+    for source in sources:
+        etree.SubElement(whole, "Piece", Source=source)
+    etree.indent(root, "    ")
+    with whole_file(path) as beside:
+        etree.ElementTree(root).write(str(beside))
+
+
+def _declare(parent, kind, name, components):
+    array = etree.SubElement(parent, "PDataArray", type=kind, Name=name)
+    if components > 1:
+        array.set("NumberOfComponents", str(components))

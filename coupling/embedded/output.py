@@ -3,14 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from lxml import etree
-from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
+from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 
-from coupling.files import whole_file
-from coupling.vtu import DUPLICATE_CELL, GHOST, TIME, add_array, write_grid
+from coupling.vtu import TIME, add_array, as_grid, mark_ghosts, write_grid, write_pvtu
 
 _ACTIVE = {1: "Scalars", 3: "Vectors", 9: "Tensors"}
 
@@ -48,7 +43,9 @@ class Writer:
         write_grid(grid, Path(stem) / f"{stem}_{self.comm.rank}.vtu")
         self.comm.Barrier()  # the .pvtu appears when all that it names is there
         if self.comm.rank == 0:
-            _write_pvtu(stem, fields, self.comm.size)
+            sources = [f"{stem}/{stem}_{rank}.vtu" for rank in range(self.comm.size)]
+            sizes = [(name, _size(values)) for name, values in fields.items()]
+            write_pvtu(f"{stem}.pvtu", sources, sizes, active={_ACTIVE[s]: n for s, n in _active(fields).items()})
         self.comm.Barrier()
 
 
@@ -57,17 +54,9 @@ def make_writer(mesh, halo, comm):
 
     A cell belongs to the lowest rank that owns one of its nodes; on the others it is marked a ghost.
     """
-    grid = vtkUnstructuredGrid()
-    points = vtkPoints()
-    points.SetData(numpy_to_vtk(mesh.points, deep=True))
-    grid.SetPoints(points)
-    cells = vtkCellArray()
-    offsets = np.arange(0, 4 * len(mesh.cells) + 1, 4, dtype=np.int64)
-    cells.SetData(numpy_to_vtk(offsets, deep=True), numpy_to_vtk(mesh.cells.ravel(), deep=True))
-    grid.SetCells(VTK_TETRA, cells)
+    grid = as_grid(mesh.points, mesh.cells)
     if comm.size > 1:
-        ghost = halo.owners()[mesh.cells].min(axis=1) != halo.process
-        add_array(grid.GetCellData(), GHOST, ghost.astype(np.uint8) * np.uint8(DUPLICATE_CELL))
+        mark_ghosts(grid, halo.owners()[mesh.cells].min(axis=1) != halo.process)
     return Writer(grid, comm)
 
 
@@ -82,27 +71,3 @@ def _active(fields):
         if name != TIME:
             first.setdefault(_size(values), name)
     return first
-
-
-def _write_pvtu(stem, fields, n_pieces):
-    root = etree.Element(
-        "VTKFile", type="PUnstructuredGrid", version="0.1", byte_order="LittleEndian", header_type="UInt32",
-        compressor="vtkZLibDataCompressor",
-    )  # fmt: skip
-    whole = etree.SubElement(root, "PUnstructuredGrid", GhostLevel="1")
-    at_points = etree.SubElement(whole, "PPointData", {_ACTIVE[s]: name for s, name in _active(fields).items()})
-    for name, values in fields.items():
-        _declare(at_points, "Float64", name, _size(values))
-    _declare(etree.SubElement(whole, "PCellData"), "UInt8", GHOST, 1)
-    _declare(etree.SubElement(whole, "PPoints"), "Float64", "Points", 3)
-    for rank in range(n_pieces):
-        etree.SubElement(whole, "Piece", Source=f"{stem}/{stem}_{rank}.vtu")
-    etree.indent(root, "    ")
-    with whole_file(f"{stem}.pvtu") as beside:
-        etree.ElementTree(root).write(str(beside))
-
-
-def _declare(parent, kind, name, size):
-    array = etree.SubElement(parent, "PDataArray", type=kind, Name=name)
-    if size > 1:
-        array.set("NumberOfComponents", str(size))

@@ -24,6 +24,12 @@ def test_a_folder_gives_dumps_but_no_checkpoints_and_no_pieces(fluidity_data):
     assert _names(list_dumps(str(fluidity_data / "parallel"))) == ["mini_2.pvtu", "mini_3.pvtu"]
 
 
+def test_the_files_a_run_of_ours_starts_from_are_no_dumps(fluidity_data, tmp_path):
+    for name in ("mini_3.vtu", "restart_VelocityMesh.vtu"):
+        shutil.copy(fluidity_data / "serial" / "mini_3.vtu", tmp_path / name)
+    assert _names(list_dumps(tmp_path)) == ["mini_3.vtu"]
+
+
 def test_patterns_and_files_give_each_dump_once(fluidity_data):
     adaptive = fluidity_data / "adaptive"
     found = list_dumps([adaptive / "mini_[46].vtu", adaptive / "mini_4.vtu", adaptive / "../adaptive/mini_0.vtu"])
