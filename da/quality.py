@@ -1,0 +1,225 @@
+"""Quality control: which readings are left out of an analysis, and why.
+
+Each check is a function of arrays that marks what it would leave out; :func:`first_reason` puts the
+checks in order. Nothing here knows files, meshes or ranks: arrays are whole and the same everywhere.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from da.correlation import CORRELATIONS
+
+
+class Flag(IntEnum):
+    """Why a reading is left out; `text` is what a table tells."""
+
+    USED = 0, "used"
+    OUTSIDE = 1, "outside the model's air"
+    NO_STATE = 2, "no model state near its time"
+    RANGE = 3, "out of range"
+    DUPLICATE = 4, "duplicate"
+    STUCK = 5, "stuck sensor"
+    BACKGROUND = 6, "too far from the background"
+    BUDDY = 7, "too far from its neighbours"
+    THINNED = 8, "thinned"
+
+    def __new__(cls, value, text):
+        """A number with its text."""
+        member = int.__new__(cls, value)
+        member._value_, member.text = value, text
+        return member
+
+
+def first_reason(n, reasons):
+    """One flag per reading: that of the first check that marks it.
+
+    Parameters
+    ----------
+    n : M, number of readings
+    reasons : pairs (Flag, (M,) bool), in order
+
+    Returns
+    -------
+    (M,) int8 of Flag's values, USED where no check marks
+    """
+    flags = np.full(n, Flag.USED, dtype=np.int8)
+    for flag, marked in reasons:
+        flags[np.asarray(marked, bool) & (flags == Flag.USED)] = flag
+    return flags
+
+
+def out_of_range(value, variable, limits):
+    """Readings that no sensor can have made.
+
+    value : (M,) in the variables' units; variable : (M,) names
+    limits : {variable: (lowest, highest)}, both still allowed; a variable without limits is not checked
+
+    ValueError if a lowest exceeds its highest
+    """
+    value, variable = np.asarray(value, dtype=np.float64), np.asarray(variable)
+    marked = np.zeros(len(value), bool)
+    for name, (low, high) in limits.items():
+        if not low <= high:
+            raise ValueError(f"range of {name!r} from {low} to {high}, expected the lower limit first")
+        marked |= (variable == name) & ~((value >= low) & (value <= high))
+    return marked
+
+
+def duplicates(time, position, group, error, seconds=0.0, distance=0.0):
+    """Readings that tell again what one of a smaller error, or else an earlier row, tells.
+
+    Parameters
+    ----------
+    time : (M,) [s]; position : (M, 3) [m]; error : (M,) standard deviations
+    group : (M,) labels; only readings of a group can repeat each other: the variable, or variable and station
+    seconds, distance : how near two readings are that count as one, in time and in each direction
+
+    Returns
+    -------
+    (M,) bool
+    """
+    scale = np.maximum([seconds, *3 * [distance]], 1e-9 * (1.0 + np.abs(position).max(initial=0.0)))
+    places = np.column_stack([time, np.asarray(position, dtype=np.float64).reshape(-1, 3)]) / scale
+    order = np.argsort(error, kind="stable")
+    marked = np.zeros(len(places), bool)
+    for of in _members(group):
+        ranked = order[np.isin(order, of)]
+        near = cKDTree(places[ranked]).query_ball_point(places[ranked], 1.0 + 1e-9, p=np.inf)
+        kept = np.ones(len(ranked), bool)
+        for i, others in enumerate(near):
+            if kept[i]:
+                kept[[j for j in others if j > i]] = False
+        marked[ranked[~kept]] = True
+    return marked
+
+
+def stuck(time, value, sensor, readings=6, tolerance=0.0, still=None):
+    """Readings in a run of a sensor's that does not change.
+
+    Parameters
+    ----------
+    time : (M,) [s]; value : (M,) in the variables' units
+    sensor : (M,) labels, one for each sensor: station and variable
+    readings : how many one after another, at least 2, make a run suspicious
+    tolerance : a run ends where a value leaves its first one by more
+    still : a value that may last, such as a concentration of zero off the plume; None for none
+
+    Returns
+    -------
+    (M,) bool, true for all of a run
+
+    Raises
+    ------
+    ValueError
+        if `readings` is below 2
+    """
+    if readings < 2:
+        raise ValueError(f"a run of {readings} readings cannot show a stuck sensor, expected 2 or more")
+    time, value = np.asarray(time, dtype=np.float64), np.asarray(value, dtype=np.float64)
+    marked = np.zeros(len(value), bool)
+    for of in _members(sensor):
+        rows = of[np.argsort(time[of], kind="stable")]
+        begin = 0
+        for k in range(1, len(rows) + 1):
+            if k < len(rows) and abs(value[rows[k]] - value[rows[begin]]) <= tolerance:
+                continue
+            if k - begin >= readings and not (still is not None and abs(value[rows[begin]] - still) <= tolerance):
+                marked[rows[begin:k]] = True
+            begin = k
+    return marked
+
+
+def background_check(innovation, background_std, observation_std, limit=4.0):
+    """Readings too far from the background: |d| > k √(σ_b² + σ_o²) (Lorenc & Hammond 1988).
+
+    innovation, background_std, observation_std : (M,) in the variables' units, at the sensors; limit : k
+
+    ValueError if k is not positive
+    """
+    _check_limit(limit)
+    expected = np.hypot(background_std, observation_std)
+    # a departure that is no number is no reading to keep
+    return ~(np.abs(innovation) <= limit * expected)
+
+
+def buddy_check(
+    innovation, position, group, background_std, observation_std, length, limit=3.0, kind="soar", buddies=12
+):
+    """Readings that their neighbours contradict.
+
+    What the nearest of the same group make of d_i, by optimal interpolation without it, leaves a residual of known
+    variance, [S⁻¹ d]_i / [S⁻¹]_ii and 1 / [S⁻¹]_ii with S = B + R among them (Lorenc & Hammond 1988). The worst
+    reading is left out first and the others are asked again without it, so that it takes no good neighbour with
+    it. Neighbours that are wrong in the same way are not found.
+
+    Parameters
+    ----------
+    innovation, background_std, observation_std : (M,) in the variables' units
+    position : (M, 3) [m]
+    group : (M,) labels, the variable; a reading without a neighbour within two lengths is not checked
+    length : of the background's correlation [m]; kind : see `da.correlation`
+    limit : k, residual's standard deviations that are too many
+    buddies : neighbours asked, the nearest
+
+    Returns
+    -------
+    (M,) bool
+
+    Raises
+    ------
+    ValueError
+        if k or the length is not positive
+    """
+    _check_limit(limit)
+    if not length > 0.0:
+        raise ValueError(f"correlation length {length!r}, expected a positive number of metres")
+    d = np.asarray(innovation, dtype=np.float64)
+    b, o = (np.broadcast_to(np.asarray(s, dtype=np.float64), d.shape) for s in (background_std, observation_std))
+    position = np.asarray(position, dtype=np.float64).reshape(-1, 3)
+    marked = np.zeros(len(d), bool)
+    for of in _members(group):
+        marked[of[_contradicted(d[of], position[of] / length, b[of], o[of], limit, CORRELATIONS[kind], buddies)]] = True
+    return marked
+
+
+def _contradicted(d, places, b, o, limit, correlation, buddies):
+    """Row numbers that are left out of one group, worst first."""
+    alive, left_out = np.arange(len(d)), []
+    score, tree = np.zeros(len(d)), cKDTree(places)
+    pending = alive
+    while len(alive) > 1:
+        living = cKDTree(places[alive])
+        _, near = living.query(places[pending], k=min(buddies + 1, len(alive)), distance_upper_bound=2.0)
+        for i, found in zip(pending, near):
+            others = [j for j in alive[found[found < len(alive)]] if j != i]
+            score[i] = _departure(d, places, b, o, np.array([i, *others]), correlation) if others else 0.0
+        worst = alive[np.argmax(score[alive])]
+        if not score[worst] > limit:
+            break
+        left_out.append(worst)
+        alive = alive[alive != worst]
+        # only those that may have asked it are asked again
+        pending = np.intersect1d(tree.query_ball_point(places[worst], 2.0), alive)
+    return np.array(left_out, dtype=np.int64)
+
+
+def _departure(d, places, b, o, rows, correlation):
+    """|residual| of the first row over its standard deviation."""
+    distance = np.linalg.norm(places[rows][:, None] - places[rows][None], axis=2)
+    covariance = correlation(distance) * np.outer(b[rows], b[rows]) + np.diag(o[rows] ** 2)
+    solved = np.linalg.solve(covariance, np.column_stack([d[rows], np.eye(len(rows))[:, 0]]))
+    return abs(solved[0, 0]) / np.sqrt(solved[0, 1])
+
+
+def _members(label):
+    """Row numbers of each label."""
+    _, number = np.unique(np.asarray(label), return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
+
+
+def _check_limit(limit):
+    if not limit > 0.0:
+        raise ValueError(f"limit {limit!r} of a check, expected a positive number of standard deviations")
