@@ -1,0 +1,243 @@
+"""Modes in one HDF5 file: made once, used by every run that they fit.
+
+    /vectors          (n, s) float64 or float32
+    /mean, /scale     (n,) float64, in the variables' units
+    /singular_values  (S,) float64; not there where they were not needed
+    /mask             (points,) uint8, 1 where a point takes part; not there without a mask
+    attributes        format, version, name, n_samples; about: JSON, what the caller says they were made from
+
+Rows are those of the whole state, whatever number of ranks wrote them or reads them. What `about`
+holds — grid, variables, training period, a fingerprint of the snapshots — is the caller's; it is
+compared item by item and not understood. Whoever writes gives a path that is not yet in use and puts
+the finished file in its place.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from da.collective import raise_together
+from da.modes import PRECISIONS, Modes
+
+FORMAT, VERSION = "modes of the background covariance", 1
+_BLOCK = 1 << 27  # bytes written or read at once: MPI counts in 32 bits
+_LONGEST = 200  # letters of a value in a message
+
+
+class ModesFileError(ValueError):
+    """A file that holds no modes, or others than were asked for; the message says in what it differs."""
+
+
+@dataclass(frozen=True)
+class StoredModes:
+    """This rank's part of a file.
+
+    modes : Modes
+    scale : (n_local,) factor of each value, in the state's units
+    mask : (points of this rank,) bool, true where a point takes part; None where none was stored
+    about : what the modes were made from, as it was given
+    """
+
+    modes: Modes
+    scale: np.ndarray
+    mask: np.ndarray | None
+    about: dict
+
+
+def save_modes(path, modes, scale, about, comm, mask=None):
+    """Write modes into a new file, all ranks their own rows. Collective.
+
+    Parameters
+    ----------
+    path : the file; an older one is overwritten
+    modes : Modes, this rank's rows; ranks hold contiguous runs in their order
+    scale : (n_local,) in the state's units; None for ones
+    about : dict of what JSON can hold, the same on every rank
+    comm : MPI communicator
+    mask : (points of this rank,) bool; None for none
+
+    Raises
+    ------
+    ModesFileError
+        on every rank, if there are several and h5py was built without MPI
+    OSError
+        if the file cannot be written
+    """
+    how = {}
+    if comm.size > 1:
+        if not h5py.get_config().mpi:
+            raise ModesFileError(
+                f"{path}: h5py was built without MPI and writes from one rank only, there are {comm.size}; "
+                "make the modes on one rank, or install h5py on parallel HDF5"
+            )
+        how = {"driver": "mpio", "comm": comm}
+    n_local = len(modes.vectors)
+    scale = np.ones(n_local) if scale is None else scale
+    with h5py.File(path, "w", **how) as file:
+        file.attrs.update({"format": FORMAT, "version": VERSION, "name": modes.name, "n_samples": modes.n_samples})
+        file.attrs["about"] = json.dumps(about)
+        for name, values in (("vectors", modes.vectors), ("mean", modes.mean), ("scale", scale)):
+            _write(file, name, values, comm)
+        if mask is not None:
+            _write(file, "mask", np.asarray(mask, np.uint8), comm)
+        if modes.singular_values is not None:
+            sigma = file.create_dataset("singular_values", modes.singular_values.shape, np.float64)
+            if comm.rank == 0:
+                sigma[...] = modes.singular_values
+
+
+def _write(file, name, values, comm):
+    counts = comm.allgather(len(values))
+    first = sum(counts[: comm.rank])
+    target = file.create_dataset(name, (sum(counts), *values.shape[1:]), values.dtype.newbyteorder("<"))
+    for rows in _pieces(values):
+        target[first + rows.start : first + rows.stop] = np.ascontiguousarray(values[rows])
+
+
+def _pieces(values):
+    step = max(1, _BLOCK // max(1, values.itemsize * int(np.prod(values.shape[1:]))))
+    return [slice(a, min(a + step, len(values))) for a in range(0, len(values), step)]
+
+
+def read_about(path):
+    """What the modes of a file were made from. Not collective.
+
+    Raises
+    ------
+    ModesFileError
+        if there is no such file, or it is no file of modes
+    """
+    with _opened(path) as file:
+        return _header(file, path)["about"]
+
+
+def load_modes(path, n_local, comm, expected=None):
+    """Read this rank's rows of stored modes. Collective.
+
+    Parameters
+    ----------
+    path : the file
+    n_local : rows of the state on this rank; ranks hold contiguous runs in their order
+    comm : MPI communicator; its size need not be the writer's
+    expected : {item: value} that `about` must hold; items that are not named may be anything
+
+    Returns
+    -------
+    StoredModes
+
+    Raises
+    ------
+    ModesFileError
+        on every rank, if the file is no such file or is damaged, its state has another length, or an item
+        is not as expected: the message says which, what was found and what was expected
+    """
+    n_state, first = comm.allreduce(n_local), comm.scan(n_local) - n_local
+    header, problem = None, None
+    if comm.rank == 0:
+        try:
+            with _opened(path) as file:
+                header = _header(file, path)
+            _compare(header["about"], expected or {}, path)
+            if header["n_state"] != n_state:
+                raise ModesFileError(f"{path}: modes of {header['n_state']} values, expected {n_state}")
+        except ModesFileError as error:
+            problem = str(error)
+    raise_together(problem, comm, ModesFileError)
+    header = comm.bcast(header)
+    stored, problem = None, None
+    try:
+        stored = _read(path, header, first, n_local)
+    except ModesFileError as error:
+        problem = str(error)
+    raise_together(problem, comm, ModesFileError)
+    return stored
+
+
+def _opened(path):
+    if not Path(path).is_file():
+        raise ModesFileError(f"{path}: no such file")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ModesFileError(f"{path}: not a whole HDF5 file ({error}); make the modes anew") from None
+
+
+def _header(file, path):
+    """What a file says of itself, checked against the shapes of its datasets."""
+    if file.attrs.get("format") != FORMAT:
+        raise ModesFileError(f"{path}: an HDF5 file, but none of modes; choose another name for these")
+    if file.attrs.get("version") != VERSION:
+        raise ModesFileError(f"{path}: version {file.attrs.get('version')}, expected {VERSION}; make the modes anew")
+    try:
+        name, n_samples = str(file.attrs["name"]), int(file.attrs["n_samples"])
+        about = json.loads(file.attrs["about"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModesFileError(f"{path}: is damaged: {error}; make the modes anew") from None
+    vectors = _dataset(file, "vectors", path, 2)
+    n_state, n_modes = vectors.shape
+    if vectors.dtype.name not in PRECISIONS:
+        raise ModesFileError(f"{path}: vectors of {vectors.dtype}, expected {' or '.join(PRECISIONS)}")
+    for other in ("mean", "scale"):
+        length = len(_dataset(file, other, path, 1))
+        if length != n_state:
+            raise ModesFileError(f"{path}: {other} of {length} values, vectors of {n_state}; make the modes anew")
+    if "mask" in file and (n_state % max(1, len(_dataset(file, "mask", path, 1)))) != 0:
+        raise ModesFileError(f"{path}: mask of {len(file['mask'])} points for {n_state} values; make the modes anew")
+    return {"name": name, "n_samples": n_samples, "about": about, "n_state": n_state, "n_modes": n_modes}
+
+
+def _dataset(file, name, path, n_axes):
+    # only what lies in this file itself: a link may lead to any file of this machine
+    link = file.get(name, getlink=True) if name in file else None
+    found = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset) or found.ndim != n_axes or found.dtype.kind not in "fu":
+        raise ModesFileError(f"{path}: has no dataset {name} of {n_axes} axes; make the modes anew")
+    if found.is_virtual or found.external:
+        raise ModesFileError(f"{path}: {name} keeps its values in other files, which is refused; make the modes anew")
+    return found
+
+
+def _compare(found, expected, path):
+    expected = json.loads(json.dumps(expected))  # as the file would have kept it: tuples are lists there
+    for item, wanted in expected.items():
+        if item not in found:
+            raise ModesFileError(f"{path}: does not say {item}, expected {_short(wanted)}; make the modes anew")
+        if found[item] != wanted:
+            raise ModesFileError(
+                f"{path}: the modes were made with another {item}: {_short(found[item])}, expected {_short(wanted)}; "
+                "remove the file to make them anew, or name another"
+            )
+
+
+def _short(value):
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+
+
+def _read(path, header, first, n_local):
+    try:
+        with _opened(path) as file:
+            vectors, mean, scale = (_rows(file[name], first, n_local) for name in ("vectors", "mean", "scale"))
+            sigma, mask = None, None
+            if "singular_values" in file:
+                sigma = _dataset(file, "singular_values", path, 1)[...].astype(np.float64)
+            if "mask" in file:
+                each = header["n_state"] // max(1, len(file["mask"]))
+                mask = _rows(_dataset(file, "mask", path, 1), first // each, n_local // each).astype(bool)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ModesFileError(f"{path}: is damaged: {error}; make the modes anew") from None
+    for name, values in (("vectors", vectors), ("mean", mean), ("scale", scale)):
+        if not all(np.isfinite(values[rows]).all() for rows in _pieces(values)):
+            raise ModesFileError(f"{path}: {name} holds values that are no numbers; make the modes anew")
+    modes = Modes(vectors, sigma, mean, header["n_samples"], header["name"])
+    return StoredModes(modes, scale, mask, header["about"])
+
+
+def _rows(dataset, first, count):
+    values = np.empty((count, *dataset.shape[1:]), dataset.dtype.newbyteorder("="))
+    for rows in _pieces(values):
+        dataset.read_direct(values, np.s_[first + rows.start : first + rows.stop], np.s_[rows.start : rows.stop])
+    return values

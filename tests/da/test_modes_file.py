@@ -1,0 +1,124 @@
+import h5py
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+import da.modes_file
+from da.modes import reduced_modes, truncated_modes
+from da.modes_file import ModesFileError, load_modes, read_about, save_modes
+from small_problem import N, whole_snapshots
+
+COMM = MPI.COMM_SELF
+SNAPSHOTS = whole_snapshots()
+ABOUT = {"grid": (5, 6, 5), "variables": ["speed", "tracer"], "period": [0.1, 7.3], "snapshots": "1f" * 20}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    path = tmp_path / "modes.h5"
+    save_modes(path, truncated_modes(SNAPSHOTS, COMM, 6), 1.0 + np.arange(N), ABOUT, COMM, np.arange(150) > 3)
+    return path
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("make", [reduced_modes, truncated_modes])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_comes_back_bit_for_bit(tmp_path, make, precision, order, monkeypatch):
+    monkeypatch.setattr(da.modes_file, "_BLOCK", 3000)
+    modes = make(SNAPSHOTS, COMM, precision=precision)
+    object.__setattr__(modes, "vectors", np.array(modes.vectors, order=order))
+    scale = np.random.default_rng(0).random(N)
+    save_modes(tmp_path / "modes.h5", modes, scale, ABOUT, COMM)
+    found = load_modes(tmp_path / "modes.h5", N, COMM, ABOUT)
+    assert found.modes.vectors.dtype == modes.vectors.dtype
+    for a, b in ((found.modes.vectors, modes.vectors), (found.modes.mean, modes.mean), (found.scale, scale)):
+        np.testing.assert_array_equal(a, b)
+    assert (found.modes.name, found.modes.n_samples, found.mask) == (modes.name, 24, None)
+    assert (found.modes.singular_values is None) == (modes.singular_values is None)
+    assert found.about == {**ABOUT, "grid": [5, 6, 5]} == read_about(tmp_path / "modes.h5")
+
+
+def test_mask_and_scale(stored):
+    found = load_modes(stored, N, COMM)
+    np.testing.assert_array_equal(found.mask, np.arange(150) > 3)
+    np.testing.assert_array_equal(found.scale, 1.0 + np.arange(N))
+
+
+@pytest.mark.parametrize("item, wanted", [("grid", (5, 6, 6)), ("period", [0.1, 7.4]), ("snapshots", "00" * 20)])
+def test_what_differs_is_told(stored, item, wanted):
+    with pytest.raises(ModesFileError, match=f"modes.h5: the modes were made with another {item}: .* expected .*"):
+        load_modes(stored, N, COMM, {**ABOUT, item: wanted})
+    with pytest.raises(ModesFileError, match="does not say colour, expected \"red\""):
+        load_modes(stored, N, COMM, {"colour": "red"})
+    with pytest.raises(ModesFileError, match="modes of 300 values, expected 298"):
+        load_modes(stored, N - 2, COMM)
+
+
+def test_files_that_are_none(tmp_path, stored):
+    with pytest.raises(ModesFileError, match="no such file"):
+        load_modes(tmp_path / "none.h5", N, COMM)
+    (tmp_path / "text.h5").write_text("modes")
+    with pytest.raises(ModesFileError, match="not a whole HDF5 file"):
+        load_modes(tmp_path / "text.h5", N, COMM)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["vectors"] = np.ones(3)
+    with pytest.raises(ModesFileError, match="but none of modes"):
+        read_about(tmp_path / "other.h5")
+
+
+def test_a_file_that_was_cut(stored):
+    whole = stored.read_bytes()
+    for size in (100, len(whole) // 2, len(whole) - 1):
+        stored.write_bytes(whole[:size])
+        with pytest.raises(ModesFileError, match="modes.h5"):
+            load_modes(stored, N, COMM)
+
+
+def _lose(file):
+    del file["mean"]
+
+
+def _shorten(file):
+    del file["scale"]
+    file["scale"] = np.ones(7)
+
+
+def _spoil(file):
+    file["vectors"][4, 2] = np.nan
+
+
+def _later(file):
+    file.attrs["version"] = 99
+
+
+def _unreadable(file):
+    file.attrs["about"] = "{"
+
+
+def _elsewhere(file):
+    del file["mean"]
+    file["mean"] = h5py.ExternalLink("/etc/passwd", "mean")
+
+
+@pytest.mark.parametrize(
+    "harm, message",
+    [
+        (_lose, "no dataset mean"),
+        (_shorten, "scale of 7 values, vectors of 300"),
+        (_spoil, "vectors holds values that are no numbers"),
+        (_later, "version 99, expected 1"),
+        (_unreadable, "is damaged"),
+        (_elsewhere, "no dataset mean"),
+    ],
+)
+def test_damage_is_named(stored, harm, message):
+    with h5py.File(stored, "r+") as file:
+        harm(file)
+    with pytest.raises(ModesFileError, match=message):
+        load_modes(stored, N, COMM)
+
+
+def test_number_of_ranks_does_not_matter(mpirun, tmp_path):
+    for n, other in ((1, 3), (2, 1), (3, 2)):
+        mpirun(n, "tests/da/parallel_modes_file.py", "write", tmp_path / "modes.h5")
+        mpirun(other, "tests/da/parallel_modes_file.py", "read", tmp_path / "modes.h5")
