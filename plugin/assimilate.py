@@ -11,18 +11,21 @@ from da.analysis import Analysis, analyse
 from da.observation_error import diagonal_error
 from da.operator import ObservationOperator
 
+TABLE = ("time", "x", "y", "z", "variable", "value", "error", "innovation", "residual", "used")
+
 
 @dataclass(frozen=True)
 class Assimilated:
     """What an analysis leaves.
 
-    changes : {field name: Field}, background plus increment
-    analysis : Analysis
-    table : one dict per reading: where, what, innovation and residual, or why it was left out
+    changes : {field name: Field}, background plus increment; none where no reading lies inside the model's air
+    analysis : Analysis, or None
+    table : one dict per reading, its keys those of TABLE: times in s, places in m, the rest in the variable's
+        units; innovation and residual are None where `used` says why it was left out
     """
 
     changes: dict[str, Field]
-    analysis: Analysis
+    analysis: Analysis | None
     table: list[dict]
 
 
@@ -33,18 +36,26 @@ def assimilate(background, state, readings, comm, minimiser):
     ----------
     background : Background
     state : State, the forecast
-    readings : Observations of its time, at least one
+    readings : Observations of its time; there may be none
     comm : MPI communicator
     minimiser : MinimiserSection
 
     Returns
     -------
-    Assimilated; None if no reading lies inside the model's air
+    Assimilated
+
+    Raises
+    ------
+    MeshError
+        if the state lacks a field, or a reading is of something that is not analysed
+    MinimisationError
+        if the minimum is not found
     """
     transfer = background.transfer
     sampled = transfer.sample(state, readings.position, readings.variable)
     if not sampled.inside.any():
-        return None
+        nothing = np.empty(0)
+        return Assimilated({}, None, _table(readings, sampled, nothing, nothing, comm))
     operator = ObservationOperator(sampled.operator)
     # rows are grouped by variable, so R and y follow the rows' own reading numbers
     order = np.concatenate(comm.allgather(sampled.reading))
@@ -91,8 +102,11 @@ def _table(readings, sampled, innovation, residual, comm):
 
 
 def write_table(path, rows):
-    """Write readings with their innovations and residuals as CSV, whole or not at all."""
+    """Write an analysis' table as CSV, whole or not at all.
+
+    rows : as `Assimilated.table`
+    """
     with whole_file(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, fieldnames=list(rows[0]))
+        table = csv.DictWriter(file, fieldnames=TABLE)
         table.writeheader()
         table.writerows(rows)

@@ -41,7 +41,9 @@ def open_snapshots(settings, comm):
     -------
     list of open series
     """
-    archives = on_rank_0(lambda: sorted(p for p in glob(str(settings.path)) if Path(p).suffix in ARCHIVE_SUFFIXES), comm)
+    archives = on_rank_0(
+        lambda: sorted(p for p in glob(str(settings.path)) if Path(p).suffix in ARCHIVE_SUFFIXES), comm
+    )
     return [open_series(path, comm) for path in archives or [settings.path]]
 
 
@@ -83,6 +85,13 @@ def background(case, comm, cache=None, said=lambda text: None):
     Returns
     -------
     Background
+
+    Raises
+    ------
+    ConfigurationError
+        if an entry of `snapshots` leaves no state, or the states give no modes as `background` asks for them
+    FileError, MeshError
+        if states cannot be read, lack a variable, or do not fit the grid
     """
     plan = [
         (series, step)
@@ -99,7 +108,7 @@ def background(case, comm, cache=None, said=lambda text: None):
             transfer = Transfer(grid, variables_of(case.variables, state), comm, cache)
             snapshots = np.empty((transfer.n_local, len(plan)))
         snapshots[:, k] = transfer.to_grid(state)
-        if (k + 1) % max(1, len(plan) // 10) == 0:
+        if (k + 1) % -(-len(plan) // 10) == 0:
             said(f"  {k + 1} of {len(plan)} states on the grid")
     for series in {id(series): series for series, _ in plan}.values():
         series.close()
@@ -110,10 +119,13 @@ def _transform(settings, transfer, snapshots, comm):
     rows = transfer.grid.rows(comm)
     fluid = transfer.grid.fluid_points[rows.start : rows.stop]
     spread = point_scaling if settings.scaling == "point" else variable_scaling
-    scaling = spread(snapshots, [v.name for v in transfer.variables], comm, fluid)
-    scaled = scaling.divide(snapshots)
-    if settings.transform == "tsvd":
-        modes = truncated_modes(scaled, comm, settings.truncation, settings.unbiased)
-    else:
-        modes = reduced_modes(scaled, comm, settings.unbiased)
+    try:
+        scaling = spread(snapshots, [v.name for v in transfer.variables], comm, fluid)
+        scaled = scaling.divide(snapshots)
+        if settings.transform == "tsvd":
+            modes = truncated_modes(scaled, comm, settings.truncation, settings.unbiased)
+        else:
+            modes = reduced_modes(scaled, comm, settings.unbiased)
+    except ValueError as error:  # too few states, or too many modes asked of them: all ranks find the same
+        raise ConfigurationError(f"background: {error}") from error
     return Background(transfer, LinearTransform(modes, settings.inflation * scaling.scale, comm), modes)

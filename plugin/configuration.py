@@ -29,10 +29,14 @@ class ModelSection(Section):
     """The forecast model and how to start it."""
 
     driver: Literal["fluidity", "embedded"] = Field(description="Fluidity, or the model that comes with this package")
-    start: Path = Field(description="options file (.flml) the first forecast starts from: a checkpoint's or a cold start's")
+    start: Path = Field(
+        description="options file (.flml) the first forecast starts from: a checkpoint's or a cold start's"
+    )
     processes: int = Field(1, ge=1, description="MPI processes of the model")
     program: list[str] = Field(["fluidity"], min_length=1, description="the Fluidity command")
-    launcher: list[str] = Field(["mpirun", "-n", "{n}"], description="words before the program; {n} becomes `processes`")
+    launcher: list[str] = Field(
+        ["mpirun", "-n", "{n}"], description="words before the program; {n} becomes `processes`"
+    )
     timeout: Positive | None = Field(None, description="seconds after which a forecast is stopped")
     environment: dict[str, str] = Field({}, description="variables the model needs, e.g. PYTHONPATH")
 
@@ -49,7 +53,9 @@ class GridSection(Section):
 
     shape: tuple[int, int, int] | None = Field(None, description="numbers of points")
     spacing: Positive | tuple[Positive, Positive, Positive] | None = Field(None, description="distance of points [m]")
-    box: tuple[Triple, Triple] | None = Field(None, description="lowest and highest corner [m]; the mesh's own if left out")
+    box: tuple[Triple, Triple] | None = Field(
+        None, description="lowest and highest corner [m]; the mesh's own if left out"
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self):
@@ -63,7 +69,9 @@ class GridSection(Section):
 class SeriesSection(Section):
     """States of earlier runs: an archive (.vtkhdf), or a folder of dumps."""
 
-    path: Path = Field(description="archive, folder of dumps, or a pattern (*, ?) of either archives or one run's dumps")
+    path: Path = Field(
+        description="archive, folder of dumps, or a pattern (*, ?) of either archives or one run's dumps"
+    )
     start: float | None = Field(None, alias="from", description="first time used [s]")
     until: float | None = Field(None, description="last time used [s]")
     every: int = Field(1, ge=1, description="use every so-many-th state")
@@ -75,7 +83,9 @@ class BackgroundSection(Section):
     snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
     transform: Literal["tsvd", "reduced"] = Field("tsvd", description="control space: truncated SVD, or all anomalies")
     truncation: int | None = Field(None, ge=1, description="modes to keep; σ ≥ √σ₁ if left out (tsvd)")
-    scaling: Literal["variable", "point"] = Field("variable", description="each variable by its standard deviation, over all or by point")
+    scaling: Literal["variable", "point"] = Field(
+        "variable", description="each variable by its standard deviation, over all or by point"
+    )
     unbiased: bool = Field(True, description="anomalies divided by √(S − 1); false leaves them as they are")
     inflation: Positive = Field(1.0, description="factor on the background standard deviation")
 
@@ -90,14 +100,16 @@ class ObservationSection(Section):
     """Sensor readings."""
 
     file: Path = Field(description="CSV with columns time, x, y, z, variable, value, error")
-    tolerance: Positive | None = Field(None, description="readings this far from the analysis time are used [s]; half a time step if left out")
+    tolerance: Positive | None = Field(
+        None, description="readings this far from the analysis time are used [s]; half a time step if left out"
+    )
 
 
 class MinimiserSection(Section):
     """PETSc TAO; further options pass through PETSC_OPTIONS."""
 
-    method: Literal["lmvm", "blmvm", "bqnls"] = "lmvm"
-    max_iterations: int = Field(500, ge=1)
+    method: Literal["lmvm", "blmvm", "bqnls"] = Field("lmvm", description="TAO's quasi-Newton method")
+    max_iterations: int = Field(500, ge=1, description="iterations after which the analysis counts as failed")
 
 
 class Case(Section):
@@ -106,7 +118,9 @@ class Case(Section):
     model: ModelSection
     cycle: CycleSection
     grid: GridSection
-    variables: list[str] = Field(min_length=1, description="what is analysed: Tracer, Velocity (all components), Velocity.x …")
+    variables: list[str] = Field(
+        min_length=1, description="what is analysed: Tracer, Velocity (all components), Velocity.x …"
+    )
     background: BackgroundSection
     observations: ObservationSection
     minimiser: MinimiserSection = MinimiserSection()
@@ -172,7 +186,9 @@ def _absolute(value, base):
     if isinstance(value, Path):
         return value if value.is_absolute() else base / value
     if isinstance(value, BaseModel):
-        return value.model_copy(update={name: _absolute(getattr(value, name), base) for name in type(value).model_fields})
+        return value.model_copy(
+            update={name: _absolute(getattr(value, name), base) for name in type(value).model_fields}
+        )
     if isinstance(value, list):
         return [_absolute(item, base) for item in value]
     return value
@@ -217,5 +233,8 @@ def _keys_at(location):
         if isinstance(part, int):
             continue
         found = section.model_fields[part].annotation
-        section = next((a for a in getattr(found, "__args__", [found]) if isinstance(a, type) and issubclass(a, BaseModel)), section)
+        section = next(
+            (a for a in getattr(found, "__args__", [found]) if isinstance(a, type) and issubclass(a, BaseModel)),
+            section,
+        )
     return [field.alias or name for name, field in section.model_fields.items()]

@@ -14,6 +14,7 @@ all its files are on the disk; `--resume` goes on after the last window told the
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -27,10 +28,10 @@ from coupling.forecast import FluidityModel, embedded_model
 from plugin.assimilate import assimilate, write_table
 from plugin.background import background
 from plugin.configuration import Case, ConfigurationError, read_case
-from plugin.job import run_job
+from plugin.job import read_words, run_job
 from plugin.ledger import append_entry, read_ledger
 from plugin.progress import Progress
-from plugin.readings import read_readings
+from plugin.readings import ReadingsError, read_readings
 
 
 def forecast_model(settings):
@@ -49,21 +50,30 @@ def forecast_model(settings):
 def run_cycle(case, comm, resume=False, progress=None):
     """Run all windows of a case. Collective.
 
+    Parameters
+    ----------
+    case : Case
+    comm : MPI communicator
+    resume : go on after the last finished window of the run folder
+    progress : Progress that tells of it; None makes one
+
     Raises
     ------
     ConfigurationError
-        if the run folder holds another run, or `resume` finds nothing that fits
-    ModelError, FileError, MeshError, MinimisationError
+        if the run folder holds another run, `resume` finds nothing that fits, or the background cannot be had
+    ReadingsError, LedgerError, FileError, MeshError, ModelError, MinimisationError, OSError
         as the stages raise them; finished windows stay as they are
     """
     progress = progress or Progress(comm)
-    start, done = _open_run(case, comm, resume)
-    began = open_restart(case.model.start).time
+    last, done = on_rank_0(lambda: _find_run(case, resume), comm)
+    start, began = open_restart(last), open_restart(case.model.start).time
     model = forecast_model(case.model)
     readings = on_rank_0(lambda: read_readings(case.observations.file), comm)
     with progress.stage("background"):
         statistics = background(case, comm, case.run / "cache", progress.say)
+    _check_variables(readings, statistics.transfer, case.observations.file)
     progress.say(_told_background(statistics, readings, progress))
+    on_rank_0(lambda: _begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
     for number in range(done + 1, case.cycle.windows + 1):
         until = began + number * case.cycle.window
         start = _window(number, start, until, case, model, readings, statistics, comm, progress)
@@ -80,13 +90,10 @@ def _window(number, start, until, case, model, readings, statistics, comm, progr
     time = forecast.state.time
     tolerance = case.observations.tolerance or 0.5 * forecast.restart.timestep
     usable = readings.select(np.abs(readings.time - time) <= tolerance)
-    found = None
     with progress.stage("analysis", f"{label}: analysis"):
-        if len(usable):
-            found = assimilate(statistics, forecast.state, usable, comm, case.minimiser)
+        found = assimilate(statistics, forecast.state, usable, comm, case.minimiser)
     with progress.stage("restart", f"{label}: writing the restart"):
-        changes = found.changes if found else None
-        restart = write_restart(forecast.restart, folder / "analysis", comm, changes)
+        restart = write_restart(forecast.restart, folder / "analysis", comm, found.changes)
     entry = _entry(number, time, forecast, restart, usable, found, case, progress)
     on_rank_0(lambda: _keep(case.run, folder, entry, found), comm)
     progress.say(_told_window(label, entry))
@@ -94,8 +101,7 @@ def _window(number, start, until, case, model, readings, statistics, comm, progr
 
 
 def _keep(run, folder, entry, found):
-    if found:
-        write_table(folder / "readings.csv", found.table)
+    write_table(folder / "readings.csv", found.table)
     append_entry(run / "ledger.jsonl", entry)
 
 
@@ -104,13 +110,13 @@ def _entry(number, time, forecast, restart, usable, found, case, progress):
         "window": number,
         "time": time,
         "readings": len(usable),
-        "used": sum(row["used"] == "yes" for row in found.table) if found else 0,
+        "used": sum(row["used"] == "yes" for row in found.table),
         "restart": str(restart.options.relative_to(case.run)),
         "forecast": str(forecast.restart.options.relative_to(case.run)),
         "seconds": {name: round(s, 4) for name, s in progress.seconds.items() if name != "background"},
         "model_seconds": round(forecast.seconds, 4),
     }
-    if found:
+    if found.analysis:
         entry["analysis"] = found.analysis.summary()
     return entry
 
@@ -138,40 +144,65 @@ def _told_window(label, entry):
     )
 
 
-def _open_run(case, comm, resume):
-    """Make the run folder, or find where an earlier run stopped: (restart to start from, windows done)."""
-    done, last = on_rank_0(lambda: _prepare(case, resume), comm)
-    return open_restart(last), done
+def _check_variables(readings, transfer, path):
+    known = [v.name for v in transfer.variables]
+    for name, time in zip(readings.variable, readings.time):
+        if name not in known:
+            raise ReadingsError(
+                f"{path}: reading of {str(name)!r} at {time:g} s, which is not analysed; variables are {known}"
+            )
 
 
-def _prepare(case, resume):
-    settings = json.loads(case.model_dump_json(by_alias=True))
-    kept, ledger = case.run / "case.json", case.run / "ledger.jsonl"
+def _find_run(case, resume):
+    """Where to go on: (options of the restart, number of windows done). Nothing is written."""
+    kept = case.run / "case.json"
     if not resume:
         if kept.exists():
             raise ConfigurationError(
                 f"{case.run}: holds a run already; go on with it by --resume, or choose another folder (key 'run')"
             )
-        case.run.mkdir(parents=True, exist_ok=True)
-        with whole_file(kept) as beside:
-            beside.write_text(json.dumps(settings, indent=2))
-        return 0, case.model.start
+        return case.model.start, 0
     if not kept.is_file():
         raise ConfigurationError(f"{case.run}: no run to resume, case.json is missing; start without --resume")
-    earlier = json.loads(kept.read_text())
-    for now in (earlier, settings):
-        now["cycle"].pop("windows")  # a run may be made longer
-    different = [key for key in settings if settings[key] != earlier.get(key)]
+    entries = read_ledger(case.run / "ledger.jsonl")
+    if not entries:  # nothing yet that other settings would contradict
+        return case.model.start, 0
+    now, earlier = _lasting(_settings(case)), _lasting(json.loads(kept.read_text()))
+    different = [key for key in now if now[key] != earlier.get(key)]
     if different:
         raise ConfigurationError(
             f"{kept}: the run was started with another {different[0]!r} section ({earlier.get(different[0])}); "
             "resume with the same settings, or start a new run folder"
         )
-    entries = read_ledger(ledger)
-    for folder in case.run.glob("[0-9]" * 4):
-        if int(folder.name) > len(entries):  # a window that was not finished
-            shutil.rmtree(folder)
-    return len(entries), case.run / entries[-1]["restart"] if entries else case.model.start
+    return case.run / entries[-1]["restart"], len(entries)
+
+
+def _settings(case):
+    return json.loads(case.model_dump_json(by_alias=True))
+
+
+def _lasting(settings):
+    """What a run keeps: it may be made longer, and its model be given more time."""
+    changeable = {"cycle": "windows", "model": "timeout"}
+    return {
+        name: {key: value for key, value in section.items() if key != changeable[name]}
+        if name in changeable
+        else section
+        for name, section in settings.items()
+    }
+
+
+def _begin_run(case, resume, done):
+    """Keep the settings, and clear away the window that was not finished."""
+    case.run.mkdir(parents=True, exist_ok=True)
+    with whole_file(case.run / "case.json") as beside:
+        beside.write_text(json.dumps(_settings(case), indent=2))
+    for folder in sorted(case.run.iterdir()) if resume else ():
+        if folder.name.isdecimal() and int(folder.name) > done:
+            aside = folder.with_name(f".{folder.name}.unfinished")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(folder, aside)  # a model that outlived its cycle may still write there
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def main(argv, comm):
@@ -180,13 +211,13 @@ def main(argv, comm):
     parser.add_argument("case", nargs="?", type=Path, help="case file (YAML)")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished window")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of case files and end")
-    arguments = parser.parse_args(argv)
+    arguments = read_words(parser, argv, comm)
     if arguments.schema:
         if comm.rank == 0:
             print(json.dumps(Case.model_json_schema(), indent=2))
         return 0
     if arguments.case is None:
-        parser.error("a case file is needed, or --schema")
+        raise ConfigurationError("no case file is named; python -m plugin.cycle case.yml, or --schema to see its keys")
     run_cycle(read_case(arguments.case), comm, arguments.resume)
     return 0
 

@@ -1,5 +1,7 @@
 """Run a main function as one job over MPI ranks: one message, one exit code, no rank left behind."""
 
+import contextlib
+import io
 import sys
 import time
 import traceback
@@ -24,6 +26,23 @@ _CODES = (
     ((ConfigurationError, FileError, LedgerError, MeshError, ObservationsError, ReadingsError, OSError), BAD_INPUT),
 )
 _PATIENCE = 5.0  # seconds for the other ranks to come to the same end
+
+
+def read_words(parser, argv, comm):
+    """Parse a command line on every rank; only rank 0 complains or helps, before any of them ends. Collective.
+
+    Returns
+    -------
+    the parser's namespace; as always with argparse a wrong word is a SystemExit
+    """
+    with contextlib.ExitStack() as quiet:
+        if comm.rank != 0:
+            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        try:
+            return parser.parse_args(argv)
+        finally:
+            comm.Barrier()
 
 
 def run_job(main, comm):
