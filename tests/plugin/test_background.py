@@ -1,0 +1,157 @@
+"""Background errors from dumps: which states are taken, and what becomes of them."""
+
+import shutil
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from coupling.dumps import write_dump
+from coupling.mesh import State
+from coupling.vtu import read_state
+from plugin.background import background, chosen_steps
+from plugin.configuration import ConfigurationError, SeriesSection, read_case
+
+COMM = MPI.COMM_SELF
+TIMES = np.array([0.0, 1.0, 2.5, 4.0, 5.0])
+
+
+@pytest.fixture(scope="module")
+def dumps(tmp_path_factory):
+    """Folder of six states on the mesh of a parallel Fluidity run, all different."""
+    from conftest import ROOT
+
+    folder, rng = tmp_path_factory.mktemp("dumps") / "earlier", np.random.default_rng(3)
+    folder.mkdir()
+    first = read_state(ROOT / "tests/data/fluidity/parallel/mini_2.pvtu", COMM, ["Tracer", "Velocity"])
+    for k in range(6):
+        a, b = rng.standard_normal(2)
+        x = first["Tracer"].mesh.points / 100.0
+        fields = {
+            "Tracer": first["Tracer"].replaced(a * (1.0 + x[:, 0]) + b * np.sin(x[:, 1])),
+            "Velocity": first["Velocity"].replaced(10.0 * (a - b) * x + k),
+        }
+        write_dump(State(float(k), fields), folder / f"earlier_{k}", COMM)
+    return folder
+
+
+def case(tmp_path, dumps, grid="{shape: [6, 5, 4]}", variables="[Velocity.y, Tracer]", snapshots=None, **settings):
+    """A case whose background is of these dumps."""
+    told = "".join(f"  {name}: {value}\n" for name, value in settings.items())
+    (tmp_path / "case.yml").write_text(
+        "model: {driver: embedded, start: none.flml}\n"
+        "cycle: {window: 4, windows: 1}\n"
+        f"grid: {grid}\n"
+        f"variables: {variables}\n"
+        f"background:\n  snapshots: [{snapshots or f'{{path: {dumps}}}'}]\n{told}"
+        "observations: {file: none.csv}\n"
+    )
+    return read_case(tmp_path / "case.yml")
+
+
+def chosen(**settings):
+    return chosen_steps(SeriesSection(path="earlier", **settings), TIMES).tolist()
+
+
+def test_states_are_chosen_by_time_and_number():
+    assert chosen() == [0, 1, 2, 3, 4]
+    assert chosen(**{"from": 1}) == [1, 2, 3, 4] and chosen(until=4) == [0, 1, 2, 3]
+    assert chosen(**{"from": 0.5, "until": 4.5, "every": 2}) == [1, 3]
+
+
+@pytest.mark.parametrize("times", [TIMES, []])
+def test_no_state_left_is_told_with_the_times_there_are(times):
+    span = "from 0 to 5 s" if len(times) else "none"
+    with pytest.raises(ConfigurationError, match=f"earlier: no state between 6 and inf s; it has {span}"):
+        chosen_steps(SeriesSection(path="earlier", **{"from": 6}), times)
+
+
+def on_grid(found, dumps, steps):
+    """(n, steps) states on the grid, read by themselves."""
+    states = [read_state(dumps / f"earlier_{k}.pvtu", COMM) for k in steps]
+    return np.stack([found.transfer.to_grid(state) for state in states], axis=1)
+
+
+@pytest.mark.parametrize("scaling", ["variable", "point"])
+def test_reduced_modes_are_the_scaled_anomalies(tmp_path, dumps, scaling):
+    found = background(case(tmp_path, dumps, transform="reduced", scaling=scaling), COMM)
+    assert [v.name for v in found.transfer.variables] == ["Velocity.y", "Tracer"]
+    states = on_grid(found, dumps, range(6))
+    anomalies = (states - states.mean(axis=1, keepdims=True)) / np.sqrt(5)
+    increments = np.stack([found.transform.apply(w) for w in np.eye(6)], axis=1)
+    np.testing.assert_allclose(increments, anomalies, atol=1e-12 * np.abs(anomalies).max())
+    solid = np.repeat(~found.transfer.grid.fluid_points, 2)
+    assert solid.any() and not increments[solid].any() and anomalies[~solid].any(axis=1).all()
+
+
+def test_all_modes_have_the_snapshots_covariance(tmp_path, dumps):
+    found = background(case(tmp_path, dumps, truncation=3), COMM)
+    reduced = background(case(tmp_path, dumps, transform="reduced"), COMM)
+    assert found.modes.n_modes == 3 and found.modes.n_samples == 6
+    root, whole = (np.stack([b.transform.apply(w) for w in np.eye(b.modes.n_modes)], axis=1) for b in (found, reduced))
+    # a and b, and the step number in the wind: three directions
+    np.testing.assert_allclose(root @ root.T, whole @ whole.T, atol=1e-9 * np.abs(whole).max() ** 2)
+
+
+def test_inflation_and_bias_are_factors(tmp_path, dumps):
+    plain = background(case(tmp_path, dumps, truncation=2), COMM).transform.apply(np.ones(2))
+    inflated = background(case(tmp_path, dumps, truncation=2, inflation=1.5), COMM).transform.apply(np.ones(2))
+    biased = background(case(tmp_path, dumps, truncation=2, unbiased="false"), COMM).transform.apply(np.ones(2))
+    assert plain.any()
+    np.testing.assert_allclose(inflated, 1.5 * plain, rtol=1e-12)
+    np.testing.assert_allclose(biased, np.sqrt(5) * plain, rtol=1e-9, atol=1e-9 * np.abs(plain).max())
+
+
+def test_several_entries_follow_one_another(tmp_path, dumps):
+    shutil.copytree(dumps, tmp_path / "other")
+    snapshots = f"{{path: {dumps}, until: 2}}, {{path: {tmp_path}/other, from: 3, every: 2}}"
+    told = []
+    found = background(case(tmp_path, dumps, snapshots=snapshots, transform="reduced"), COMM, said=told.append)
+    assert found.modes.n_samples == 5 and told[-1] == "  5 of 5 states on the grid"
+    states = on_grid(found, dumps, [0, 1, 2, 3, 5])
+    np.testing.assert_allclose(
+        found.modes.mean * found.transform.scale, np.where(found.transform.scale, states.mean(axis=1), 0)
+    )
+
+
+def test_the_grid_is_as_the_case_wants_it(tmp_path, dumps):
+    grid = background(case(tmp_path, dumps), COMM).transfer.grid
+    mesh = read_state(dumps / "earlier_0.pvtu", COMM, ["Tracer"])["Tracer"].mesh
+    low, high = mesh.bounds(COMM)
+    assert grid.shape == (6, 5, 4)
+    np.testing.assert_allclose([grid.origin, grid.coordinates(grid.n_points - 1)], [low, high])
+    told = "{spacing: [20, 20, 10], box: [[100, 50, 0], [200, 130, 40]]}"
+    grid = background(case(tmp_path, dumps, told), COMM).transfer.grid
+    assert (grid.shape, grid.origin, grid.spacing) == ((6, 5, 5), (100.0, 50.0, 0.0), (20.0, 20.0, 10.0))
+
+
+def test_what_was_found_is_kept_for_the_next_time(tmp_path, dumps):
+    first = background(case(tmp_path, dumps, truncation=2), COMM, tmp_path / "cache")
+    kept = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    again = background(case(tmp_path, dumps, truncation=2), COMM, tmp_path / "cache")
+    assert kept and {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()} == kept
+    np.testing.assert_array_equal(again.modes.vectors, first.modes.vectors)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"truncation": 9}, r"background: truncation τ = 9, expected 1 to 3"),
+        ({"snapshots": "{path: DUMPS, from: 5}"}, r"background: .*two or more"),
+        ({"snapshots": "{path: DUMPS, from: 7}"}, r"earlier: no state between 7 and inf s; it has from 0 to 5 s"),
+    ],
+)
+def test_states_that_give_no_such_modes_are_bad_input(tmp_path, dumps, settings, told):
+    settings = {name: str(value).replace("DUMPS", str(dumps)) for name, value in settings.items()}
+    with pytest.raises(ConfigurationError, match=told):
+        background(case(tmp_path, dumps, **settings), COMM)
+
+
+def test_a_variable_that_does_not_vary_is_named(tmp_path, dumps):
+    for k in (0, 1):
+        state = read_state(dumps / f"earlier_{k}.pvtu", COMM)
+        still = state["Tracer"].replaced(np.ones(len(state["Tracer"].values)))
+        (tmp_path / "still").mkdir(exist_ok=True)
+        write_dump(State(state.time, {"Velocity": state["Velocity"], "Tracer": still}), tmp_path / f"still/s_{k}", COMM)
+    with pytest.raises(ConfigurationError, match="background: variable 'Tracer' does not vary"):
+        background(case(tmp_path, tmp_path / "still"), COMM)
