@@ -342,7 +342,11 @@ def test_a_model_that_refuses_its_options_is_told_with_its_log(case, tmp_path, c
 
 
 def test_a_model_that_takes_too_long_is_stopped(case, tmp_path, capsys):
-    slow = {"model__driver": "fluidity", "model__program": ["bash", "-c", "echo busy; sleep 600"], "model__timeout": 0.5}
+    slow = {
+        "model__driver": "fluidity",
+        "model__program": ["bash", "-c", "echo busy; sleep 600"],
+        "model__timeout": 0.5,
+    }
     assert ended(write_settings(tmp_path / "case.yml", case, tmp_path / "run", **slow)) == 3
     text = told(capsys)
     assert "error: the model was stopped after" in text and text.splitlines()[-1].strip() == "busy"
