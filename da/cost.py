@@ -1,8 +1,9 @@
 """The cost of a control, J(w) = ½ a wᵀw + ½ ‖d − H U(w)‖²_{R⁻¹}, and its derivatives.
 
-Where U and H are linear, G = R^{-1/2} H U is made once and an evaluation touches neither the state
-nor the sensors again: two products with G and one sum over the ranks (Arcucci et al. 2019).
-Elsewhere each evaluation goes through U, H and their adjoints.
+Where U and H are linear, A = (HU)ᵀ R⁻¹ (HU) is made once (:mod:`da.observed`): the Hessian a I + A is a
+small matrix that every rank holds, and a search that starts from J and ∇J at one control touches
+neither the state nor the sensors again. Elsewhere each evaluation goes through U, H and their adjoints,
+each of them once.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from mpi4py import MPI
 
 from da.collective import raise_together
 from da.observation_error import ObservationError
+from da.observed import ObservedModes
 from da.operator import ObservationOperator
 from da.transform import Transform
 
@@ -27,6 +29,7 @@ class CostFunction:
     innovation : (M_local,) d = y − H x_b, in the variables' units
     comm : MPI communicator
     background_weight : a; 1 is Bayes' theorem, Mack et al. 2020 computed with 0.1
+    observed : what was prepared for U, H and R, all linear; None prepares it when it is needed
 
     ValueError if `innovation` does not fit the operator's rows or is not finite, or a is not positive.
     """
@@ -37,6 +40,7 @@ class CostFunction:
     innovation: np.ndarray
     comm: MPI.Comm
     background_weight: float = 1.0
+    observed: ObservedModes | None = None
 
     def __post_init__(self):
         raise_together(self._problem(), self.comm)
@@ -51,6 +55,10 @@ class CostFunction:
             return f"innovation of observation {rows.start + bad[0]} is {found}, expected a number; leave it out"
         if not (np.isfinite(self.background_weight) and self.background_weight > 0.0):
             return f"background weight {self.background_weight!r}, expected a positive number; 1 is the usual one"
+        if self.observed is not None:
+            for name in ("transform", "operator", "error"):
+                if getattr(self.observed, name) is not getattr(self, name):
+                    return f"what was prepared is of another {name}; prepare anew when the sensors change"
         return None
 
     @property
@@ -64,18 +72,18 @@ class CostFunction:
         return self.transform.linear and self.operator.linear
 
     @cached_property
-    def _whitened_modes(self):
-        """G = R^{-1/2} H U, (M_local, s)."""
-        return self.error.whiten(self.transform.observed_by(self.operator))
-
-    @cached_property
-    def _whitened_innovation(self):
-        return self.error.whiten(self.innovation)
+    def _observed(self):
+        return self.observed or ObservedModes(self.transform, self.operator, self.error, self.comm)
 
     def prepare(self):
-        """Do now what the first evaluation would otherwise do: G, where U and H are linear."""
+        """Do now what the first evaluation would otherwise do: A, where U and H are linear."""
         if self.linear:
-            self._whitened_modes, self._whitened_innovation
+            self._observed.prepare(self.background_weight)
+
+    @property
+    def hessian_root(self):
+        """Lower triangle L of a I + A = L Lᵀ, (n_control, n_control); None where there is none."""
+        return self._observed.root(self.background_weight) if self.linear else None
 
     def background(self, control):
         """J_b = ½ a wᵀw."""
@@ -83,7 +91,10 @@ class CostFunction:
 
     def parts(self, control):
         """(J_b, J_o) at w, (n_control,)."""
-        misfit = self._linear_misfit(control) if self.linear else self.error.whiten(self._misfit(control)[0])
+        if self.linear:
+            misfit = self._observed.misfit(self.innovation, control)
+        else:
+            misfit = self.error.whiten(self._misfit(control)[0])
         return self.background(control), 0.5 * self.comm.allreduce(float(misfit @ misfit))
 
     def value(self, control):
@@ -98,10 +109,8 @@ class CostFunction:
         """J(w) and ∇J(w) = a w − U'ᵀ H'ᵀ R⁻¹ (d − H U(w))."""
         background = self.background_weight * control
         if self.linear:
-            misfit = self._linear_misfit(control)
-            summed = np.append(self._whitened_modes.T @ misfit, misfit @ misfit)
-            self.comm.Allreduce(MPI.IN_PLACE, summed)
-            return self.background(control) + 0.5 * float(summed[-1]), background - summed[:-1]
+            squared, pulled = self._observed.misfit_and_pull(self.innovation, control)
+            return self.background(control) + 0.5 * squared, background - pulled
         misfit, increment = self._misfit(control)
         whitened = self.error.whiten(misfit)
         pulled = self.operator.adjoint(self.error.solve(misfit), at=increment)
@@ -109,7 +118,7 @@ class CostFunction:
         return self.background(control) + observed, background - self.transform.adjoint(pulled, at=control)
 
     def hessian_product(self, direction):
-        """(a I + GᵀG) p, (n_control,), for linear U and H.
+        """(a I + A) p, (n_control,), for linear U and H; asks no other rank once A is there.
 
         Raises
         ------
@@ -118,12 +127,7 @@ class CostFunction:
         """
         if not self.linear:
             raise ValueError("the Hessian product was asked of a cost whose U or H is not linear; linearise it first")
-        product = self._whitened_modes.T @ (self._whitened_modes @ direction)
-        self.comm.Allreduce(MPI.IN_PLACE, product)
-        return self.background_weight * direction + product
-
-    def _linear_misfit(self, control):
-        return self._whitened_innovation - self._whitened_modes @ control
+        return self.background_weight * direction + self._observed.information @ direction
 
     def _misfit(self, control):
         """d − H U(w), (M_local,), and U(w)."""

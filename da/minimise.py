@@ -9,6 +9,9 @@ TAO sees the difference to a centre, gᵀv + ½ vᵀHv with w = centre + v, whos
 there is to gain and not of J; where the search stops early all the same, it starts anew with what it
 found as the centre, as in iterative refinement. For any other J, a search that stops at that level
 counts as converged.
+
+Where the Hessian of a quadratic J has a known root, L Lᵀ = H, the search is made in u = Lᵀ v: there
+the Hessian is the identity but for rounding, and one or two steps do, however ill-conditioned H is.
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 from petsc4py import PETSc
+from scipy.linalg import solve_triangular
 
 from da.tao import METHODS, REASONS, solver, whole
 
@@ -92,6 +96,7 @@ def minimise(
     rounding_tolerance=1e-8,
     max_iterations=1000,
     memory=20,
+    root=None,
     options_prefix="da_",
 ):
     """Find the control of least cost. Collective.
@@ -107,6 +112,8 @@ def minimise(
     rounding_tolerance : a line search that cannot go on below this part is no failure
     max_iterations : of all starts together
     memory : pairs of steps and gradients that stand for the Hessian
+    root : (s, s) lower triangle L of the Hessian, L Lᵀ = H, of a linear cost; the same on every rank. None
+        searches without
     options_prefix : of PETSc options, which win over the arguments: `PETSC_OPTIONS="-da_tao_gttol 1e-6"`
 
     Returns
@@ -127,7 +134,8 @@ def minimise(
         raise ValueError(f"start of shape {centre.shape}, expected ({cost.n_control},), the length of a control")
     tao, vector = solver(cost.n_control, comm, method, gradient_tolerance, max_iterations, memory, options_prefix)
     try:
-        control, trace, reason, evaluations, first = _searches(cost, comm, centre, tao, vector)
+        space = _Space(root if cost.linear else None)
+        control, trace, reason, evaluations, first = _searches(cost, comm, centre, tao, vector, space)
     finally:
         tao.destroy()
         vector.destroy()
@@ -137,7 +145,22 @@ def minimise(
     return Minimum(control, tuple(trace), AT_ROUNDING if at_rounding else REASONS[reason], evaluations)
 
 
-def _searches(cost, comm, centre, tao, vector):
+@dataclass(frozen=True)
+class _Space:
+    """Where the search is made: u = Lᵀ v, or v itself where there is no L."""
+
+    root: np.ndarray | None
+
+    def step(self, u):
+        """v of u."""
+        return u if self.root is None else solve_triangular(self.root, u, lower=True, trans=1, check_finite=False)
+
+    def slope(self, gradient):
+        """The gradient by u, of that by v."""
+        return gradient if self.root is None else solve_triangular(self.root, gradient, lower=True, check_finite=False)
+
+
+def _searches(cost, comm, centre, tao, vector, space):
     """Search from a centre, and from what was found as long as rounding stops a search that gets on."""
     trace, evaluations, first = [], 0, 0.0
     if centre.any():
@@ -159,16 +182,44 @@ def _searches(cost, comm, centre, tao, vector):
             absolute = max(absolute, relative * first)
         tao.setTolerances(gatol=absolute, gttol=0.0)
         tao.setMaximumIterations(limit - trace[-1].iteration)
-        function, constant = _shifted(cost, centre, value, gradient)
+        slope_at = _slope_at(cost, gradient, space)
+        if slope_at is not None:
+            tao.setConvergenceTest(_test(slope_at, absolute, limit - trace[-1].iteration, comm))
+        function, constant = _shifted(cost, centre, value, gradient, space)
         reason, moved, n = _search(function, comm, tao, vector)
         base = trace[-1].iteration
-        trace += [_step(cost, base + i, f + constant, centre + v, slope) for i, f, slope, v in seen if i > 0]
+        for i, f, slope, u in seen:
+            if i > 0:
+                slope = slope if slope_at is None else slope_at(u)
+                trace.append(_step(cost, base + i, f + constant, centre + space.step(u), slope))
         seen.clear()
-        centre, evaluations = centre + moved, evaluations + n + 1
+        centre, evaluations = centre + space.step(moved), evaluations + n + 1
         got_on = trace[-1].gradient_norm <= _PROGRESS * norm
         if not (cost.linear and reason == _FAILED_SEARCH and got_on):
             break
     return centre, trace, reason, evaluations, first
+
+
+def _slope_at(cost, gradient, space):
+    """u ↦ ‖∇J‖ by the control; None where that is what TAO sees."""
+    if space.root is None:
+        return None
+    return lambda u: float(np.linalg.norm(gradient + cost.hessian_product(space.step(u))))
+
+
+def _test(slope_at, absolute, limit, comm):
+    """TAO's own tests, with the gradient by the control: the other has a rounding of its own, which may be larger."""
+
+    def test(tao):
+        slope = slope_at(whole(tao.getSolution(), comm))
+        if not np.isfinite(slope):
+            tao.setConvergedReason(PETSc.TAO.Reason.DIVERGED_NAN)
+        elif slope <= absolute:
+            tao.setConvergedReason(PETSc.TAO.Reason.CONVERGED_GATOL)
+        elif tao.getIterationNumber() >= limit:
+            tao.setConvergedReason(PETSc.TAO.Reason.DIVERGED_MAXITS)
+
+    return test
 
 
 def _search(function, comm, tao, vector):
@@ -188,18 +239,23 @@ def _search(function, comm, tao, vector):
     return tao.getConvergedReason(), whole(vector, comm), asked
 
 
-def _shifted(cost, centre, value, gradient):
-    """J around a centre as TAO gets it, v ↦ (f, ∇f), and the constant J − f."""
+def _shifted(cost, centre, value, gradient, space):
+    """J around a centre as TAO gets it, u ↦ (f, ∇f), and the constant J − f."""
     if not cost.linear:
         # TAO begins with the centre, which is known
         return lambda v: cost.value_and_gradient(centre + v) if v.any() else (value, gradient), 0.0
-    # TAO's first step is 2f/‖∇f‖² long: with this f it ends where J is least along the gradient
-    curvature = gradient @ cost.hessian_product(gradient)
-    first = 0.5 * (gradient @ gradient) ** 2 / curvature if curvature > 0.0 else 0.0
 
-    def function(v):
-        bent = cost.hessian_product(v)
-        return first + float(v @ (gradient + 0.5 * bent)), gradient + bent
+    def product(u):
+        return space.slope(cost.hessian_product(space.step(u)))
+
+    slope = space.slope(gradient)
+    # TAO's first step is 2f/‖∇f‖² long: with this f it ends where J is least along the gradient
+    curvature = slope @ product(slope)
+    first = 0.5 * (slope @ slope) ** 2 / curvature if curvature > 0.0 else 0.0
+
+    def function(u):
+        bent = product(u)
+        return first + float(u @ (slope + 0.5 * bent)), slope + bent
 
     return function, value - first
 

@@ -12,6 +12,7 @@ from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
 _INT = PETSc.IntType
+_BLOCK = 1 << 20  # values of H V in a block: 8 MiB stay in the processor's last cache
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class ObservationOperator:
     def n_observations(self):
         """M, over all ranks."""
         return self.matrix.getSize()[0]
+
+    @property
+    def n_state(self):
+        """n, values of the state, over all ranks."""
+        return self.matrix.getSize()[1]
 
     @property
     def rows(self):
@@ -67,10 +73,34 @@ class ObservationOperator:
         -------
         (M_local, s) float64
         """
+        return self._observed(vectors, scale, self.matrix.getValuesCSR())
+
+    def observe_modes_in_blocks(self, vectors, scale=None):
+        """H V by blocks of H's rows, for where all of it would be as large as V. Collective.
+
+        Parameters
+        ----------
+        vectors, scale : as in `observe_modes`
+
+        Yields
+        ------
+        slice of this rank's rows, none of them where other ranks have more, and their (k, s) float64
+        """
         start, column, weight = self.matrix.getValuesCSR()
+        m_local = len(start) - 1
+        step = max(1, _BLOCK // max(1, vectors.shape[1]))
+        longest = max(self.matrix.getComm().tompi4py().allgather(m_local))
+        for first in range(0, longest, step):
+            rows = slice(min(first, m_local), min(first + step, m_local))
+            begin = start[rows.start : rows.stop + 1]
+            of = slice(begin[0], begin[-1])
+            yield rows, self._observed(vectors, scale, (begin - begin[0], column[of], weight[of]))
+
+    def _observed(self, vectors, scale, rows):
+        start, column, weight = rows
         touched, position = np.unique(column, return_inverse=True)
-        rows = _fetched_rows(vectors, scale, touched, self.matrix)
-        return csr_matrix((weight, position, start), (len(start) - 1, len(touched))) @ rows
+        fetched = _fetched_rows(vectors, scale, touched, self.matrix)
+        return csr_matrix((weight, position, start), (len(start) - 1, len(touched))) @ fetched
 
 
 def _fetched_rows(vectors, scale, wanted, matrix):

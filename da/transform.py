@@ -32,6 +32,9 @@ class Transform(Protocol):
     def observed_by(self, operator):
         """H U: (M_local, n_control), asked only where U and H are linear. Collective."""
 
+    def observed_in_blocks(self, operator):
+        """H U by blocks of H's rows: slices of this rank's rows and their (k, n_control). Collective."""
+
 
 @dataclass(frozen=True)
 class LinearTransform:
@@ -73,6 +76,10 @@ class LinearTransform:
     def observed_by(self, operator):
         """H U: (M_local, n_control), from the rows that H touches. Collective."""
         return operator.observe_modes(self.modes.vectors, self.scale)
+
+    def observed_in_blocks(self, operator):
+        """H U by blocks of H's rows: slices of this rank's rows and their (k, n_control). Collective."""
+        return operator.observe_modes_in_blocks(self.modes.vectors, self.scale)
 
     def _scaled(self, values):
         return values if self.scale is None else self.scale * values

@@ -1,0 +1,110 @@
+"""The modes as a set of sensors sees them: what analyses with the same sensors share.
+
+G = R^{-1/2} H U has a row for each reading. Where U and H are linear, all that the minimisation needs
+of it is A = GᵀG = (HU)ᵀ R⁻¹ (HU), s × s, and of an innovation (HU)ᵀ R⁻¹ d, s numbers (Arcucci et al.
+2019). A is made once, by blocks of readings. G itself is kept where it is much smaller than the modes;
+where it would be a second copy of them, products with it go through the modes instead.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from mpi4py import MPI
+from scipy.linalg import LinAlgError, cholesky
+
+from da.observation_error import DiagonalError, ObservationError
+from da.operator import ObservationOperator
+from da.transform import Transform
+
+_KEPT = 0.5  # G is kept for fewer readings than this part of the state's values
+
+
+@dataclass(frozen=True)
+class ObservedModes:
+    """U seen through H and R. Methods and properties are collective; `prepare` does all that can be done before.
+
+    transform : U, linear
+    operator : H, linear
+    error : R
+    comm : MPI communicator
+
+    Cost, in terms of n values of the state, M readings, s modes, on p ranks (8 bytes are a float64; float32
+    modes take 4; half of it on two ranks, and so on):
+
+        prepare   once: M s² FLOPs and one pass over the rows of U that H touches; s³/3 FLOPs on each rank
+        pull      8 M s / p bytes and 2 M s / p FLOPs with G, otherwise 8 n s / p bytes and 2 n s / p FLOPs
+        one evaluation of J in the minimisation: 8 s² bytes and 2 s² FLOPs, no message
+    """
+
+    transform: Transform
+    operator: ObservationOperator
+    error: ObservationError
+    comm: MPI.Comm
+    _roots: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def _keeps(self):
+        return self.operator.n_observations < _KEPT * self.operator.n_state
+
+    @cached_property
+    def _whitened(self):
+        """G, (M_local, s)."""
+        return self.error.whiten(self.transform.observed_by(self.operator))
+
+    @cached_property
+    def information(self):
+        """A = (HU)ᵀ R⁻¹ (HU), (s, s), the same on every rank to the last bit."""
+        n = self.transform.n_control
+        summed = np.zeros((n, n))
+        if self._keeps or not isinstance(self.error, DiagonalError):
+            summed += self._whitened.T @ self._whitened
+            if not self._keeps:
+                del self.__dict__["_whitened"]
+        else:
+            for rows, block in self.transform.observed_in_blocks(self.operator):
+                whitened = DiagonalError(self.error.std_local[rows]).whiten(block)
+                summed += whitened.T @ whitened
+        self.comm.Reduce(MPI.IN_PLACE if self.comm.rank == 0 else summed, summed)
+        self.comm.Bcast(summed)
+        return summed
+
+    def root(self, weight):
+        """Lower triangle L with L Lᵀ = a I + A, (s, s); None where rounding leaves A no Cholesky factor."""
+        if weight not in self._roots:
+            hessian = self.information.copy()
+            hessian[np.diag_indices_from(hessian)] += weight
+            try:
+                self._roots[weight] = cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)
+            except LinAlgError:
+                self._roots[weight] = None
+        return self._roots[weight]
+
+    def prepare(self, weight=1.0):
+        """Make now what a first analysis would make: A, its root for this factor of J_b, and G where it is kept."""
+        self.root(weight)
+        if self._keeps:
+            self._whitened
+
+    def misfit(self, innovation, control):
+        """R^{-1/2} (d − H U w), (M_local,)."""
+        if not control.any():
+            return self.error.whiten(innovation)
+        if self._keeps:
+            return self.error.whiten(innovation) - self._whitened @ control
+        return self.error.whiten(self._departure(innovation, control))
+
+    def misfit_and_pull(self, innovation, control):
+        """‖d − H U w‖²_{R⁻¹}, and (HU)ᵀ R⁻¹ (d − H U w), (s,); one pass over the modes at w = 0."""
+        if self._keeps:
+            misfit = self.misfit(innovation, control)
+            summed = np.append(self._whitened.T @ misfit, misfit @ misfit)
+            self.comm.Allreduce(MPI.IN_PLACE, summed)
+            return float(summed[-1]), summed[:-1]
+        departure = self._departure(innovation, control)
+        misfit = self.error.whiten(departure)
+        pulled = self.transform.adjoint(self.operator.adjoint(self.error.solve(departure)))
+        return self.comm.allreduce(float(misfit @ misfit)), pulled
+
+    def _departure(self, innovation, control):
+        return innovation - self.operator.observe(self.transform.apply(control)) if control.any() else innovation
