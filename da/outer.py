@@ -1,0 +1,167 @@
+"""Analyses whose cost is no quadratic form: Gauss–Newton outer loops, and Huber's norm.
+
+H is linearised about the analysis so far, the quadratic cost that this makes is minimised by the same
+code as any other, and its minimum is where H is linearised next (Courtier, Thépaut & Hollingsworth
+1994; Lawless, Gratton & Nichols 2005). The control stays that of the first background, so ½ wᵀw is
+counted once.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from da.analysis import Analysis, statistics
+from da.cost import CostFunction
+from da.huber import Huber, HuberCost, polished
+from da.minimise import Minimum, Step, minimise
+
+CONVERGED, STOPPED = "CONVERGED_OUTER_LOOPS", "STOPPED_AFTER_OUTER_LOOPS"
+_HALVINGS = 10
+
+
+@dataclass(frozen=True)
+class OuterMinimum:
+    """Where the outer loops ended.
+
+    control : (s,) w, the same on every rank
+    trace : J, J_b, J_o and ‖∇J‖ of the cost with H itself, at the start and after each loop; for a linear H those
+        of the one minimisation
+    changes : ‖Δw‖ / ‖w‖ of each loop
+    reason : CONVERGED where the last change was within the tolerance, STOPPED where the loops were used up;
+        for a linear H the minimiser's
+    iterations, evaluations : of all minimisations
+    """
+
+    control: np.ndarray
+    trace: tuple[Step, ...]
+    changes: tuple[float, ...]
+    reason: str
+    iterations: int
+    evaluations: int
+
+
+def outer_loops(
+    transform, operator, error, innovation, comm, *, background_weight=1.0, huber=None, loops=10, tolerance=1e-8, **minimiser
+):
+    """The control of least cost, by Gauss–Newton. Collective.
+
+    A step that raises the cost is halved until it does not: the direction is one of descent.
+
+    Parameters
+    ----------
+    transform : Transform, U
+    operator : observation operator; one that is not linear has `linearised(increment)`
+    error : ObservationError, R
+    innovation : (M_local,) d = y − H(x_b), in the observations' units
+    comm : MPI communicator
+    background_weight : factor of ½ wᵀw in J
+    huber : Huber, or None for the quadratic norm
+    loops : at most, 1 or more; that they are used up is no error, and `reason` tells it
+    tolerance : on ‖Δw‖ / ‖w‖
+    minimiser : keyword arguments of `da.minimise.minimise`
+
+    Returns
+    -------
+    OuterMinimum
+
+    Raises
+    ------
+    MinimisationError, ValueError
+        as `minimise` and the costs; if `loops` is below 1
+    """
+    if loops < 1:
+        raise ValueError(f"{loops} outer loops, expected 1 or more")
+    innovation = np.asarray(innovation, dtype=np.float64)
+
+    def cost_of(operator, innovation):
+        cost = CostFunction(transform, operator, error, innovation, comm, background_weight)
+        return cost if huber is None else HuberCost(cost, huber)
+
+    if operator.linear:
+        found = _inner(cost_of(operator, innovation), comm, None, minimiser)
+        return OuterMinimum(found.control, found.trace, (), found.reason, found.iterations, found.evaluations)
+    cost = cost_of(operator, innovation)
+    control, trace, changes, counts = np.zeros(transform.n_control), [], [], []
+    for loop in range(loops):
+        increment = transform.apply(control)
+        linear = operator.linearised(increment)
+        misfit = innovation - operator.observe(increment) + linear.observe(increment)
+        inner = cost_of(linear, misfit)
+        if not trace:
+            trace.append(_step(cost, inner, 0, control))
+        found = _inner(inner, comm, control if loop else None, minimiser)
+        counts.append((found.iterations, found.evaluations))
+        moved = _shortened(cost, control, found.control - control)
+        control = control + moved
+        changes.append(float(np.linalg.norm(moved) / max(np.linalg.norm(control), np.finfo(float).tiny)))
+        trace.append(_step(cost, cost, loop + 1, control))
+        if changes[-1] <= tolerance:
+            break
+    iterations, evaluations = (int(n) for n in np.sum(counts, axis=0))
+    reason = CONVERGED if changes[-1] <= tolerance else STOPPED
+    return OuterMinimum(control, tuple(trace), tuple(changes), reason, iterations, evaluations)
+
+
+def _inner(cost, comm, start, minimiser):
+    cost.prepare()
+    found = minimise(cost, comm, start=start, **minimiser)
+    if isinstance(cost, HuberCost) and cost.quadratic.linear:
+        return Minimum(polished(cost, found.control), found.trace, found.reason, found.evaluations)
+    return found
+
+
+def _shortened(cost, control, step):
+    value = cost.value(control)
+    for _ in range(_HALVINGS):
+        # what rounding adds near the minimum is no rise
+        if cost.value(control + step) <= value * (1.0 + 1e-12):
+            return step
+        step = 0.5 * step
+    return 0.0 * step
+
+
+def _step(cost, slope_of, number, control):
+    background, observed = cost.parts(control)
+    norm = float(np.linalg.norm(slope_of.value_and_gradient(control)[1]))
+    return Step(number, background + observed, background, observed, norm)
+
+
+def analyse_outer(transform, operator, error, innovation, comm, *, huber: Huber | None = None, **settings):
+    """As `da.analysis.analyse`, for an H that is not linear or Huber's norm. Collective.
+
+    Parameters
+    ----------
+    transform, operator, error, innovation, comm : as in `outer_loops`
+    huber, settings : keyword arguments of `outer_loops`
+
+    Returns
+    -------
+    Analysis; `trace` tells of the outer loops where H is not linear, `iterations` counts those within
+
+    Raises
+    ------
+    MinimisationError, ValueError
+        as `outer_loops`
+    """
+    began = time.perf_counter()
+    innovation = np.asarray(innovation, dtype=np.float64)
+    minimum = outer_loops(transform, operator, error, innovation, comm, huber=huber, **settings)
+    minimised = time.perf_counter()
+    increment = transform.apply(minimum.control)
+    residual = innovation - operator.observe(increment)
+    whitened = error.whiten(residual)
+    misfit = statistics(residual, comm)
+    observed = comm.allreduce(float(whitened @ whitened))
+    return Analysis(
+        control=minimum.control,
+        increment=increment,
+        trace=minimum.trace,
+        innovation=statistics(innovation, comm),
+        residual=misfit,
+        chi_squared=observed / misfit.count if misfit.count else np.nan,
+        reason=minimum.reason,
+        iterations=minimum.iterations,
+        evaluations=minimum.evaluations,
+        seconds={"prepare": 0.0, "minimise": minimised - began, "increment": time.perf_counter() - minimised},
+    )

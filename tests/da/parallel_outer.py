@@ -1,0 +1,48 @@
+"""Speeds, biases and Huber's norm on the ranks that run this, gathered into one file: FILE."""
+
+import sys
+
+import numpy as np
+from mpi4py import MPI
+
+from da.bias import BiasedOperator, BiasedTransform
+from da.huber import Huber
+from da.outer import analyse_outer
+from small_problem import make_problem
+from wind_problem import make_wind
+
+comm = MPI.COMM_WORLD
+kept = {}
+wind = make_wind(comm)
+mine = wind.innovation[wind.operator.rows]
+transform = BiasedTransform(wind.transform, np.array([1.0, 2.0, 0.5]), comm)
+operator = BiasedOperator(wind.operator, wind.station[wind.operator.rows], 3, comm)
+plain = make_problem(comm, "tsvd", 8)
+biased = BiasedTransform(plain.transform, np.array([1.0, 2.0]), comm)
+stations = BiasedOperator(plain.operator, (np.arange(40) % 3 - 1)[plain.operator.rows], 2, comm)
+runs = {
+    "speed": (wind.transform, wind.operator, wind.error, mine, None),
+    "speed_bias": (transform, operator, wind.error, mine, None),
+    "speed_huber": (wind.transform, wind.operator, wind.error, mine, Huber(1.0)),
+    "huber": (*plain.arguments, Huber(1.0)),
+    "bias": (biased, stations, plain.error, plain.arguments[3], None),
+}
+rng = np.random.default_rng(8)
+for name, (u, h, r, d, huber) in runs.items():
+    found = analyse_outer(u, h, r, d, comm, huber=huber, loops=60, tolerance=1e-11)
+    assert all(np.array_equal(found.control, other) for other in comm.allgather(found.control))
+    increment = u.state_increment(found.increment) if hasattr(u, "bias") else found.increment
+    kept[f"{name}_control"] = found.control
+    kept[f"{name}_increment"] = np.concatenate(comm.allgather(increment))
+    kept[f"{name}_told"] = np.array([found.chi_squared, found.residual.rms, found.trace[-1].cost])
+    # adjoints over the ranks
+    dx, y = rng.normal(size=len(found.increment)), rng.normal(size=len(d))
+    w = found.control
+    ways = comm.allreduce(float(u.apply(w) @ dx)), w @ u.adjoint(dx, at=w)
+    np.testing.assert_allclose(*ways, rtol=1e-10)
+    linear = h if h.linear else h.linearised(found.increment)
+    pulled = h.adjoint(y, at=found.increment)
+    ways = comm.allreduce(float(linear.observe(dx) @ y)), comm.allreduce(float(dx @ pulled))
+    np.testing.assert_allclose(*ways, rtol=1e-10)
+if comm.rank == 0:
+    np.savez(sys.argv[1], **kept)
