@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 
+_NAMES = ("variable", "station", "instrument")
+
+
 class ObservationsError(ValueError):
     """Readings that cannot be assimilated; the message says which row and why."""
 
@@ -18,6 +21,7 @@ class Observations:
     variable : (M,) name of what was read
     value : (M,) in the variable's units
     error : (M,) standard deviation of the reading's error, in the variable's units
+    station, instrument : (M,) names of who read and what with; "" where there is none, and None for none at all
 
     ObservationsError if the lengths differ, a number is not finite, or an error is not positive.
     """
@@ -27,11 +31,15 @@ class Observations:
     variable: np.ndarray
     value: np.ndarray
     error: np.ndarray
+    station: np.ndarray | None = None
+    instrument: np.ndarray | None = None
 
     def __post_init__(self):
         for field in fields(self):
-            kind = np.str_ if field.name == "variable" else np.float64
-            object.__setattr__(self, field.name, np.array(getattr(self, field.name), dtype=kind))
+            given = getattr(self, field.name)
+            given = np.full(np.shape(self.value)[:1], "") if given is None else given
+            kind = np.str_ if field.name in _NAMES else np.float64
+            object.__setattr__(self, field.name, np.array(given, dtype=kind))
         if self.position.size == 0:
             object.__setattr__(self, "position", self.position.reshape(-1, 3))
         _check_shapes(self)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugin.readings import ReadingsError, read_readings
+from plugin.readings import Choice, ReadingsError, read_readings
 
 HEADER = "time,x,y,z,variable,value,error,station\n"
 
@@ -43,3 +43,23 @@ def test_a_bad_line_is_named(tmp_path, lines, header, told):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ReadingsError, match="none.csv"):
         read_readings(tmp_path / "none.csv")
+
+
+def test_stations_instruments_and_speeds(tmp_path):
+    header = "time,x,y,z,variable,value,error,instrument,station\n"
+    found = read_readings(_write(tmp_path, "1,1,2,3,Velocity.speed,0.5,0.1, cup ,a", header=header))
+    assert found.station.tolist() == ["a"] and found.instrument.tolist() == ["cup"]
+    assert found.variable.tolist() == ["Velocity.speed"]
+    assert read_readings(_write(tmp_path, "20,1,2,3,Tracer,0.5,0.1,a")).instrument.tolist() == [""]
+
+
+def test_names_and_errors_that_the_case_gives(tmp_path):
+    choice = Choice(names={"c": "Tracer"}, errors={"Tracer": 0.3, "Velocity": 0.2})
+    found = read_readings(_write(tmp_path, "1,1,2,3,c,0.5,,a", "2,1,2,3,Velocity.x,1,0.7,a"), choice)
+    assert found.variable.tolist() == ["Tracer", "Velocity.x"] and found.error.tolist() == [0.3, 0.7]
+    found = read_readings(_write(tmp_path, "1,1,2,3,Velocity.y,0.5", header="time,x,y,z,variable,value\n"), choice)
+    assert found.error.tolist() == [0.2]
+    with pytest.raises(ReadingsError, match="line 2: no error is given for 'Salt'"):
+        read_readings(_write(tmp_path, "1,1,2,3,Salt,0.5,,a"), choice)
+    with pytest.raises(ReadingsError, match="error -1.0 of 'Tracer'"):
+        read_readings(_write(tmp_path, "1,1,2,3,Tracer,0.5,,a"), Choice(errors={"Tracer": -1.0}))

@@ -1,0 +1,40 @@
+"""Sensor readings from files: CSV tables, NetCDF of CF's discrete sampling geometries, Fluidity's `.detectors`.
+
+Each reader gives Observations, ordered by time: seconds of the simulation, metres, names as in the case
+file (`Tracer`, `Velocity.x`, and `Velocity.speed` for wind speed).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from plugin.readings.common import Choice, ReadingsError
+from plugin.readings.detectors import read_detectors
+from plugin.readings.netcdf import read_netcdf
+from plugin.readings.table import read_table
+
+__all__ = ["Choice", "ReadingsError", "read_readings"]
+
+_READERS = {".nc": read_netcdf, ".nc4": read_netcdf, ".cdf": read_netcdf, ".detectors": read_detectors}
+
+
+def read_readings(path, choice=Choice()):
+    """Read a file of sensor readings; its suffix tells the format, CSV where it is none of the others'.
+
+    Parameters
+    ----------
+    path : .nc, .nc4 or .cdf (NetCDF), .detectors (Fluidity), or CSV
+    choice : Choice, what the file leaves open
+
+    Returns
+    -------
+    Observations, ordered by time
+
+    Raises
+    ------
+    ReadingsError
+        naming file, row or variable, what was found and what was expected
+    """
+    path = Path(path)
+    found = _READERS.get(path.suffix.lower(), read_table)(path, choice)
+    return found.select(np.argsort(found.time, kind="stable"))

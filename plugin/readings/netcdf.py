@@ -1,0 +1,183 @@
+"""Readings from NetCDF files of CF's discrete sampling geometries (CF-1.11, chapter 9).
+
+Points, time series, trajectories and profiles, as multidimensional arrays (complete or not) or as
+ragged ones (contiguous or indexed). NetCDF-4 is read through h5netcdf, so that no second HDF5 library
+enters the process beside h5py's parallel one; classic NetCDF through SciPy.
+
+Coordinates are known by `standard_name` (time, projection_x_coordinate, projection_y_coordinate, height
+or altitude), else by `axis`, else by the names time, x, y, z. They are the mesh's, in metres: degrees
+are refused. The standard deviation of an error is an ancillary variable whose standard name ends in
+`standard_error`, or a variable NAME_error, or the case file's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plugin.readings.cf import Source, aligned, in_metres, instances, seconds, text
+from plugin.readings.common import Choice, ReadingsError, joined
+from plugin.readings.netcdf_files import open_source
+
+_COORDINATES = {
+    "time": (("time",), "T"),
+    "x": (("projection_x_coordinate",), "X"),
+    "y": (("projection_y_coordinate",), "Y"),
+    "z": (("height", "altitude", "height_above_mean_sea_level", "height_above_reference_ellipsoid"), "Z"),
+}
+_FEATURES = ("point", "timeseries", "trajectory", "profile", "timeseriesprofile", "trajectoryprofile")
+_STANDARD = {
+    "x_wind": "Velocity.x",
+    "y_wind": "Velocity.y",
+    "eastward_wind": "Velocity.x",
+    "northward_wind": "Velocity.y",
+    "upward_air_velocity": "Velocity.z",
+    "wind_speed": "Velocity.speed",
+}
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The coordinate variables of a file, by time, x, y, z; and its stations' names, or None."""
+
+    coordinates: dict
+    station: object
+
+
+def read_netcdf(path, choice=Choice()):
+    """Read the readings of a NetCDF file of discrete sampling geometries.
+
+    Parameters
+    ----------
+    path : the file
+    choice : Choice. A data variable's name is the case's variable, unless `names` maps it or its standard name is
+        one of the wind's; those that are not wanted are left alone
+
+    Returns
+    -------
+    Observations; stations are of the variable with a `cf_role`. Missing values are left out
+
+    Raises
+    ------
+    ReadingsError
+        naming file and variable, what was found and what was expected
+    """
+    path = Path(path)
+    source = open_source(path)
+    feature = text(source.attributes.get("featureType", "point"))
+    if feature.lower() not in _FEATURES:
+        raise ReadingsError(f"{path}: featureType is {feature!r}, expected one of {', '.join(_FEATURES)}")
+    frame = _frame(source)
+    chosen = {}
+    for name, variable in source.variables.items():
+        known = choice.names.get(name) or _STANDARD.get(text(variable.attributes.get("standard_name", "")), name)
+        if known != name or choice.wants(known):
+            chosen[name] = known
+    special = {id(v) for v in (*frame.coordinates.values(), frame.station)}
+    chosen = {
+        name: known
+        for name, known in chosen.items()
+        if choice.wants(known) and _is_data(source, name, special)
+    }
+    if not chosen:
+        raise ReadingsError(
+            f"{path}: no wanted variable; found {sorted(source.variables)}, expected {choice.variables or 'readings'}"
+        )
+    return joined([_readings(source, frame, name, known, choice) for name, known in chosen.items()])
+
+
+def _is_data(source, name, special):
+    variable = source.variables[name]
+    helper = {"sample_dimension", "instance_dimension", "cf_role"} & set(variable.attributes)
+    is_error = _error_names(source) & {name}
+    return bool(variable.dimensions) and variable.values.dtype.kind in "fiu" and id(variable) not in special and not (
+        helper or is_error
+    )
+
+
+def _error_names(source):
+    """Names of variables that hold the errors of others."""
+    return {other for name in source.variables for other in [_error_name(source, name)] if other}
+
+
+def _error_name(source, name):
+    listed = text(source.variables[name].attributes.get("ancillary_variables", "")).split()
+    for other in listed:
+        if other not in source.variables:
+            raise ReadingsError(f"{source.path}: {name} has the ancillary variable {other!r}, which is not in the file")
+        if text(source.variables[other].attributes.get("standard_name", "")).endswith("standard_error"):
+            return other
+    return f"{name}_error" if f"{name}_error" in source.variables else None
+
+
+def _frame(source: Source):
+    found = {}
+    for role, (standard, axis) in _COORDINATES.items():
+        ways = (
+            lambda n, v: text(v.attributes.get("standard_name", "")) in standard,
+            lambda n, v: text(v.attributes.get("axis", "")).upper() == axis,
+            lambda n, v: n.lower() == role,
+        )
+        matches = next((m for way in ways if (m := [v for n, v in source.variables.items() if way(n, v)])), [])
+        if len(matches) != 1:
+            raise ReadingsError(f"{source.path}: {_told_missing(source, role, standard, axis, matches)}")
+        found[role] = matches[0]
+    identity = [v for v in source.variables.values() if "cf_role" in v.attributes]
+    return _Frame(found, identity[0] if identity else None)
+
+
+def _told_missing(source, role, standard, axis, matches):
+    expected = f"expected one variable with standard_name {standard[0]!r}, axis {axis!r}, or the name {role!r}"
+    if matches:
+        return f"{len(matches)} variables for {role} ({', '.join(v.name for v in matches)}), {expected}"
+    kinds = {text(v.attributes.get("standard_name", "")) for v in source.variables.values()}
+    if role in "xy" and {"longitude", "latitude"} & kinds:
+        return f"places are in degrees; {expected}, in metres of the mesh"
+    return f"no variable for {role}; found {sorted(source.variables)}, {expected}"
+
+
+def _readings(source, frame, name, known, choice):
+    """Observations' arrays of one data variable."""
+    data = source.variables[name]
+    where = f"{source.path}, variable {name!r}"
+    index = instances(source, data)
+    value = data.numbers().ravel()
+    kept = np.isfinite(value)
+
+    def along(variable, values):
+        return aligned(variable, values, data, index, source.path).ravel()[kept]
+
+    columns = {}
+    for role, variable in frame.coordinates.items():
+        converted = seconds(variable, choice.epoch, source.path) if role == "time" else in_metres(variable, source.path)
+        columns[role] = along(variable, converted)
+        bad = np.flatnonzero(~np.isfinite(columns[role]))
+        if len(bad):
+            row = np.flatnonzero(kept)[bad[0]]
+            raise ReadingsError(f"{where}: reading {row} has a value but its {variable.name} is missing")
+    n = int(kept.sum())
+    station = np.full(n, "")
+    if frame.station is not None:
+        station = along(frame.station.without_letters(), frame.station.words())
+    return {
+        "time": columns["time"],
+        "position": np.column_stack([columns[role] for role in "xyz"]),
+        "variable": np.full(n, known),
+        "value": value[kept],
+        "error": _errors(source, name, known, along, n, choice, where),
+        "station": station.astype(str),
+        "instrument": np.full(n, text(data.attributes.get("instrument", ""))),
+    }
+
+
+def _errors(source, name, known, along, n, choice, where):
+    other = _error_name(source, name)
+    if other is None:
+        return np.full(n, choice.error_of(known, where))
+    error = along(source.variables[other], source.variables[other].numbers())
+    bad = np.flatnonzero(~(np.isfinite(error) & (error > 0.0)))
+    if len(bad):
+        raise ReadingsError(
+            f"{where}: {other} is {error[bad[0]]} for the reading number {bad[0]}, expected a standard deviation above zero"
+        )
+    return error
