@@ -33,7 +33,7 @@ class Modes:
 
     vectors : (n_local, s) float64 or float32, without units if the snapshots were scaled, else in theirs
     singular_values : (S,) of the whole V in falling order; None where they were not needed
-    mean : (n_local,) of the snapshots, in their units
+    mean : (n_local,) of the snapshots, in the vectors' units
     n_samples : S, number of snapshots
     name : "reduced" or "tsvd"
     """
@@ -200,16 +200,18 @@ def _anomaly_blocks(snapshots, scale, unbiased, mean=None):
         m = rows.stop - rows.start
         block = memory[: m * n_samples].reshape(n_samples, m).T
         block[...] = snapshots[rows]
-        sound = _centre(block, None if mean is None else mean[rows])
-        factor = np.full(m, 1.0 / root)
+        centre, sound = _centre(block)
+        factor = np.ones(m)
         if scale is not None:
             factor = np.divide(factor, scale[rows], out=np.zeros(m), where=scale[rows] > 0.0)
-        block *= factor[:, None]
+        if mean is not None:
+            mean[rows] = factor * centre
+        block *= (factor / root)[:, None]
         yield rows, block, sound
 
 
-def _centre(block, mean):
-    """Take from each row its mean, and keep that; returns which columns are finite. Others leave a block of zeros."""
+def _centre(block):
+    """Take from each row its mean; returns that and which columns are finite. Others leave a block of zeros."""
     # looked for by the means, which costs no pass of its own
     with np.errstate(invalid="ignore", over="ignore"):
         centre = block.mean(axis=1)
@@ -218,15 +220,13 @@ def _centre(block, mean):
         sound = np.isfinite(block).all(axis=0)
         if not sound.all():
             block[...] = 0.0
-            return sound
+            return np.zeros(len(block)), sound
     still = np.flatnonzero((block[:, 0] == block[:, -1]) & (block[:, 0] == block[:, block.shape[1] // 2]))
     still = still[np.ptp(block[still], axis=1) == 0.0]
     block -= centre[:, None]
     # x̄ is rounded: where all snapshots agree, what is left is rounding and no variance
     block[still] = 0.0
-    if mean is not None:
-        mean[:] = centre
-    return sound
+    return centre, sound
 
 
 def _raise_bad(bad, comm):

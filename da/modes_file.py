@@ -1,7 +1,8 @@
 """Modes in one HDF5 file: made once, used by every run that they fit.
 
     /vectors          (n, s) float64 or float32
-    /mean, /scale     (n,) float64, in the variables' units
+    /mean             (n,) float64, in the vectors' units
+    /scale            (n,) float64, the vectors' unit in those of the variables
     /singular_values  (S,) float64; not there where they were not needed
     /mask             (points,) uint8, 1 where a point takes part; not there without a mask
     attributes        format, version, name, n_samples; about: JSON, what the caller says they were made from

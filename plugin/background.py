@@ -1,20 +1,26 @@
 """Background errors from earlier states: the control-variable transform of a case.
 
-States are read one at a time, put on the grid and kept as this rank's rows only.
+States are read one at a time, put on the grid and kept as this rank's rows only. Modes that were made
+of them may be kept in a file, with all that they depend on; it is used only where all of that agrees.
 """
 
+import hashlib
 from dataclasses import dataclass
 from glob import glob
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from coupling.files import on_rank_0
+from coupling.files import on_rank_0, whole_shared_file
 from coupling.grid import make_grid
 from coupling.interpolation import fluid_points
-from coupling.series import ARCHIVE_SUFFIXES, open_series
+from coupling.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
+from coupling.vtu import piece_paths
 from da.modes import Modes, reduced_modes, truncated_modes
+from da.modes_file import ModesFileError, load_modes, save_modes
 from da.scaling import point_scaling, variable_scaling
+from da.snapshots import collected
 from da.transform import LinearTransform
 from plugin.configuration import ConfigurationError
 from plugin.transfer import Transfer, variables_of
@@ -89,43 +95,113 @@ def background(case, comm, cache=None, said=lambda text: None):
     Raises
     ------
     ConfigurationError
-        if an entry of `snapshots` leaves no state, or the states give no modes as `background` asks for them
+        if an entry of `snapshots` leaves no state, the states give no modes as `background` asks for them, or the
+        file of modes holds others
     FileError, MeshError
         if states cannot be read, lack a variable, or do not fit the grid
     """
     plan = [
-        (series, step)
+        (series, int(step))
         for settings in case.background.snapshots
         for series in open_snapshots(settings, comm)
         for step in chosen_steps(settings, series.times)
     ]
-    wanted = {name if "." not in name else name.rpartition(".")[0] for name in case.variables}
-    transfer, snapshots = None, None
-    for k, (series, step) in enumerate(plan):
-        state = series.read(step, sorted(wanted))
-        if transfer is None:
-            grid = make_grid_of(case, next(iter(state.fields.values())).mesh, comm, cache)
-            transfer = Transfer(grid, variables_of(case.variables, state), comm, cache)
-            snapshots = np.empty((transfer.n_local, len(plan)))
-        snapshots[:, k] = transfer.to_grid(state)
-        if (k + 1) % -(-len(plan) // 10) == 0:
-            said(f"  {k + 1} of {len(plan)} states on the grid")
+    states = _states(case, plan)
+    first = next(states)
+    mesh = next(iter(first.fields.values())).mesh
+    grid = make_grid_of(case, mesh, comm, cache)
+    transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
+    settings, found = case.background, None
+    if settings.modes is not None:
+        about = _about(settings, transfer, plan, mesh, comm)
+        found = _kept(settings.modes, about, transfer, comm)
+    if found is None:
+        columns = _columns(transfer, first, states, len(plan), said)
+        found = _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
+        if settings.modes is not None:
+            _keep(settings.modes, *found, about, transfer, comm)
     for series in {id(series): series for series, _ in plan}.values():
         series.close()
-    return _transform(case.background, transfer, snapshots, comm)
+    modes, scale = found
+    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes)
 
 
-def _transform(settings, transfer, snapshots, comm):
+def _states(case, plan):
+    wanted = {name if "." not in name else name.rpartition(".")[0] for name in case.variables}
+    for series, step in plan:
+        yield series.read(step, sorted(wanted))
+
+
+def _columns(transfer, first, others, count, said):
+    """The states' rows of this rank, one after another; the first state was read before."""
+    for k, state in enumerate(chain([first], others), 1):
+        yield transfer.to_grid(state)
+        if k % -(-count // 10) == 0:
+            said(f"  {k} of {count} states on the grid")
+
+
+def _about(settings, transfer, plan, mesh, comm):
+    """All that the modes depend on, as their file tells it. Collective."""
+    grid, times = transfer.grid, [float(series.times[step]) for series, step in plan]
+    return {
+        "variables": [v.name for v in transfer.variables],
+        "grid": {"origin": grid.origin, "spacing": grid.spacing, "shape": grid.shape},
+        "mask": grid.fingerprint,
+        "mesh": mesh.fingerprint,
+        "period": [min(times), max(times)],
+        "number of states": len(plan),
+        "states": on_rank_0(lambda: _fingerprint(plan, times), comm),
+        **{name: getattr(settings, name) for name in ("transform", "truncation", "scaling", "unbiased", "precision")},
+    }
+
+
+def _fingerprint(plan, times):
+    """Hash of where the states come from: names and sizes of files, steps and times.
+
+    Folders do not count, so that files may be moved, nor do dates, which copies change.
+    """
+    digest, sizes = hashlib.sha256(), {}
+    for (series, step), time in zip(plan, times):
+        dump = series.files[step] if isinstance(series, DumpSeries) else None
+        source = Path(series.path if dump is None else dump)
+        if source not in sizes:
+            sizes[source] = [Path(p).stat().st_size for p in ([source] if dump is None else piece_paths(dump))]
+        digest.update(f"{source.name} {sizes[source]} {step} {time!r}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _kept(path, about, transfer, comm):
+    """(Modes, (n_local,) scale) from a file, or None where there is no file. Collective."""
+    if not on_rank_0(path.exists, comm):
+        return None
+    try:
+        stored = load_modes(path, transfer.n_local, comm, about)
+    except ModesFileError as error:
+        raise ConfigurationError(f"background.modes: {error}") from error
+    return stored.modes, stored.scale
+
+
+def _keep(path, modes, scale, about, transfer, comm):
+    rows = transfer.grid.rows(comm)
+    on_rank_0(lambda: path.parent.mkdir(parents=True, exist_ok=True), comm)
+    with whole_shared_file(path, comm) as beside:
+        # tried by one first: an MPI open that fails may leave ranks waiting
+        on_rank_0(beside.touch, comm)
+        save_modes(beside, modes, scale, about, comm, transfer.grid.fluid_points[rows.start : rows.stop])
+
+
+def _made(settings, transfer, snapshots, comm):
+    """(Modes, (n_local,) scale) of states on the grid, whose memory they take."""
     rows = transfer.grid.rows(comm)
     fluid = transfer.grid.fluid_points[rows.start : rows.stop]
     spread = point_scaling if settings.scaling == "point" else variable_scaling
     try:
-        scaling = spread(snapshots, [v.name for v in transfer.variables], comm, fluid)
-        scaled = scaling.divide(snapshots)
+        scale = spread(snapshots, [v.name for v in transfer.variables], comm, fluid).scale
+        kept = {"scale": scale, "precision": settings.precision, "overwrite": settings.scratch is None}
         if settings.transform == "tsvd":
-            modes = truncated_modes(scaled, comm, settings.truncation, settings.unbiased)
+            modes = truncated_modes(snapshots, comm, settings.truncation, settings.unbiased, **kept)
         else:
-            modes = reduced_modes(scaled, comm, settings.unbiased)
+            modes = reduced_modes(snapshots, comm, settings.unbiased, **kept)
     except ValueError as error:  # too few states, or too many modes asked of them: all ranks find the same
         raise ConfigurationError(f"background: {error}") from error
-    return Background(transfer, LinearTransform(modes, settings.inflation * scaling.scale, comm), modes)
+    return modes, scale

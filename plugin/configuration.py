@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class ConfigurationError(ValueError):
@@ -82,12 +82,31 @@ class BackgroundSection(Section):
 
     snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
     transform: Literal["tsvd", "reduced"] = Field("tsvd", description="control space: truncated SVD, or all anomalies")
-    truncation: int | None = Field(None, ge=1, description="modes to keep; σ ≥ √σ₁ if left out (tsvd)")
+    truncation: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="modes to keep, or the part of the variance they explain, below 1; σ ≥ √σ₁ if left out (tsvd)",
+    )
     scaling: Literal["variable", "point"] = Field(
         "variable", description="each variable by its standard deviation, over all or by point"
     )
     unbiased: bool = Field(True, description="anomalies divided by √(S − 1); false leaves them as they are")
     inflation: Positive = Field(1.0, description="factor on the background standard deviation")
+    precision: Literal["float64", "float32"] = Field(
+        "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
+    )
+    modes: Path | None = Field(None, description="file (.h5) of the modes: used if it is there and fits, else made")
+    scratch: Path | None = Field(None, description="folder for states that do not fit into memory while modes are made")
+
+    @field_validator("truncation")
+    @classmethod
+    def _whole_or_fraction(cls, value):
+        if value is not None and value >= 1.0:
+            if value != int(value):
+                raise ValueError("expected a whole number of modes, or a part of the variance below 1")
+            return int(value)
+        return value
 
     @model_validator(mode="after")
     def _truncation_needs_tsvd(self):
