@@ -388,7 +388,8 @@ def test_fluidity_goes_on_from_an_edited_restart(n, starts, fluidity_data, tmp_p
         start = model.run(open_restart(starts[n]), 0.5, tmp_path / "first", COMM).restart
     until = start.time + start.timestep
     tracer = read_fields(start, COMM, ["Tracer"])["Tracer"]
-    tracer = tracer.replaced(tracer.values + 0.5 * np.exp(-np.sum((tracer.mesh.points / 50.0 - 1.0) ** 2, axis=1)))
+    x = tracer.mesh.points[:, 0]  # not at the inflow, where the model puts its boundary values into dump 0
+    tracer = tracer.replaced(tracer.values + np.where(x > 0.2 * x.max(), 0.5 * np.exp(-((x / x.max()) ** 2)), 0.0))
     restart = write_restart(start, tmp_path / "analysis", COMM, {"Tracer": tracer})
     forecast = model.run(restart, until, tmp_path / "run", COMM)
     name, number = start.name.removesuffix("_checkpoint"), forecast.restart.options.name.split("_")[-2]

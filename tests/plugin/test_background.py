@@ -1,6 +1,7 @@
 """Background errors from dumps: which states are taken, and what becomes of them."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +14,13 @@ from plugin.background import background, chosen_steps
 from plugin.configuration import ConfigurationError, SeriesSection, read_case
 
 COMM = MPI.COMM_SELF
+ROOT = Path(__file__).resolve().parents[2]
 TIMES = np.array([0.0, 1.0, 2.5, 4.0, 5.0])
 
 
 @pytest.fixture(scope="module")
 def dumps(tmp_path_factory):
     """Folder of six states on the mesh of a parallel Fluidity run, all different."""
-    from conftest import ROOT
-
     folder, rng = tmp_path_factory.mktemp("dumps") / "earlier", np.random.default_rng(3)
     folder.mkdir()
     first = read_state(ROOT / "tests/data/fluidity/parallel/mini_2.pvtu", COMM, ["Tracer", "Velocity"])
