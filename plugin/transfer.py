@@ -16,8 +16,10 @@ from petsc4py import PETSc
 from coupling.grid import Grid
 from coupling.interpolation import interpolation, multiply, sampling
 from coupling.mesh import MeshError, State
+from da.speed import speed_of
 
 _COMPONENTS = "xyz"
+_SPEED = "speed"  # Velocity.speed is |Velocity|
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,11 @@ def variables_of(names, state):
 class Sampled:
     """The background at the sensors, and what H sees of an increment.
 
-    reading : (M_local,) number of the reading each local row stands for
-    background : (M_local,) model values there, in the readings' units
-    operator : PETSc AIJ (M × n), H Q
+    A reading of a speed has a row for each component, all on one rank; any other has one.
+
+    reading : (K_local,) number of the reading each local row stands for
+    background : (K_local,) model values there, in the readings' units
+    operator : PETSc AIJ (K × n), H Q; rows of components that are not analysed are empty
     inside : (number of readings,) bool, false where a sensor lies outside the model's air
     """
 
@@ -145,25 +149,22 @@ class Transfer:
 
         Parameters
         ----------
-        position : (M, 3) [m], variable : (M,) names as in `variables`; the same on every rank
+        position : (M, 3) [m], variable : (M,) names as in `variables`, or Velocity.speed for a vector field of
+            which a component is analysed; the same on every rank
 
         Returns
         -------
         Sampled, rows only for readings inside
         """
         position, variable = np.asarray(position, float).reshape(-1, 3), np.asarray(variable)
-        unknown = sorted(set(variable) - {v.name for v in self.variables})
-        if unknown:
-            raise MeshError(
-                f"readings of {unknown[0]!r}, which is not analysed; variables are {[v.name for v in self.variables]}"
-            )
+        self.check_known(variable)
         inside = np.zeros(len(position), bool)
         parts = []
-        for column, v in enumerate(self.variables):
-            asked = np.flatnonzero(variable == v.name)
+        for name in self.readable:
+            asked = np.flatnonzero(variable == name)
             if len(asked) == 0:
                 continue
-            of = state[v.field]
+            of = state[self.readable[name][0].field]
             _, found = sampling(of.mesh, of.location, position[asked], self.comm)
             inside[asked] = found
             rows = asked[found]
@@ -171,10 +172,32 @@ class Transfer:
             seen = at_sensors.matMult(self.interpolation(of).to_mesh)
             first, end = seen.getOwnershipRange()
             start, index, weight = seen.getValuesCSR()
-            parts.append(
-                (rows[first:end], multiply(at_sensors, v.of(of.values)), np.diff(start), index, weight, column)
-            )
+            for v in self.readable[name]:
+                background = multiply(at_sensors, v.of(of.values))
+                if v in self.variables:
+                    entries = np.diff(start), index, weight, self.variables.index(v)
+                else:
+                    entries = np.zeros(end - first, np.int64), index[:0], weight[:0], 0
+                parts.append((rows[first:end], background, *entries))
         return self._stack(parts, inside)
+
+    @property
+    def readable(self):
+        """{name a reading may have: the Variables it is made of}: each analysed one, and speeds of vectors."""
+        names = {v.name: (v,) for v in self.variables}
+        for v in self.variables:
+            if v.component is not None:
+                parts = (Variable(f"{v.field}.{c}", v.field, i) for i, c in enumerate(_COMPONENTS))
+                names[f"{v.field}.{_SPEED}"] = tuple(parts)
+        return names
+
+    def check_known(self, variable):
+        """MeshError that names the first of (M,) readings' variables that is not `readable`."""
+        unknown = sorted(set(variable) - set(self.readable))
+        if unknown:
+            raise MeshError(
+                f"readings of {unknown[0]!r}, which is not analysed; variables are {[v.name for v in self.variables]}"
+            )
 
     def _stack(self, parts, inside):
         n_variables = len(self.variables)
@@ -193,3 +216,37 @@ class Transfer:
             operator,
             inside,
         )
+
+
+def values_at(state, transfer, position, variable):
+    """What sensors would read of a state. Collective.
+
+    Parameters
+    ----------
+    state : State
+    transfer : Transfer
+    position, variable : as in `Transfer.sample`
+
+    Returns
+    -------
+    value : (M,) on every rank, zero outside
+    inside : (M,) bool
+
+    Raises
+    ------
+    MeshError
+        if the state lacks a field, or a reading is of something that is not analysed
+    """
+    position, variable = np.asarray(position, float).reshape(-1, 3), np.asarray(variable)
+    transfer.check_known(variable)
+    value, inside = np.zeros(len(position)), np.zeros(len(position), bool)
+    for name, parts in transfer.readable.items():
+        asked = np.flatnonzero(variable == name)
+        if len(asked) == 0:
+            continue
+        of = state[parts[0].field]
+        at_sensors, inside[asked] = sampling(of.mesh, of.location, position[asked], transfer.comm)
+        seen = multiply(at_sensors, np.column_stack([v.of(of.values) for v in parts]))
+        seen = np.concatenate(transfer.comm.allgather(seen))
+        value[asked] = seen[:, 0] if len(parts) == 1 else speed_of(seen)
+    return value, inside
