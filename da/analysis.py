@@ -164,5 +164,6 @@ def statistics(values, comm):
         return Statistics(0, np.nan, np.nan, np.nan)
     mean = comm.allreduce(float(np.sum(values))) / count
     # about the mean itself: the difference of two large sums would lose the spread
-    variance = comm.allreduce(float(np.sum((values - mean) ** 2))) / count
+    spread = values - mean
+    variance = comm.allreduce(float(spread @ spread)) / count
     return Statistics(count, mean, float(np.sqrt(variance)), float(np.hypot(mean, np.sqrt(variance))))

@@ -102,9 +102,8 @@ class ObservedModes:
             self.comm.Allreduce(MPI.IN_PLACE, summed)
             return float(summed[-1]), summed[:-1]
         departure = self._departure(innovation, control)
-        misfit = self.error.whiten(departure)
-        pulled = self.transform.adjoint(self.operator.adjoint(self.error.solve(departure)))
-        return self.comm.allreduce(float(misfit @ misfit)), pulled
+        solved = self.error.solve(departure)
+        return self.comm.allreduce(float(departure @ solved)), self.transform.adjoint(self.operator.adjoint(solved))
 
     def _departure(self, innovation, control):
         return innovation - self.operator.observe(self.transform.apply(control)) if control.any() else innovation

@@ -43,20 +43,24 @@ class ObservationOperator:
 
     def observe(self, state):
         """H x: (n_local,) → (M_local,), in the variables' units. Collective."""
-        right, left = self.matrix.createVecs()
-        right.array[:] = state
-        self.matrix.mult(right, left)
-        return left.array.copy()
+        return self._multiplied(self.matrix.mult, state, self.matrix.getLocalSize()[0])
 
     def adjoint(self, observed, at=None):
         """Hᵀ y: (M_local,) → (n_local,). Collective.
 
         at : (n_local,) state where H' is taken; a linear H has no use for it
         """
-        right, left = self.matrix.createVecs()
-        left.array[:] = observed
-        self.matrix.multTranspose(left, right)
-        return right.array.copy()
+        return self._multiplied(self.matrix.multTranspose, observed, self.matrix.getLocalSize()[1])
+
+    def _multiplied(self, multiply, values, size):
+        """A product of the matrix, in numpy's memory: copies of vectors as long as the state are passes, too."""
+        comm, result = self.matrix.getComm(), np.empty(size)
+        given = PETSc.Vec().createWithArray(np.ascontiguousarray(values, dtype=np.float64), comm=comm)
+        into = PETSc.Vec().createWithArray(result, comm=comm)
+        multiply(given, into)
+        given.destroy()
+        into.destroy()
+        return result
 
     def observe_modes(self, vectors, scale=None):
         """H V for many vectors at once. Collective.
