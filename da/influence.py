@@ -1,0 +1,87 @@
+"""What each reading does to the analysis, and what the analysis would be without it.
+
+S = H K is the hat matrix: S_ij is how much the analysis at reading i moves when reading j does (Cardinali,
+Pezzulli & Andersson 2004, Q. J. R. Meteorol. Soc. 130, 2767). Its diagonal lies between 0, a reading that
+tells nothing, and 1, one that the analysis follows wherever it goes. With it an analysis without a reading
+need not be made to know what it is at that reading.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from da.observation_error import DiagonalError
+
+_COLUMNS = 256  # of R⁻¹ found at once
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Of this rank's readings, each (M_local,).
+
+    influence : S_ii, no unit; the sum over all readings is the degrees of freedom for signal
+    left_out : y_i − H_i x of the analysis that leaves reading i out, in the readings' units
+    standardised : how far reading i lies from what all others expect it to be, over the standard deviation of that;
+        of mean square one where B and R are right
+    """
+
+    influence: np.ndarray
+    left_out: np.ndarray
+    standardised: np.ndarray
+
+
+def influence(of, transform, operator, error, residual):
+    """Influence of each reading and its leave-one-out residual, in closed form. Collective.
+
+    With D = H B Hᵀ + R and r = d − H U w, q = R⁻¹ r = D⁻¹ d, the departure of reading i from what the others make
+    of it is e_i = q_i / (D⁻¹)_ii, and from their analysis r_i + S_ii e_i. For independent errors both are
+    r_i / (1 − S_ii) (Allen 1974; Golub, Heath & Wahba 1979); with correlated ones the others know
+    something of the error of reading i, and the two differ.
+
+    Parameters
+    ----------
+    of : Posterior of the same U, H and R
+    transform, operator, error : U, H and R, linear
+    residual : (M_local,) y − H x_a
+
+    Returns
+    -------
+    Influence
+
+    Cost: 2 M s² FLOPs. Where R is not diagonal, M columns of R⁻¹ in blocks.
+    """
+    residual = np.asarray(residual, dtype=np.float64)
+    seen = transform.observed_by(operator)
+    weighted = error.solve(seen)
+    known = seen @ of.covariance
+    hat = np.einsum("ij,ij->i", known, weighted)
+    # Woodbury: D⁻¹ = R⁻¹ − R⁻¹ HU C (HU)ᵀ R⁻¹
+    precision = _inverse_diagonal(error, operator) - np.einsum("ij,ij->i", weighted @ of.covariance, weighted)
+    solved = error.solve(residual)
+    departure = np.divide(solved, precision, out=np.full(len(solved), np.nan), where=precision > 0.0)
+    return Influence(hat, residual + hat * departure, departure * np.sqrt(np.maximum(precision, 0.0)))
+
+
+def _inverse_diagonal(error, operator):
+    """(M_local,) diagonal of R⁻¹."""
+    rows = operator.rows
+    if isinstance(error, DiagonalError):
+        return error.solve(np.ones(rows.stop - rows.start))
+    result = np.empty(rows.stop - rows.start)
+    own = np.arange(rows.start, rows.stop)
+    for first in range(0, operator.n_observations, _COLUMNS):
+        columns = np.arange(first, min(first + _COLUMNS, operator.n_observations))
+        solved = error.solve((own[:, None] == columns).astype(np.float64))
+        mine = (own >= columns[0]) & (own <= columns[-1])
+        result[mine] = solved[mine, own[mine] - first]
+    return result
+
+
+def influence_by_group(influences, group):
+    """Degrees of freedom for signal by variable or station: {group: Σ S_ii}, in the order of the names.
+
+    influences : (M,) S_ii of all readings; group : (M,) labels
+    """
+    names, number = np.unique(np.asarray(group), return_inverse=True)
+    summed = np.bincount(number, influences, len(names)) if len(names) else []
+    return {str(name): float(value) for name, value in zip(names, summed)}

@@ -1,0 +1,242 @@
+"""What the Hessian of J tells of the analysis: its errors, and how much of it the readings determine.
+
+Where U and H are linear the analysis' errors have the covariance U C Uᵀ with C = (a I + A)⁻¹, the inverse
+of the s × s Hessian; A = (HU)ᵀ R⁻¹ (HU) is :class:`da.observed.ObservedModes`'. It is as true as B and R
+are: where these are guesses, so are the errors told here (:mod:`da.desroziers` checks them).
+
+No n × n matrix is made: a standard deviation is the norm of a row of U T with T Tᵀ = C, so that all n of
+them cost 2 n s² FLOPs and one pass over the modes.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from mpi4py import MPI
+from scipy.linalg import eigh
+
+from da.collective import raise_together
+from da.operator import ObservationOperator
+
+_BLOCK = 1 << 19  # values in a block of rows; it and its product stay in the processor's last cache
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Covariance C = (a I + A)⁻¹ of the control's errors, by the eigenvectors of A = E Λ Eᵀ.
+
+    eigenvalues : (s,) λ of A in falling order, none negative: how much better than the background the readings
+        know each direction, a being as well as the background
+    eigenvectors : (s, s) E, one for each column
+    weight : a, factor of ½ wᵀw in J
+    """
+
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+    weight: float
+
+    @cached_property
+    def root(self):
+        """(s, s) T = E (a + Λ)^{-1/2}, so that T Tᵀ = C."""
+        return self.eigenvectors / np.sqrt(self.weight + self.eigenvalues)
+
+    @cached_property
+    def covariance(self):
+        """(s, s) C."""
+        return self.root @ self.root.T
+
+    @property
+    def degrees_of_freedom(self):
+        """tr A (a I + A)⁻¹ = Σ λ / (a + λ): how many of the s numbers of the control the readings determine.
+
+        Degrees of freedom for signal (Rodgers 2000, section 2.4; Fisher 2003, ECMWF Tech. Memo. 397).
+        """
+        return float(np.sum(self.eigenvalues / (self.weight + self.eigenvalues)))
+
+    @property
+    def entropy_reduction(self):
+        """½ Σ ln(1 + λ / a): what the readings tell, in nats (Rodgers 2000, section 2.5)."""
+        return float(0.5 * np.sum(np.log1p(self.eigenvalues / self.weight)))
+
+    @property
+    def without_readings(self):
+        """The Posterior of no readings: the background's own errors."""
+        return prior(len(self.eigenvalues), self.weight)
+
+
+def posterior(information, weight=1.0):
+    """Errors of analyses with the same U, H and R.
+
+    Parameters
+    ----------
+    information : (s, s) A, symmetric, as `ObservedModes.information`
+    weight : a, factor of ½ wᵀw in J
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    ValueError
+        if A is not square, finite, or has an eigenvalue that is negative beyond rounding; if a is not positive
+    """
+    information = np.asarray(information, dtype=np.float64)
+    _check(information, weight)
+    if information.size == 0:
+        return prior(0, weight)
+    values, vectors = eigh(0.5 * (information + information.T))
+    # A is a sum of squares: what is below zero is rounding
+    if values[0] < -1e-10 * max(values[-1], weight):
+        raise ValueError(f"information matrix with an eigenvalue of {values[0]:.3g}, expected none below zero")
+    return Posterior(np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1]), float(weight))
+
+
+def prior(n_control, weight=1.0):
+    """The Posterior where there are no readings: C = I / a."""
+    return Posterior(np.zeros(n_control), np.eye(n_control), float(weight))
+
+
+def state_std(of, transform):
+    """Standard deviation of the errors of each value of the state on the grid; nothing collective.
+
+    Parameters
+    ----------
+    of : Posterior
+    transform : LinearTransform, U; for a transform with biases its `inner`, and `of` of as many modes
+
+    Returns
+    -------
+    (n_local,) in the state's units
+    """
+    vectors, result = transform.modes.vectors, np.empty(len(transform.modes.vectors))
+    for rows in _blocks(*vectors.shape):
+        result[rows] = row_norms(np.asarray(vectors[rows], np.float64), of.root)
+    return result if transform.scale is None else transform.scale * result
+
+
+def observed_std(of, transform, operator):
+    """Standard deviation of the errors of what an operator sees, without those of sensors. Collective.
+
+    Parameters
+    ----------
+    of : Posterior
+    transform : Transform, U, linear
+    operator : ObservationOperator; H, or Q for the nodes of a mesh
+
+    Returns
+    -------
+    (M_local,) in the units of H's rows
+    """
+    result = np.empty(operator.rows.stop - operator.rows.start)
+    for rows, block in transform.observed_in_blocks(operator):
+        result[rows] = row_norms(block, of.root)
+    return result
+
+
+def mesh_std(of, transform, to_mesh, column, n_columns):
+    """Standard deviation of the errors of one variable on the mesh, rows of Q U T. Collective.
+
+    The grid's values of a variable are every n_columns-th of the state; Q knows points only.
+
+    Parameters
+    ----------
+    of : Posterior
+    transform : LinearTransform, U
+    to_mesh : PETSc AIJ (mesh values × grid points), Q
+    column : number of the variable; n_columns : variables of a point
+
+    Returns
+    -------
+    (local mesh values,) in the variable's units
+
+    Raises
+    ------
+    ValueError
+        on every rank, if Q's columns are not the grid points
+    """
+    points = slice(column, None, n_columns)
+    vectors = transform.modes.vectors[points]
+    scale = None if transform.scale is None else transform.scale[points]
+    found, problem = to_mesh.getLocalSize()[1], None
+    if found != len(vectors):
+        problem = f"Q with {found} columns on this rank, which has {len(vectors)} grid points"
+    raise_together(problem, transform.comm)
+    operator = ObservationOperator(to_mesh)
+    result = np.empty(operator.rows.stop - operator.rows.start)
+    for rows, block in operator.observe_modes_in_blocks(vectors, scale):
+        result[rows] = row_norms(block, of.root)
+    return result
+
+
+def total_variance(of, transform, weight=None):
+    """tr W U C Uᵀ, the sum of the state's weighted variances, from the s × s metric alone. Collective.
+
+    weight : as in `metric`
+    """
+    return float(np.sum(metric(transform, weight) * of.covariance))
+
+
+def metric(transform, weight=None):
+    """Uᵀ W U, so that tr W (U C Uᵀ) = tr (Uᵀ W U) C: what the errors of a control are in the state. Collective.
+
+    Parameters
+    ----------
+    transform : LinearTransform, U
+    weight : (n_local,) diagonal of W, not negative: zero for what does not count, 1/unit² where variables have unlike
+        units; None counts every value in units of the transform's scale
+
+    Returns
+    -------
+    (s, s), the same on every rank
+
+    Raises
+    ------
+    ValueError
+        on every rank, if the weights do not fit, or one is negative or no number
+    """
+    vectors = transform.modes.vectors
+    raise_together(_weight_problem(weight, len(vectors)), transform.comm)
+    if weight is not None:
+        scale = 1.0 if transform.scale is None else transform.scale
+        root = np.sqrt(weight) * scale
+    elif transform.scale is not None:
+        root = (transform.scale > 0.0).astype(np.float64)
+    else:
+        root = np.ones(len(vectors))
+    summed = np.zeros((vectors.shape[1],) * 2)
+    for rows in _blocks(*vectors.shape):
+        block = root[rows, None] * vectors[rows]
+        summed += block.T @ block
+    transform.comm.Reduce(MPI.IN_PLACE if transform.comm.rank == 0 else summed, summed)
+    transform.comm.Bcast(summed)
+    return summed
+
+
+def row_norms(rows, root):
+    """(k,) ‖g T‖ of each row g: (k, s), (s, s)."""
+    product = rows @ root
+    return np.sqrt(np.einsum("ij,ij->i", product, product))
+
+
+def _blocks(n, s):
+    step = max(1, _BLOCK // max(1, s))
+    return [slice(first, min(first + step, n)) for first in range(0, n, step)]
+
+
+def _check(information, weight):
+    if information.ndim != 2 or information.shape[0] != information.shape[1]:
+        raise ValueError(f"information matrix of shape {information.shape}, expected a square one")
+    if not np.isfinite(information).all():
+        raise ValueError("information matrix holds a value that is no number; look for it in the modes and in H")
+    if not (np.isfinite(weight) and weight > 0.0):
+        raise ValueError(f"background weight {weight!r}, expected a positive number; 1 is the usual one")
+
+
+def _weight_problem(weight, n_local):
+    if weight is None:
+        return None
+    if np.shape(weight) != (n_local,):
+        return f"weights of shape {np.shape(weight)}, expected ({n_local},) like the state's rows"
+    bad = np.flatnonzero(~(np.isfinite(weight) & (np.asarray(weight) >= 0.0)))
+    return f"weight {weight[bad[0]]} in row {bad[0]}, expected none below zero" if len(bad) else None

@@ -1,0 +1,47 @@
+"""Errors, influence and sensors to come on the ranks that run this, gathered into one file: FILE."""
+
+import sys
+
+import numpy as np
+from mpi4py import MPI
+
+from da.analysis import analyse
+from da.correlated_error import correlated_error
+from da.degrees import estimated, girard, information_product
+from da.influence import influence
+from da.observed import ObservedModes
+from da.operator import selection
+from da.placement import next_sensors
+from da.posterior import metric, observed_std, posterior, state_std
+from small_problem import N, make_problem
+
+comm = MPI.COMM_WORLD
+problem = make_problem(comm, "tsvd", 10, [5, 1, 0, 2])
+transform, operator, error, innovation = problem.arguments
+everything = selection(np.arange(N)[::-1], problem.rows.stop - problem.rows.start, comm)
+place = np.column_stack([problem.observed, np.zeros((40, 2))]).astype(float)
+of_groups = correlated_error(problem.std, place, problem.observed % 2, 10.0, operator.rows, comm)
+kept = {}
+for name, r in (("diagonal", error), ("correlated", of_groups)):
+    observed = ObservedModes(transform, operator, r, comm)
+    of = posterior(observed.information)
+    found = analyse(transform, operator, r, innovation, comm)
+    told = influence(of, transform, operator, r, innovation - operator.observe(found.increment))
+    for part in ("influence", "left_out", "standardised"):
+        kept[f"{name}_{part}"] = np.concatenate(comm.allgather(getattr(told, part)))
+    kept[f"{name}_state"] = np.concatenate(comm.allgather(state_std(of, transform)))
+    kept[f"{name}_observed"] = np.concatenate(comm.allgather(observed_std(of, transform, everything)))
+    candidates = transform.observed_by(everything) / (0.1 * 200.0)
+    placed = next_sensors(of, candidates, 4, comm, metric(transform))
+    kept[f"{name}_chosen"], kept[f"{name}_total"] = placed.chosen, placed.total
+    kept[f"{name}_gain"] = np.concatenate(comm.allgather(placed.first_gain))
+    guessed = estimated(lambda w: information_product(observed, w), 10, probes=4, seed=2)
+    kept[f"{name}_guessed"] = np.array([guessed.value, guessed.standard_error])
+
+    def analysed(d):
+        return operator.observe(analyse(transform, operator, r, d, comm).increment)
+
+    guessed = girard(analysed, innovation, problem.std[operator.rows], comm, operator.rows, probes=3, seed=2)
+    kept[f"{name}_girard"] = np.array([guessed.value, guessed.standard_error])
+if comm.rank == 0:
+    np.savez(sys.argv[1], **kept)
