@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from mpi4py import MPI
+
+from da.decoder import DecoderError, decodes, parallel_decoder
+from networks import BackwardOnly, Bent, Convolutional, Linear, make_decoder, tsvd_basis, vector
+from small_problem import N, relative_difference
+
+COMM = MPI.COMM_SELF
+SCALE = np.where(np.arange(N) % 7 == 0, 0.0, 1.0 + vector(seed=9) ** 2)
+NETWORKS = {
+    "linear": lambda: Linear(tsvd_basis()),
+    "bent": lambda: Bent(tsvd_basis()),
+    "backward": lambda: BackwardOnly(tsvd_basis()),
+    "convolutional": lambda: Convolutional().double(),
+}
+
+
+@pytest.fixture(params=list(NETWORKS))
+def decoder(request):
+    return make_decoder(COMM, NETWORKS[request.param](), SCALE)
+
+
+def test_order_and_units_of_the_state():
+    network = Convolutional().double()
+    decoder = make_decoder(COMM, network, SCALE)
+    z = vector(6)
+    with torch.no_grad():
+        field = network.decode(torch.as_tensor(z)[None])[0].numpy()
+        state = vector(seed=1)
+        # values without a scale are nothing to the network
+        scaled = np.divide(state, SCALE, out=np.zeros(N), where=SCALE > 0.0).reshape(5, 6, 5, 2)
+        latent = network.encode(torch.as_tensor(scaled).permute(3, 0, 1, 2)[None])[0].numpy()
+    expected = np.array([field[c, i, j, k] for i in range(5) for j in range(6) for k in range(5) for c in range(2)])
+    np.testing.assert_allclose(decoder.apply(z), SCALE * expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(decoder.encode(state), latent, rtol=1e-12)
+
+
+def test_states_are_encoded_column_by_column(decoder):
+    states = np.stack([vector(seed=1), vector(seed=2)], axis=1)
+    together = decoder.encode(states)
+    assert together.shape == (6, 2)
+    for k in range(2):
+        np.testing.assert_array_equal(together[:, k], decoder.encode(states[:, k]))
+    assert decoder.encode(np.empty((N, 0))).shape == (6, 0)
+
+
+def test_tangent_and_adjoint_are_transposes(decoder):
+    z, p, dx = vector(6, 1), vector(6, 2), vector(seed=3)
+    tangent, pulled = decoder.tangent(p, at=z), decoder.adjoint(dx, at=z)
+    assert tangent @ dx == pytest.approx(p @ pulled, rel=1e-12)
+    assert pulled.dtype == tangent.dtype == np.float64
+
+
+def test_taylor(decoder):
+    z, p = vector(6, 1), vector(6, 2)
+    value, slope = decoder.apply(z), decoder.tangent(p, at=z)
+    remainder = [np.linalg.norm(decoder.apply(z + h * p) - value - h * slope) for h in (1e-3, 1e-4)]
+    # of second order, or none at all where g is linear
+    assert remainder[1] < 1e-12 * np.linalg.norm(value) or 80.0 < remainder[0] / remainder[1] < 120.0
+
+
+def test_forward_mode_where_there_is_one():
+    for name in NETWORKS:
+        decoder = make_decoder(COMM, NETWORKS[name](), SCALE)
+        decoder.tangent(vector(6), at=vector(6, 1))
+        assert decoder.passes().forward_mode == (name != "backward"), name
+
+
+def test_both_kinds_of_tangent_agree():
+    decoder = make_decoder(COMM, Convolutional().double(), SCALE)
+    z, p = vector(6, 1), vector(6, 2)
+    forward = decoder.tangent(p, at=z)
+    decoder._passes.forward_mode = False
+    assert relative_difference(decoder.tangent(p, at=z), forward) < 1e-13
+    assert relative_difference(decoder.tangent(2.0 * p, at=z), 2.0 * forward) < 1e-13
+    # and at another place
+    other = decoder.tangent(p, at=z + 1.0)
+    decoder._passes.forward_mode = True
+    assert relative_difference(decoder.tangent(p, at=z + 1.0), other) < 1e-13
+
+
+def test_adjoint_where_it_was_decoded_runs_no_other_decode(decoder):
+    z = vector(6)
+    decoder.apply(z, keep=True)
+    first = decoder.adjoint(vector(), at=z)
+    assert (decoder.passes().decodes, decoder.passes().adjoints) == (1, 1)
+    decoder.apply(z)
+    assert decoder.passes().decodes == 1
+    decoder.adjoint(vector(), at=2.0 * z)
+    assert decoder.passes().decodes == 2
+    assert relative_difference(decoder.adjoint(vector(), at=z), first) < 1e-14
+    decoder.release()
+    decoder.apply(z)
+    assert decoder.passes().decodes == 4
+
+
+def test_float32_network_and_float64_around_it():
+    double, single = Convolutional().double(), Convolutional()
+    a, b = make_decoder(COMM, double, SCALE), make_decoder(COMM, single, SCALE)
+    z, p, dx = vector(6, 1), vector(6, 2), vector(seed=3)
+    assert b.dtype == np.float32
+    for x, y in (
+        (a.apply(z), b.apply(z)),
+        (a.adjoint(dx, at=z), b.adjoint(dx, at=z)),
+        (a.tangent(p, at=z), b.tangent(p, at=z)),
+        (a.encode(dx), b.encode(dx)),
+    ):
+        assert y.dtype == np.float64
+        assert 1e-12 < relative_difference(y, x) < 1e-5
+
+
+def test_the_callers_network_stays_as_it_was():
+    network = Convolutional().train()
+    decoder = make_decoder(COMM, network, SCALE)
+    decoder.apply(vector(6), keep=True)
+    decoder.adjoint(vector(), at=vector(6))
+    assert network.training and all(p.requires_grad and p.grad is None for p in network.parameters())
+    assert not decoder.network.training
+
+
+class Broken(Linear):
+    def g(self, z):
+        raise MemoryError("no room for the field")
+
+
+def test_what_is_wrong_is_told():
+    with pytest.raises(ValueError, match="given no network"):
+        parallel_decoder(None, SCALE, COMM)
+    with pytest.raises(ValueError, match=r"2 variables on \(5, 6, 5\) = 300 values, the state has 298"):
+        parallel_decoder(Linear(tsvd_basis()), SCALE[:298], COMM)
+    with pytest.raises(ValueError, match="torch.float16|float16, expected float32"):
+        parallel_decoder(Convolutional().half(), SCALE, COMM)
+    with pytest.raises(DecoderError, match="MemoryError: no room for the field"):
+        make_decoder(COMM, Broken(tsvd_basis()), SCALE).apply(vector(6))
+    assert decodes(COMM)
+
+
+def test_over_ranks_and_groups(mpirun):
+    for n in (1, 2, 3):
+        mpirun(n, "tests/da/parallel_decoder.py", timeout=100)
