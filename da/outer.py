@@ -42,7 +42,17 @@ class OuterMinimum:
 
 
 def outer_loops(
-    transform, operator, error, innovation, comm, *, background_weight=1.0, huber=None, loops=10, tolerance=1e-8, **minimiser
+    transform,
+    operator,
+    error,
+    innovation,
+    comm,
+    *,
+    background_weight=1.0,
+    huber=None,
+    loops=10,
+    tolerance=1e-8,
+    **minimiser,
 ):
     """The control of least cost, by Gauss–Newton. Collective.
 
@@ -105,6 +115,8 @@ def outer_loops(
 
 def _inner(cost, comm, start, minimiser):
     cost.prepare()
+    if cost.linear:
+        minimiser = {"root": cost.hessian_root, **minimiser}
     found = minimise(cost, comm, start=start, **minimiser)
     if isinstance(cost, HuberCost) and cost.quadratic.linear:
         return Minimum(polished(cost, found.control), found.trace, found.reason, found.evaluations)

@@ -47,7 +47,8 @@ class SpeedOperator:
             raise ValueError(f"{len(self.background)} backgrounds and {len(self.reading)} numbers for {k} rows of L")
         wrong = np.flatnonzero(np.where(self.is_speed, rows < 1, rows != 1))
         if len(wrong):
-            raise ValueError(f"reading {wrong[0]} has {rows[wrong[0]]} rows of L, expected one, or components of a speed")
+            found = rows[wrong[0]]
+            raise ValueError(f"reading {wrong[0]} has {found} rows of L, expected one, or components of a speed")
 
     @property
     def n_observations(self):

@@ -1,44 +1,81 @@
 """One analysis: a forecast and its readings in, changed fields and what is to be told of them out."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from coupling.files import whole_file
 from coupling.mesh import Field
 from da.analysis import Analysis, analyse
-from da.observation_error import diagonal_error
-from da.operator import ObservationOperator
+from da.bias import BiasedOperator, BiasedTransform
+from da.huber import Huber
+from da.observation_error import instrument_std
+from da.outer import analyse_outer
+from da.quality import Flag
+from plugin.observation_sections import BiasSection, ErrorSection, ObservationSection, QualitySection
+from plugin.screening import averages, screen
+from plugin.sensing import background_std, error_of, sense, spread_out
+from plugin.window import InWindow
 
 TABLE = ("time", "x", "y", "z", "variable", "value", "error", "innovation", "residual", "used")
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How readings are treated; what is left out changes nothing.
+
+    quality, error_model, huber, outer_loops, bias : as in `ObservationSection`
+    in_window : the model at the readings' own times, or None for the analysis time
+    marked : pairs (Flag, (M,) bool) of readings that were found to be of no use before
+    biases : {"station variable": bias so far, in the variable's units}
+    """
+
+    quality: QualitySection = QualitySection()
+    error_model: ErrorSection = ErrorSection()
+    huber: float | tuple[float, float] | None = None
+    outer_loops: int = 10
+    bias: BiasSection | None = None
+    in_window: InWindow | None = None
+    marked: tuple = ()
+    biases: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: ObservationSection, **found):
+        """The treatment that a case file asks for."""
+        names = ("quality", "error_model", "huber", "outer_loops", "bias")
+        return cls(**{name: getattr(settings, name) for name in names}, **found)
 
 
 @dataclass(frozen=True)
 class Assimilated:
     """What an analysis leaves.
 
-    changes : {field name: Field}, background plus increment; none where no reading lies inside the model's air
+    changes : {field name: Field}, background plus increment; none where no reading is used
     analysis : Analysis, or None
     table : one dict per reading, its keys those of TABLE: times in s, places in m, the rest in the variable's
-        units; innovation and residual are None where `used` says why it was left out
+        units; innovation and residual are None outside the model's air, and where there was no analysis the residual;
+        `used` says why a reading was left out
+    biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
     """
 
     changes: dict[str, Field]
     analysis: Analysis | None
     table: list[dict]
+    biases: dict[str, float] = field(default_factory=dict)
 
 
-def assimilate(background, state, readings, comm, minimiser):
+def assimilate(background, state, readings, comm, minimiser, treatment=Treatment()):
     """Find the analysis of one state. Collective.
 
     Parameters
     ----------
     background : Background
     state : State, the forecast
-    readings : Observations of its time; there may be none
+    readings : Observations of its window; there may be none
     comm : MPI communicator
     minimiser : MinimiserSection
+    treatment : Treatment of the readings
 
     Returns
     -------
@@ -48,41 +85,85 @@ def assimilate(background, state, readings, comm, minimiser):
     ------
     MeshError
         if the state lacks a field, or a reading is of something that is not analysed
+    ConfigurationError
+        if R is not positive definite, or does not fit the readings
     MinimisationError
         if the minimum is not found
     """
-    transfer = background.transfer
-    sampled = transfer.sample(state, readings.position, readings.variable)
-    if not sampled.inside.any():
-        nothing = np.empty(0)
-        return Assimilated({}, None, _table(readings, sampled, nothing, nothing, comm))
-    operator = ObservationOperator(sampled.operator)
-    # rows are grouped by variable, so R and y follow the rows' own reading numbers
-    order = np.concatenate(comm.allgather(sampled.reading))
-    error = diagonal_error(readings.error[order], operator.rows)
-    innovation = readings.value[sampled.reading] - sampled.background
-    analysis = analyse(
-        background.transform,
-        operator,
-        error,
+    transfer, of = background.transfer, treatment
+    n, n_local = len(readings), transfer.n_local
+    counted = instrument_std(readings.error, readings.instrument, of.error_model.instruments, readings.variable)
+    readings = replace(readings, error=counted)
+    sensed, model = sense(transfer, state, readings)
+    inside, early = sensed.inside, []
+    if of.in_window is not None:
+        model, inside = np.where(of.in_window.in_time, of.in_window.value, 0.0), inside & of.in_window.inside
+        early = [(Flag.NO_STATE, ~of.in_window.in_time)]
+    station, stations, prior = _stations(readings, of)
+    innovation = np.where(inside, readings.value - np.nan_to_num(model) - np.append(prior, 0.0)[station], np.nan)
+    flags = screen(
+        readings,
+        of.quality,
+        transfer.grid,
+        state.time,
         innovation,
-        comm,
-        method=minimiser.method,
-        max_iterations=minimiser.max_iterations,
+        lambda: background_std(background.transform, sensed, n, n_local, comm),
+        [(Flag.OUTSIDE, ~inside), *early, *of.marked],
     )
-    increments = transfer.to_mesh(state, analysis.increment)
+    used = np.flatnonzero(flags == Flag.USED)
+    if len(used) == 0:
+        return Assimilated({}, None, _table(readings, innovation, np.full(n, np.nan), flags), dict(of.biases))
+    chosen = readings.select(used)
+    speeds = ~np.isin(chosen.variable, [v.name for v in transfer.variables])
+    means = averages(chosen, of.quality.thinning, transfer.grid, speeds, bool(stations))
+    seen = sensed
+    if len(used) < n or means is not None:
+        seen, _ = sense(transfer, state, chosen, means)
+    if means is not None:
+        chosen = replace(chosen, error=means.error[means.number])
+    transform, operator = background.transform, seen.operator
+    if stations:
+        transform = BiasedTransform(transform, _spreads(stations, of.bias), comm)
+        operator = BiasedOperator(operator, station[used][seen.reading], len(stations), comm)
+    error = error_of(chosen, used, of.error_model, seen, n, comm)
+    how = {"method": minimiser.method, "max_iterations": minimiser.max_iterations}
+    if of.huber is not None or not operator.linear:
+        huber = None if of.huber is None else Huber(*np.atleast_1d(of.huber).tolist())
+        how.update(huber=huber, loops=of.outer_loops)
+    analysis = (analyse_outer if "loops" in how else analyse)(
+        transform, operator, error, seen.mean @ innovation[used], comm, **how
+    )
+    increment, found = analysis.increment, np.zeros(len(stations))
+    if stations:
+        increment, found = transform.state_increment(increment), transform.bias(analysis.control)
+    increments = transfer.to_mesh(state, increment)
     changes = {name: state[name].replaced(state[name].values + dx) for name, dx in increments.items()}
-    residual = innovation - operator.observe(analysis.increment)
-    table = _table(readings, sampled, innovation, residual, comm)
-    return Assimilated(changes, analysis, table)
+    closer = spread_out(sensed, sensed.operator.observe(increment), n, comm) + np.append(found, 0.0)[station]
+    biases = {**of.biases, **{name: float(b) for name, b in zip(stations, prior + found)}}
+    return Assimilated(changes, analysis, _table(readings, innovation, innovation - closer, flags), biases)
 
 
-def _table(readings, sampled, innovation, residual, comm):
-    columns = [np.concatenate(comm.allgather(part)) for part in (sampled.reading, innovation, residual)]
-    told = {int(i): (float(d), float(r)) for i, d, r in zip(*columns)}
+def _stations(readings, treatment):
+    """((M,) number of each reading's bias or −1, names of the biases, (K,) what they are so far)."""
+    number = np.full(len(readings), -1)
+    if treatment.bias is None:
+        return number, [], np.empty(0)
+    has = np.isin(readings.variable, list(treatment.bias.std)) & (readings.station != "")
+    names, number[has] = np.unique(_bias_names(readings.select(has)), return_inverse=True)
+    return number, names.tolist(), np.array([treatment.biases.get(name, 0.0) for name in names.tolist()])
+
+
+def _bias_names(readings):
+    return np.char.add(np.char.add(readings.station, " "), readings.variable)
+
+
+def _spreads(names, settings):
+    return np.array([settings.std[name.rpartition(" ")[2]] for name in names])
+
+
+def _table(readings, innovation, residual, flags):
     rows = []
     for i in range(len(readings)):
-        d, r = told.get(i, (None, None))
         x, y, z = readings.position[i].tolist()
         rows.append(
             {
@@ -93,9 +174,9 @@ def _table(readings, sampled, innovation, residual, comm):
                 "variable": str(readings.variable[i]),
                 "value": float(readings.value[i]),
                 "error": float(readings.error[i]),
-                "innovation": d,
-                "residual": r,
-                "used": "yes" if sampled.inside[i] else "no: outside the model's air",
+                "innovation": None if np.isnan(innovation[i]) else float(innovation[i]),
+                "residual": None if np.isnan(residual[i]) else float(residual[i]),
+                "used": "yes" if flags[i] == Flag.USED else f"no: {Flag(flags[i]).text}",
             }
         )
     return rows

@@ -7,22 +7,17 @@ right one. `python -m plugin.cycle --schema` prints all this as a JSON schema.
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from plugin.observation_sections import ObservationSection
+from plugin.sections import Positive, Section, Triple
 
 
 class ConfigurationError(ValueError):
     """A case file that cannot be used; the message names file, line and key."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Triple = tuple[float, float, float]
 
 
 class ModelSection(Section):
@@ -113,15 +108,6 @@ class BackgroundSection(Section):
         if self.truncation is not None and self.transform != "tsvd":
             raise ValueError("truncation goes with transform: tsvd")
         return self
-
-
-class ObservationSection(Section):
-    """Sensor readings."""
-
-    file: Path = Field(description="CSV with columns time, x, y, z, variable, value, error")
-    tolerance: Positive | None = Field(
-        None, description="readings this far from the analysis time are used [s]; half a time step if left out"
-    )
 
 
 class MinimiserSection(Section):

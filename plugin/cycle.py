@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,20 @@ from mpi4py import MPI
 from coupling.checkpoint import open_restart, write_restart
 from coupling.files import on_rank_0, whole_file
 from coupling.forecast import FluidityModel, embedded_model
-from plugin.assimilate import assimilate, write_table
+from coupling.series import open_series
+from da.quality import Flag
+from plugin.assimilate import Treatment, assimilate, write_table
 from plugin.background import background
 from plugin.configuration import Case, ConfigurationError, read_case
 from plugin.job import read_words, run_job
 from plugin.ledger import append_entry, read_ledger
+from plugin.observation_sections import ANALYSIS_TIME
 from plugin.progress import Progress
-from plugin.readings import ReadingsError, read_readings
+from plugin.readings import Choice, ReadingsError, read_readings
+from plugin.screening import stuck_until
+from plugin.window import observe_window
+
+_SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
 
 def forecast_model(settings):
@@ -68,7 +76,10 @@ def run_cycle(case, comm, resume=False, progress=None):
     last, done = on_rank_0(lambda: _find_run(case, resume), comm)
     start, began = open_restart(last), open_restart(case.model.start).time
     model = forecast_model(case.model)
-    readings = on_rank_0(lambda: read_readings(case.observations.file), comm)
+    of = case.observations
+    choice = Choice(tuple(case.variables), of.names, of.errors, of.epoch)
+    readings = on_rank_0(lambda: read_readings(of.file, choice), comm)
+    biases = on_rank_0(lambda: _biases(case.run, done), comm)
     with progress.stage("background"):
         statistics = background(case, comm, case.run / "cache", progress.say)
     _check_variables(readings, statistics.transfer, case.observations.file)
@@ -76,28 +87,51 @@ def run_cycle(case, comm, resume=False, progress=None):
     on_rank_0(lambda: _begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
     for number in range(done + 1, case.cycle.windows + 1):
         until = began + number * case.cycle.window
-        start = _window(number, start, until, case, model, readings, statistics, comm, progress)
+        start, biases = _window(number, start, until, case, model, readings, biases, statistics, comm, progress)
     progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
 
 
-def _window(number, start, until, case, model, readings, statistics, comm, progress):
-    """Forecast, analysis, restart, ledger. Returns the next window's restart."""
+def _window(number, start, until, case, model, readings, biases, statistics, comm, progress):
+    """Forecast, analysis, restart, ledger. Returns the next window's restart and the stations' biases."""
     folder = case.run / f"{number:04d}"
     on_rank_0(folder.mkdir, comm)
     label = f"window {number} of {case.cycle.windows}"
     with progress.stage("forecast", f"{label}: forecast to {until:g} s"):
         forecast = model.run(start, until, folder / "forecast", comm)
     time = forecast.state.time
-    tolerance = case.observations.tolerance or 0.5 * forecast.restart.timestep
-    usable = readings.select(np.abs(readings.time - time) <= tolerance)
     with progress.stage("analysis", f"{label}: analysis"):
-        found = assimilate(statistics, forecast.state, usable, comm, case.minimiser)
+        usable, treatment = _treated(readings, biases, start.time, forecast, case.observations, statistics, comm)
+        found = assimilate(statistics, forecast.state, usable, comm, case.minimiser, treatment)
     with progress.stage("restart", f"{label}: writing the restart"):
         restart = write_restart(forecast.restart, folder / "analysis", comm, found.changes)
     entry = _entry(number, time, forecast, restart, usable, found, case, progress)
     on_rank_0(lambda: _keep(case.run, folder, entry, found), comm)
     progress.say(_told_window(label, entry))
-    return restart
+    return restart, found.biases
+
+
+def _treated(readings, biases, began, forecast, settings, statistics, comm):
+    """The readings of a window, and how they are treated. Collective."""
+    end, step = forecast.state.time, forecast.restart.timestep
+    if settings.window == ANALYSIS_TIME:
+        in_time = np.abs(readings.time - end) <= (settings.tolerance or 0.5 * step)
+    else:
+        # both ends are moved alike, so that windows one after another share no reading and lose none
+        in_time = (readings.time > began + _SAME * step) & (readings.time <= end + _SAME * step)
+    usable = readings.select(in_time)
+    found = {"biases": biases}
+    if settings.quality.stuck is not None:
+        until = usable.time.max(initial=end)
+        found["marked"] = ((Flag.STUCK, stuck_until(readings, settings.quality.stuck, until)[in_time]),)
+    if settings.window != ANALYSIS_TIME and len(usable):
+        with open_series(forecast.folder, comm) as dumps:
+            found["in_window"] = observe_window(dumps, statistics.transfer, usable, settings.window, _SAME * step)
+    return usable, Treatment.of(settings, **found)
+
+
+def _biases(run, done):
+    """Biases of stations as the last finished window left them."""
+    return read_ledger(run / "ledger.jsonl")[done - 1].get("biases", {}) if done else {}
 
 
 def _keep(run, folder, entry, found):
@@ -111,11 +145,14 @@ def _entry(number, time, forecast, restart, usable, found, case, progress):
         "time": time,
         "readings": len(usable),
         "used": sum(row["used"] == "yes" for row in found.table),
+        "left_out": dict(Counter(row["used"].removeprefix("no: ") for row in found.table if row["used"] != "yes")),
         "restart": str(restart.options.relative_to(case.run)),
         "forecast": str(forecast.restart.options.relative_to(case.run)),
         "seconds": {name: round(s, 4) for name, s in progress.seconds.items() if name != "background"},
         "model_seconds": round(forecast.seconds, 4),
     }
+    if found.biases:
+        entry["biases"] = found.biases
     if found.analysis:
         entry["analysis"] = found.analysis.summary()
     return entry
@@ -134,7 +171,10 @@ def _told_background(statistics, readings, progress):
 def _told_window(label, entry):
     times = "  ".join(f"{name} {s:.2f} s" for name, s in entry["seconds"].items())
     if "analysis" not in entry:
+        reasons = entry.get("left_out", {})
         why = "no readings of this time" if not entry["readings"] else "no reading inside the model's air"
+        if set(reasons) - {Flag.OUTSIDE.text}:
+            why = "no reading is used (" + ", ".join(f"{n} {reason}" for reason, n in reasons.items()) + ")"
         return f"{label}: t = {entry['time']:g} s  {why}, the forecast goes on as it is  {times}"
     a = entry["analysis"]
     return (
@@ -145,9 +185,9 @@ def _told_window(label, entry):
 
 
 def _check_variables(readings, transfer, path):
-    known = [v.name for v in transfer.variables]
+    known, readable = [v.name for v in transfer.variables], transfer.readable
     for name, time in zip(readings.variable, readings.time):
-        if name not in known:
+        if name not in readable:
             raise ReadingsError(
                 f"{path}: reading of {str(name)!r} at {time:g} s, which is not analysed; variables are {known}"
             )

@@ -35,7 +35,8 @@ class Variable:
         for name in ("_FillValue", "missing_value"):
             if name in self.attributes:
                 missing |= np.isin(raw, np.asarray(self.attributes[name]))
-        scale, offset = (float(np.ravel(self.attributes.get(n, d))[0]) for n, d in (("scale_factor", 1), ("add_offset", 0)))
+        packing = (("scale_factor", 1.0), ("add_offset", 0.0))
+        scale, offset = (float(np.ravel(self.attributes.get(name, usual))[0]) for name, usual in packing)
         return np.where(missing, np.nan, raw.astype(np.float64) * scale + offset)
 
     def words(self):
@@ -104,7 +105,8 @@ def seconds(variable, epoch, path):
         )
     calendar = text(variable.attributes.get("calendar", "standard"))
     if calendar.lower() not in _CALENDARS:
-        raise ReadingsError(f"{path}: {variable.name} has calendar {calendar!r}, expected one of {', '.join(_CALENDARS)}")
+        known = ", ".join(_CALENDARS)
+        raise ReadingsError(f"{path}: {variable.name} has calendar {calendar!r}, expected one of {known}")
     return found + (_date(date, variable.name, path) - _utc(epoch)).total_seconds()
 
 
@@ -113,7 +115,8 @@ def _date(words, name, path):
     try:
         return _utc(datetime.fromisoformat(plain))
     except ValueError:
-        raise ReadingsError(f"{path}: {name} counts since {words!r}, expected a date like 2020-01-31 12:00:00") from None
+        expected = "expected a date like 2020-01-31 12:00:00"
+        raise ReadingsError(f"{path}: {name} counts since {words!r}, {expected}") from None
 
 
 def _utc(date):
@@ -163,7 +166,8 @@ def aligned(variable, values, data, ragged, path):
     if ragged is not None and variable.dimensions == (ragged[0],):
         index = ragged[1]
         if len(index) and not (0 <= index.min() and index.max() < len(values)):
-            raise ReadingsError(f"{path}: {data.name} belongs to instance {index.max()}, {variable.name} has {len(values)}")
+            worst = index.max() if index.max() >= len(values) else index.min()
+            raise ReadingsError(f"{path}: {data.name} belongs to instance {worst}, {variable.name} has {len(values)}")
         return values[index]
     if set(variable.dimensions) <= set(data.dimensions):
         order = sorted(range(values.ndim), key=lambda k: data.dimensions.index(variable.dimensions[k]))

@@ -118,7 +118,9 @@ def _binary_rows(path, constants, n_columns):
         raise ReadingsError(f"{data}: the rows of {path.name} cannot be read: {error}") from None
     row = int(size) * n_columns
     if len(numbers) % row:
-        raise ReadingsError(f"{data}: {len(numbers)} bytes, expected whole rows of {n_columns} numbers, {row} bytes each")
+        raise ReadingsError(
+            f"{data}: {len(numbers)} bytes, expected whole rows of {n_columns} numbers, {row} bytes each"
+        )
     return numbers.view(_REALS[int(size)]).astype(np.float64).reshape(-1, n_columns)
 
 

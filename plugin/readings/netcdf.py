@@ -178,6 +178,7 @@ def _errors(source, name, known, along, n, choice, where):
     bad = np.flatnonzero(~(np.isfinite(error) & (error > 0.0)))
     if len(bad):
         raise ReadingsError(
-            f"{where}: {other} is {error[bad[0]]} for the reading number {bad[0]}, expected a standard deviation above zero"
+            f"{where}: {other} is {error[bad[0]]} for the reading number {bad[0]}, expected a standard deviation above "
+            "zero"
         )
     return error

@@ -21,6 +21,9 @@ observations:
 """
 
 
+CSV = "  file: readings.csv"
+
+
 def _read(tmp_path, text):
     (tmp_path / "case.yml").write_text(text)
     return read_case(tmp_path / "case.yml")
@@ -52,6 +55,18 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("grid:", "grid: {shape: [3, 3, 3]}\ngrid:", r"line 6: key 'grid' is given twice, first in line 5"),
         ("grid:", "\tgrid:", r"line 5"),
         ("grid:", "gird:", r"line 5: gird: unknown key; did you mean 'grid'\?"),
+        (CSV, f"{CSV}\n  quality: {{bakground: 4}}", r"line 12: observations.quality.bakground: .* 'background'\?"),
+        (CSV, f"{CSV}\n  quality:\n    buddy: {{lenght: 4}}", r"line 13: observations.quality.buddy.lenght: .*'length'"),
+        (CSV, f"{CSV}\n  quality: {{range: {{Tracer: [2, 1]}}}}", r"line 12: .*range of Tracer from 2 to 1"),
+        (CSV, f"{CSV}\n  window: last", r"line 12: observations.window: found 'last'; .*'interpolate'"),
+        (CSV, f"{CSV}\n  window: nearest\n  tolerance: 1", r"tolerance goes with window: analysis time"),
+        (CSV, f"{CSV}\n  huber: 2\n  error_model: {{correlation: {{length: 9}}}}", r"huber goes with errors that are"),
+        (CSV, f"{CSV}\n  error_model: {{matrix: r.npy, correlation: {{length: 9}}}}", r"either correlation or matrix"),
+        (
+            CSV,
+            f"{CSV}\n  error_model: {{matrix: r.npy}}\n  quality: {{thinning: {{}}}}",
+            r"matrix is of readings, not of averages",
+        ),
     ],
 )
 def test_a_wrong_key_is_told_with_its_line(tmp_path, old, new, told):

@@ -384,7 +384,7 @@ def test_the_schema_tells_every_section_and_key():
         "run",
     }
     sections = schema["$defs"]
-    assert len(sections) == 7 and "from" in sections["SeriesSection"]["properties"]
+    assert len(sections) == 15 and "from" in sections["SeriesSection"]["properties"]
     for section in sections.values():
         assert section["description"]
         assert [key for key, value in section["properties"].items() if not value.get("description")] == []

@@ -49,9 +49,8 @@ def _write(path, kind, variables, **attributes):
 
 
 def _told(found):
-    return [
-        (t, *p, v, s, e) for t, p, v, s, e in zip(found.time, found.position.tolist(), found.value, found.station, found.error)
-    ]
+    columns = found.time, found.position.tolist(), found.value, found.station, found.error
+    return [(t, *p, v, s, e) for t, p, v, s, e in zip(*columns)]
 
 
 NAMES = np.array([list("roof"), list("yard")], dtype="S1")
@@ -109,7 +108,8 @@ def _points(**changed):
 
 
 def _read(tmp_path, variables, choice=Choice(), kind="netcdf4", **attributes):
-    return read_readings(_write(tmp_path / "a.nc", kind, variables, **{"featureType": "trajectory", **attributes}), choice)
+    attributes = {"featureType": "trajectory", **attributes}
+    return read_readings(_write(tmp_path / "a.nc", kind, variables, **attributes), choice)
 
 
 def test_a_sensor_that_moves_brings_its_own_errors(tmp_path):
@@ -119,9 +119,10 @@ def test_a_sensor_that_moves_brings_its_own_errors(tmp_path):
 
 
 def test_errors_as_ancillary_variables_packing_and_kilometres(tmp_path):
+    packed = {"scale_factor": 0.5, "add_offset": 10.0, "ancillary_variables": "s q"}
     variables = _points(
         x=(("obs",), [1.0, 2.0], {"axis": "X", "units": "km"}),
-        Tracer=(("obs",), np.array([1, 2], "i2"), {"scale_factor": 0.5, "add_offset": 10.0, "ancillary_variables": "s q"}),
+        Tracer=(("obs",), np.array([1, 2], "i2"), packed),
         q=(("obs",), [1.0, 1.0], {"standard_name": "quality_flag"}),
         s=(("obs",), [3.0, 4.0], {"standard_name": "tracer standard_error"}),
     )
@@ -151,7 +152,8 @@ def test_names_of_the_case(tmp_path):
     ],
 )
 def test_times(tmp_path, units, expected):
-    found = _read(tmp_path, _points(time=(("obs",), [2.0, 1.0], {"units": units})), Choice(epoch=datetime(2020, 2, 1, 12)))
+    variables = _points(time=(("obs",), [2.0, 1.0], {"units": units}))
+    found = _read(tmp_path, variables, Choice(epoch=datetime(2020, 2, 1, 12)))
     assert found.time.tolist() == expected
 
 
@@ -176,7 +178,8 @@ def test_times(tmp_path, units, expected):
 def test_what_is_wrong_is_named(tmp_path, changed, told):
     variables = {name: of for name, of in _points(**changed).items() if of is not None}
     if told is None:  # a standard name wins over a name
-        assert _read(tmp_path, {**variables, "a": (("obs",), [7.0, 8.0], AXES["x"])}, Choice(("Tracer",))).position[0, 0] == 8
+        variables["a"] = (("obs",), [7.0, 8.0], AXES["x"])
+        assert _read(tmp_path, variables, Choice(("Tracer",))).position[0, 0] == 8
         return
     with pytest.raises(ReadingsError, match="a.nc.*" + told):
         _read(tmp_path, variables, Choice(("Tracer",)))
@@ -194,7 +197,8 @@ def test_counts_must_fit(tmp_path):
 def test_what_is_no_such_file(tmp_path):
     with pytest.raises(ReadingsError, match="featureType is 'grid', expected one of point"):
         _read(tmp_path, _points(), featureType="grid")
-    for content, told in ((b"time,x,y", "expected NetCDF"), (b"\x89HDF\r\n\x1a\nrest", "cannot be read"), (b"", "NetCDF")):
+    broken = b"\x89HDF\r\n\x1a\nrest"
+    for content, told in ((b"time,x,y", "expected NetCDF"), (broken, "cannot be read"), (b"", "NetCDF")):
         (tmp_path / "b.nc").write_bytes(content)
         with pytest.raises(ReadingsError, match="b.nc: .*" + told):
             read_readings(tmp_path / "b.nc")

@@ -62,7 +62,8 @@ def transfer(series):
     state = series.read(0)
     mesh = state["Tracer"].mesh
     grid = make_grid(mesh.bounds(COMM), shape=(9, 7, 5))
-    return Transfer(grid.with_fluid(fluid_points(grid, mesh, COMM)), variables_of(["Tracer", "Velocity.x"], state), COMM)
+    grid = grid.with_fluid(fluid_points(grid, mesh, COMM))
+    return Transfer(grid, variables_of(["Tracer", "Velocity.x"], state), COMM)
 
 
 def _readings(series, n=40):

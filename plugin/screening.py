@@ -1,0 +1,110 @@
+"""Which readings of a window an analysis uses: the checks of `da.quality` as a case file asks for them."""
+
+import numpy as np
+
+from da.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
+from da.thinning import cells, superobs, thinned
+
+
+def sensors_of(readings):
+    """(M,) a label for each sensor: station, or its place where it has no name, and variable."""
+    places = np.array([",".join(f"{c:.3f}" for c in place) for place in readings.position], dtype=str)
+    named = np.where(readings.station == "", places, readings.station) if len(readings) else readings.station
+    return np.char.add(np.char.add(named.astype(str), " "), readings.variable)
+
+
+def stuck_until(readings, settings, end):
+    """Readings of stuck sensors, as they could be known at a time.
+
+    readings : Observations of all times; settings : StuckSection or None; end : s
+
+    Returns (M,) bool, false after `end`.
+    """
+    marked = np.zeros(len(readings), bool)
+    if settings is not None:
+        known = np.flatnonzero(readings.time <= end)
+        of = readings.select(known)
+        marked[known] = stuck(
+            of.time, of.value, sensors_of(of), settings.readings, settings.tolerance, settings.still
+        )
+    return marked
+
+
+def screen(readings, settings, grid, time, innovation, background_std, marked):
+    """Flags of readings, of each the first check that marks it. A reading that is out is asked no further.
+
+    Parameters
+    ----------
+    readings : Observations, their errors as they count
+    settings : QualitySection
+    grid : Grid, whose spacing makes the cells of thinning
+    time : s, of the analysis
+    innovation : (M,) in the readings' units
+    background_std : function without arguments → (M,) standard deviation of the background there, asked if needed
+    marked : pairs (Flag, (M,) bool) of what was found before
+
+    Returns
+    -------
+    (M,) int8 of Flag's values
+    """
+    flags = first_reason(len(readings), marked)
+
+    def check(flag, marks):
+        good = np.flatnonzero(flags == Flag.USED)
+        if len(good):
+            flags[good[marks(readings.select(good), good)]] = flag
+
+    if settings.range:
+        check(Flag.RANGE, lambda r, _: out_of_range(r.value, r.variable, settings.range))
+    if (of := settings.duplicates) is not None:
+        check(
+            Flag.DUPLICATE,
+            lambda r, _: duplicates(
+                r.time, r.position, _label(r.variable, r.station), r.error, of.seconds, of.distance
+            ),
+        )
+    spread = background_std() if settings.background or settings.buddy else None
+    if settings.background:
+        check(Flag.BACKGROUND, lambda r, i: background_check(innovation[i], spread[i], r.error, settings.background))
+    if (buddy := settings.buddy) is not None:
+        check(
+            Flag.BUDDY,
+            lambda r, i: buddy_check(
+                innovation[i], r.position, r.variable, spread[i], r.error, buddy.length, buddy.limit, buddy.correlation
+            ),
+        )
+    if settings.thinning is not None and settings.thinning.method == "thin":
+        # of equally accurate ones the nearest to the analysis time stays
+        check(
+            Flag.THINNED,
+            lambda r, _: thinned(
+                cells(r.position, r.variable, *_cell(settings.thinning, grid)), r.error, np.abs(r.time - time)
+            ),
+        )
+    return flags
+
+
+def averages(readings, settings, grid, speeds, by_station):
+    """Superobs of the readings that an analysis uses, or None where none are asked for.
+
+    Parameters
+    ----------
+    readings : Observations
+    settings : ThinningSection or None
+    grid : Grid
+    speeds : (M,) bool; a speed is averaged with no other, since the mean of speeds is not that of the mean wind
+    by_station : whether only readings of one station are averaged, as where it has a bias
+    """
+    if settings is None or settings.method != "superob":
+        return None
+    group = _label(readings.variable, readings.station) if by_station else readings.variable
+    group = np.where(speeds, _label(readings.variable, np.arange(len(readings)).astype(str)), group)
+    return superobs(cells(readings.position, group, *_cell(settings, grid)), readings.error, settings.shared)
+
+
+def _cell(settings, grid):
+    return np.broadcast_to(grid.spacing if settings.cell is None else settings.cell, 3), grid.origin
+
+
+def _label(*names):
+    return np.char.add(np.char.add(names[0], "\n"), names[1])

@@ -1,0 +1,180 @@
+"""From readings to the analysis' own terms: which operator sees them, as they are or averaged, and their R."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from petsc4py import PETSc
+from scipy.sparse import csr_matrix
+
+from da.correlated_error import correlated_error, given_error
+from da.observation_error import diagonal_error
+from da.operator import ObservationOperator
+from da.speed import SpeedOperator
+from plugin.configuration import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """What sees readings.
+
+    operator : H of an increment, with a row for each reading in the air, or for each average of some
+    reading : (M_local,) number of the reading that each local row stands for, of an average its first
+    mean : (M_local × number of readings) sparse; `mean @ values` are the local rows' of values by reading
+    inside : (number of readings,) bool, false where a sensor lies outside the model's air
+    """
+
+    operator: object
+    reading: np.ndarray
+    mean: csr_matrix
+    inside: np.ndarray
+
+
+def sense(transfer, state, readings, superobs=None):
+    """The operator that sees readings. Collective.
+
+    Parameters
+    ----------
+    transfer : Transfer
+    state : State
+    readings : Observations
+    superobs : Superobs of the readings, all of them in the air; one of a speed is averaged with no other. None
+        leaves the readings as they are
+
+    Returns
+    -------
+    Sensed, its operator not linear where a speed is read
+    (number of readings,) background at the analysis time on every rank, in the readings' units; zero outside
+    """
+    sampled = transfer.sample(state, readings.position, readings.variable)
+    speeds = ~np.isin(readings.variable, [v.name for v in transfer.variables])
+    matrix, of, background = sampled.operator, sampled.reading, sampled.background
+    if superobs is not None:
+        matrix, of, background = _averaged(sampled, superobs, speeds, transfer.comm)
+    components = ObservationOperator(matrix)
+    if speeds.any():
+        number, row = np.unique(of, return_inverse=True)
+        operator = SpeedOperator(components, background, row, speeds[number])
+        background = operator.background_value()
+    else:
+        number, operator = of, components
+    if superobs is None:
+        mean = csr_matrix((np.ones(len(number)), number, np.arange(len(number) + 1)), (len(number), len(readings)))
+    else:
+        mean = superobs.average[superobs.number[number]]
+    everyones = np.zeros(len(readings))
+    for rank_number, rank_value in transfer.comm.allgather((number, background)):
+        everyones[rank_number] = rank_value
+    return Sensed(operator, number, mean, sampled.inside), everyones
+
+
+def _averaged(sampled, superobs, speeds, comm):
+    """(matrix, reading, background) of one row for each superob, where its first reading has its row."""
+    order = np.concatenate(comm.allgather(sampled.reading))
+    row_of = np.zeros(len(superobs.number), np.int64)
+    row_of[order] = np.arange(len(order))
+    leads = np.zeros(len(superobs.number), bool)
+    leads[np.unique(superobs.number, return_index=True)[1]] = True
+    kept = np.flatnonzero(leads[sampled.reading])
+    reading, first = sampled.reading[kept], sampled.operator.getOwnershipRange()[0]
+    start, column, weight = [0], [], []
+    for local, number in zip(kept, reading):
+        if speeds[number]:  # each component has a row of its own
+            column, weight = [*column, [first + local]], [*weight, [1.0]]
+        else:
+            row = superobs.average[superobs.number[number]]
+            column, weight = [*column, row_of[row.indices]], [*weight, row.data]
+        start.append(start[-1] + len(column[-1]))
+    averaging = PETSc.Mat().createAIJ(
+        size=((len(kept), None), (len(sampled.reading), None)),
+        csr=(
+            np.array(start, PETSc.IntType),
+            np.concatenate([np.empty(0), *column]).astype(PETSc.IntType),
+            np.concatenate([np.empty(0), *weight]),
+        ),
+        comm=comm,
+    )
+    averaging.assemble()
+    background = ObservationOperator(averaging).observe(sampled.background)
+    return averaging.matMult(sampled.operator), reading, background
+
+
+def background_std(transform, sensed, n_readings, n_local, comm):
+    """Standard deviation of the background at readings, √diag(H B Hᵀ), in their units. Collective.
+
+    H is taken at the background where it is not linear.
+
+    Parameters
+    ----------
+    transform : LinearTransform
+    sensed : Sensed of single readings
+    n_readings : number of readings; n_local : rows of the state on this rank
+    comm : MPI communicator
+
+    Returns
+    -------
+    (n_readings,) on every rank, zero outside the model's air
+    """
+    operator = sensed.operator
+    linear = operator if operator.linear else operator.linearised(np.zeros(n_local))
+    std = np.linalg.norm(transform.observed_by(linear), axis=1)
+    return spread_out(sensed, std, n_readings, comm, 0.0)
+
+
+def spread_out(sensed, values, n_readings, comm, missing=np.nan):
+    """(n_readings,) on every rank of (M_local,) values by row; `missing` where no row is. Collective."""
+    result = np.full(n_readings, missing)
+    for reading, value in comm.allgather((sensed.reading, values)):
+        result[reading] = value
+    return result
+
+
+def error_of(readings, numbers, settings, sensed, n_of_window, comm):
+    """R of an operator's rows. Collective.
+
+    Parameters
+    ----------
+    readings : Observations, their errors as they count
+    numbers : (number of readings,) each one's number among all of its window
+    settings : ErrorSection
+    sensed : Sensed
+    n_of_window : readings of the window, used or not
+    comm : MPI communicator
+
+    Returns
+    -------
+    ObservationError
+
+    Raises
+    ------
+    ConfigurationError
+        if R is not positive definite (it tells the smallest eigenvalue), or a given one does not fit
+    """
+    order, rows = np.concatenate(comm.allgather(sensed.reading)), sensed.operator.rows
+    try:
+        if settings.correlation is not None:
+            of, place = settings.correlation, readings.position[order]
+            std, group = readings.error[order], readings.variable[order]
+            return correlated_error(std, place, group, of.length, rows, comm, kind=of.kind, nugget=of.nugget)
+        if settings.matrix is not None:
+            matrix = _matrix(settings.matrix, n_of_window, comm)
+            chosen = numbers[order]
+            return given_error(matrix[np.ix_(chosen, chosen)], rows, comm)
+        return diagonal_error(readings.error[order], rows)
+    except ValueError as error:
+        raise ConfigurationError(f"observations.error_model: {error}") from None
+
+
+def _matrix(path, n, comm):
+    problem, matrix = None, None
+    if comm.rank == 0:
+        try:
+            matrix = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            problem = f"{path}: cannot be read: {error}"
+        else:
+            if matrix.shape != (n, n):
+                problem = f"{path}: a matrix of shape {matrix.shape}, expected ({n}, {n}) for the window's readings"
+    problem, matrix = comm.bcast((problem, matrix))
+    if problem:
+        raise ConfigurationError(f"observations.error_model.matrix: {problem}")
+    return matrix

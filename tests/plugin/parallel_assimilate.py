@@ -1,0 +1,31 @@
+"""Analyses with all that may be asked for, on the ranks that run this; controls and tables into one file: FILE."""
+
+import sys
+
+import numpy as np
+from mpi4py import MPI
+
+from assimilation import make_background, make_readings
+from plugin.assimilate import Treatment, assimilate
+from plugin.configuration import MinimiserSection
+from plugin.observation_sections import BiasSection, ErrorSection, QualitySection
+
+comm = MPI.COMM_WORLD
+background, state = make_background(comm)
+quality = QualitySection(background=4.0, buddy={"length": 100.0}, thinning={"cell": 60.0})
+bias = BiasSection(std={"Tracer": 0.5})
+kept = {}
+for name, speeds, treatment in (
+    ("plain", False, Treatment()),
+    ("quality", False, Treatment(quality=quality)),
+    ("speeds", True, Treatment(quality=quality, bias=bias, outer_loops=40)),
+    ("correlated", False, Treatment(error_model=ErrorSection(correlation={"length": 80.0}), bias=bias)),
+    ("huber", False, Treatment(huber=1.0)),
+    ("speeds_huber", True, Treatment(huber=1.0, outer_loops=40)),
+):
+    found = assimilate(background, state, make_readings(background, state, speeds), comm, MinimiserSection(), treatment)
+    used = [row["used"] == "yes" for row in found.table]
+    residual = [np.nan if row["residual"] is None else row["residual"] for row in found.table]
+    kept[name] = np.concatenate([found.analysis.control, used, residual])
+if comm.rank == 0:
+    np.savez(sys.argv[1], **kept)

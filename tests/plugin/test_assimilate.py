@@ -1,0 +1,237 @@
+"""One analysis of a real state: what is read is treated as the case asks, and the table tells it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from assimilation import OUTSIDE, make_background, make_readings
+from coupling.mesh import State
+from da.observations import Observations
+from da.quality import Flag
+from plugin.assimilate import TABLE, Treatment, assimilate
+from plugin.configuration import ConfigurationError, MinimiserSection
+from plugin.observation_sections import BiasSection, ErrorSection, ObservationSection, QualitySection
+from plugin.sensing import sense
+from plugin.transfer import values_at
+from plugin.window import InWindow
+
+COMM = MPI.COMM_SELF
+
+
+@pytest.fixture(scope="module")
+def given():
+    return make_background(COMM)
+
+
+def analysed(given, readings=None, speeds=False, **treatment):
+    background, state = given
+    readings = make_readings(background, state, speeds) if readings is None else readings
+    return assimilate(background, state, readings, COMM, MinimiserSection(), Treatment(**treatment))
+
+
+def used(found):
+    return [row["used"] for row in found.table]
+
+
+def changed(found, given):
+    state = given[1]
+    return State(state.time, {**state.fields, **found.changes})
+
+
+def dense(given, readings):
+    """(G = H U, innovation) of readings in the air, one row each."""
+    background, state = given
+    sensed, model = sense(background.transfer, state, readings)
+    order = np.argsort(sensed.reading)
+    return background.transform.observed_by(sensed.operator)[order], readings.value - model
+
+
+def solved(g, r, d):
+    return np.linalg.solve(np.eye(g.shape[1]) + g.T @ np.linalg.solve(r, g), g.T @ np.linalg.solve(r, d))
+
+
+def inside(readings):
+    return readings.select(np.arange(len(readings)) != OUTSIDE)
+
+
+def test_nothing_asked_for_is_a_diagonal_3d_var(given):
+    found = analysed(given)
+    readings = inside(make_readings(*given))
+    g, d = dense(given, readings)
+    np.testing.assert_allclose(found.analysis.control, solved(g, np.diag(readings.error**2), d), rtol=1e-8)
+    assert used(found) == ["yes"] * 11 + ["no: outside the model's air"] and tuple(found.table[0]) == TABLE
+    assert found.biases == {} and found.table[OUTSIDE]["innovation"] is found.table[OUTSIDE]["residual"] is None
+
+
+@pytest.mark.parametrize(
+    ("quality", "why"),
+    [
+        ({"range": {"Velocity.x": [-50, 50], "Tracer": [-50, 50]}}, "out of range"),
+        ({"background": 5.0}, "too far from the background"),
+        ({"buddy": {"length": 500.0, "limit": 10.0}}, "too far from its neighbours"),
+    ],
+)
+def test_a_reading_that_is_left_out_changes_nothing_and_the_table_says_why(given, quality, why):
+    readings = make_readings(*given)
+    value = readings.value.copy()
+    value[5] = 99.0
+    found = analysed(given, replace(readings, value=value), quality=QualitySection(**quality))
+    assert used(found)[5] == f"no: {why}" and used(found).count("yes") == 10
+    without = analysed(given, readings.select(np.arange(12) != 5))
+    np.testing.assert_allclose(found.analysis.control, without.analysis.control, rtol=1e-9)
+    # what it would have been is told all the same
+    assert found.table[5]["innovation"] > 50.0 and found.table[5]["residual"] > 50.0
+
+
+def test_duplicates_stuck_sensors_and_thinning(given):
+    readings = make_readings(*given)
+    twice = readings.select([0, 1, 2, 3, 0])
+    found = analysed(given, twice, quality=QualitySection(duplicates={}))
+    assert used(found) == ["yes"] * 4 + ["no: duplicate"]
+    found = analysed(given, twice, marked=((Flag.STUCK, np.arange(5) == 2),))
+    assert used(found)[2] == "no: stuck sensor"
+    thinned = analysed(given, quality=QualitySection(thinning={"method": "thin", "cell": 1e4}))
+    assert used(thinned).count("yes") == 3 and used(thinned).count("no: thinned") == 8
+
+
+def test_superobs_are_the_mean_of_the_rows(given):
+    readings = inside(make_readings(*given))
+    thinning = {"method": "superob", "cell": 60.0, "shared": 0.4}
+    found = analysed(given, readings, quality=QualitySection(thinning=thinning))
+    grid = given[0].transfer.grid
+    cell = np.floor((readings.position - grid.origin) / 60.0 + 0.5)
+    keys = [(v, *c) for v, c in zip(readings.variable, cell.tolist())]
+    kinds = sorted(set(keys))
+    assert len(kinds) < 11 and found.analysis.innovation.count == len(kinds)
+    t = np.array([[float(k == kind) for k in keys] for kind in kinds]) / readings.error**2
+    t /= t.sum(axis=1, keepdims=True)
+    same = np.array([[a == b for a in keys] for b in keys])
+    r = np.outer(readings.error, readings.error) * (np.eye(11) + 0.4 * (same & ~np.eye(11, dtype=bool)))
+    g, d = dense(given, readings)
+    np.testing.assert_allclose(found.analysis.control, solved(t @ g, t @ r @ t.T, t @ d), rtol=1e-8)
+    assert used(found) == ["yes"] * 11
+
+
+@pytest.mark.parametrize("thinning", [None, {"cell": 60.0}])
+def test_speeds_and_the_table_agree_with_the_analysis_on_the_mesh(given, thinning):
+    found = analysed(given, speeds=True, quality=QualitySection(thinning=thinning), outer_loops=30)
+    readings = inside(make_readings(*given, speeds=True))
+    at_sensors, _ = values_at(changed(found, given), given[0].transfer, readings.position, readings.variable)
+    residual = [row["residual"] for row in found.table[:OUTSIDE]]
+    np.testing.assert_allclose(residual, readings.value - at_sensors, atol=1e-9)
+    assert found.analysis.reason == "CONVERGED_OUTER_LOOPS"
+    assert found.analysis.trace[-1].cost < found.analysis.trace[0].cost
+    innovation = [row["innovation"] for row in found.table[:OUTSIDE]]
+    before, _ = values_at(given[1], given[0].transfer, readings.position, readings.variable)
+    np.testing.assert_allclose(innovation, readings.value - before, atol=1e-12)
+
+
+def test_biases_are_found_carried_on_and_taken_off(given):
+    bias = BiasSection(std={"Tracer": 0.5, "Velocity.x": 0.2})
+    found = analysed(given, bias=bias, biases={"z Tracer": 1.0})
+    readings = inside(make_readings(*given))
+    names = [f"{s} {v}" for s, v in zip(readings.station, readings.variable)]
+    known = sorted({n for n in names if not n.endswith(".y")})
+    seen = np.array([[float(n == k) for k in known] for n in names])
+    g, d = dense(given, readings)
+    std = np.array([0.5 if k.endswith("Tracer") else 0.2 for k in known])
+    expected = solved(np.hstack([g, seen * std]), np.diag(readings.error**2), d)
+    np.testing.assert_allclose(found.analysis.control, expected, rtol=1e-7, atol=1e-10)
+    biases = dict(found.biases)
+    assert biases.pop("z Tracer") == 1.0 and list(biases) == known
+    np.testing.assert_allclose(list(biases.values()), std * expected[6:], rtol=1e-7)
+    # the next analysis begins with them
+    again = analysed(given, bias=bias, biases=found.biases)
+    correction = seen @ np.array(list(biases.values()))
+    np.testing.assert_allclose([row["innovation"] for row in again.table[:OUTSIDE]], d - correction, atol=1e-10)
+    at_sensors, _ = values_at(changed(again, given), given[0].transfer, readings.position, readings.variable)
+    total = seen @ np.array([again.biases[k] for k in known])
+    residual = [row["residual"] for row in again.table[:OUTSIDE]]
+    np.testing.assert_allclose(residual, readings.value - at_sensors - total, atol=1e-9)
+
+
+def test_the_model_at_the_readings_own_time_is_what_they_are_compared_with(given):
+    readings = make_readings(*given)
+    before = np.linspace(-1.0, 1.0, 12)
+    in_time, air = np.arange(12) != 2, np.arange(12) != 4
+    in_window = InWindow(np.where(in_time & air, before, np.nan), air, in_time)
+    found = analysed(given, readings, in_window=in_window)
+    assert used(found)[2] == "no: no model state near its time" and used(found)[4] == "no: outside the model's air"
+    kept = [i for i in range(11) if i not in (2, 4)]
+    told = [found.table[i]["innovation"] for i in kept]
+    np.testing.assert_allclose(told, (readings.value - before)[kept], atol=1e-14)
+    g, _ = dense(given, readings.select(kept))
+    expected = solved(g, np.diag(readings.error[kept] ** 2), (readings.value - before)[kept])
+    np.testing.assert_allclose(found.analysis.control, expected, rtol=1e-8)
+
+
+def test_error_models(given, tmp_path):
+    readings = make_readings(*given)
+    g, d = dense(given, inside(readings))
+    by_instrument = analysed(given, error_model=ErrorSection(instruments={"cup": {"Tracer": 0.7}}))
+    std = np.where((readings.instrument == "cup") & (readings.variable == "Tracer"), 0.7, readings.error)[:OUTSIDE]
+    np.testing.assert_allclose(by_instrument.analysis.control, solved(g, np.diag(std**2), d), rtol=1e-8)
+    assert by_instrument.table[0]["error"] == 0.7
+
+    correlated = analysed(given, error_model=ErrorSection(correlation={"length": 80.0, "kind": "exponential"}))
+    distance = np.linalg.norm(readings.position[:, None] - readings.position, axis=2)
+    r = np.exp(-distance / 80.0) * np.outer(readings.error, readings.error)
+    r *= readings.variable[:, None] == readings.variable
+    expected = solved(g, r[:OUTSIDE, :OUTSIDE], d)
+    np.testing.assert_allclose(correlated.analysis.control, expected, rtol=1e-8)
+
+    np.save(tmp_path / "r.npy", r)
+    matrix = analysed(given, error_model=ErrorSection(matrix=tmp_path / "r.npy"))
+    np.testing.assert_allclose(matrix.analysis.control, expected, rtol=1e-8)
+
+
+def test_error_models_that_cannot_be_used(given, tmp_path):
+    path = tmp_path / "r.npy"
+    section = ErrorSection(matrix=path)
+    for matrix, told in ((-np.eye(12), "smallest eigenvalue is -1"), (np.eye(5), r"\(5, 5\), expected \(12, 12\)")):
+        np.save(path, matrix)
+        with pytest.raises(ConfigurationError, match="observations.error_model.*" + told):
+            analysed(given, error_model=section)
+    path.write_text("no matrix")
+    with pytest.raises(ConfigurationError, match="r.npy: cannot be read"):
+        analysed(given, error_model=section)
+
+
+def test_huber_holds_a_gross_error(given):
+    readings = make_readings(*given)
+    value = readings.value.copy()
+    value[5] += 50.0
+    usual = analysed(given, readings, huber=2.0)
+    spoilt = analysed(given, replace(readings, value=value), huber=(2.0, 2.0))
+    without = analysed(given, replace(readings, value=value))
+    moved = [np.linalg.norm(f.analysis.control - usual.analysis.control) for f in (spoilt, without)]
+    assert moved[0] < 0.1 * moved[1]
+
+
+def test_no_reading_is_used(given):
+    found = analysed(given, quality=QualitySection(background=1e-9))
+    assert found.analysis is None and found.changes == {}
+    assert set(used(found)) == {"no: too far from the background", "no: outside the model's air"}
+    nothing, bias = Observations([], [], [], [], []), BiasSection(std={"Tracer": 1.0})
+    none = analysed(given, nothing, bias=bias, biases={"a Tracer": 2.0})
+    assert none.table == [] and none.biases == {"a Tracer": 2.0}
+
+
+def test_treatment_of_a_case():
+    section = ObservationSection(file="a.csv", huber=2.0, outer_loops=3, bias={"std": {"Tracer": 1.0}})
+    made = Treatment.of(section, biases={"a Tracer": 1.0})
+    assert (made.huber, made.outer_loops, made.bias.std, made.biases) == (2.0, 3, {"Tracer": 1.0}, {"a Tracer": 1.0})
+    assert Treatment.of(ObservationSection(file="a.csv")) == Treatment()
+
+
+def test_same_on_one_and_two_ranks(mpirun, tmp_path):
+    found = {}
+    for n in (1, 2):
+        mpirun(n, "tests/plugin/parallel_assimilate.py", tmp_path / f"{n}.npz", timeout=100)
+        with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
+            found[n] = dict(stored)
+    assert len(found[1]) == 6
+    for name, expected in found[1].items():
+        np.testing.assert_allclose(found[2][name], expected, rtol=1e-8, atol=1e-10, err_msg=name)
