@@ -60,6 +60,14 @@ class Grid:
         digest.update(np.packbits(self.fluid).tobytes())
         return digest.hexdigest()[:32]
 
+    @property
+    def description(self):
+        """What a file of modes keeps of it."""
+        return {"origin": self.origin, "spacing": self.spacing, "shape": self.shape}
+
+    def __str__(self):
+        return f"grid {' × '.join(map(str, self.shape))} ({self.fluid.mean():.0%} fluid)"
+
     def with_fluid(self, fluid):
         """The same points with other fluid marks, given in any shape."""
         return replace(self, fluid=np.asarray(fluid, bool).reshape(self.shape))

@@ -142,7 +142,7 @@ def interpolation(mesh, location, grid, comm, cache=None):
     """
     entries = [_entries(mesh, location, p, _located_in(mesh, p, grid, cache)) for p in mesh.pieces]
     starts = np.array([grid.n_points * rank // comm.size for rank in range(comm.size + 1)])
-    offset, n_values = _numbering(mesh, location, comm)
+    offset, n_values = numbering(mesh, location, comm)
     row, column, weight = _to_owner_of_row(entries, starts, offset, comm)
     rows = grid.rows(comm)
     row, column, weight = _fill_missing(row, column, weight, grid, mesh, location, offset, comm)
@@ -175,7 +175,7 @@ def sampling(mesh, location, places, comm):
     places = np.asarray(places, dtype=np.float64).reshape(-1, 3)
     entries = [_entries(mesh, location, p, locate_points(*_piece_arrays(mesh, p), places)) for p in mesh.pieces]
     starts = np.array([len(places) * rank // comm.size for rank in range(comm.size + 1)])
-    offset, n_values = _numbering(mesh, location, comm)
+    offset, n_values = numbering(mesh, location, comm)
     row, column, weight = _to_owner_of_row(entries, starts, offset, comm)
     first, end = starts[comm.rank : comm.rank + 2]
     inside = np.zeros(len(places), bool)
@@ -184,7 +184,7 @@ def sampling(mesh, location, places, comm):
     return sparse_rows(end - first, n_values, row - first, column, weight, comm), inside
 
 
-def _numbering(mesh, location, comm):
+def numbering(mesh, location, comm):
     """(number of this rank's first value, number of its values)."""
     n = mesh.n_nodes if location == "point" else mesh.n_cells
     return comm.scan(n) - n, n

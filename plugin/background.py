@@ -15,6 +15,7 @@ import numpy as np
 from coupling.files import on_rank_0, whole_shared_file
 from coupling.grid import make_grid
 from coupling.interpolation import fluid_points
+from coupling.points import mesh_points
 from coupling.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
 from coupling.vtu import piece_paths
 from da.modes import Modes, reduced_modes, truncated_modes
@@ -72,7 +73,9 @@ def chosen_steps(settings, times):
 
 
 def make_grid_of(case, mesh, comm, cache):
-    """The case's grid over a mesh, solid points marked. Collective."""
+    """The case's grid over a mesh, solid points marked; or the mesh's own points. Collective."""
+    if case.grid.space == "mesh":
+        return mesh_points(mesh, comm)
     box = mesh.bounds(comm) if case.grid.box is None else case.grid.box
     grid = make_grid(box, case.grid.shape, case.grid.spacing)
     return grid.with_fluid(fluid_points(grid, mesh, comm, cache))
@@ -145,7 +148,7 @@ def _about(settings, transfer, plan, mesh, comm):
     grid, times = transfer.grid, [float(series.times[step]) for series, step in plan]
     return {
         "variables": [v.name for v in transfer.variables],
-        "grid": {"origin": grid.origin, "spacing": grid.spacing, "shape": grid.shape},
+        "grid": grid.description,
         "mask": grid.fingerprint,
         "mesh": mesh.fingerprint,
         "period": [min(times), max(times)],

@@ -44,8 +44,11 @@ class CycleSection(Section):
 
 
 class GridSection(Section):
-    """The regular grid of the analysis: a shape or a spacing."""
+    """Where the analysis lives: a regular grid of some shape or spacing, or the mesh's own nodes."""
 
+    space: Literal["grid", "mesh"] = Field(
+        "grid", description="mesh: no interpolation, for tsvd and reduced on a mesh that never changes"
+    )
     shape: tuple[int, int, int] | None = Field(None, description="numbers of points")
     spacing: Positive | tuple[Positive, Positive, Positive] | None = Field(None, description="distance of points [m]")
     box: tuple[Triple, Triple] | None = Field(
@@ -54,6 +57,10 @@ class GridSection(Section):
 
     @model_validator(mode="after")
     def _one_of_two(self):
+        if self.space == "mesh":
+            if any(value is not None for value in (self.shape, self.spacing, self.box)):
+                raise ValueError("space: mesh has the mesh's own points; leave shape, spacing and box out")
+            return self
         if (self.shape is None) == (self.spacing is None):
             raise ValueError("give either shape or spacing")
         if self.shape is not None and min(self.shape) < 2:
@@ -130,6 +137,13 @@ class Case(Section):
     observations: ObservationSection
     minimiser: MinimiserSection = MinimiserSection()
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
+
+    @model_validator(mode="after")
+    def _thinning_needs_cells(self):
+        thinning = self.observations.quality.thinning
+        if self.grid.space == "mesh" and thinning is not None and thinning.cell is None:
+            raise ValueError("with grid: {space: mesh} observations.quality.thinning needs the key cell, its size [m]")
+        return self
 
 
 class _UniqueKeys(yaml.SafeLoader):

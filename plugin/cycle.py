@@ -159,10 +159,10 @@ def _entry(number, time, forecast, restart, usable, found, case, progress):
 
 
 def _told_background(statistics, readings, progress):
-    grid, modes = statistics.transfer.grid, statistics.modes
+    modes = statistics.modes
     return (
-        f"background errors: {modes.n_modes} modes ({modes.name}) of {modes.n_samples} states, grid "
-        f"{' × '.join(map(str, grid.shape))} ({grid.fluid.mean():.0%} fluid), variables "
+        f"background errors: {modes.n_modes} modes ({modes.name}) of {modes.n_samples} states, "
+        f"{statistics.transfer.grid}, variables "
         f"{', '.join(v.name for v in statistics.transfer.variables)}; {len(readings)} readings; "
         f"{progress.seconds['background']:.1f} s"
     )

@@ -37,7 +37,7 @@ def screen(readings, settings, grid, time, innovation, background_std, marked):
     ----------
     readings : Observations, their errors as they count
     settings : QualitySection
-    grid : Grid, whose spacing makes the cells of thinning
+    grid : Grid, whose spacing makes the cells of thinning, or MeshPoints
     time : s, of the analysis
     innovation : (M,) in the readings' units
     background_std : function without arguments → (M,) standard deviation of the background there, asked if needed

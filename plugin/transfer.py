@@ -16,6 +16,7 @@ from petsc4py import PETSc
 from coupling.grid import Grid
 from coupling.interpolation import interpolation, multiply, sampling
 from coupling.mesh import MeshError, State
+from coupling.points import MeshPoints
 from da.speed import speed_of
 
 _COMPONENTS = "xyz"
@@ -84,13 +85,13 @@ class Sampled:
 class Transfer:
     """Carries states to the grid and increments back; matrices are made once for each mesh.
 
-    grid : Grid
+    grid : Grid, or MeshPoints where the analysis stays on the mesh
     variables : tuple of Variable
     comm : MPI communicator
     cache : folder that keeps interpolations between runs, or None
     """
 
-    grid: Grid
+    grid: Grid | MeshPoints
     variables: tuple[Variable, ...]
     comm: object
     cache: Path | None = None
@@ -110,7 +111,10 @@ class Transfer:
         """P and Q of a field's mesh. Collective."""
         key = (of.mesh.fingerprint, of.location)
         if key not in self._made:
-            self._made[key] = interpolation(of.mesh, of.location, self.grid, self.comm, self.cache)
+            if isinstance(self.grid, MeshPoints):
+                self._made[key] = self.grid.interpolation(of)
+            else:
+                self._made[key] = interpolation(of.mesh, of.location, self.grid, self.comm, self.cache)
         return self._made[key]
 
     def to_grid(self, state):

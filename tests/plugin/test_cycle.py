@@ -149,6 +149,21 @@ def test_any_number_of_ranks_gives_the_same_analyses(parallel, ranks):
             assert difference <= 1e-10 * np.abs(one[name].values).max(), (number, name)
 
 
+def test_on_the_meshs_own_nodes_the_analysis_is_closer_to_the_readings_and_the_same_on_two_ranks(case, tmp_path):
+    runs = [Run(case, tmp_path / str(n), ranks=n, grid={"space": "mesh"}, cycle__windows=1) for n in (1, 2)]
+    one, two = (analysis(run.folder, 1) for run in runs)
+    for name in ("Tracer", "Velocity"):
+        assert np.abs(two[name].values - one[name].values).max() <= 1e-10 * np.abs(one[name].values).max(), name
+    told = ledger(runs[0].folder)[0]["analysis"]
+    assert told["residual"]["rms"] < 0.5 * told["innovation"]["rms"]
+
+
+def test_on_the_meshs_own_nodes_states_of_another_mesh_are_refused(case, tmp_path):
+    changes = {"grid": {"space": "mesh"}, "cycle__windows": 1, "processes": 2}
+    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", **changes)
+    assert "share one mesh" in cycle(file, code=2).stderr
+
+
 def test_the_ledger_tells_what_each_window_did(whole):
     lines = (whole.folder / "ledger.jsonl").read_text().splitlines()
     entries = [json.loads(line)["entry"] for line in lines]

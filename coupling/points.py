@@ -1,0 +1,162 @@
+"""The mesh's own nodes as the points of the analysis, for meshes that do not change.
+
+No interpolation then stands between model and analysis: P picks each node once, Q hands its value to
+every copy that the pieces of a parallel run hold. Points are numbered in the order of the pieces and
+dealt to the ranks in contiguous runs, so that nothing depends on the number of ranks. Where copies
+are is found by place: two nodes of different pieces at the same place are one node; where each cell
+has nodes of its own (P1DG), those of the same cell.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from coupling.interpolation import Interpolation, numbering, sparse_rows
+from coupling.mesh import MeshError
+from coupling.vtu import raise_together
+
+_INT = PETSc.IntType
+_PRIMES = np.array(  # odd and large: any would do
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0x85EBCA77C2B2AE63, 0xFF51AFD7ED558CCD],
+    np.uint64,
+)
+
+
+@dataclass(frozen=True)
+class MeshPoints:
+    """The nodes of one mesh, each once.
+
+    n_points : their number, over all ranks
+    mesh_fingerprint : of the mesh they belong to
+    origin : lowest corner of its box [m]
+    between : P and Q, both of zeros and ones
+    """
+
+    n_points: int
+    mesh_fingerprint: str
+    origin: tuple[float, float, float]
+    between: Interpolation = field(repr=False)
+
+    @property
+    def fluid_points(self):
+        """(n_points,) bool, all true: nodes lie in the air."""
+        return np.ones(self.n_points, bool)
+
+    def rows(self, comm):
+        """The run of point numbers that this rank holds."""
+        return _share(self.n_points, comm)
+
+    @property
+    def description(self):
+        """What a file of modes keeps of it."""
+        return {"mesh nodes": self.n_points}
+
+    @property
+    def fingerprint(self):
+        """Hash of the points: that of their mesh."""
+        return self.mesh_fingerprint
+
+    def __str__(self):
+        return f"{self.n_points} mesh nodes"
+
+    def interpolation(self, of):
+        """P and Q of a field's mesh.
+
+        Raises
+        ------
+        MeshError
+            if the field is on another mesh, or has its values at cells
+        """
+        if of.location != "point" or of.mesh.fingerprint != self.mesh_fingerprint:
+            raise MeshError(
+                f"a field at the {of.location}s of mesh {of.mesh.fingerprint[:8]} was given to an analysis on the nodes"
+                f" of mesh {self.mesh_fingerprint[:8]}; with space: mesh all states and variables share one mesh"
+                " and have their values at its nodes, otherwise use space: grid"
+            )
+        return self.between
+
+
+def mesh_points(mesh, comm):
+    """The points of a mesh. Collective.
+
+    Raises
+    ------
+    MeshError
+        if the mesh is cut into pieces and one holds two nodes at the same place that it does not tell apart by
+        their cells: copies cannot be told from neighbours then
+    """
+    offset, n_local = numbering(mesh, "point", comm)
+    mine = np.arange(offset, offset + n_local)
+    owner = _owners(mesh, mine, comm)
+    owned = owner == mine
+    n_owned = int(owned.sum())
+    before = comm.exscan(n_owned) or 0
+    numbers = PETSc.Vec().createMPI((n_local, None), comm=comm)
+    numbers.array[owned] = np.arange(before, before + n_owned)
+    number = _picked(numbers, owner, comm).astype(np.int64)
+    n_points = comm.allreduce(n_owned)
+    n_rows = len(_share(n_points, comm))
+    rows = np.flatnonzero(owned)
+    to_points = sparse_rows(n_local, n_rows, rows, number[owned], np.ones(n_owned), comm).transpose()
+    to_mesh = sparse_rows(n_local, n_rows, np.arange(n_local), number, np.ones(n_local), comm)
+    origin = tuple(mesh.bounds(comm)[0].tolist())
+    return MeshPoints(n_points, mesh.fingerprint, origin, Interpolation(to_points, to_mesh))
+
+
+def _share(n_points, comm):
+    return range(n_points * comm.rank // comm.size, n_points * (comm.rank + 1) // comm.size)
+
+
+def _owners(mesh, mine, comm):
+    """(n_local,) the first of all nodes at the same place, by its number over all ranks."""
+    if comm.allreduce(len(mesh.pieces)) == 1:
+        return mine
+    places = _places(mesh, comm)
+    # where each place is looked after is drawn by its hash, so that no rank sees all of them
+    with np.errstate(over="ignore"):
+        hashes = (places.view(np.uint64) * _PRIMES[: places.shape[1]]).sum(axis=1)
+    desk = (hashes >> np.uint64(17)) % np.uint64(comm.size)
+    piece = np.empty(len(mine), np.int64)
+    for part in mesh.pieces:
+        piece[part.nodes] = part.index
+    chosen = [np.flatnonzero(desk == rank) for rank in range(comm.size)]
+    received = comm.alltoall([(places[c], mine[c], piece[c]) for c in chosen])
+    places, ids, pieces = (np.concatenate(part) for part in zip(*received, strict=True))
+    _, which = np.unique(places, axis=0, return_inverse=True)
+    which = which.ravel()
+    twice = len(np.unique(np.stack([which, pieces]), axis=1).T) < len(ids)
+    raise_together(MeshError(_TWICE) if twice else None, comm)
+    first = np.full(which.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, which, ids)
+    ends = np.cumsum([len(part[1]) for part in received])[:-1]
+    answers = comm.alltoall(np.split(first[which], ends))
+    owner = np.empty(len(mine), np.int64)
+    for of, answer in zip(chosen, answers, strict=True):
+        owner[of] = answer
+    return owner
+
+
+_TWICE = "space: mesh cannot be used: a piece of the mesh has two nodes at the same place; use space: grid"
+
+
+def _places(mesh, comm):
+    """(n_local, 3) or (n_local, 6) float64 that tell a node from all others but its copies in other pieces."""
+    places = mesh.points + 0.0  # no −0.0, which has other bits
+    own_nodes = np.array_equal(np.sort(mesh.cells, axis=None), np.arange(len(places)))
+    if not comm.allreduce(own_nodes, MPI.LAND):
+        return np.ascontiguousarray(places)
+    centres = np.empty_like(places)
+    # copies of a cell list its nodes in the same order, so that the sums are the same bit for bit
+    centres[mesh.cells] = (mesh.points[mesh.cells].sum(axis=1) + 0.0)[:, None]
+    return np.ascontiguousarray(np.hstack([places, centres]))
+
+
+def _picked(vector, wanted, comm):
+    """(k,) entries of a PETSc Vec by their numbers. Collective."""
+    into = PETSc.Vec().createSeq(len(wanted))
+    source = PETSc.IS().createGeneral(wanted.astype(_INT), comm=PETSc.COMM_SELF)
+    scatter = PETSc.Scatter().create(vector, source, into, None)
+    scatter.scatter(vector, into)
+    return into.array.copy()
