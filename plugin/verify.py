@@ -1,0 +1,362 @@
+"""Check a case's operators, cost and analysis on its own data: python -m plugin.verify case.yml
+
+Modes, a state and readings are taken as the cycle would take them, at the start of the case, and put through
+checks that hold for any set-up; each tells a number and the largest that passes:
+
+    adjoints            H, U, P and Q against their transposes, by inner products
+    partition of unity  a constant stays constant on the grid, and on the mesh
+    H against the mesh  what H sees of an increment is what the increment does to the state at the sensors
+    J                   slope of Taylor's remainder (2), differences, and ∇J by U, H and R one by one
+    dense solve         the textbook's analysis of some readings and modes, at some grid values
+    ranks               everything anew on one rank; a run on one rank starts itself on two
+
+Under mpirun on as many ranks as one likes. Exit code 1: a check failed, the last lines say which and by how
+much. 2: bad input, as for the cycle.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.checkpoint import open_restart, read_fields
+from coupling.files import on_rank_0, whole_file
+from coupling.interpolation import multiply
+from coupling.mesh import State
+from da.analysis import analyse
+from da.checks import (
+    Check,
+    adjoint_gap,
+    cost_gap,
+    dense_analysis,
+    dot_over,
+    gradient_gap,
+    relative_gap,
+    taylor_slope,
+    whole_dot,
+)
+from da.cost import CostFunction
+from da.modes import Modes
+from da.observation_error import instrument_std
+from da.observations import Observations
+from da.transform import LinearTransform
+from plugin.background import Background, background, chosen_steps, open_snapshots
+from plugin.configuration import read_case
+from plugin.job import read_words, run_job
+from plugin.observation_sections import ANALYSIS_TIME
+from plugin.progress import Progress
+from plugin.readings import Choice, ReadingsError, read_readings
+from plugin.sensing import Sensed, error_of, sense
+from plugin.transfer import values_at
+from plugin.verify_ranks import rank_check, started_on
+
+ROUNDING, SUMS, SLOPE, DIFFERENCES, DENSE = 1e-12, 1e-9, 0.05, 1e-6, 1e-7
+N_READINGS, N_MODES, N_VALUES = 300, 128, 300  # of the sub-problem that is solved densely
+_SEED = 20
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What is checked.
+
+    background : Background
+    state : State, and `source`, where it is from
+    readings : Observations inside the model's air
+    sensed : Sensed of them
+    error : ObservationError
+    innovation : (M_local,) in the readings' units
+    """
+
+    background: Background
+    state: State
+    source: str
+    readings: Observations
+    sensed: Sensed
+    error: object
+    innovation: np.ndarray
+
+    @property
+    def operator(self):
+        """H as a linear operator, taken at the background."""
+        operator = self.sensed.operator
+        return operator if operator.linear else operator.linearised(np.zeros(self.background.transfer.n_local))
+
+
+def set_up(case, comm, said=lambda text: None):
+    """Modes, state and readings of a case's start. Collective.
+
+    Parameters
+    ----------
+    case : Case
+    comm : MPI communicator
+    said : as in `plugin.background.background`
+
+    Returns
+    -------
+    SetUp
+
+    Raises
+    ------
+    ConfigurationError, ReadingsError, FileError, MeshError
+        as the cycle's stages; if no reading lies inside the model's air
+    """
+    of = case.observations
+    restart = open_restart(case.model.start)
+    choice = Choice(tuple(case.variables), of.names, of.errors, of.epoch)
+    readings = on_rank_0(lambda: read_readings(of.file, choice), comm)
+    made = background(case, comm, case.run / "cache", said)
+    state, source = _state(case, restart, made.transfer, comm)
+    window = _first_window(readings, case, restart)
+    errors = instrument_std(window.error, window.instrument, of.error_model.instruments, window.variable)
+    window = replace(window, error=errors)
+    sensed, _ = sense(made.transfer, state, window)
+    numbers = np.flatnonzero(sensed.inside)
+    if len(numbers) == 0:
+        raise ReadingsError(f"{of.file}: no reading lies inside the model's air; there is nothing to check H with")
+    if len(numbers) > N_READINGS:
+        numbers = np.sort(np.random.default_rng(_SEED).choice(numbers, N_READINGS, replace=False))
+    chosen = window.select(numbers)
+    sensed, model = sense(made.transfer, state, chosen)
+    error = error_of(chosen, numbers, of.error_model, sensed, len(window), comm)
+    return SetUp(made, state, source, chosen, sensed, error, (chosen.value - model)[sensed.reading])
+
+
+def _state(case, restart, transfer, comm):
+    """The state that the case starts from; where that is none in files, a snapshot."""
+    if set(transfer.field_names) <= set(restart.fields):
+        return read_fields(restart, comm, transfer.field_names), str(restart.options)
+    settings = case.background.snapshots[0]
+    series = open_snapshots(settings, comm)[0]
+    # the last one: the first often is a model at rest, which would check little
+    state = series.read(int(chosen_steps(settings, series.times)[-1]), sorted(transfer.field_names))
+    series.close()
+    return state, f"{settings.path} at {state.time:g} s"
+
+
+def _first_window(readings, case, restart):
+    """Readings of the first window that has any; all of them where none has."""
+    of, step = case.observations, restart.timestep
+    for number in range(1, case.cycle.windows + 1):
+        end = restart.time + number * case.cycle.window
+        if of.window == ANALYSIS_TIME:
+            found = np.abs(readings.time - end) <= (of.tolerance or 0.5 * step)
+        else:
+            found = (readings.time > end - case.cycle.window) & (readings.time <= end)
+        if found.any():
+            return readings.select(found)
+    return readings
+
+
+def checks(of, comm):
+    """The checks of one set-up, as they are made. Collective.
+
+    Parameters
+    ----------
+    of : SetUp
+
+    Yields
+    ------
+    Check
+    """
+    yield from _interpolation_checks(of, comm)
+    yield from _operator_checks(of, comm)
+    yield from _cost_checks(of, comm)
+    yield _dense_check(of, comm)
+
+
+def _interpolation_checks(of, comm):
+    transfer, rng, dot, seen = of.background.transfer, np.random.default_rng([_SEED, comm.rank]), dot_over(comm), []
+    for name in transfer.field_names:
+        field = of.state[name]
+        pair = transfer.interpolation(field)
+        if pair in seen:
+            continue
+        seen.append(pair)
+        for letter, matrix in (("P", pair.to_grid), ("Q", pair.to_mesh)):
+            x, y = (rng.normal(size=n) for n in reversed(matrix.getLocalSize()))
+            gap = adjoint_gap(
+                lambda v, a=matrix: multiply(a, v), lambda v, a=matrix: multiply(a, v, transpose=True), x, y, dot, dot
+            )
+            yield Check(f"adjoint of {letter}, {name}", gap, ROUNDING)
+        yield from _unity_checks(pair, field, transfer.grid, comm)
+
+
+def _unity_checks(pair, field, grid, comm):
+    rows = grid.rows(comm)
+    fluid = grid.fluid_points[rows.start : rows.stop]
+    ones = np.ones(pair.to_grid.getLocalSize()[1])
+    off = np.abs(multiply(pair.to_grid, ones) - fluid)
+    detail = f"{grid.fluid_points.mean():.0%} of the grid is fluid"
+    yield Check(f"P keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
+    places = field.mesh.points if field.location == "point" else field.mesh.centroids
+    low, size = np.array(grid.origin), np.array(grid.spacing) * (np.array(grid.shape) - 1)
+    inside = ((places >= low - 1e-9 * size) & (places <= low + (1 + 1e-9) * size)).all(axis=1)
+    on_mesh = multiply(pair.to_mesh, fluid.astype(np.float64))
+    # outside the grid's box what Q carries fades out
+    off = np.where(inside, np.abs(on_mesh - 1.0), np.maximum(np.maximum(-on_mesh, on_mesh - 1.0), 0.0))
+    n, outside = comm.allreduce(len(places)), comm.allreduce(int(np.sum(~inside)))
+    detail = f"{n} mesh values, {outside} outside the grid's box"
+    yield Check(f"Q keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
+
+
+def _operator_checks(of, comm):
+    transform, transfer, dot = of.background.transform, of.background.transfer, dot_over(comm)
+    whole, own = np.random.default_rng(_SEED), np.random.default_rng([_SEED, comm.rank])
+    control, scale = whole.normal(size=transform.n_control), transform.scale
+    # in units of each variable, so that none is lost beside another's large numbers
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
+    x = inverse * own.normal(size=len(scale))
+    gap = adjoint_gap(transform.apply, transform.adjoint, control, x, whole_dot, dot)
+    n = comm.allreduce(len(scale))
+    yield Check("adjoint of U", gap, ROUNDING, f"{n} grid values, {transform.n_control} modes")
+    increment = transform.apply(control)
+    linear = of.sensed.operator if of.sensed.operator.linear else of.sensed.operator.linearised(increment)
+    y = of.error.whiten(own.normal(size=len(of.innovation)))
+    gap = adjoint_gap(
+        linear.observe,
+        lambda v: of.sensed.operator.adjoint(v, at=increment),
+        scale * own.normal(size=len(scale)),
+        y,
+        dot,
+        dot,
+    )
+    yield Check("adjoint of H", gap, ROUNDING, f"{len(of.readings)} readings")
+    fields = {name: of.state[name] for name in transfer.field_names}
+    moved = {
+        name: fields[name].replaced(fields[name].values + dx)
+        for name, dx in transfer.to_mesh(of.state, increment).items()
+    }
+    there, before = (
+        values_at(State(of.state.time, values), transfer, of.readings.position, of.readings.variable)[0][
+            of.sensed.reading
+        ]
+        for values in (moved, fields)
+    )
+    found, weight = of.sensed.operator.observe(increment), of.readings.error[of.sensed.reading]
+    gap = relative_gap(found / weight, (there - before) / weight, comm)
+    yield Check("H against the mesh", gap, SUMS, "increments at the sensors")
+
+
+def _cost_checks(of, comm):
+    transform = of.background.transform
+    cost = CostFunction(transform, of.sensed.operator, of.error, of.innovation, comm)
+    rng = np.random.default_rng(_SEED)
+    control, direction = rng.normal(size=(2, transform.n_control))
+    slope, remainders = taylor_slope(cost, control, direction)
+    steps = f", h from 1 to {remainders[-1][0]:.1g}" if remainders else ""
+    yield Check("Taylor test of J", abs(slope - 2.0), SLOPE, f"slope {slope:.4f}{steps}")
+    yield Check("∇J against differences", gradient_gap(cost, control, direction), DIFFERENCES)
+    yield Check("∇J by U, H and R", cost_gap(cost, control), SUMS)
+
+
+def _dense_check(of, comm):
+    rng = np.random.default_rng(_SEED)
+    transform, operator = _fewer_modes(of.background.transform, rng), of.operator
+    n_local = of.background.transfer.n_local
+    ends = np.cumsum(comm.allgather(n_local))
+    chosen = np.sort(rng.choice(ends[-1], min(N_VALUES, ends[-1]), replace=False))
+    rows = chosen[(chosen >= ends[comm.rank] - n_local) & (chosen < ends[comm.rank])] - (ends[comm.rank] - n_local)
+    expected = dense_analysis(transform, operator, of.error, of.innovation, rows, comm)
+    found = analyse(transform, operator, of.error, of.innovation, comm).increment[rows]
+    scale = transform.scale[rows]
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
+    gap = relative_gap(found * inverse, expected * inverse, comm)
+    detail = f"{len(of.readings)} readings, {transform.n_control} modes, {len(chosen)} grid values"
+    return Check("analysis against a dense solve", gap, DENSE, detail)
+
+
+def _fewer_modes(transform, rng):
+    modes = transform.modes
+    if modes.n_modes <= N_MODES:
+        return transform
+    chosen = np.sort(rng.choice(modes.n_modes, N_MODES, replace=False))
+    fewer = Modes(modes.vectors[:, chosen], None, modes.mean, modes.n_samples, modes.name)
+    return LinearTransform(fewer, transform.scale, transform.comm)
+
+
+def _largest(values, comm):
+    # max of Python would lose a NaN
+    return float(np.max(comm.allgather(np.max(values, initial=0.0))))
+
+
+def verify(case, comm, progress, path=None, ranks=2):
+    """Make and tell all checks of a case. Collective.
+
+    Parameters
+    ----------
+    case : Case
+    comm : MPI communicator
+    progress : Progress
+    path : of the case file, for the ranks that a run on one rank starts; None leaves these out
+    ranks : how many they are; 1 leaves them out
+
+    Returns
+    -------
+    list of Check
+    """
+    with progress.stage("background"):
+        of = set_up(case, comm, progress.say)
+    transform, grid = of.background.transform, of.background.transfer.grid
+    progress.say(
+        f"{len(of.readings)} readings, {transform.n_control} modes, grid {' × '.join(map(str, grid.shape))}, "
+        f"{comm.size} rank(s); state from {of.source}"
+    )
+    made = []
+
+    def told(check):
+        progress.say(told_check(check))
+        made.append(check)
+
+    for check in checks(of, comm):
+        told(check)
+    if comm.size > 1:
+        told(rank_check(case, of, comm, set_up))
+    elif path is not None and ranks > 1:
+        with progress.stage("ranks", f"anew on {ranks} ranks"):
+            found = started_on(ranks, path, case.model.launcher, comm)
+        told(found)
+    else:
+        progress.say("      the same on any number of ranks: not asked on one rank")
+    return made
+
+
+def told_check(check):
+    """A line of what a check found."""
+    mark = "ok    " if check.passed else "FAILED"
+    detail = f"  ({check.detail})" if check.detail else ""
+    return f"{mark} {check.name:<34} {check.found:9.2e} ≤ {check.tolerance:.0e}{detail}"
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugin.verify", description="Check a case on its own data.")
+    parser.add_argument("case", type=Path, help="case file (YAML)")
+    parser.add_argument("--ranks", type=int, default=2, help="on one rank: compare with so many; 1 does not")
+    parser.add_argument("--only-ranks", type=Path, metavar="FILE", help="only compare with one rank; keep that in FILE")
+    words = read_words(parser, argv, comm)
+    case, progress = read_case(words.case), Progress(comm)
+    if words.only_ranks is not None:
+        check = rank_check(case, set_up(case, comm), comm, set_up)
+        on_rank_0(lambda: _keep(words.only_ranks, check), comm)
+        return 0
+    made = verify(case, comm, progress, words.case.resolve(), words.ranks)
+    failed = [check for check in made if not check.passed]
+    if not failed:
+        progress.say(f"{len(made)} checks passed")
+        return 0
+    reasons = [f"  {c.name}: {c.found:.3g}, at most {c.tolerance:.0e} expected  {c.detail}" for c in failed]
+    progress.say("\n".join([f"{len(failed)} of {len(made)} checks failed:", *reasons]))
+    return 1
+
+
+def _keep(path, check):
+    with whole_file(path) as beside:
+        beside.write_text(json.dumps(asdict(check)))
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)

@@ -1,0 +1,105 @@
+"""Whether a case comes out the same on any number of ranks: everything anew on one of them, and compared.
+
+Rank 0 alone reads the states, makes modes, interpolations and the analysis again. Where all snapshots are too
+many for one rank, both sides take fewer of them.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.files import on_rank_0
+from coupling.launch import ModelError, launch
+from da.analysis import analyse
+from da.checks import Check, relative_gap
+from plugin.sensing import spread_out
+
+NAME = "same on one rank and on all"
+_LIMIT = 1 << 30  # bytes of snapshots that rank 0 may hold alone
+_TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
+
+
+def rank_check(case, found, comm, set_up):
+    """Compare a set-up over the ranks with the same on rank 0 alone. Collective.
+
+    Parameters
+    ----------
+    case : Case
+    found : SetUp of the case on these ranks
+    comm : MPI communicator
+    set_up : function (case, comm) → SetUp
+
+    Returns
+    -------
+    Check of the largest gap of the state on the grid, the innovation and the increment
+    """
+    size = 8 * found.background.modes.n_samples * comm.allreduce(found.background.transfer.n_local)
+    smaller = case if size <= _LIMIT else with_fewer_states(case, -(-size // _LIMIT))
+    if smaller is not case:
+        found = set_up(smaller, comm)
+    everyone = _outcome(found, comm)
+    names, gaps = ("state on the grid", "innovation", "increment"), None
+
+    def compared():
+        alone = _outcome(set_up(smaller, MPI.COMM_SELF), MPI.COMM_SELF)
+        return [relative_gap(a, b, MPI.COMM_SELF) for a, b in zip(everyone, alone)]
+
+    gaps = on_rank_0(compared, comm)
+    detail = f"{comm.size} ranks: " + ", ".join(f"{name} {gap:.1e}" for name, gap in zip(names, gaps))
+    if smaller is not case:
+        detail += f"; {found.background.modes.n_samples} of the snapshots"
+    return Check(NAME, float(np.max(gaps)), _TOLERANCE[case.background.precision], detail)
+
+
+def with_fewer_states(case, stride):
+    """The same case with each stride-th of its states, all their anomalies as modes, and no file of modes."""
+    settings = case.background
+    thinned = [s.model_copy(update={"every": s.every * int(stride)}) for s in settings.snapshots]
+    fewer = {"snapshots": thinned, "transform": "reduced", "truncation": None, "modes": None}
+    return case.model_copy(update={"background": settings.model_copy(update=fewer)})
+
+
+def _outcome(of, comm):
+    """State on the grid and increment in units of the variables, innovation in those of the errors; whole."""
+    transfer, transform = of.background.transfer, of.background.transform
+    inverse = np.divide(1.0, transform.scale, out=np.zeros_like(transform.scale), where=transform.scale > 0.0)
+    increment = analyse(transform, of.operator, of.error, of.innovation, comm).increment
+    parts = inverse * transfer.to_grid(of.state), inverse * increment
+    state, increment = (np.concatenate(comm.allgather(part)) for part in parts)
+    innovation = spread_out(of.sensed, of.innovation, len(of.readings), comm, 0.0)
+    return state, innovation / of.readings.error, increment
+
+
+def started_on(ranks, path, launcher, comm):
+    """Start `python -m plugin.verify --only-ranks` on so many ranks, from one. Collective.
+
+    Parameters
+    ----------
+    ranks : how many
+    path : the case file
+    launcher : words before the program; `{n}` becomes `ranks`
+    comm : MPI communicator of one rank
+
+    Returns
+    -------
+    Check; one that failed, with the last lines of what was printed, where it could not be run
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        kept, log = Path(folder) / "ranks.json", Path(folder) / "launch.log"
+        program = [sys.executable, "-m", "plugin.verify", str(path), "--only-ranks", str(kept)]
+        try:
+            launch([word.replace("{n}", str(ranks)) for word in launcher] + program, folder, comm, None, environment)
+        except ModelError as error:
+            return Check(NAME, float("nan"), 0.0, f"not run: {error}")
+        if kept.is_file():
+            return Check(**json.loads(kept.read_text()))
+        last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+        return Check(NAME, float("nan"), 0.0, f"the run on {ranks} ranks ended early: {last}")
