@@ -1,0 +1,252 @@
+"""`bireduced`: the analysis made in latent space alone, and decoded once (Mack et al. 2020).
+
+    J(w) = ½ a wᵀw + ½ ‖d_l − V_l w‖²_{R_l⁻¹},   δx = g(V_l w)
+
+d_l = f(d) where the readings cover the grid, or is given, from an encoder of sparse readings f° (`observation_encoded`).
+J is a quadratic form in a few hundred numbers, so its minimum is had in closed form:
+
+    prepare   once for R_l: s² m FLOPs and a Cholesky factor of min(s, m)² numbers
+    online    one encode, 4 s m + 2 min(s, m)² FLOPs, one decode of V_l w
+    parallel  the small solve on rank 0, s numbers broadcast; f and g as `da.decoder` tells
+
+The centred form (`da.latent`) is d_l = f(x_b + d) − f(x_b), δx = g(z_b + V_l w) − g(z_b).
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from mpi4py import MPI
+from scipy.linalg import cho_factor, cho_solve
+
+from da.analysis import Analysis, statistics
+from da.collective import raise_together
+from da.correlated_error import given_error
+from da.latent import LatentModes
+from da.minimise import Step
+from da.observation_error import DiagonalError
+
+REASON = "CLOSED_FORM"
+
+
+def latent_error(variance, n_latent):
+    """R_l, the covariance of the errors of d_l.
+
+    Parameters
+    ----------
+    variance : σ_o² for σ_o² I, as the paper; (m,) variances; or an (m, m) covariance
+    n_latent : m
+
+    Returns
+    -------
+    ObservationError for arrays of m rows, the same on every rank
+
+    Raises
+    ------
+    ValueError
+        if a variance is not positive and finite, the shape does not fit, or a matrix is no covariance
+    """
+    variance = np.asarray(variance, dtype=np.float64)
+    if variance.ndim == 2:
+        return given_error(_of_shape(variance, (n_latent, n_latent)), slice(0, n_latent), MPI.COMM_SELF)
+    variance = np.full(n_latent, variance) if variance.ndim == 0 else _of_shape(variance, (n_latent,))
+    bad = variance[~(np.isfinite(variance) & (variance > 0.0))]
+    if len(bad):
+        raise ValueError(f"latent observation variance {bad[0]:g}, expected a positive number")
+    return DiagonalError(np.sqrt(variance))
+
+
+def _of_shape(variance, shape):
+    if variance.shape != shape:
+        raise ValueError(f"latent observation covariance of shape {variance.shape}, expected {shape}")
+    return variance
+
+
+@dataclass(frozen=True)
+class LatentMinimum:
+    """The closed minimum for latent modes and R_l, to be used for any number of analyses.
+
+    modes : LatentModes
+    error : R_l, of `latent_error`
+    comm : MPI communicator
+    background_weight : a
+    """
+
+    modes: LatentModes
+    error: object
+    comm: MPI.Comm
+    background_weight: float = 1.0
+
+    @cached_property
+    def _whitened(self):
+        """G = R_l^{-1/2} V_l, (m, s)."""
+        return self.error.whiten(self.modes.vectors)
+
+    @cached_property
+    def _factor(self):
+        """Of a I + GᵀG or a I + G Gᵀ, whichever is the smaller."""
+        m, s = self._whitened.shape
+        gram = self._whitened.T @ self._whitened if s <= m else self._whitened @ self._whitened.T
+        gram[np.diag_indices_from(gram)] += self.background_weight
+        return cho_factor(gram, lower=True, overwrite_a=True)
+
+    def prepare(self):
+        """Do now what the first analysis would otherwise do."""
+        if self.comm.rank == 0:
+            self._factor
+
+    def control(self, latent_innovation):
+        """w of least cost: (m,) d_l → (s,), the same on every rank. Collective.
+
+        w = (a I + GᵀG)⁻¹ Gᵀ d' = Gᵀ (a I + G Gᵀ)⁻¹ d', d' = R_l^{-1/2} d_l
+        """
+        found = None
+        if self.comm.rank == 0:
+            m, s = self._whitened.shape
+            seen = self.error.whiten(latent_innovation)
+            if s <= m:
+                found = cho_solve(self._factor, self._whitened.T @ seen)
+            else:
+                found = self._whitened.T @ cho_solve(self._factor, seen)
+        return self.comm.bcast(found)
+
+    def step(self, number, latent_innovation, control):
+        """J, its parts and ‖∇J‖ at a control, as a Step."""
+        departure = self.error.whiten(latent_innovation) - self._whitened @ control
+        background = 0.5 * self.background_weight * float(control @ control)
+        observed = 0.5 * float(departure @ departure)
+        slope = self.background_weight * control - self._whitened.T @ departure
+        return Step(number, background + observed, background, observed, float(np.linalg.norm(slope)))
+
+
+def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_weight=1.0, minimum=None):
+    """The analysis of readings that cover the grid, exactly as the paper's. Collective.
+
+    Parameters
+    ----------
+    transform : DecodedTransform; paper's form or centred
+    innovation : (n_local,) d = y − x_b at each value of the state, in its units; not read where the scale is zero
+    comm : MPI communicator
+    latent_variance : R_l as `latent_error` takes it, of standardised codes; the paper's σ_o² is 0.05
+    background_weight : a; the paper computed with 0.1
+    minimum : LatentMinimum made before of the same modes, and then for its own R_l and a; None makes one
+
+    Returns
+    -------
+    Analysis, whose statistics are those of d and d − δx over the values with a scale, and whose trace and χ² are of
+    the cost in latent space: χ² = 2 J_o(w) / m
+
+    Raises
+    ------
+    ValueError
+        on every rank, if the innovation does not fit or is not finite, or as `latent_error`
+    """
+    innovation = np.asarray(innovation, dtype=np.float64)
+    takes_part = transform.decoder.scale != 0.0
+    raise_together(_problem(innovation, takes_part), comm)
+    began = time.perf_counter()
+    code = transform.encode_increment(innovation)
+    seen = Seen(innovation[takes_part], lambda increment: increment[takes_part])
+    return observation_encoded(
+        transform,
+        code,
+        comm,
+        latent_variance=latent_variance,
+        background_weight=background_weight,
+        minimum=minimum,
+        seen=seen,
+        seconds_before=time.perf_counter() - began,
+    )
+
+
+def _problem(innovation, takes_part):
+    if innovation.shape != takes_part.shape:
+        return f"innovation of shape {innovation.shape}, expected {takes_part.shape}: a value for each row of the state"
+    if not np.isfinite(innovation[takes_part]).all():
+        return "innovation holds a NaN or an infinity; bireduced needs a reading for each value of the grid"
+    return None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Readings that an analysis is told of, as against what it is made of.
+
+    innovation : (M_local,) y − H x_b, in the readings' units
+    observe : H, (n_local,) increment → (M_local,)
+    """
+
+    innovation: np.ndarray
+    observe: object
+
+
+def observation_encoded(
+    transform,
+    latent_innovation,
+    comm,
+    *,
+    latent_variance=0.05,
+    background_weight=1.0,
+    minimum=None,
+    seen=None,
+    seconds_before=0.0,
+):
+    """The analysis of a latent innovation, as an encoder of readings f° gives it (Mack et al. 2020, outlook). Collective.
+
+    Parameters
+    ----------
+    transform : DecodedTransform
+    latent_innovation : (m,) d_l, the same on every rank; in the centred form f°(y) − z_b
+    comm : MPI communicator
+    latent_variance, background_weight, minimum : as in `bireduced`
+    seen : Seen, the readings of which innovation and residual are told; None tells of d_l itself
+    seconds_before : time already taken for d_l [s], told as part of "prepare"
+
+    Returns
+    -------
+    Analysis, trace and χ² as in `bireduced`
+
+    Raises
+    ------
+    ValueError
+        if d_l does not fit the modes or is not finite, what was made before is of other modes, or as `latent_error`
+    """
+    began = time.perf_counter()
+    modes = transform.modes
+    code = np.asarray(latent_innovation, dtype=np.float64)
+    if code.shape != (modes.n_latent,) or not np.isfinite(code).all():
+        raise ValueError(f"latent innovation of shape {code.shape}, expected ({modes.n_latent},) finite numbers")
+    if minimum is None:
+        error = latent_error(latent_variance, modes.n_latent)
+        minimum = LatentMinimum(modes, error, comm, background_weight)
+    elif minimum.modes is not modes:
+        raise ValueError("what was prepared is of other latent modes; prepare anew when they change")
+    minimum.prepare()
+    prepared = time.perf_counter()
+    control = minimum.control(code)
+    trace = minimum.step(0, code, np.zeros(modes.n_modes)), minimum.step(1, code, control)
+    minimised = time.perf_counter()
+    increment = transform.apply(control, keep=False)
+    decoded = time.perf_counter()
+    if seen is None:
+        # d_l is whole on every rank, and is counted once
+        told = statistics(code, MPI.COMM_SELF), statistics(code - modes.vectors @ control, MPI.COMM_SELF)
+    else:
+        residual = seen.innovation - seen.observe(increment)
+        told = statistics(seen.innovation, comm), statistics(residual, comm)
+    return Analysis(
+        control=control,
+        increment=increment,
+        trace=trace,
+        innovation=told[0],
+        residual=told[1],
+        chi_squared=2.0 * trace[1].observation / modes.n_latent,
+        reason=REASON,
+        iterations=1,
+        evaluations=2,
+        seconds={
+            "prepare": prepared - began + seconds_before,
+            "minimise": minimised - prepared,
+            "increment": decoded - minimised,
+        },
+    )

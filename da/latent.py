@@ -1,0 +1,232 @@
+"""Background errors in an autoencoder's latent space, and the transform `decoded` made of them.
+
+V_l = [f(x_1 − x̄) … f(x_S − x̄)] (Mack et al. 2020) is a square root of the background covariance among
+the m latent numbers: small, float64, whole on every rank. Two forms of an increment are there:
+
+    as the paper   δx = g(V_l w). The network decodes the increment as if it were an anomaly from the mean
+                   that it was trained on. Right where the background is that mean, as in the paper. Where g(0)
+                   is not zero the background itself, w = 0, gets an increment
+    centred        δx = g(z_b + V_l w) − g(z_b), z_b = f(x_b − x̄), with the latent mean taken off V_l. The network
+                   decodes states like those of its training; w = 0 is the background. What it cannot
+                   reproduce of the background stays as it is
+
+For a linear autoencoder both are one. For the TSVD's factors, f = U_τᵀ and g = U_τ, they are `tsvd`.
+
+The root of S − 1 is taken off the codes, not off the anomalies: the network sees fields of their usual
+size, and V_l is that of the modes where f is linear.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from da.collective import raise_together
+from da.decoder import Decoder
+from da.modes import n_kept
+
+_SMALLEST = 1e-8  # of σ₁: directions of V_l below it are rounding, and reached by no control of sensible size
+
+
+@dataclass(frozen=True)
+class LatentModes:
+    """A square root of the background covariance of the latent numbers, the same on every rank.
+
+    vectors : (m, s) float64 V_l
+    mean : (m,) of the codes; what was taken off them where `centred`
+    singular_values : (min(m, S),) of the whole V_l in falling order
+    n_samples : S
+    centred : whether the latent mean was taken off, for the centred form
+    """
+
+    vectors: np.ndarray
+    mean: np.ndarray
+    singular_values: np.ndarray
+    n_samples: int
+    centred: bool
+
+    @property
+    def n_latent(self):
+        """m, latent numbers."""
+        return self.vectors.shape[0]
+
+    @property
+    def n_modes(self):
+        """s, length of a control."""
+        return self.vectors.shape[1]
+
+
+def latent_modes(encoded, comm, truncation=None, *, unbiased=True, centred=False, inflation=1.0):
+    """V_l from the codes of the snapshots' anomalies. Collective.
+
+    Parameters
+    ----------
+    encoded : (m, S) f(x_i − x̄), the same on every rank: `Decoder.encode` of the anomalies
+    comm : MPI communicator
+    truncation : None keeps a column for each snapshot, as the paper; a whole number or a fraction of the variance
+        keeps the leading U_τ Σ_τ of V_l's singular value decomposition
+    unbiased : divide by √(S−1); False leaves the root away, as Mack et al. 2020 do
+    centred : take the latent mean off, for the centred form
+    inflation : factor of V_l
+
+    Returns
+    -------
+    LatentModes
+
+    Raises
+    ------
+    ValueError
+        if there are fewer than two codes, one is not finite (it says which), all are zero, or the truncation asks for
+        more than there is
+    """
+    encoded = np.asarray(encoded, dtype=np.float64)
+    raise_together(_problem(encoded), comm)
+    n_samples = encoded.shape[1]
+    mean = encoded.mean(axis=1)
+    whole = encoded - mean[:, None] if centred else encoded
+    whole = inflation / (np.sqrt(n_samples - 1) if unbiased else 1.0) * whole
+    # one rank's, so that ties and signs are the same everywhere
+    left, sigma = comm.bcast(np.linalg.svd(whole, full_matrices=False)[:2] if comm.rank == 0 else None)
+    n_nonzero = int(np.sum(sigma > sigma[0] * max(whole.shape) * np.finfo(float).eps))
+    if n_nonzero == 0:
+        raise ValueError("all codes of the snapshots are the same, so there is no mode; is the network trained?")
+    vectors = whole
+    if truncation is not None:
+        tau = n_kept(sigma[:n_nonzero], truncation)
+        vectors = left[:, :tau] * sigma[:tau]
+    return LatentModes(np.ascontiguousarray(vectors), mean, sigma, n_samples, centred)
+
+
+def _problem(encoded):
+    if encoded.ndim != 2 or encoded.shape[1] < 2:
+        return f"codes of shape {encoded.shape}, expected (latent numbers, two or more snapshots)"
+    bad = np.flatnonzero(~np.isfinite(encoded).all(axis=0))
+    if len(bad):
+        return f"code of snapshot {bad[0]} holds a NaN or an infinity; leave the snapshot out, or look at the network"
+    return None
+
+
+@dataclass(frozen=True)
+class DecodedTransform:
+    """U of `decoded`, not linear; which of the module's two forms is told by its modes. Made by `decoded_transform`.
+
+    decoder : Decoder
+    modes : LatentModes
+    background : (n_local,) x_b − x̄ in the state's units; None for the paper's form
+    base : (m,) z_b; None for the paper's form
+    offset : (n_local,) scale · g(z_b); None for the paper's form
+    """
+
+    decoder: Decoder
+    modes: LatentModes
+    background: np.ndarray | None
+    base: np.ndarray | None
+    offset: np.ndarray | None
+
+    linear = False
+
+    @property
+    def n_control(self):
+        """s, length of a control."""
+        return self.modes.n_modes
+
+    def latent(self, control):
+        """The point that is decoded: V_l w, or z_b + V_l w. (s,) → (m,)."""
+        moved = self.modes.vectors @ control
+        return moved if self.base is None else self.base + moved
+
+    def apply(self, control, keep=True):
+        """δx of w: (s,) on every rank → (n_local,) in the state's units, by one decode. Collective.
+
+        keep : hold the decode's activations for an adjoint or tangent at the same w
+        """
+        field = self.decoder.apply(self.latent(control), keep)
+        return field if self.offset is None else field - self.offset
+
+    def adjoint(self, increment, at):
+        """V_lᵀ g'ᵀ δx: (n_local,) → (s,), by one VJP at a control. Collective."""
+        return self.modes.vectors.T @ self.decoder.adjoint(increment, at=self.latent(at))
+
+    def tangent(self, direction, at):
+        """g' V_l p: (s,) → (n_local,) in the state's units, by one JVP at a control. Collective."""
+        return self.decoder.tangent(self.modes.vectors @ direction, at=self.latent(at))
+
+    def encode_increment(self, increment):
+        """Where an increment takes the latent point: (n_local,) → (m,). One encode, no inverse of `apply`. Collective."""
+        if self.base is None:
+            return self.decoder.encode(increment)
+        return self.decoder.encode(self.background + increment) - self.base
+
+    def control_of(self, increment):
+        """The smallest w with V_l w nearest to the code of an increment: (n_local,) → (s,). Collective."""
+        code, comm = self.encode_increment(increment), self.decoder.comm
+        found = None
+        if comm.rank == 0:
+            found = np.linalg.lstsq(self.modes.vectors, code, rcond=_SMALLEST)[0]
+        return comm.bcast(found)
+
+
+def decoded_transform(decoder, modes, background=None):
+    """U of `decoded` for one background. Collective.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    modes : LatentModes of its codes; centred ones for the centred form
+    background : (n_local,) x_b − x̄, the background less the mean of the training states, in the state's units;
+        wanted for the centred form, and for no other
+
+    Returns
+    -------
+    DecodedTransform; the centred form costs an encode and a decode here
+
+    Raises
+    ------
+    ValueError
+        if the modes are not the decoder's, or are centred and there is no background, or the other way round
+    """
+    if modes.n_latent != decoder.n_latent:
+        raise ValueError(f"latent modes of {modes.n_latent} numbers, the network has {decoder.n_latent}")
+    if modes.centred != (background is not None):
+        found = "centred modes without a background" if modes.centred else "a background for modes that are not centred"
+        raise ValueError(f"{found}: the centred form needs both, the paper's neither")
+    if background is None:
+        return DecodedTransform(decoder, modes, None, None, None)
+    background = np.array(background, dtype=np.float64)
+    base = decoder.encode(background)
+    return DecodedTransform(decoder, modes, background, base, decoder.apply(base))
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Where a search is to begin.
+
+    control : (s,), the same on every rank
+    cost : J there
+    cost_at_zero : J of no control
+    warm : whether it is the given increment's control, whose J is lower than that of none
+    """
+
+    control: np.ndarray
+    cost: float
+    cost_at_zero: float
+    warm: bool
+
+
+def warm_start(cost, increment):
+    """Begin at another analysis' increment, as TSVD's, where its J is lower than that of no control. Collective.
+
+    Parameters
+    ----------
+    cost : CostFunction with a DecodedTransform
+    increment : (n_local,) in the state's units
+
+    Returns
+    -------
+    WarmStart; it costs two decodes and an encode
+    """
+    zero = np.zeros(cost.n_control)
+    control = cost.transform.control_of(increment)
+    warm, cold = cost.value(control), cost.value(zero)
+    # a NaN is no lower cost
+    is_warm = bool(warm < cold)
+    return WarmStart(control if is_warm else zero, warm if is_warm else cold, cold, is_warm)
