@@ -14,6 +14,9 @@ SITE = $(VENV)/lib/$(shell $(SYSTEM_PYTHON) -c 'import sys; print("python%d.%d" 
 PACKAGES := python3-venv python3-dev build-essential openmpi-bin libopenmpi-dev python3-petsc4py python3-h5py-mpi
 # Debian's bindings are borrowed into the environment, so that pip builds no second PETSc
 BORROWED := petsc4py h5py
+# The CPU build suffices; a cluster chooses its own. PyPI's for Linux brings gigabytes of CUDA along, without it:
+#   make setup TORCH="torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu"
+TORCH := torch==2.13.0
 # Debian keeps petsc4py by PETSc's version and finds it by a link that only PETSc's -dev package makes
 PETSC_HOMES := $$(echo /usr/lib/petscdir/*/*-real/lib/python3/dist-packages | tr ' ' :)
 
@@ -58,6 +61,6 @@ $(VENV)/installed: pyproject.toml meson.build Makefile
 	done
 	$(PYTHON) -m pip install -q --upgrade pip
 # Debian's petsc4py is built for numpy 1
-	$(PYTHON) -m pip install -q 'numpy<2' '.[test]'
+	$(PYTHON) -m pip install -q 'numpy<2' $(TORCH) '.[test]'
 	$(PYTHON) -c "from petsc4py import PETSc; from mpi4py import MPI; import h5py, vtk"
 	touch $@

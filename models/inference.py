@@ -1,0 +1,216 @@
+"""Decoding as fast as a CPU allows, for networks whose training is over.
+
+What is done to the layers, measured by `benchmarks/decode.py`: batch norm is folded into convolutions, which go
+straight to oneDNN; transposed convolutions become plain ones, one for each of the eight places of a voxel within
+2³ (the sub-pixel convolution of Shi 2016, exact and without its zeros), or a matrix product where they have few
+channels to give; GDN works in place on a matrix product. Sums come in another order, so results differ by rounding.
+"""
+
+import copy
+from itertools import product
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.layers.convolution import Up
+from models.layers.gdn import GDN
+from models.layers.rab import RAB
+
+# of a transposed 3³ convolution with stride 2, for even and odd results: its weights, and the point that each is
+# multiplied with, counted from half the result's own number: y_{2q} = w_1 x_q, y_{2q+1} = w_2 x_q + w_0 x_{q+1}
+_TAPS = (((1, 0),), ((2, 0), (0, 1)))
+_FEW = 8  # channels: below, a matrix product and shifted sums are faster than eight convolutions
+PRECISIONS = (torch.float32, torch.bfloat16)
+
+
+def fast_decoder(model, precision=torch.float32):
+    """A function that decodes as `model.decode` does in evaluation, only faster.
+
+    The weights are those of now: make it anew after training. It gives tensors without gradients. On another
+    device than a CPU, or in float64, the layers stay as they are.
+
+    Parameters
+    ----------
+    model : Autoencoder
+    precision : torch.float32, or torch.bfloat16 where the CPU has it and errors of some thousandths do no harm
+
+    Returns
+    -------
+    decode : (B, n_latent) → (B, C, nx, ny, nz), both in the model's own precision
+
+    Raises
+    ------
+    ValueError
+        for another precision
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision}, expected {' or '.join(map(str, PRECISIONS))}")
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    own = model.mask.dtype
+    if model.mask.device.type == "cpu" and own == torch.float32:
+        with torch.no_grad():
+            model = _rewritten(model).to(precision)
+    inner = model.mask.dtype
+
+    def decode(latent):
+        with torch.inference_mode():
+            return model.decode(latent.to(inner)).to(own)
+
+    return decode
+
+
+def _rewritten(module):
+    """A module with its layers, and theirs, replaced by faster ones."""
+    if isinstance(module, GDN):
+        return FastGDN(module)
+    if isinstance(module, Up) and module.kernel_size == (3,) * 3 and module.stride == (2,) * 3:
+        return FewChannels(module) if module.out_channels <= _FEW else SubPixel(module)
+    if isinstance(module, nn.Conv3d):
+        return _convolution(module)
+    if isinstance(module, nn.Sequential):
+        folded = [_rewritten(layer) for layer in _without_norms(list(module))]
+        return nn.Sequential(*_joined(folded))
+    for name, child in module.named_children():
+        setattr(module, name, _rewritten(child))
+    return FastRAB(module) if isinstance(module, RAB) else module
+
+
+def _without_norms(layers):
+    """Layers with each batch norm folded into the convolution before it."""
+    kept = []
+    for layer in layers:
+        before = kept[-1] if kept else None
+        if isinstance(layer, nn.BatchNorm3d) and isinstance(before, (nn.Conv3d, nn.ConvTranspose3d)):
+            if isinstance(before, nn.Conv3d) or before.groups == 1:
+                kept[-1] = _folded(before, layer)
+                continue
+        kept.append(layer)
+    return kept
+
+
+def _folded(convolution, norm):
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    over_out = (1, -1, 1, 1, 1) if isinstance(convolution, nn.ConvTranspose3d) else (-1, 1, 1, 1, 1)
+    bias = 0.0 if convolution.bias is None else convolution.bias
+    convolution.weight = nn.Parameter(convolution.weight * scale.view(over_out), requires_grad=False)
+    convolution.bias = nn.Parameter((bias - norm.running_mean) * scale + norm.bias, requires_grad=False)
+    return convolution
+
+
+def _joined(layers):
+    """Layers with each pointwise one done by the sub-pixel convolution before it, piece by piece in the cache."""
+    kept = []
+    for layer in layers:
+        if kept and isinstance(kept[-1], SubPixel) and isinstance(layer, (FastGDN, nn.PReLU, nn.ReLU)):
+            kept[-1].after = layer
+        else:
+            kept.append(layer)
+    return kept
+
+
+def _convolution(module):
+    plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    # 1³ with a stride of 1 is a matrix product, which torch does as well by itself
+    if plain and module.kernel_size != (1, 1, 1) and torch.backends.mkldnn.is_available():
+        return Convolution(module)
+    return module
+
+
+class Convolution(nn.Module):
+    """A 3D convolution by oneDNN: torch itself keeps those of few channels to a slow loop, five times slower."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.weight, self.bias = module.weight, module.bias
+        self.how = (module.padding, module.stride, module.dilation, module.groups)
+
+    def forward(self, x):
+        return torch.mkldnn_convolution(x, self.weight, self.bias, *self.how)
+
+
+class FastGDN(nn.Module):
+    """GDN with β and γ made once, and two passes less over the memory."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.inverse = module.inverse
+        self.register_buffer("beta", module.beta[:, None].clone())
+        self.register_buffer("gamma", module.gamma[None].clone())
+
+    def forward(self, x):
+        flat = x.flatten(2)
+        root = torch.baddbmm(self.beta, self.gamma.expand(len(x), -1, -1), flat * flat).sqrt_()
+        root = root.mul_(flat) if self.inverse else torch.div(flat, root, out=root)
+        return root.view(x.shape)
+
+
+class FastRAB(nn.Module):
+    """RAB with its last product and sum in one pass."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.trunk, self.mask = module.trunk, module.mask
+
+    def forward(self, x):
+        return torch.addcmul(x, self.trunk(x), self.mask(x))
+
+
+class SubPixel(nn.Module):
+    """`Up` with 3³ and stride 2 as eight convolutions (Shi 2016).
+
+    Along an axis even results are a convolution of one weight, odd ones of two. `after`, a pointwise layer, is
+    applied to each piece.
+    """
+
+    def __init__(self, module):
+        super().__init__()
+        self.out_shape, self.in_shape = module.out_shape, module.in_shape
+        self.bias, self.after = module.bias, nn.Identity()
+        self.pieces = []
+        for odd in product((0, 1), repeat=3):
+            if all(n > o for n, o in zip(self.out_shape, odd)):
+                found = module.weight.transpose(0, 1)
+                for axis, o in enumerate(odd):
+                    found = found.index_select(2 + axis, torch.tensor([weight for weight, _ in _TAPS[o]]))
+                self.register_buffer(f"weight_{len(self.pieces)}", found.contiguous())
+                self.pieces.append(odd)
+        self.direct = torch.backends.mkldnn.is_available()
+
+    def forward(self, x):
+        # of an even number of points the last odd one has no right neighbour
+        x = F.pad(x, [pad for n in reversed(self.out_shape) for pad in (0, 1 - n % 2)])
+        y = x.new_empty(len(x), len(self.bias), *self.out_shape)
+        for i, odd in enumerate(self.pieces):
+            ends = [n // 2 + 1 if o else m for o, n, m in zip(odd, self.out_shape, self.in_shape)]
+            seen, weight = x[:, :, : ends[0], : ends[1], : ends[2]], getattr(self, f"weight_{i}")
+            if self.direct:
+                piece = torch.mkldnn_convolution(seen, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1)
+            else:
+                piece = F.conv3d(seen, weight, self.bias)
+            y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = self.after(piece)
+        return y
+
+
+class FewChannels(nn.Module):
+    """`Up` with 3³ and stride 2 to a few channels: products of all weights and points at once, then shifted sums."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.out_shape, self.in_shape, self.bias = module.out_shape, module.in_shape, module.bias
+        self.register_buffer("weight", module.weight.flatten(1).T.contiguous())
+
+    def forward(self, x):
+        terms = torch.matmul(self.weight, x.flatten(2)).view(len(x), len(self.bias), 3, 3, 3, *self.in_shape)
+        y = x.new_empty(len(x), len(self.bias), *self.out_shape)
+        for odd in product((0, 1), repeat=3):
+            size = [(n + 1 - o) // 2 for n, o in zip(self.out_shape, odd)]
+            piece = self.bias.view(1, -1, 1, 1, 1).repeat(len(x), 1, *size)
+            for taps in product(*(_TAPS[o] for o in odd)):
+                weight, first = zip(*taps)
+                found = terms[(slice(None), slice(None), *weight)]
+                found = found[(..., *(slice(f, f + n) for f, n in zip(first, size)))]
+                # a right neighbour that is missing leaves the last points as they are
+                piece[(..., *(slice(n) for n in found.shape[2:]))] += found
+            y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
+        return y

@@ -1,0 +1,44 @@
+"""Activations by name, and what follows a convolution."""
+
+from torch import nn
+
+from models.layers.gdn import GDN
+from models.layers.norm import BatchNorm
+from models.names import unknown
+
+ACTIVATIONS = ("PReLU", "ReLU", "GDN")
+
+
+def make_activation(name, channels, inverse=False):
+    """An activation by its name.
+
+    Parameters
+    ----------
+    name : "ReLU", max(x, 0) (Nair & Hinton 2010); "PReLU", max(x, 0) + a_c min(x, 0) with a slope for each channel,
+        0.25 at the start (He 2015); "GDN" (Ballé 2015)
+    channels : C of (B, C, n…)
+    inverse : for decoders: GDN becomes its inverse, the others stay
+
+    Raises
+    ------
+    ValueError
+        for another name, with the nearest known one
+    """
+    if name == "PReLU":
+        return nn.PReLU(channels)
+    if name == "ReLU":
+        return nn.ReLU()
+    if name == "GDN":
+        return GDN(channels, inverse)
+    raise unknown("activation", name, ACTIVATIONS)
+
+
+def unit(convolution, activation, inverse=False):
+    """A convolution, batch norm (Ioffe & Szegedy 2015) and an activation, one after the other.
+
+    GDN normalises by itself and comes without batch norm. The order lets the norm be folded into the convolution
+    once training is over (:mod:`models.inference`).
+    """
+    channels = convolution.out_channels
+    norm = [] if activation == "GDN" else [BatchNorm(channels)]
+    return nn.Sequential(convolution, *norm, make_activation(activation, channels, inverse))

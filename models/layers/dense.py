@@ -1,0 +1,38 @@
+"""Residual dense block (RDB; Zhang 2018, Kim 2019)."""
+
+import torch
+from torch import nn
+
+from models.layers.activation import unit
+from models.layers.block import make_block
+from models.layers.convolution import Down
+
+
+class RDB(nn.Module):
+    """y = x + W ∗ [x, f_1, …, f_L], f_l = σ(W_l ∗ B_l([x, f_1, …, f_{l−1}])) (RDN, Zhang 2018; Kim 2019).
+
+    W_l is 3³ and gives `growth` channels, W is 1³ (local feature fusion). B_l is a residual block by name, or
+    nothing, which is the papers' block. (B, C, n…) → the same shape.
+
+    Parameters
+    ----------
+    channels : C
+    growth : channels of each f_l
+    layers : L
+    block : name of the residual blocks, or None
+    activation, inverse : as for `make_block`
+    """
+
+    def __init__(self, channels, growth, layers, block=None, activation="PReLU", inverse=False):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for seen in range(channels, channels + layers * growth, growth):
+            before = [make_block(block, seen, activation, inverse)] if block else []
+            self.layers.append(nn.Sequential(*before, unit(Down(seen, growth, stride=1), activation, inverse)))
+        self.fusion = Down(channels + layers * growth, channels, 1, 1)
+
+    def forward(self, x):
+        seen = x
+        for layer in self.layers:
+            seen = torch.cat([seen, layer(seen)], 1)
+        return x + self.fusion(seen)

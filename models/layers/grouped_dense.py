@@ -1,0 +1,31 @@
+"""Grouped residual dense block (GRDB; Kim 2019)."""
+
+import torch
+from torch import nn
+
+from models.layers.convolution import Down
+from models.layers.dense import RDB
+
+
+class GRDB(nn.Module):
+    """y = x + W ∗ [d_1, …, d_K], d_k = RDB_k(d_{k−1}), d_0 = x, W of 1³ (Kim 2019, Figure 3).
+
+    (B, C, n…) → the same shape.
+
+    Parameters
+    ----------
+    channels : C
+    growth, layers, block, activation, inverse : of each `RDB`
+    group : K
+    """
+
+    def __init__(self, channels, growth, layers, block=None, activation="PReLU", inverse=False, group=4):
+        super().__init__()
+        self.group = nn.ModuleList(RDB(channels, growth, layers, block, activation, inverse) for _ in range(group))
+        self.fusion = Down(group * channels, channels, 1, 1)
+
+    def forward(self, x):
+        found = [x]
+        for block in self.group:
+            found.append(block(found[-1]))
+        return x + self.fusion(torch.cat(found[1:], 1))

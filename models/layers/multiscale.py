@@ -1,0 +1,54 @@
+"""Features of several resolutions in one place: of an encoder (Zhou 2019), of a decoder (Lu 2019)."""
+
+import torch
+from torch import nn
+
+from models.layers.convolution import Down
+from models.layers.rab import Resize
+
+
+class MultiScaleEncoder(nn.Module):
+    """[D_{2^K} ∗ f_1; …; D_2 ∗ f_K; f_{K+1}]: features of all stages at the last one's resolution (Zhou 2019).
+
+    D_s is one 3³ convolution with stride s, so that what a field shows at a fine scale reaches the latent without
+    passing all stages.
+
+    Parameters
+    ----------
+    channels : C of each feature
+    before : K, stages before the last, each of twice the resolution of the next
+    """
+
+    def __init__(self, channels, before):
+        super().__init__()
+        self.paths = nn.ModuleList(Down(channels, channels, 2 ** (before - k)) for k in range(before))
+
+    def forward(self, features):
+        """K + 1 features (B, C, ⌈n/2^k⌉…), finest first → (B, (K + 1)·C, the last one's shape)."""
+        *fine, last = features
+        return torch.cat([path(each) for path, each in zip(self.paths, fine)] + [last], 1)
+
+
+class MultiScaleDecoder(nn.Module):
+    """W ∗ [↑(V_1 ∗ f_1); …; ↑(V_K ∗ f_K); f_{K+1}]: coarse features joined to the finest (Lu 2019).
+
+    V_k is 1³ and stands before the trilinear interpolation ↑, with which it commutes; W is 3³ back to C channels.
+
+    Parameters
+    ----------
+    channels : C of each feature
+    before : K, stages before the finest
+    shape : (nx, ny, nz) of the finest
+    """
+
+    def __init__(self, channels, before, shape):
+        super().__init__()
+        self.paths = nn.ModuleList(
+            nn.Sequential(Down(channels, channels, 1, 1), Resize(shape)) for _ in range(before)
+        )
+        self.fusion = Down((before + 1) * channels, channels, stride=1)
+
+    def forward(self, features):
+        """K + 1 features (B, C, …), coarsest first → (B, C, nx, ny, nz)."""
+        *coarse, finest = features
+        return self.fusion(torch.cat([path(each) for path, each in zip(self.paths, coarse)] + [finest], 1))

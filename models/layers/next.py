@@ -1,0 +1,41 @@
+"""NeXt block: residual with a bottleneck and cardinality (Xie 2017)."""
+
+from torch import nn
+
+from models.layers.activation import unit
+from models.layers.convolution import Down
+from models.layers.norm import BatchNorm
+from models.layers.residual import Residual
+
+
+class NeXt(Residual):
+    """y = x + Σ_{i ≤ N} T_i(x), T_i = 1³ down to C/(b·N) channels, 3³, 1³ up (ResNeXt, Xie 2017, eq. 2).
+
+    The N paths are one grouped convolution between two 1³ ones (their Figure 3c, which is equal to 3a).
+    (B, C, n…) → the same shape.
+
+    Parameters
+    ----------
+    channels : C
+    activation, attention, inverse : as for `Vanilla`
+    bottleneck : b, 4 in Mack et al. 2020
+    cardinality : N, must divide C/b
+
+    Raises
+    ------
+    ValueError
+        if C/b is no whole multiple of N
+    """
+
+    def __init__(self, channels, activation="PReLU", attention=False, inverse=False, bottleneck=4, cardinality=1):
+        inner = max(1, channels // bottleneck)
+        if inner % cardinality:
+            raise ValueError(f"{inner} channels in the bottleneck do not divide into {cardinality} paths")
+        middle = nn.Conv3d(inner, inner, 3, padding=1, groups=cardinality)
+        body = nn.Sequential(
+            unit(Down(channels, inner, 1, 1), activation, inverse),
+            unit(middle, activation, inverse),
+            Down(inner, channels, 1, 1),
+            BatchNorm(channels),
+        )
+        super().__init__(body, channels, attention)

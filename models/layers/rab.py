@@ -1,0 +1,59 @@
+"""Residual attention block with a trunk and a mask branch (Zhang 2019)."""
+
+from torch import nn
+from torch.nn import functional as F
+
+from models.layers.activation import unit
+from models.layers.block import make_block
+from models.layers.convolution import Down
+
+
+class Resize(nn.Module):
+    """Trilinear interpolation to a given shape, as Wang 2017 bring attention masks back. (B, C, …) → (B, C, n…)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.out_shape = tuple(shape)
+
+    def forward(self, x):
+        return F.interpolate(x, size=self.out_shape, mode="trilinear", align_corners=False)
+
+
+class RAB(nn.Module):
+    """y = x + T(x) · sigmoid(M(x)) (local attention block of Zhang 2019, as used by Zhou 2019).
+
+    T, the trunk: three residual blocks. M, the mask: two blocks, three layers down (1³, 3³ with stride 2, 1³), two
+    blocks, up to the old shape, two blocks, a 1³ convolution; at half the resolution it sees twice as far.
+    (B, C, n…) → the same shape.
+
+    Parameters
+    ----------
+    channels : C
+    shape : (nx, ny, nz) of the features
+    block : name of the residual blocks
+    activation, inverse : as for `make_block`
+    gate : whether the mask goes through the sigmoid; without, y = x + T·M
+    """
+
+    def __init__(self, channels, shape, block="NeXt", activation="PReLU", inverse=False, gate=True):
+        super().__init__()
+
+        def blocks(n):
+            return nn.Sequential(*(make_block(block, channels, activation, inverse) for _ in range(n)))
+
+        def convolve(stride, kernel):
+            return unit(Down(channels, channels, stride, kernel), activation, inverse)
+
+        self.trunk = blocks(3)
+        self.mask = nn.Sequential(
+            blocks(2),
+            nn.Sequential(convolve(1, 1), convolve(2, 3), convolve(1, 1)),
+            blocks(2),
+            Resize(shape),
+            blocks(2),
+            Down(channels, channels, 1, 1),
+            nn.Sigmoid() if gate else nn.Identity(),
+        )
+
+    def forward(self, x):
+        return x + self.trunk(x) * self.mask(x)

@@ -1,0 +1,120 @@
+"""Networks by name: those of Mack et al. 2020, Table 1, their variants, and a user's own.
+
+    make("Tucodec-NeXt", 1, (91, 85, 32))
+    make("Tucodec-NeXt+CBAM", 4, shape, activation="ReLU", mask=fluid)
+    make("mypackage.networks:my_autoencoder", 4, shape)      # any torch module with encode and decode
+
+A search over networks is a list of such names and options.
+"""
+
+import importlib
+import inspect
+from importlib.metadata import entry_points
+
+import torch
+from torch import nn
+
+from models.autoencoder import Autoencoder, Wrapped, as_mask
+from models.linear import Linear
+from models.names import unknown
+from models.zoo.grammar import NAMES, spell
+
+__all__ = ["ENTRY_POINTS", "NAMES", "is_own", "make"]
+
+ENTRY_POINTS = "fluidity_da.autoencoders"
+
+
+def make(
+    name, channels, shape, *, n_latent=None, width=None, activation=None, block=None, mask=None, seed=0, **extra
+):
+    """A network by its name, with new weights.
+
+    Parameters
+    ----------
+    name : one of `NAMES`, a variant (:mod:`models.zoo.grammar`), "Linear", an entry point of the group
+        "fluidity_da.autoencoders", or "package.module:function" of a user's own. A user's function or class is called
+        with (channels, shape) and those options below that are not None; it gives an `Autoencoder`, or any nn.Module
+        with `encode` and `decode`, whose latent may have any shape and which need not know the mask
+    channels : variables at a grid point
+    shape : (nx, ny, nz), any grid; networks with five halvings need one side of 17 points
+    n_latent : numbers in the latent vector; None for the network's own, 64 for each point of the coarsest grid
+    width : channels of features; None for the network's own
+    activation : "PReLU", "ReLU" or "GDN"; None for the name's, or PReLU
+    block : "vanilla", "NeXt" or "Inception", with "+CBAM" or without; None for the name's
+    mask : (nx, ny, nz), 1 for fluid points, 0 for solid; None for fluid only
+    seed : of the weights; the same seed gives the same network, and leaves torch's own generator as it was
+    extra : further options of one network, such as `multiscale_decoder` of Tucodec
+
+    Returns
+    -------
+    Autoencoder
+
+    Raises
+    ------
+    ValueError
+        if there is no such name (it tells the nearest), the grid is too small, or an option does not fit
+    """
+    given = {"n_latent": n_latent, "width": width, "activation": activation, "block": block, **extra}
+    given = {key: value for key, value in given.items() if value is not None}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        build = _make_own if is_own(name) else _make
+        model = build(name, channels, shape, given, mask)
+    model.architecture = {"name": name, "channels": model.channels, "shape": list(model.shape), "options": given}
+    return model
+
+
+def is_own(name):
+    """Whether a name stands for a user's own network: a dotted path or an entry point."""
+    return ":" in name or name in _entry_points()
+
+
+def _entry_points():
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _make(name, channels, shape, given, mask):
+    if name == "Linear":
+        return _call(Linear, name, channels, shape, given | {"mask": mask})
+    spelled = spell(name)
+    if "block" in given and not spelled.blocks:
+        raise ValueError(f"network {name!r} has no residual blocks, but block = {given['block']!r} was given")
+    return _call(spelled.build, name, channels, shape, spelled.options | given | {"mask": mask})
+
+
+def _make_own(name, channels, shape, given, mask):
+    model = _call(_own(name), name, channels, shape, given)
+    if isinstance(model, Autoencoder):
+        if mask is not None:
+            model.mask = as_mask(mask, model.shape)
+        return model
+    if not (isinstance(model, nn.Module) and callable(getattr(model, "encode", None)) and hasattr(model, "decode")):
+        raise ValueError(f"{name!r} gives {type(model).__name__}, expected a torch.nn.Module with encode and decode")
+    return Wrapped(model, channels, shape, mask)
+
+
+def _own(name):
+    if name in _entry_points():
+        return _entry_points()[name].load()
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"network {name!r}: cannot import {module!r}: {error}") from error
+    if not hasattr(found, attribute):
+        known = [each for each in vars(found) if not each.startswith("_")]
+        raise unknown(f"network {name!r}: {module} has no such function,", attribute, known)
+    return getattr(found, attribute)
+
+
+def _call(build, name, channels, shape, options):
+    known = inspect.signature(build).parameters
+    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values()):
+        for key in options:
+            if key not in known:
+                choices = [k for k in known if k not in ("channels", "shape", "mask", "self")]
+                raise unknown(f"option of network {name!r}", key, choices)
+    try:
+        return build(channels, shape, **options)
+    except TypeError as error:
+        raise ValueError(f"network {name!r} cannot be made with options {list(options)}: {error}") from error

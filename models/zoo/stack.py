@@ -1,0 +1,128 @@
+"""Strided convolutions with a body of blocks in between: Backbone, ResNeXt, RDB, RAB and GRDN networks.
+
+They differ in the body. It stands after the third halving in the encoder, and at the same place in the decoder,
+with parameters of its own. Where Mack et al. 2020 leave sizes open they were chosen so that the numbers of
+parameters come near to those of their Table 1; each function says which.
+"""
+
+from torch import nn
+
+from models.layers.activation import unit
+from models.layers.block import make_block
+from models.layers.convolution import Down, Up
+from models.layers.dense import RDB
+from models.layers.grouped_dense import GRDB
+from models.layers.paths import Paths
+from models.layers.rab import RAB
+from models.zoo.coarsening import Coarsening
+
+BODY_STAGE = 3
+PATH_WIDTH = 18  # brings ResNeXt3-27-1-vanilla+CBAM to 3.4 M and RDB3-27-4-vanilla+CBAM to 23 M parameters
+
+
+class Stack(Coarsening):
+    """Encoder: four units of strided convolution, norm and activation, the body after the third, a last strided
+    convolution to the latent. Decoder: the mirror image with transposed convolutions.
+
+    Parameters
+    ----------
+    channels, shape, n_latent, mask : as for `Coarsening`
+    width : channels of all features
+    activation : name
+    body : body(shape, inverse) → module at that resolution, inverse in the decoder; or None
+    """
+
+    def __init__(self, channels, shape, n_latent, width, activation, body=None, mask=None):
+        super().__init__(channels, shape, n_latent, mask)
+        encoder, decoder = [], []
+        for stage in range(1, 5):
+            encoder.append(unit(Down(channels if stage == 1 else width, width), activation))
+            if stage == BODY_STAGE and body:
+                encoder.append(body(self.shapes[stage], False))
+        encoder.append(Down(width, self.latent_channels))
+        for stage in range(4, 0, -1):
+            c_in = self.latent_channels if stage == 4 else width
+            decoder.append(unit(Up(c_in, width, self.shapes[stage]), activation, inverse=True))
+            if stage == BODY_STAGE and body:
+                decoder.append(body(self.shapes[stage], True))
+        decoder.append(Up(width, channels, self.shapes[0]))
+        self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+def backbone(channels, shape, *, n_latent=None, width=32, activation="PReLU", mask=None):
+    """Backbone: strided convolutions and nothing else (after Theis 2017), 0.28 M parameters.
+
+    Chosen: 32 channels; all kernels 3³ instead of 5²; transposed convolutions instead of sub-pixel ones, which are
+    the same maps with other weights.
+    """
+    return Stack(channels, shape, n_latent, width, activation, None, mask)
+
+
+def resnext(
+    channels, shape, *, layers, cardinality, depth, n_latent=None, width=32, path_width=PATH_WIDTH,
+    block="vanilla", activation="PReLU", mask=None,
+):  # fmt: skip
+    """ResNeXt<layers>-<cardinality>-<depth>: layers of parallel residual blocks (Xie 2017), 3.4 M parameters.
+
+    Chosen: 32 channels, paths of 18 channels between 1³ convolutions.
+    """
+
+    def path(shape, inverse):
+        return nn.Sequential(*(make_block(block, path_width, activation, inverse) for _ in range(depth)))
+
+    body = _layers_of_paths(layers, cardinality, width, path_width, path)
+    return Stack(channels, shape, n_latent, width, activation, body, mask)
+
+
+def rdb(
+    channels, shape, *, layers, cardinality, growth, n_latent=None, width=32, path_width=PATH_WIDTH, depth=4,
+    block="vanilla", activation="PReLU", mask=None,
+):  # fmt: skip
+    """RDB<layers>-<cardinality>-<growth>: layers of parallel residual dense blocks (Kim 2019), 23.5 M parameters.
+
+    Chosen: 32 channels, paths of 18 channels between 1³ convolutions, four dense layers in each, with a residual
+    block before each growing convolution.
+    """
+
+    def path(shape, inverse):
+        return RDB(path_width, growth, depth, block, activation, inverse)
+
+    body = _layers_of_paths(layers, cardinality, width, path_width, path)
+    return Stack(channels, shape, n_latent, width, activation, body, mask)
+
+
+def rab(channels, shape, *, number, n_latent=None, width=44, block="NeXt", activation="PReLU", mask=None):
+    """RAB-<number>: residual attention blocks (Zhang 2019) in a row, 1.3 M parameters.
+
+    Chosen: as many in the decoder as in the encoder, 44 channels.
+    """
+
+    def body(shape, inverse):
+        return nn.Sequential(*(RAB(width, shape, block, activation, inverse) for _ in range(number)))
+
+    return Stack(channels, shape, n_latent, width, activation, body, mask)
+
+
+def grdn(
+    channels, shape, *, groups=4, growth=16, depth=4, n_latent=None, width=32,
+    block="NeXt", activation="PReLU", mask=None,
+):  # fmt: skip
+    """GRDN: grouped residual dense blocks (Kim 2019), 4.7 M parameters.
+
+    32 channels and CBAM as Mack et al. 2020; four groups of four dense blocks as Kim 2019. Chosen: four dense layers
+    of growth 16 in each, with a residual block before each growing convolution.
+    """
+
+    def body(shape, inverse):
+        return nn.Sequential(*(GRDB(width, growth, depth, block, activation, inverse) for _ in range(groups)))
+
+    return Stack(channels, shape, n_latent, width, activation, body, mask)
+
+
+def _layers_of_paths(layers, cardinality, width, path_width, path):
+    def body(shape, inverse):
+        return nn.Sequential(
+            *(Paths(width, [path(shape, inverse) for _ in range(cardinality)], path_width) for _ in range(layers))
+        )
+
+    return body

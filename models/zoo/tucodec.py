@@ -1,0 +1,97 @@
+"""Tucodec: attention and several scales (Zhou 2019, in three dimensions)."""
+
+from torch import nn
+
+from models.layers.activation import make_activation
+from models.layers.block import make_block
+from models.layers.convolution import Down, Up
+from models.layers.multiscale import MultiScaleDecoder, MultiScaleEncoder
+from models.layers.rab import RAB
+from models.zoo.coarsening import Coarsening
+
+
+class Encoder(nn.Module):
+    """Four strided convolutions, activations after the first three, a RAB after the second and the fourth; the
+    features of all four at the last one's resolution, side by side; a strided convolution to the latent."""
+
+    def __init__(self, channels, shapes, latent_channels, width, block, activation, stages):
+        super().__init__()
+        rabs = {stage: RAB(width, shapes[stage], block, activation) for stage in (2, 4)}
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                Down(channels if stage == 1 else width, width),
+                *([make_activation(stages, width)] if stage < 4 else []),
+                *([rabs[stage]] if stage in rabs else []),
+            )
+            for stage in range(1, 5)
+        )
+        self.scales = MultiScaleEncoder(width, 3)
+        self.last = Down(4 * width, latent_channels)
+
+    def forward(self, x):
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return self.last(self.scales(features))
+
+
+class Decoder(nn.Module):
+    """The mirror image, without the scales: up, two residual blocks, RAB, up, activation, up, RAB, activation, up,
+    activation, up; with `scales` the features of the last three resolutions but one are joined first (Lu 2019)."""
+
+    def __init__(self, channels, shapes, latent_channels, width, block, activation, stages, scales):
+        super().__init__()
+
+        def after():
+            return make_activation(stages, width, inverse=True)
+
+        def attention(shape):
+            return RAB(width, shape, block, activation, inverse=True)
+
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(
+                    Up(latent_channels, width, shapes[4]),
+                    *(make_block(block, width, activation, inverse=True) for _ in range(2)),
+                    attention(shapes[4]),
+                ),
+                nn.Sequential(Up(width, width, shapes[3]), after()),
+                nn.Sequential(Up(width, width, shapes[2]), attention(shapes[2]), after()),
+                nn.Sequential(Up(width, width, shapes[1]), after()),
+            ]
+        )
+        self.scales = MultiScaleDecoder(width, 2, shapes[1]) if scales else None
+        self.last = Up(width, channels, shapes[0])
+
+    def forward(self, x):
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return self.last(self.scales(features[1:]) if self.scales else x)
+
+
+class Tucodec(Coarsening):
+    """Tucodec of Mack et al. 2020: 2.4 M parameters with NeXt blocks, 10.5 M with vanilla ones.
+
+    Chosen: trilinear interpolation on the way up in the RABs; the two residual blocks after the decoder's first
+    transposed convolution, where the latent has been brought to `width` channels.
+
+    Parameters
+    ----------
+    channels, shape, n_latent, mask : as for `Coarsening`
+    width : channels of all features
+    block, activation : names, of the residual blocks and inside them
+    stages : name of the activation between the strided convolutions
+    multiscale_decoder : whether the decoder joins its resolutions, too (Lu 2019)
+    """
+
+    def __init__(
+        self, channels, shape, *, n_latent=None, width=64, block="NeXt", activation="PReLU", mask=None,
+        stages="GDN", multiscale_decoder=False,
+    ):  # fmt: skip
+        super().__init__(channels, shape, n_latent, mask)
+        common = (self.channels, self.shapes, self.latent_channels, width, block, activation, stages)
+        self.encoder = Encoder(*common)
+        self.decoder = Decoder(*common, multiscale_decoder)
