@@ -92,6 +92,14 @@ def posterior(information, weight=1.0):
     return Posterior(np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1]), float(weight))
 
 
+def marginal(of, n):
+    """The Posterior of the first n numbers of a control, whatever the others are, as those of a state beside biases.
+
+    Its eigenvectors are the first n rows, (n, s); what is told of the information as a whole is that of all s.
+    """
+    return Posterior(of.eigenvalues, of.eigenvectors[:n], of.weight)
+
+
 def prior(n_control, weight=1.0):
     """The Posterior where there are no readings: C = I / a."""
     return Posterior(np.zeros(n_control), np.eye(n_control), float(weight))
@@ -103,7 +111,7 @@ def state_std(of, transform):
     Parameters
     ----------
     of : Posterior
-    transform : LinearTransform, U; for a transform with biases its `inner`, and `of` of as many modes
+    transform : LinearTransform, U; of a transform with biases its `inner`, and the `marginal` of as many modes
 
     Returns
     -------

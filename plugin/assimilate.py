@@ -11,11 +11,12 @@ from da.analysis import Analysis, analyse
 from da.bias import BiasedOperator, BiasedTransform
 from da.huber import Huber
 from da.observation_error import instrument_std
+from da.observations import Observations
 from da.outer import analyse_outer
 from da.quality import Flag
 from plugin.observation_sections import BiasSection, ErrorSection, ObservationSection, QualitySection
 from plugin.screening import averages, screen
-from plugin.sensing import background_std, error_of, sense, spread_out
+from plugin.sensing import Sensed, background_std, error_of, sense, spread_out
 from plugin.window import InWindow
 
 TABLE = ("time", "x", "y", "z", "variable", "value", "error", "innovation", "residual", "used")
@@ -48,6 +49,28 @@ class Treatment:
 
 
 @dataclass(frozen=True)
+class Used:
+    """What an analysis was made of, for what is to be told of it later.
+
+    readings : Observations that were used, their errors as they counted
+    numbers : (number of readings,) each one's number among all of the window
+    sensed : Sensed of them
+    transform, operator, error : U, H and R of the analysis, with biases if there are
+    innovation : (M_local,) of H's rows, in the readings' units
+    huber : Huber, or None
+    """
+
+    readings: Observations
+    numbers: np.ndarray
+    sensed: Sensed
+    transform: object
+    operator: object
+    error: object
+    innovation: np.ndarray
+    huber: Huber | None
+
+
+@dataclass(frozen=True)
 class Assimilated:
     """What an analysis leaves.
 
@@ -57,12 +80,14 @@ class Assimilated:
         units; innovation and residual are None outside the model's air, and where there was no analysis the residual;
         `used` says why a reading was left out
     biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
+    used : what the analysis was made of; None where there is none
     """
 
     changes: dict[str, Field]
     analysis: Analysis | None
     table: list[dict]
     biases: dict[str, float] = field(default_factory=dict)
+    used: Used | None = None
 
 
 def assimilate(background, state, readings, comm, minimiser, treatment=Treatment()):
@@ -127,12 +152,11 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
         operator = BiasedOperator(operator, station[used][seen.reading], len(stations), comm)
     error = error_of(chosen, used, of.error_model, seen, n, comm)
     how = {"method": minimiser.method, "max_iterations": minimiser.max_iterations}
-    if of.huber is not None or not operator.linear:
-        huber = None if of.huber is None else Huber(*np.atleast_1d(of.huber).tolist())
+    huber = None if of.huber is None else Huber(*np.atleast_1d(of.huber).tolist())
+    if huber is not None or not operator.linear:
         how.update(huber=huber, loops=of.outer_loops)
-    analysis = (analyse_outer if "loops" in how else analyse)(
-        transform, operator, error, seen.mean @ innovation[used], comm, **how
-    )
+    departure = seen.mean @ innovation[used]
+    analysis = (analyse_outer if "loops" in how else analyse)(transform, operator, error, departure, comm, **how)
     increment, found = analysis.increment, np.zeros(len(stations))
     if stations:
         increment, found = transform.state_increment(increment), transform.bias(analysis.control)
@@ -140,7 +164,9 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     changes = {name: state[name].replaced(state[name].values + dx) for name, dx in increments.items()}
     closer = spread_out(sensed, sensed.operator.observe(increment), n, comm) + np.append(found, 0.0)[station]
     biases = {**of.biases, **{name: float(b) for name, b in zip(stations, prior + found)}}
-    return Assimilated(changes, analysis, _table(readings, innovation, innovation - closer, flags), biases)
+    table = _table(readings, innovation, innovation - closer, flags)
+    made_of = Used(chosen, used, seen, transform, operator, error, departure, huber)
+    return Assimilated(changes, analysis, table, biases, made_of)
 
 
 def _stations(readings, treatment):
@@ -185,9 +211,9 @@ def _table(readings, innovation, residual, flags):
 def write_table(path, rows):
     """Write an analysis' table as CSV, whole or not at all.
 
-    rows : as `Assimilated.table`
+    rows : as `Assimilated.table`; keys beyond TABLE, the same in all rows, become columns after its own
     """
     with whole_file(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, fieldnames=TABLE)
+        table = csv.DictWriter(file, fieldnames=list(dict.fromkeys([*TABLE, *(rows[0] if rows else ())])))
         table.writeheader()
         table.writerows(rows)

@@ -124,6 +124,22 @@ class MinimiserSection(Section):
     max_iterations: int = Field(500, ge=1, description="iterations after which the analysis counts as failed")
 
 
+class DiagnosticsSection(Section):
+    """What is told of an analysis beside its result; each costs something beside the analysis."""
+
+    influence: bool = Field(
+        False,
+        description="degrees of freedom for signal, in the ledger; each reading's influence, and its residual in an "
+        "analysis without it, as columns of readings.csv",
+    )
+    posterior: bool = Field(
+        False,
+        description="standard deviations of background and analysis beside it: posterior.npz on the grid, "
+        "posterior.vtu on the mesh",
+    )
+    stations: bool = Field(False, description="statistics by station, in the ledger; by variable they always are")
+
+
 class Case(Section):
     """A whole case file. Paths are relative to the file's folder."""
 
@@ -136,6 +152,7 @@ class Case(Section):
     background: BackgroundSection
     observations: ObservationSection
     minimiser: MinimiserSection = MinimiserSection()
+    diagnostics: DiagnosticsSection = DiagnosticsSection()
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ all its files are on the disk; `--resume` goes on after the last window told the
     RUN/0001/forecast/       what the model started from and wrote: dumps, checkpoint, logs
     RUN/0001/analysis/       the restart of the next window
     RUN/0001/readings.csv    each reading with innovation and residual, or why it was left out
+    RUN/0001/posterior.*     standard deviations of background and analysis, if `diagnostics` asks for them
     RUN/cache/               interpolations between mesh and grid
 """
 
@@ -18,6 +19,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ from da.quality import Flag
 from plugin.assimilate import Treatment, assimilate, write_table
 from plugin.background import background
 from plugin.configuration import Case, ConfigurationError, read_case
+from plugin.diagnostics import diagnose
 from plugin.job import read_words, run_job
 from plugin.ledger import append_entry, read_ledger
 from plugin.observation_sections import ANALYSIS_TIME
@@ -102,9 +105,13 @@ def _window(number, start, until, case, model, readings, biases, statistics, com
     with progress.stage("analysis", f"{label}: analysis"):
         usable, treatment = _treated(readings, biases, start.time, forecast, case.observations, statistics, comm)
         found = assimilate(statistics, forecast.state, usable, comm, case.minimiser, treatment)
+    asked = case.diagnostics.influence or case.diagnostics.posterior  # the others cost nothing to speak of
+    with progress.stage("diagnostics", f"{label}: diagnostics") if asked else nullcontext():
+        told = diagnose(found, statistics, forecast.state, case.diagnostics, folder, comm)
     with progress.stage("restart", f"{label}: writing the restart"):
         restart = write_restart(forecast.restart, folder / "analysis", comm, found.changes)
     entry = _entry(number, time, forecast, restart, usable, found, case, progress)
+    entry.get("analysis", {}).update(told)
     on_rank_0(lambda: _keep(case.run, folder, entry, found), comm)
     progress.say(_told_window(label, entry))
     return restart, found.biases
@@ -222,8 +229,9 @@ def _settings(case):
 
 
 def _lasting(settings):
-    """What a run keeps: it may be made longer, and its model be given more time."""
+    """What a run keeps: it may be made longer, its model be given more time, and more or less be told of it."""
     changeable = {"cycle": "windows", "model": "timeout"}
+    settings = {name: section for name, section in settings.items() if name != "diagnostics"}
     return {
         name: {key: value for key, value in section.items() if key != changeable[name]}
         if name in changeable

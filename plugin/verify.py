@@ -27,6 +27,7 @@ from coupling.checkpoint import open_restart, read_fields
 from coupling.files import on_rank_0, whole_file
 from coupling.interpolation import multiply
 from coupling.mesh import State
+from coupling.points import MeshPoints
 from da.analysis import analyse
 from da.checks import (
     Check,
@@ -173,7 +174,7 @@ def _interpolation_checks(of, comm):
     for name in transfer.field_names:
         field = of.state[name]
         pair = transfer.interpolation(field)
-        if pair in seen:
+        if any(pair is other for other in seen):
             continue
         seen.append(pair)
         for letter, matrix in (("P", pair.to_grid), ("Q", pair.to_mesh)):
@@ -192,15 +193,22 @@ def _unity_checks(pair, field, grid, comm):
     off = np.abs(multiply(pair.to_grid, ones) - fluid)
     detail = f"{grid.fluid_points.mean():.0%} of the grid is fluid"
     yield Check(f"P keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
-    places = field.mesh.points if field.location == "point" else field.mesh.centroids
-    low, size = np.array(grid.origin), np.array(grid.spacing) * (np.array(grid.shape) - 1)
-    inside = ((places >= low - 1e-9 * size) & (places <= low + (1 + 1e-9) * size)).all(axis=1)
+    inside = _in_box(field, grid)
     on_mesh = multiply(pair.to_mesh, fluid.astype(np.float64))
     # outside the grid's box what Q carries fades out
     off = np.where(inside, np.abs(on_mesh - 1.0), np.maximum(np.maximum(-on_mesh, on_mesh - 1.0), 0.0))
-    n, outside = comm.allreduce(len(places)), comm.allreduce(int(np.sum(~inside)))
+    n, outside = comm.allreduce(len(inside)), comm.allreduce(int(np.sum(~inside)))
     detail = f"{n} mesh values, {outside} outside the grid's box"
     yield Check(f"Q keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
+
+
+def _in_box(field, grid):
+    """Which values of a field lie in the grid's box; the mesh's own points have none."""
+    if isinstance(grid, MeshPoints):
+        return np.ones(len(field.values), bool)
+    places = field.mesh.points if field.location == "point" else field.mesh.centroids
+    low, size = np.array(grid.origin), np.array(grid.spacing) * (np.array(grid.shape) - 1)
+    return ((places >= low - 1e-9 * size) & (places <= low + (1 + 1e-9) * size)).all(axis=1)
 
 
 def _operator_checks(of, comm):
@@ -302,7 +310,7 @@ def verify(case, comm, progress, path=None, ranks=2):
         of = set_up(case, comm, progress.say)
     transform, grid = of.background.transform, of.background.transfer.grid
     progress.say(
-        f"{len(of.readings)} readings, {transform.n_control} modes, grid {' × '.join(map(str, grid.shape))}, "
+        f"{len(of.readings)} readings, {transform.n_control} modes, {grid}, "
         f"{comm.size} rank(s); state from {of.source}"
     )
     made = []

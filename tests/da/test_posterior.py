@@ -5,7 +5,7 @@ from petsc4py import PETSc
 
 from da.modes import Modes
 from da.observed import ObservedModes
-from da.posterior import mesh_std, metric, observed_std, posterior, prior, state_std, total_variance
+from da.posterior import marginal, mesh_std, metric, observed_std, posterior, prior, state_std, total_variance
 from da.transform import LinearTransform
 from small_problem import N, N_POINTS, dense, make_problem, relative_difference
 
@@ -82,6 +82,13 @@ def test_nodes_of_a_mesh_equal_dense(scaled):
         np.testing.assert_allclose(mesh_std(of, transform, matrix, column, 2), expected, rtol=1e-10, atol=1e-14)
     with pytest.raises(ValueError, match="150 columns on this rank, which has 300 grid points"):
         mesh_std(of, transform, matrix, 0, 1)
+
+
+def test_marginal_is_the_covariance_of_the_first_numbers():
+    _, of, _, _, _ = made()
+    first = marginal(of, 5)
+    np.testing.assert_allclose(first.covariance, of.covariance[:5, :5], rtol=1e-12)
+    assert first.degrees_of_freedom == of.degrees_of_freedom
 
 
 @pytest.mark.parametrize("block", [1 << 19, 12 * 7])

@@ -396,10 +396,11 @@ def test_the_schema_tells_every_section_and_key():
         "background",
         "observations",
         "minimiser",
+        "diagnostics",
         "run",
     }
     sections = schema["$defs"]
-    assert len(sections) == 15 and "from" in sections["SeriesSection"]["properties"]
+    assert len(sections) == 16 and "from" in sections["SeriesSection"]["properties"]
     for section in sections.values():
         assert section["description"]
         assert [key for key, value in section["properties"].items() if not value.get("description")] == []

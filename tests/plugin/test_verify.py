@@ -98,6 +98,7 @@ def test_a_sound_case_passes(sound):
         {"observations__file": "speeds.csv"},
         {"model__start": "training/0/case_6_checkpoint.flml", "cycle__window": WINDOW},
         {"grid": {"shape": [8, 7, 4], "box": [[10, 20, 0], [50, 60, 10]]}, "variables": ["Velocity.x", "Tracer"]},
+        {"grid": {"space": "mesh"}},
         {"background__precision": "float32", "observations__error_model": {"correlation": {"length": 5.0}}},
     ],
 )

@@ -1,0 +1,220 @@
+"""What is told of an analysis beside its result, as a case's `diagnostics` asks for it; and of a whole run.
+
+    python -m plugin.diagnostics RUN [--from SECONDS] [--centred]
+
+reads the tables of a run's windows and prints, by variable, what errors its readings and its background seem to
+have (Desroziers et al. 2005) beside those that were assumed. Some tens of windows are needed.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.dumps import write_dump
+from coupling.files import on_rank_0, whole_file
+from coupling.mesh import Field, State
+from da.desroziers import error_estimates
+from da.influence import influence, influence_by_group
+from da.observation_error import DiagonalError
+from da.observed import ObservedModes
+from da.posterior import marginal, mesh_std, posterior, state_std
+from da.statistics import group_statistics, numbered
+from plugin.job import read_words, run_job
+from plugin.readings import ReadingsError
+from plugin.sensing import spread_out
+
+COLUMNS = ("influence", "left_out", "standardised")
+
+
+def diagnose(found, background, state, settings, folder, comm):
+    """Make what a case asks for, and write what is no number of a ledger. Collective.
+
+    Parameters
+    ----------
+    found : Assimilated; with `influence` its table gets COLUMNS, in the order of `da.influence.Influence`
+    background : Background
+    state : State, the forecast
+    settings : DiagnosticsSection
+    folder : of the window
+    comm : MPI communicator
+
+    Returns
+    -------
+    dict for the ledger; empty where there is no analysis
+    """
+    if settings.influence:
+        for row in found.table:
+            row.update(dict.fromkeys(COLUMNS))
+    if found.analysis is None:
+        return {}
+    of = found.used
+    residual = of.innovation - of.operator.observe(found.analysis.increment)
+    error = _as_counted(of, residual)
+    errors, told, own = None, {}, None
+    # a network has no rows that errors could be told of
+    if (settings.influence or settings.posterior) and of.transform.linear:
+        operator = of.operator if of.operator.linear else of.operator.linearised(found.analysis.increment)
+        errors = posterior(ObservedModes(of.transform, operator, error, comm).information)
+    if settings.influence and errors is not None:
+        told, own = _influence(found, errors, operator, error, residual, comm)
+    told.update(_statistics(of, residual, own, settings.stations, comm))
+    if settings.posterior and errors is not None:
+        write_posterior(folder / "posterior", errors, background, state, comm)
+    return told
+
+
+def _as_counted(of, residual):
+    """R; where there is Huber's norm with the variances that its weights leave of it."""
+    if of.huber is None:
+        return of.error
+    std = of.error.std_local
+    return DiagonalError(std / np.sqrt(of.huber.weight(residual / std)))
+
+
+def _influence(found, errors, operator, error, residual, comm):
+    """Degrees of freedom for signal, and S_ii of all rows; columns for the table, an average's at its first reading."""
+    of = found.used
+    told = influence(errors, of.transform, operator, error, residual)
+    for name in COLUMNS:
+        everyone = spread_out(of.sensed, getattr(told, name), len(of.readings), comm)
+        for number, value in zip(of.numbers, everyone):
+            found.table[number][name] = float(value) if np.isfinite(value) else None
+    own, reading = (np.concatenate(comm.allgather(part)) for part in (told.influence, of.sensed.reading))
+    return {
+        "degrees_of_freedom": errors.degrees_of_freedom,
+        "entropy_reduction": errors.entropy_reduction,
+        "degrees_of_freedom_by_variable": influence_by_group(own, of.readings.variable[reading]),
+    }, own
+
+
+def _statistics(of, residual, own, stations, comm):
+    parts = of.innovation, residual, of.error.solve(residual), of.sensed.reading
+    d, r, weighted, reading = (np.concatenate(comm.allgather(part)) for part in parts)
+    variable = of.readings.variable[reading]
+    groups = {"by_variable": variable}
+    if stations:
+        groups["by_station"] = np.char.add(np.char.add(of.readings.station[reading], " "), variable)
+    return {
+        name: {key: one.summary() for key, one in group_statistics(d, r, weighted, group, own).items()}
+        for name, group in groups.items()
+    }
+
+
+def write_posterior(path, errors, background, state, comm):
+    """Write standard deviations of background and analysis on the grid and on the mesh. Collective.
+
+    PATH.npz has `<variable>.background` and `<variable>.analysis`, (nx, ny, nz) or (points,) in the variables' units,
+    `fluid`, and of a grid its `origin` and `spacing` [m]. PATH.vtu or .pvtu has them as fields of a dump; where
+    variables live on several meshes there is one for each, the others' names numbered.
+
+    Parameters
+    ----------
+    path : without suffix
+    errors : Posterior; numbers of its control after those of the background's transform are biases
+    background : Background
+    state : State, whose meshes the fields are on
+    comm : MPI communicator
+    """
+    transfer, transform = background.transfer, background.transform
+    kinds = {"background": errors.without_readings, "analysis": errors}
+    kinds = {name: marginal(of, transform.n_control) for name, of in kinds.items()}
+    arrays, meshes, n = _about(transfer.grid), {}, len(transfer.variables)
+    for kind, of in kinds.items():
+        whole = np.concatenate(comm.allgather(state_std(of, transform))).reshape(-1, n)
+        for column, v in enumerate(transfer.variables):
+            name, like = f"{v.name}.{kind}", state[v.field]
+            arrays[name] = whole[:, column].reshape(arrays["fluid"].shape)
+            std = mesh_std(of, transform, transfer.interpolation(like).to_mesh, column, n)
+            meshes.setdefault(like.mesh.fingerprint, {})[name] = Field(name, like.mesh, std, like.location)
+    on_rank_0(lambda: _save(path.with_suffix(".npz"), arrays), comm)
+    for k, fields in enumerate(meshes.values(), 1):
+        write_dump(State(state.time, fields), path if k == 1 else path.with_name(f"{path.name}_{k}"), comm)
+
+
+def _about(grid):
+    if not hasattr(grid, "shape"):  # the mesh's own points
+        return {"fluid": grid.fluid_points}
+    return {"fluid": grid.fluid, "origin": np.array(grid.origin), "spacing": np.array(grid.spacing)}
+
+
+def _save(path, arrays):
+    with whole_file(path) as beside, open(beside, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def run_table(run, start=-np.inf):
+    """Readings that a run's analyses used, from its windows' tables.
+
+    Parameters
+    ----------
+    run : folder of the run
+    start : s, earlier readings are left out
+
+    Returns
+    -------
+    {"window": (N,) int, "variable": (N,) str, "innovation", "residual", "error": (N,) float}
+
+    Raises
+    ------
+    ReadingsError
+        if there is no table, or one is no table of a window
+    """
+    paths = sorted(p for p in Path(run).glob("*/readings.csv") if p.parent.name.isdecimal())
+    if not paths:
+        raise ReadingsError(f"{run}: no window's readings.csv is there; expected the folder of a run of plugin.cycle")
+    rows, names = [], ("window", "variable", "innovation", "residual", "error")
+    for path in paths:
+        with open(path, newline="", encoding="utf-8") as file:
+            try:
+                for row in csv.DictReader(file):
+                    if row["used"] == "yes" and float(row["time"]) >= start:
+                        rows.append((int(path.parent.name), row["variable"], *(float(row[c]) for c in names[2:])))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ReadingsError(f"{path}: no table of a window: {error!r}") from None
+    columns = list(zip(*rows)) if rows else [()] * 5
+    kinds = (int, str, float, float, float)
+    return {name: np.array(column, dtype=kind) for name, kind, column in zip(names, kinds, columns)}
+
+
+def told_estimates(table, centred=False):
+    """Lines that compare the errors which a run's readings show with those that were assumed.
+
+    table : as from `run_table`; centred : take means away first, see `da.desroziers.error_estimates`
+    """
+    lines = [f"{'variable':<16}{'readings':>9}{'windows':>8}  {'σ_o assumed':>11}{'found':>10}  {'σ_b found':>10}  χ²"]
+    told = error_estimates(table["innovation"], table["residual"], table["variable"], table["window"], centred)
+    names, number = numbered(table["variable"])
+    for k, name in enumerate(names):
+        of, mine = told[name], number == k
+        assumed = float(np.sqrt(np.mean(table["error"][mine] ** 2)))
+        squares = float(np.mean((table["residual"][mine] / table["error"][mine]) ** 2))
+        lines.append(
+            f"{name:<16}{of.count:>9}{of.analyses:>8}  {assumed:>11.4g}{_root(of.observation):>10}  "
+            f"{_root(of.background):>10}  {squares:.3g}"
+        )
+    return lines
+
+
+def _root(estimate):
+    return f"{estimate.std:.4g}" if estimate.variance >= 0.0 else f"√{estimate.variance:.2g}"
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugin.diagnostics", description="Errors as a run shows them.")
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("--from", dest="start", type=float, default=-np.inf, help="leave out earlier readings [s]")
+    parser.add_argument("--centred", action="store_true", help="take the variables' mean departures away first")
+    words = read_words(parser, argv, comm)
+    lines = on_rank_0(lambda: told_estimates(run_table(words.run, words.start), words.centred), comm)
+    if comm.rank == 0:
+        print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)
