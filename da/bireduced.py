@@ -2,8 +2,8 @@
 
     J(w) = ½ a wᵀw + ½ ‖d_l − V_l w‖²_{R_l⁻¹},   δx = g(V_l w)
 
-d_l = f(d) where the readings cover the grid, or is given, from an encoder of sparse readings f° (`observation_encoded`).
-J is a quadratic form in a few hundred numbers, so its minimum is had in closed form:
+d_l = f(d) where the readings cover the grid; it is given, from an encoder of sparse readings f°, to
+`observation_encoded`. J is a quadratic form in a few hundred numbers, so its minimum is had in closed form:
 
     prepare   once for R_l: s² m FLOPs and a Cholesky factor of min(s, m)² numbers
     online    one encode, 4 s m + 2 min(s, m)² FLOPs, one decode of V_l w
@@ -191,7 +191,7 @@ def observation_encoded(
     seen=None,
     seconds_before=0.0,
 ):
-    """The analysis of a latent innovation, as an encoder of readings f° gives it (Mack et al. 2020, outlook). Collective.
+    """The analysis of a latent innovation, as an encoder of readings f° gives it (Mack et al. 2020). Collective.
 
     Parameters
     ----------

@@ -146,6 +146,6 @@ def _told(minimum, level):
     if last.cost < first.cost:
         return replace(minimum, reason=KINK)
     raise MinimisationError(
-        f"no step from the start lowers J = {first.cost:.6g} along its gradient, of norm {first.gradient_norm:.3g}; check "
-        "that the network's derivatives are those of its values"
+        f"no step from the start lowers J = {first.cost:.6g} along its gradient, of norm {first.gradient_norm:.3g}; "
+        "check that the network's derivatives are those of its values"
     )

@@ -44,10 +44,11 @@ class DecoderError(RuntimeError):
 class Passes:
     """How often the network ran on the decoding rank of this rank's group.
 
-    An adjoint at the latent decoded last runs no decode of its own; a tangent by forward mode runs the decode again
-    beside its derivative, and is counted as a tangent alone.
+    An adjoint or tangent at a latent whose activations are kept runs no decode of its own; a tangent by forward mode
+    runs the decode again beside its derivative, and is counted as a tangent alone.
 
-    forward_mode : false once a layer of the network was found to lack it
+    forward_mode, twice : false once a layer of the network was found to lack forward mode, or a second derivative
+    verified : whether a tangent by a second derivative was found to be the adjoint's transpose
     """
 
     encodes: int = 0
@@ -55,6 +56,8 @@ class Passes:
     adjoints: int = 0
     tangents: int = 0
     forward_mode: bool = True
+    twice: bool = True
+    verified: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Decoder:
     n_latent : m
     dtype : numpy dtype of the network
     device : torch device of the decoding rank
+    plain_decode : `decode` for where no derivative follows
     """
 
     network: object | None
@@ -84,6 +88,7 @@ class Decoder:
     n_latent: int
     dtype: np.dtype
     device: object
+    plain_decode: object | None = None
     _passes: Passes = field(default_factory=Passes, repr=False, compare=False)
     _kept: dict = field(default_factory=dict, repr=False, compare=False)
 
@@ -110,8 +115,9 @@ class Decoder:
 
         at : (m,) z where g' is taken
 
-        Forward mode where every layer of the network has it, otherwise two VJPs: g'ᵀ v is linear in v, and the
-        transpose of that map is g'.
+        Where the activations at z are kept, by the transpose of the VJP: g'ᵀ v is linear in v, and its own VJP is g'.
+        That takes their memory once more and half the time of forward mode, which decodes again. Elsewhere, and where a
+        layer lacks a second derivative, by forward mode; the other way round where a layer lacks that.
         """
         return self.scale * self._scattered(lambda: self._pushed(np.asarray(direction), np.asarray(at)))
 
@@ -145,9 +151,9 @@ class Decoder:
 
     # what follows in this part runs on decoding ranks only
 
-    def _field(self, z):
+    def _field(self, z, decode=None):
         """(m,) tensor → (n,) tensor in the order of the state: point by point, the variable fastest."""
-        return self.network.decode(z[None])[0].permute(1, 2, 3, 0).reshape(-1)
+        return (decode or self.network.decode)(z[None])[0].permute(1, 2, 3, 0).reshape(-1)
 
     def _tensor(self, values):
         return torch.as_tensor(np.array(values, dtype=self.dtype), device=self.device)
@@ -159,7 +165,7 @@ class Decoder:
             return self._graph(latent)[1].detach().cpu().numpy()
         self._passes.decodes += 1
         with torch.no_grad():
-            return self._field(self._tensor(latent)).cpu().numpy()
+            return self._field(self._tensor(latent), self.plain_decode).cpu().numpy()
 
     def _is_kept(self, latent):
         return "at" in self._kept and np.array_equal(self._kept["at"], latent)
@@ -182,6 +188,12 @@ class Decoder:
 
     def _pushed(self, direction, at):
         self._passes.tangents += 1
+        if self._passes.twice and self._is_kept(at):
+            try:
+                return self._twice_backward(direction, at)
+            except RuntimeError:  # torch has no kind of its own for it
+                self._passes.twice = False
+                self._kept.pop("twice", None)
         if self._passes.forward_mode:
             try:
                 return self._forward_mode(direction, at)
@@ -202,7 +214,16 @@ class Decoder:
             with torch.enable_grad():
                 self._kept["twice"] = seed, torch.autograd.grad(out, z, seed, create_graph=True)[0]
         seed, pulled = self._kept["twice"]
-        return torch.autograd.grad(pulled, seed, self._tensor(direction), retain_graph=True)[0].cpu().numpy()
+        direction = self._tensor(direction)
+        tangent = torch.autograd.grad(pulled, seed, direction, retain_graph=True)[0]
+        if not self._passes.verified:
+            # a layer that is differentiable once only is left out by torch without a word
+            back = torch.autograd.grad(out, z, tangent, retain_graph=True)[0]
+            square, crossed = float(tangent.double() @ tangent.double()), float(back.double() @ direction.double())
+            if not abs(square - crossed) <= np.sqrt(np.finfo(self.dtype).eps) * square:
+                raise RuntimeError("a layer has no second derivative, so its tangent is not to be had")
+            self._passes.verified = True
+        return tangent.cpu().numpy()
 
     def _encoded(self, whole):
         self._passes.encodes += 1
@@ -258,7 +279,7 @@ def decodes(comm, group=None):
     return rank == 0
 
 
-def parallel_decoder(network, scale, comm, *, group=None, device=None):
+def parallel_decoder(network, scale, comm, *, group=None, device=None, faster=None):
     """An autoencoder over the ranks. Collective.
 
     Parameters
@@ -269,6 +290,8 @@ def parallel_decoder(network, scale, comm, *, group=None, device=None):
     comm : MPI communicator; ranks hold rising runs of the state's rows
     group : communicator of the ranks that one decode serves, a part of `comm`; None takes the node
     device : of torch; None takes the GPU of this rank's number within the node, or the CPU where there is none
+    faster : function of the network, in its place and in evaluation, that gives a `decode` which need have no
+        derivative and may differ by rounding; taken where none follows. None takes the network's own
 
     Returns
     -------
@@ -305,6 +328,7 @@ def parallel_decoder(network, scale, comm, *, group=None, device=None):
         n_latent=n_latent,
         dtype=np.dtype(dtype),
         device=device if leads else None,
+        plain_decode=faster(network) if leads and faster is not None else None,
     )
 
 

@@ -151,7 +151,7 @@ class DecodedTransform:
         return self.decoder.tangent(self.modes.vectors @ direction, at=self.latent(at))
 
     def encode_increment(self, increment):
-        """Where an increment takes the latent point: (n_local,) → (m,). One encode, no inverse of `apply`. Collective."""
+        """Where an increment takes the latent point: (n_local,) → (m,). No inverse of `apply`. Collective."""
         if self.base is None:
             return self.decoder.encode(increment)
         return self.decoder.encode(self.background + increment) - self.base

@@ -164,8 +164,8 @@ def trust_limits(codes, round_trips, *, quantile=0.99, margin=1.0, cost_ratio=1.
     Raises
     ------
     ValueError
-        if the quantile is not in (0, 1], the margin or the ratio is not positive, a round trip is missing or not finite,
-        or as `latent_cloud`
+        if the quantile is not in (0, 1], the margin or the ratio is not positive, round trips are missing or not
+        finite, or as `latent_cloud`
     """
     round_trips = np.asarray(round_trips, dtype=np.float64)
     if not 0.0 < quantile <= 1.0:
@@ -233,9 +233,9 @@ def observation_cost(operator, error, departure, comm):
 
     departure : (M_local,) y − H x, in the observations' units; `operator` tells how many, and checks them
     """
-    rows = operator.rows
-    if np.shape(departure) != (rows.stop - rows.start,):
-        raise ValueError(f"departures of shape {np.shape(departure)}, expected ({rows.stop - rows.start},) like H's rows")
+    m_local = operator.rows.stop - operator.rows.start
+    if np.shape(departure) != (m_local,):
+        raise ValueError(f"departures of shape {np.shape(departure)}, expected ({m_local},) like H's rows")
     whitened = error.whiten(departure)
     return 0.5 * comm.allreduce(float(whitened @ whitened))
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from mpi4py import MPI
+from torch.autograd.function import once_differentiable
 
 from da.decoder import decodes, parallel_decoder
 from small_problem import N, make_problem
@@ -80,6 +81,56 @@ class BackwardOnly(Bent):
 
     def g(self, z):
         return super().g(z + Cube.apply(z))
+
+
+class Sine(torch.autograd.Function):
+    """sin(x) / 5, with a forward mode and a single derivative backwards."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+        return torch.sin(x) / 5.0
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * torch.cos(x) / 5.0
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        (x,) = ctx.saved_tensors
+        return tangent * torch.cos(x) / 5.0
+
+
+class Rigid(torch.autograd.Function):
+    """sin(x) / 5 with a single derivative backwards and no forward mode."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.sin(x) / 5.0
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * torch.cos(x) / 5.0
+
+
+class NoTangent(Bent):
+    """As Bent, with a layer that has neither of the ways to a tangent."""
+
+    def g(self, z):
+        return super().g(z + Rigid.apply(z))
+
+
+class OnceOnly(Bent):
+    """As Bent, with a layer that has no second derivative."""
+
+    def g(self, z):
+        return super().g(z + Sine.apply(z))
 
 
 class Convolutional(Autoencoder):

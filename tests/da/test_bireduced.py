@@ -131,7 +131,8 @@ def test_given_latent_innovation(centred):
     np.testing.assert_array_equal(found.increment, expected.increment)
     # told of the codes, or of readings if there are some
     assert found.innovation.count == 6
-    assert found.residual.rms == pytest.approx(np.sqrt(np.mean((code - problem.transform.modes.vectors @ found.control) ** 2)))
+    left = code - problem.transform.modes.vectors @ found.control
+    assert found.residual.rms == pytest.approx(np.sqrt(np.mean(left**2)))
     h, d = problem.problem.operator, problem.problem.innovation
     told = observation_encoded(problem.transform, code, COMM, latent_variance=given, seen=Seen(d, h.observe))
     assert told.residual.rms == pytest.approx(np.sqrt(np.mean((d - h.observe(found.increment)) ** 2)))

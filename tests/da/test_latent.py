@@ -38,7 +38,8 @@ def test_modes_are_codes_over_the_root():
     paper = latent_modes(codes, COMM, unbiased=False)
     np.testing.assert_array_equal(paper.vectors, codes)
     assert paper.n_modes == 20 and paper.n_latent == 6 and paper.n_samples == 20
-    np.testing.assert_allclose(latent_modes(codes, COMM, inflation=2.0).vectors, 2.0 * codes / np.sqrt(19.0), rtol=1e-14)
+    inflated = latent_modes(codes, COMM, inflation=2.0)
+    np.testing.assert_allclose(inflated.vectors, 2.0 * codes / np.sqrt(19.0), rtol=1e-14)
     centred = latent_modes(codes, COMM, centred=True)
     np.testing.assert_allclose(centred.vectors @ centred.vectors.T, np.cov(codes), rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(centred.mean, codes.mean(axis=1))
