@@ -1,0 +1,137 @@
+"""Where a next sensor would help most: python -m plugin.sensors case.yml -n 5 --variable Tracer
+
+The background, the state and the readings of the case's first window are taken as `plugin.verify` takes them. Each
+candidate is a reading of one variable at a point of the grid in the air; the one that takes most off the
+total variance of the analysis is chosen, then the next beside it. Nothing needs to be measured for that: only
+the modes, H and the errors count. Exit code 2 is bad input.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.files import on_rank_0, whole_file
+from coupling.grid import Grid
+from da.observed import ObservedModes
+from da.placement import next_sensors
+from da.posterior import metric, posterior
+from plugin.configuration import ConfigurationError, read_case
+from plugin.job import read_words, run_job
+from plugin.progress import Progress
+from plugin.verify import set_up
+
+_SEED = 20
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Sensors in the order in which they are to be placed.
+
+    place : (k, 3) [m]
+    total : (k + 1,) total variance of the analysis before and after each of them, over that of the background
+    candidate : (K, 3) [m] all places that were tried
+    gain : (K,) part of the background's total variance that each would take off if it came first
+    """
+
+    place: np.ndarray
+    total: np.ndarray
+    candidate: np.ndarray
+    gain: np.ndarray
+
+
+def propose(of, variable, error, n, comm, candidates=20000, only=False):
+    """Choose n places for sensors of a variable. Collective.
+
+    Parameters
+    ----------
+    of : SetUp, the sensors that are there
+    variable : name of what the new ones read
+    error : standard deviation of their errors, in the variable's units
+    n : how many
+    comm : MPI communicator
+    candidates : places tried at most; of more grid points so many are drawn, with a seed
+    only : count the variance of this variable only; else each variable's in its own units
+
+    Returns
+    -------
+    Proposal, the same on every rank
+
+    Raises
+    ------
+    ConfigurationError
+        if the variable is not analysed, the error is not positive, or there are fewer places than sensors
+    """
+    transfer, transform = of.background.transfer, of.background.transform
+    names = [v.name for v in transfer.variables]
+    if variable not in names:
+        raise ConfigurationError(f"sensors of {variable!r}, which is not analysed; variables are {names}")
+    if not (np.isfinite(error) and error > 0.0):
+        raise ConfigurationError(f"error {error!r} of a sensor, expected a positive standard deviation")
+    if not isinstance(transfer.grid, Grid):
+        raise ConfigurationError("sensors are placed at points of a grid; the case has grid: {space: mesh}")
+    column, m = names.index(variable), len(names)
+    points = np.flatnonzero(transfer.grid.fluid_points)
+    if len(points) > candidates:
+        points = np.sort(np.random.default_rng(_SEED).choice(points, candidates, replace=False))
+    if not 1 <= n <= len(points):
+        raise ConfigurationError(f"{n} sensors for {len(points)} places")
+    rows = transfer.grid.rows(comm)
+    mine = (points[(points >= rows.start) & (points < rows.stop)] - rows.start) * m + column
+    seen = transform.scale[mine, None] * transform.modes.vectors[mine] / error
+    weight = None
+    if only:
+        counts = (np.arange(len(transform.scale)) % m == column) & (transform.scale > 0.0)
+        weight = np.divide(1.0, transform.scale**2, out=np.zeros(len(counts)), where=counts)
+    valued = metric(transform, weight)
+    errors = posterior(ObservedModes(transform, of.operator, of.error, comm).information)
+    found = next_sensors(errors, seen, n, comm, valued)
+    background = float(np.trace(valued))
+    gain = np.concatenate(comm.allgather(found.first_gain)) / background
+    places = transfer.grid.coordinates(points)
+    return Proposal(places[found.chosen], found.total / background, places, gain)
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugin.sensors", description="Where a next sensor would help.")
+    parser.add_argument("case", type=Path, help="case file (YAML)")
+    parser.add_argument("-n", type=int, default=5, help="how many sensors")
+    parser.add_argument("--variable", help="what they read; the case's first variable if left out")
+    parser.add_argument("--error", type=float, help="standard deviation of their errors; else the readings' median")
+    parser.add_argument("--only", action="store_true", help="count the errors of this variable only")
+    parser.add_argument("--candidates", type=int, default=20000, help="places tried at most")
+    parser.add_argument("--map", type=Path, metavar="FILE.npz", help="keep what each place would gain")
+    words = read_words(parser, argv, comm)
+    case, progress = read_case(words.case), Progress(comm)
+    of = set_up(case, comm)
+    variable = words.variable or of.background.transfer.variables[0].name
+    error = words.error
+    if error is None:
+        read = of.readings.error[of.readings.variable == variable]
+        if len(read) == 0:
+            raise ConfigurationError(f"--error is missing, and there is no reading of {variable!r} to take it from")
+        error = float(np.median(read))
+    found = propose(of, variable, error, words.n, comm, words.candidates, words.only)
+    progress.say(
+        f"{len(of.readings)} readings leave {found.total[0]:.2%} of the background's variance; "
+        f"sensors of {variable}, error {error:g}, {len(found.candidate)} places"
+    )
+    for k, place in enumerate(found.place, 1):
+        x, y, z = place
+        progress.say(f"{k:>4}  x {x:.4g}  y {y:.4g}  z {z:.4g} m   leaves {found.total[k]:.2%}")
+    if words.map is not None:
+        on_rank_0(lambda: _keep(words.map, found), comm)
+    return 0
+
+
+def _keep(path, found):
+    with whole_file(path) as beside, open(beside, "wb") as file:
+        np.savez(file, place=found.candidate, gain=found.gain, chosen=found.place, total=found.total)
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)
