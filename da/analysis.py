@@ -130,27 +130,41 @@ def analyse(transform, operator, error, innovation, comm, *, background_weight=1
     cost.prepare()
     prepared = time.perf_counter()
     minimum = minimise(cost, comm, **{"root": cost.hessian_root, **minimiser})
-    minimised = time.perf_counter()
-    increment = transform.apply(minimum.control)
-    residual = cost.innovation - operator.observe(increment)
+    seconds = {"prepare": prepared - began, "minimise": time.perf_counter() - prepared}
+    return analysis_of(minimum, transform.apply, operator, error, innovation, comm, seconds)
+
+
+def analysis_of(minimum, increment_of, operator, error, innovation, comm, seconds):
+    """What a minimum means for the state and the observations. Collective.
+
+    Parameters
+    ----------
+    minimum : da.minimise.Minimum
+    increment_of : U, a function of the control
+    operator, error, innovation, comm : as `analyse`
+    seconds : wall-clock times of what went before; "increment" is added
+
+    Returns
+    -------
+    Analysis
+    """
+    began = time.perf_counter()
+    increment = increment_of(minimum.control)
+    residual = innovation - operator.observe(increment)
     whitened = error.whiten(residual)
-    innovation, misfit = statistics(cost.innovation, comm), statistics(residual, comm)
+    misfit = statistics(residual, comm)
     observed = comm.allreduce(float(whitened @ whitened))
     return Analysis(
         control=minimum.control,
         increment=increment,
         trace=minimum.trace,
-        innovation=innovation,
+        innovation=statistics(innovation, comm),
         residual=misfit,
         chi_squared=observed / misfit.count if misfit.count else np.nan,
         reason=minimum.reason,
         iterations=minimum.iterations,
         evaluations=minimum.evaluations,
-        seconds={
-            "prepare": prepared - began,
-            "minimise": minimised - prepared,
-            "increment": time.perf_counter() - minimised,
-        },
+        seconds={**seconds, "increment": time.perf_counter() - began},
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from da.analysis import Analysis, statistics
+from da.analysis import analysis_of
 from da.cost import CostFunction
 from da.gauss_newton import gauss_newton
 from da.latent import warm_start
@@ -72,29 +72,14 @@ def analyse_decoded(
     start = None if first_increment is None else warm_start(cost, first_increment).control
     prepared = time.perf_counter()
     minimum = _minimum(cost, comm, method, {"start": start, **minimiser})
-    minimised = time.perf_counter()
-    increment = transform.apply(minimum.control, keep=False)
-    transform.decoder.release()
-    residual = innovation - operator.observe(increment)
-    whitened = error.whiten(residual)
-    misfit = statistics(residual, comm)
-    observed = comm.allreduce(float(whitened @ whitened))
-    return Analysis(
-        control=minimum.control,
-        increment=increment,
-        trace=minimum.trace,
-        innovation=statistics(innovation, comm),
-        residual=misfit,
-        chi_squared=observed / misfit.count if misfit.count else np.nan,
-        reason=minimum.reason,
-        iterations=minimum.iterations,
-        evaluations=minimum.evaluations,
-        seconds={
-            "prepare": prepared - began,
-            "minimise": minimised - prepared,
-            "increment": time.perf_counter() - minimised,
-        },
-    )
+    seconds = {"prepare": prepared - began, "minimise": time.perf_counter() - prepared}
+
+    def increment_of(control):
+        increment = transform.apply(control, keep=False)
+        transform.decoder.release()
+        return increment
+
+    return analysis_of(minimum, increment_of, operator, error, innovation, comm, seconds)
 
 
 def _minimum(cost, comm, method, settings):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from da.analysis import Analysis, statistics
+from da.analysis import analysis_of
 from da.cost import CostFunction
 from da.huber import Huber, HuberCost, polished
 from da.minimise import Minimum, Step, minimise
@@ -159,21 +159,5 @@ def analyse_outer(transform, operator, error, innovation, comm, *, huber: Huber 
     began = time.perf_counter()
     innovation = np.asarray(innovation, dtype=np.float64)
     minimum = outer_loops(transform, operator, error, innovation, comm, huber=huber, **settings)
-    minimised = time.perf_counter()
-    increment = transform.apply(minimum.control)
-    residual = innovation - operator.observe(increment)
-    whitened = error.whiten(residual)
-    misfit = statistics(residual, comm)
-    observed = comm.allreduce(float(whitened @ whitened))
-    return Analysis(
-        control=minimum.control,
-        increment=increment,
-        trace=minimum.trace,
-        innovation=statistics(innovation, comm),
-        residual=misfit,
-        chi_squared=observed / misfit.count if misfit.count else np.nan,
-        reason=minimum.reason,
-        iterations=minimum.iterations,
-        evaluations=minimum.evaluations,
-        seconds={"prepare": 0.0, "minimise": minimised - began, "increment": time.perf_counter() - minimised},
-    )
+    seconds = {"prepare": 0.0, "minimise": time.perf_counter() - began}
+    return analysis_of(minimum, transform.apply, operator, error, innovation, comm, seconds)

@@ -7,7 +7,6 @@ A W / σ.
 """
 
 import numpy as np
-from mpi4py import MPI
 from scipy.linalg.lapack import dtpqrt
 
 from da.snapshots import row_blocks

@@ -9,8 +9,6 @@ then nothing was written.
 """
 
 import argparse
-import contextlib
-import io
 import math
 import sys
 import time
@@ -27,7 +25,7 @@ from coupling.dumps import write_dump
 from coupling.files import on_rank_0, whole_folder
 from coupling.series import open_series
 from coupling.vtu import FileError, piece_paths
-from plugin.job import run_job
+from plugin.job import read_words, run_job
 
 _WIDTH = 160  # of tables that do not go to a terminal
 
@@ -206,18 +204,6 @@ def _parser():
     return parser
 
 
-def _read_words(argv, comm):
-    """Every rank reads the words; rank 0 complains of them, or helps, before the job ends. Collective."""
-    with contextlib.ExitStack() as quiet:
-        if comm.rank != 0:
-            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
-            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        try:
-            return _parser().parse_args(argv)
-        finally:
-            comm.Barrier()
-
-
 def _console(comm):
     # mpirun gives rank 0 a terminal of its own, wherever the words go to
     console = Console(highlight=False, force_terminal=False if comm.size > 1 else None)
@@ -228,7 +214,7 @@ def _console(comm):
 
 def main(argv, comm):
     """Command line; returns the exit code."""
-    words = _read_words(argv, comm)
+    words = read_words(_parser(), argv, comm)
     console = _console(comm) if comm.rank == 0 else None
     if words.command == "info":
         on_rank_0(lambda: info(words.archive, console), comm)
