@@ -2,8 +2,9 @@
 
 What is done to the layers, measured by `benchmarks/decode.py`: batch norm is folded into convolutions, which go
 straight to oneDNN; transposed convolutions become plain ones, one for each of the eight places of a voxel within
-2³ (the sub-pixel convolution of Shi 2016, exact and without its zeros), or a matrix product where they have few
-channels to give; GDN works in place on a matrix product. Sums come in another order, so results differ by rounding.
+2³ (the sub-pixel convolution of Shi 2016, exact and without its zeros), or a matrix product and shifted sums where
+they have few channels to give; whatever is pointwise is done with each eighth before they are put together; GDN works
+in place on a matrix product; interpolation is a matrix. Sums come in another order, so results differ by rounding.
 """
 
 import copy
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from models.layers.convolution import Up
 from models.layers.gdn import GDN
-from models.layers.rab import RAB
+from models.layers.rab import RAB, Resize
 
 # of a transposed 3³ convolution with stride 2, for even and odd results: its weights, and the point that each is
 # multiplied with, counted from half the result's own number: y_{2q} = w_1 x_q, y_{2q+1} = w_2 x_q + w_0 x_{q+1}
@@ -64,16 +65,23 @@ def _rewritten(module):
     """A module with its layers, and theirs, replaced by faster ones."""
     if isinstance(module, GDN):
         return FastGDN(module)
+    if isinstance(module, Resize):
+        return FastResize(module)
     if isinstance(module, Up) and module.kernel_size == (3,) * 3 and module.stride == (2,) * 3:
-        return FewChannels(module) if module.out_channels <= _FEW else SubPixel(module)
+        return nn.Sequential(Product(module), ShiftedSums(module)) if module.out_channels <= _FEW else SubPixel(module)
     if isinstance(module, nn.Conv3d):
         return _convolution(module)
     if isinstance(module, nn.Sequential):
-        folded = [_rewritten(layer) for layer in _without_norms(list(module))]
-        return nn.Sequential(*_joined(folded))
+        folded = [_rewritten(layer) for layer in _without_norms(_flat(module))]
+        return nn.Sequential(*_joined(_flat(folded)))
     for name, child in module.named_children():
         setattr(module, name, _rewritten(child))
     return FastRAB(module) if isinstance(module, RAB) else module
+
+
+def _flat(layers):
+    """Layers of layers in one row."""
+    return [each for layer in layers for each in (_flat(layer) if isinstance(layer, nn.Sequential) else [layer])]
 
 
 def _without_norms(layers):
@@ -102,8 +110,8 @@ def _joined(layers):
     """Layers with each pointwise one done by the sub-pixel convolution before it, piece by piece in the cache."""
     kept = []
     for layer in layers:
-        if kept and isinstance(kept[-1], SubPixel) and isinstance(layer, (FastGDN, nn.PReLU, nn.ReLU)):
-            kept[-1].after = layer
+        if kept and isinstance(kept[-1], SubPixel) and isinstance(layer, _POINTWISE):
+            kept[-1].after.append(layer)
         else:
             kept.append(layer)
     return kept
@@ -159,14 +167,14 @@ class FastRAB(nn.Module):
 class SubPixel(nn.Module):
     """`Up` with 3³ and stride 2 as eight convolutions (Shi 2016).
 
-    Along an axis even results are a convolution of one weight, odd ones of two. `after`, a pointwise layer, is
+    Along an axis even results are a convolution of one weight, odd ones of two. `after`, pointwise layers, are
     applied to each piece.
     """
 
     def __init__(self, module):
         super().__init__()
         self.out_shape, self.in_shape = module.out_shape, module.in_shape
-        self.bias, self.after = module.bias, nn.Identity()
+        self.bias, self.after = module.bias, nn.Sequential()
         self.pieces = []
         for odd in product((0, 1), repeat=3):
             if all(n > o for n, o in zip(self.out_shape, odd)):
@@ -180,7 +188,7 @@ class SubPixel(nn.Module):
     def forward(self, x):
         # of an even number of points the last odd one has no right neighbour
         x = F.pad(x, [pad for n in reversed(self.out_shape) for pad in (0, 1 - n % 2)])
-        y = x.new_empty(len(x), len(self.bias), *self.out_shape)
+        y = None
         for i, odd in enumerate(self.pieces):
             ends = [n // 2 + 1 if o else m for o, n, m in zip(odd, self.out_shape, self.in_shape)]
             seen, weight = x[:, :, : ends[0], : ends[1], : ends[2]], getattr(self, f"weight_{i}")
@@ -188,20 +196,32 @@ class SubPixel(nn.Module):
                 piece = torch.mkldnn_convolution(seen, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1)
             else:
                 piece = F.conv3d(seen, weight, self.bias)
-            y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = self.after(piece)
+            piece = self.after(piece)
+            y = x.new_empty(len(x), piece.shape[1], *self.out_shape) if y is None else y
+            y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
         return y
 
 
-class FewChannels(nn.Module):
-    """`Up` with 3³ and stride 2 to a few channels: products of all weights and points at once, then shifted sums."""
+class Product(nn.Module):
+    """The first half of an `Up` to few channels: all weights times all points, (B, c_in, n…) → (B, 27·c_out, n…)."""
 
     def __init__(self, module):
         super().__init__()
-        self.out_shape, self.in_shape, self.bias = module.out_shape, module.in_shape, module.bias
         self.register_buffer("weight", module.weight.flatten(1).T.contiguous())
 
     def forward(self, x):
-        terms = torch.matmul(self.weight, x.flatten(2)).view(len(x), len(self.bias), 3, 3, 3, *self.in_shape)
+        return torch.matmul(self.weight, x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+class ShiftedSums(nn.Module):
+    """The second half of an `Up` to few channels: (B, 27·c_out, n…) → (B, c_out, 2n…), each product in its place."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.out_shape, self.bias = module.out_shape, module.bias
+
+    def forward(self, x):
+        terms = x.view(len(x), len(self.bias), 3, 3, 3, *x.shape[2:])
         y = x.new_empty(len(x), len(self.bias), *self.out_shape)
         for odd in product((0, 1), repeat=3):
             size = [(n + 1 - o) // 2 for n, o in zip(self.out_shape, odd)]
@@ -214,3 +234,26 @@ class FewChannels(nn.Module):
                 piece[(..., *(slice(n) for n in found.shape[2:]))] += found
             y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
         return y
+
+
+class FastResize(nn.Module):
+    """Trilinear interpolation as two matrix products: one over x, one over the plane of y and z."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.out_shape = module.out_shape
+        over_x, over_y, over_z = (_interpolation(n, m) for n, m in zip(module.out_shape, module.in_shape))
+        self.register_buffer("over_x", over_x)
+        self.register_buffer("over_plane", torch.kron(over_y, over_z).T.contiguous())
+
+    def forward(self, x):
+        return torch.matmul(self.over_x, torch.matmul(x.flatten(3), self.over_plane)).unflatten(3, self.out_shape[1:])
+
+
+def _interpolation(n, m):
+    """(n, m) matrix of linear interpolation from m points to n, as `Resize` places them."""
+    return F.interpolate(torch.eye(m)[None], size=n, mode="linear", align_corners=False)[0].T
+
+
+# what a sub-pixel convolution can do with each piece
+_POINTWISE = (FastGDN, nn.PReLU, nn.ReLU, Product)

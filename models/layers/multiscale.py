@@ -44,7 +44,7 @@ class MultiScaleDecoder(nn.Module):
     def __init__(self, channels, before, shape):
         super().__init__()
         self.paths = nn.ModuleList(
-            nn.Sequential(Down(channels, channels, 1, 1), Resize(shape)) for _ in range(before)
+            nn.Sequential(Down(channels, channels, 1, 1), Resize(shape, 2 ** (before - k))) for k in range(before)
         )
         self.fusion = Down((before + 1) * channels, channels, stride=1)
 

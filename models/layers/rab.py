@@ -5,15 +5,23 @@ from torch.nn import functional as F
 
 from models.layers.activation import unit
 from models.layers.block import make_block
-from models.layers.convolution import Down
+from models.layers.convolution import Down, strided_shape
 
 
 class Resize(nn.Module):
-    """Trilinear interpolation to a given shape, as Wang 2017 bring attention masks back. (B, C, …) → (B, C, n…)."""
+    """Trilinear interpolation to a given shape, as Wang 2017 bring attention masks back.
 
-    def __init__(self, shape):
+    (B, C, ⌈n/s⌉…) → (B, C, n…).
+
+    Parameters
+    ----------
+    shape : (nx, ny, nz) of the result
+    stride : s
+    """
+
+    def __init__(self, shape, stride=2):
         super().__init__()
-        self.out_shape = tuple(shape)
+        self.out_shape, self.in_shape = tuple(shape), strided_shape(shape, stride)
 
     def forward(self, x):
         return F.interpolate(x, size=self.out_shape, mode="trilinear", align_corners=False)

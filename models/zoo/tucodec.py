@@ -36,40 +36,39 @@ class Encoder(nn.Module):
         return self.last(self.scales(features))
 
 
-class Decoder(nn.Module):
-    """The mirror image, without the scales: up, two residual blocks, RAB, up, activation, up, RAB, activation, up,
-    activation, up; with `scales` the features of the last three resolutions but one are joined first (Lu 2019)."""
+def decoder_stages(shapes, latent_channels, width, block, activation, stages):
+    """The mirror image, without the scales: up, two residual blocks, RAB; up, activation; up, RAB, activation; up,
+    activation. Lists of layers, one for each resolution but the grid's own."""
 
-    def __init__(self, channels, shapes, latent_channels, width, block, activation, stages, scales):
+    def after():
+        return make_activation(stages, width, inverse=True)
+
+    def attention(shape):
+        return RAB(width, shape, block, activation, inverse=True)
+
+    blocks = [make_block(block, width, activation, inverse=True) for _ in range(2)]
+    return [
+        [Up(latent_channels, width, shapes[4]), *blocks, attention(shapes[4])],
+        [Up(width, width, shapes[3]), after()],
+        [Up(width, width, shapes[2]), attention(shapes[2]), after()],
+        [Up(width, width, shapes[1]), after()],
+    ]
+
+
+class MultiScaleEnd(nn.Module):
+    """Decoder stages whose last three resolutions are joined before the last step up (Lu 2019)."""
+
+    def __init__(self, stages, width, shape, last):
         super().__init__()
-
-        def after():
-            return make_activation(stages, width, inverse=True)
-
-        def attention(shape):
-            return RAB(width, shape, block, activation, inverse=True)
-
-        self.stages = nn.ModuleList(
-            [
-                nn.Sequential(
-                    Up(latent_channels, width, shapes[4]),
-                    *(make_block(block, width, activation, inverse=True) for _ in range(2)),
-                    attention(shapes[4]),
-                ),
-                nn.Sequential(Up(width, width, shapes[3]), after()),
-                nn.Sequential(Up(width, width, shapes[2]), attention(shapes[2]), after()),
-                nn.Sequential(Up(width, width, shapes[1]), after()),
-            ]
-        )
-        self.scales = MultiScaleDecoder(width, 2, shapes[1]) if scales else None
-        self.last = Up(width, channels, shapes[0])
+        self.stages = nn.ModuleList(nn.Sequential(*layers) for layers in stages)
+        self.scales, self.last = MultiScaleDecoder(width, 2, shape), last
 
     def forward(self, x):
         features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        return self.last(self.scales(features[1:]) if self.scales else x)
+        return self.last(self.scales(features[1:]))
 
 
 class Tucodec(Coarsening):
@@ -92,6 +91,11 @@ class Tucodec(Coarsening):
         stages="GDN", multiscale_decoder=False,
     ):  # fmt: skip
         super().__init__(channels, shape, n_latent, mask)
-        common = (self.channels, self.shapes, self.latent_channels, width, block, activation, stages)
-        self.encoder = Encoder(*common)
-        self.decoder = Decoder(*common, multiscale_decoder)
+        kinds = (width, block, activation, stages)
+        self.encoder = Encoder(self.channels, self.shapes, self.latent_channels, *kinds)
+        layers = decoder_stages(self.shapes, self.latent_channels, *kinds)
+        last = Up(width, self.channels, self.shapes[0])
+        if multiscale_decoder:
+            self.decoder = MultiScaleEnd(layers, width, self.shapes[1], last)
+        else:
+            self.decoder = nn.Sequential(*(layer for stage in layers for layer in stage), last)

@@ -24,7 +24,7 @@ def test_decoder_joins_at_the_finest_resolution():
 
 
 def test_constants_stay_when_resized():
-    assert torch.equal(Resize((9, 4, 3))(torch.ones(1, 2, 5, 2, 1)), torch.ones(1, 2, 9, 4, 3))
+    assert torch.equal(Resize((9, 4, 3))(torch.ones(1, 2, 5, 2, 2)), torch.ones(1, 2, 9, 4, 3))
 
 
 def test_gradients():
