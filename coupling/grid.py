@@ -40,7 +40,7 @@ class Grid:
 
     def rows(self, comm):
         """The run of point numbers that this rank holds."""
-        return range(self.n_points * comm.rank // comm.size, self.n_points * (comm.rank + 1) // comm.size)
+        return share_of_points(self.n_points, comm)
 
     def coordinates(self, numbers):
         """(k, 3) places of points given by number [m]."""
@@ -71,6 +71,11 @@ class Grid:
     def with_fluid(self, fluid):
         """The same points with other fluid marks, given in any shape."""
         return replace(self, fluid=np.asarray(fluid, bool).reshape(self.shape))
+
+
+def share_of_points(n_points, comm):
+    """The run of point numbers that this rank holds of so many."""
+    return range(n_points * comm.rank // comm.size, n_points * (comm.rank + 1) // comm.size)
 
 
 def make_grid(box, shape=None, spacing=None):

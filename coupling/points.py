@@ -13,13 +13,16 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from coupling.grid import share_of_points
 from coupling.interpolation import Interpolation, numbering, sparse_rows
 from coupling.mesh import MeshError
 from coupling.vtu import raise_together
 
 _INT = PETSc.IntType
-_PRIMES = np.array(  # odd and large: any would do
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0x85EBCA77C2B2AE63, 0xFF51AFD7ED558CCD],
+# odd and large, so that a place's bits spread over the ranks: any would do
+_FACTORS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9]
+    + [0x27D4EB2F165667C5, 0x85EBCA77C2B2AE63, 0xFF51AFD7ED558CCD],
     np.uint64,
 )
 
@@ -46,7 +49,7 @@ class MeshPoints:
 
     def rows(self, comm):
         """The run of point numbers that this rank holds."""
-        return _share(self.n_points, comm)
+        return share_of_points(self.n_points, comm)
 
     @property
     def description(self):
@@ -97,16 +100,12 @@ def mesh_points(mesh, comm):
     numbers.array[owned] = np.arange(before, before + n_owned)
     number = _picked(numbers, owner, comm).astype(np.int64)
     n_points = comm.allreduce(n_owned)
-    n_rows = len(_share(n_points, comm))
+    n_rows = len(share_of_points(n_points, comm))
     rows = np.flatnonzero(owned)
     to_points = sparse_rows(n_local, n_rows, rows, number[owned], np.ones(n_owned), comm).transpose()
     to_mesh = sparse_rows(n_local, n_rows, np.arange(n_local), number, np.ones(n_local), comm)
     origin = tuple(mesh.bounds(comm)[0].tolist())
     return MeshPoints(n_points, mesh.fingerprint, origin, Interpolation(to_points, to_mesh))
-
-
-def _share(n_points, comm):
-    return range(n_points * comm.rank // comm.size, n_points * (comm.rank + 1) // comm.size)
 
 
 def _owners(mesh, mine, comm):
@@ -116,7 +115,7 @@ def _owners(mesh, mine, comm):
     places = _places(mesh, comm)
     # where each place is looked after is drawn by its hash, so that no rank sees all of them
     with np.errstate(over="ignore"):
-        hashes = (places.view(np.uint64) * _PRIMES[: places.shape[1]]).sum(axis=1)
+        hashes = (places.view(np.uint64) * _FACTORS[: places.shape[1]]).sum(axis=1)
     desk = (hashes >> np.uint64(17)) % np.uint64(comm.size)
     piece = np.empty(len(mine), np.int64)
     for part in mesh.pieces:
