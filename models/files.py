@@ -1,6 +1,7 @@
 """Networks in one safetensors file: weights, and in its header what they are and what they were made from.
 
-Tensors are those of the network's `state_dict`, the mask among them. The header holds JSON:
+Tensors are those of the network's `state_dict`, the mask among them, and what else belongs to the network (scales,
+codes of the training states), with "data." before its name. The header holds JSON:
 
     name, channels, shape, options   what :func:`models.zoo.make` needs to build the network
     n_latent, precision, mask        numbers in the latent, of the weights, SHA-256 of the mask
@@ -28,6 +29,7 @@ from models import zoo
 FORMAT, VERSION = "autoencoder", "1"
 _OURS = ("name", "channels", "shape", "options", "n_latent", "precision", "mask", "code")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+_DATA = "data."  # before the names of arrays that are no weights
 _LONGEST = 200  # letters of a value in a message
 
 
@@ -35,7 +37,7 @@ class ModelFileError(ValueError):
     """A file that holds no network, or another than was asked for; the message says in what it differs."""
 
 
-def save(path, model, metadata):
+def save(path, model, metadata, arrays=None):
     """Write a network, whole or not at all: an older file stays until the new one is on the disk.
 
     Parameters
@@ -43,11 +45,12 @@ def save(path, model, metadata):
     path : the file, by custom *.safetensors
     model : Autoencoder from :func:`models.zoo.make`
     metadata : dict of what JSON can hold
+    arrays : {name: ndarray or tensor} to keep beside the weights
 
     Raises
     ------
     ValueError
-        if the network was not made by name, or metadata uses a name of the header's own
+        if the network was not made by name, metadata uses a name of the header's own, or a weight one of the arrays'
     OSError
         if the file cannot be written
     """
@@ -56,8 +59,13 @@ def save(path, model, metadata):
     taken = [key for key in metadata if key in _OURS]
     if taken:
         raise ValueError(f"metadata {taken[0]!r} is a name of the file's own; choose another")
+    weights = model.state_dict()
+    taken = [key for key in weights if key.startswith(_DATA)]
+    if taken:
+        raise ValueError(f"weight {taken[0]!r}: names that begin with {_DATA!r} are the file's own; name it otherwise")
+    beside = {_DATA + name: _as_tensor(values) for name, values in (arrays or {}).items()}
     # deep copies: weights may share memory or lie in another order than safetensors takes
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in (weights | beside).items()}
     about = {
         **metadata,
         **model.architecture,
@@ -105,7 +113,8 @@ def load(path, expected=None):
         model = zoo.make(about["name"], about["channels"], about["shape"], **about["options"])
         model = model.to(_PRECISIONS[about["precision"]])
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
+            keys = [key for key in file.keys() if not key.startswith(_DATA)]  # noqa: SIM118, it is no dict
+            tensors = {key: file.get_tensor(key) for key in keys}
         broken = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
         if broken:
             raise ModelFileError(f"{path}: {broken[0]} holds values that are no numbers; train it anew")
@@ -117,6 +126,32 @@ def load(path, expected=None):
     if mask_hash(model.mask) != about["mask"]:
         raise ModelFileError(f"{path}: the mask is not the one its header tells; train it anew")
     return model.eval(), about
+
+
+def load_arrays(path, names=None):
+    """What a file keeps beside the weights.
+
+    Parameters
+    ----------
+    path : the file
+    names : of the arrays wanted; None for all
+
+    Returns
+    -------
+    {name: ndarray}
+
+    Raises
+    ------
+    ModelFileError
+        if it is no file of a network, or has no such array
+    """
+    read_about(path)
+    with safe_open(path, "np") as file:
+        there = [key.removeprefix(_DATA) for key in file.keys() if key.startswith(_DATA)]  # noqa: SIM118
+        missing = sorted(set(names or ()) - set(there))
+        if missing:
+            raise ModelFileError(f"{path}: does not hold {missing[0]}; train it anew")
+        return {name: file.get_tensor(_DATA + name) for name in (there if names is None else names)}
 
 
 def read_about(path):
@@ -146,6 +181,10 @@ def read_about(path):
     if missing:
         raise ModelFileError(f"{path}: does not say {missing[0]}; train it anew")
     return about
+
+
+def _as_tensor(values):
+    return values if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values, order="C"))
 
 
 def mask_hash(mask):

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from plugin.observation_sections import ObservationSection
-from plugin.sections import Positive, Section, Triple
+from plugin.sections import Positive, Section, SeriesSection, Triple
 
 
 class ConfigurationError(ValueError):
@@ -66,17 +66,6 @@ class GridSection(Section):
         if self.shape is not None and min(self.shape) < 2:
             raise ValueError(f"shape is {list(self.shape)}, at least 2 points in each direction are needed")
         return self
-
-
-class SeriesSection(Section):
-    """States of earlier runs: an archive (.vtkhdf), or a folder of dumps."""
-
-    path: Path = Field(
-        description="archive, folder of dumps, or a pattern (*, ?) of either archives or one run's dumps"
-    )
-    start: float | None = Field(None, alias="from", description="first time used [s]")
-    until: float | None = Field(None, description="last time used [s]")
-    every: int = Field(1, ge=1, description="use every so-many-th state")
 
 
 class BackgroundSection(Section):

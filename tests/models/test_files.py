@@ -1,12 +1,13 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from models import zoo
-from models.files import ModelFileError, load, mask_hash, read_about, save
+from models.files import ModelFileError, load, load_arrays, mask_hash, read_about, save
 from models.linear import Linear
 
 SHAPE = (17, 9, 5)
@@ -37,6 +38,20 @@ def test_there_and_back(stored, model):
     assert found.architecture == model.architecture
     save(stored, found, METADATA)
     assert load(stored)[1] == about
+
+
+def test_arrays_beside_the_weights(stored, model):
+    arrays = {"mean": np.arange(5.0), "codes": np.ones((2, 3), np.float32), "times": np.arange(3)[::-1]}
+    save(stored, model, METADATA, arrays)
+    found = load_arrays(stored)
+    assert list(load_arrays(stored, ["codes"])) == ["codes"] and set(found) == set(arrays)
+    for name, values in arrays.items():
+        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(found[name], values)
+    fields = torch.randn(1, 2, *SHAPE)
+    assert torch.equal(load(stored)[0](fields), model.eval()(fields))
+    with pytest.raises(ModelFileError, match="network.safetensors: does not hold scale"):
+        load_arrays(stored, ["mean", "scale"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -134,6 +149,9 @@ def test_a_file_does_not_choose_code_to_run(tmp_path):
 def test_what_cannot_be_saved(tmp_path, model):
     with pytest.raises(ValueError, match="'shape' is a name of the file's own"):
         save(tmp_path / "a.safetensors", model, {"shape": [1]})
+    model.data = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="weight 'data.weight': names that begin"):
+        save(tmp_path / "a.safetensors", model, {})
     model.architecture = None
     with pytest.raises(ValueError, match="does not say how to make it anew"):
         save(tmp_path / "a.safetensors", model, {})
