@@ -47,6 +47,11 @@ class BiasedTransform:
         return self.inner.n_control + len(self.std)
 
     @property
+    def content(self):
+        """The numbers that this adds to the inner transform."""
+        return (self.std,)
+
+    @property
     def linear(self):
         """Whether U is linear; the biases always are."""
         return self.inner.linear
@@ -120,6 +125,11 @@ class BiasedOperator:
     def rows(self):
         """Slice of the observations that lie on this rank."""
         return self.inner.rows
+
+    @property
+    def content(self):
+        """The numbers that determine H and whose biases are seen: this rank's arrays."""
+        return (*self.inner.content, self.station)
 
     @property
     def n_observations(self):

@@ -5,11 +5,12 @@ row of it. Only values of blocks that lie across ranks travel; a reading alone i
 block on one rank, cost no message, so a nearly diagonal R stays distributed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 from mpi4py import MPI
-from scipy.linalg import cho_factor, cho_solve, eigvalsh, eigh, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, eigvalsh, solve_triangular
 from scipy.linalg.lapack import dpocon
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
@@ -28,10 +29,21 @@ class _Block:
     rows: np.ndarray
     factor: np.ndarray
 
+    @cached_property
+    def correlation(self):
+        """C, (m, m)."""
+        root = self.factor / np.linalg.norm(self.factor, axis=1, keepdims=True)
+        return root @ root.T
+
+    @cached_property
+    def force_std(self):
+        """√(C⁻¹)_ii, (m,): standard deviations of C⁻¹ z where z is of the errors; 1 where a row knows of no other."""
+        return np.sqrt(np.diag(np.linalg.inv(self.correlation)))
+
 
 @dataclass(frozen=True)
 class BlockError:
-    """R of dense blocks. Both methods are collective.
+    """R of dense blocks. All methods are collective.
 
     rows : slice of the observations on this rank
     std_local : (M_local,) standard deviations of this rank's rows; all there is to say of a row alone in its block
@@ -46,25 +58,56 @@ class BlockError:
     shared: np.ndarray
     comm: MPI.Comm
 
+    @property
+    def content(self):
+        """The numbers that determine R: this rank's arrays."""
+        return (self.std_local, *(part for block in self.blocks for part in (block.rows, block.factor)))
+
     def whiten(self, values):
         """L⁻¹ v with R = L Lᵀ: (M_local,) or (M_local, k) → the same shape, without units."""
-        return self._blockwise(values, 1, lambda factor, v: solve_triangular(factor, v, lower=True))
+        return self._solved(values, 1, [partial(solve_triangular, of.factor, lower=True) for of in self.blocks])
 
     def solve(self, values):
         """R⁻¹ v: (M_local,) or (M_local, k) → the same shape."""
-        return self._blockwise(values, 2, lambda factor, v: cho_solve((factor, True), v))
+        return self._solved(values, 2, [partial(cho_solve, (of.factor, True)) for of in self.blocks])
 
-    def _blockwise(self, values, power, solved):
+    def _solved(self, values, power, within):
         values = np.asarray(values, dtype=np.float64)
         columns = values if values.ndim == 2 else values[:, None]
-        result = columns / self.std_local[:, None] ** power
-        everyones = self._gathered(columns)
+        return self.by_blocks(columns, lambda v: v / self.std_local[:, None] ** power, within).reshape(values.shape)
+
+    def by_blocks(self, values, alone, within):
+        """A function of the rows of each block, (M_local, k) → (M_local, k'). Collective.
+
+        alone : what it is for rows that are alone in their blocks, (M_local, k) → (M_local, k')
+        within : what it is for each of `blocks`, (m, k) → (m, k')
+        """
+        result = alone(values)
+        for block, function, of in zip(self.blocks, within, self.of_blocks(values)):
+            mine = self._mine(block)
+            result[block.rows[mine] - self.rows.start] = function(of)[mine]
+        return result
+
+    def of_blocks(self, values):
+        """Each block's rows of values, from all ranks: (M_local, k) → (m, k) for each of `blocks`. Collective."""
+        everyones, parts = self._gathered(values), []
         for block in self.blocks:
-            mine = (block.rows >= self.rows.start) & (block.rows < self.rows.stop)
-            local = block.rows[mine] - self.rows.start
-            of = columns[local] if mine.all() else everyones[np.searchsorted(self.shared, block.rows)]
-            result[local] = solved(block.factor, of)[mine]
-        return result.reshape(values.shape)
+            mine = self._mine(block)
+            local = values[block.rows[mine] - self.rows.start]
+            parts.append(local if mine.all() else everyones[np.searchsorted(self.shared, block.rows)])
+        return parts
+
+    def inflated(self, variance):
+        """R with more variance, of independent errors: (M_local,), in the readings' units squared. Collective."""
+        blocks = []
+        for block, added in zip(self.blocks, self.of_blocks(variance[:, None])):
+            matrix = block.factor @ block.factor.T
+            matrix[np.diag_indices_from(matrix)] += added[:, 0]
+            blocks.append(_Block(block.rows, cholesky(matrix, lower=True)))
+        return replace(self, std_local=np.sqrt(self.std_local**2 + variance), blocks=tuple(blocks))
+
+    def _mine(self, block):
+        return (block.rows >= self.rows.start) & (block.rows < self.rows.stop)
 
     def _gathered(self, columns):
         """(len(shared), k) values of the shared rows, from all ranks."""

@@ -14,14 +14,36 @@ import numpy as np
 class ObservationError(Protocol):
     """What the cost function asks of R. A root may be any with ‖whiten(v)‖² = vᵀ R⁻¹ v.
 
-    Both methods are collective where R couples rows of different ranks.
+    Methods are collective where R couples rows of different ranks.
+
+    std_local : (M_local,) standard deviations of this rank's rows, in the variables' units
+    blocks : (of rows that know of each other, with one on this rank), each with its `correlation`, (m, m), and
+        `force_std`, (m,), see `da.correlated_error`
+    content : the numbers that determine R, as a tuple of this rank's arrays
     """
+
+    std_local: np.ndarray
+    blocks: tuple
+    content: tuple[np.ndarray, ...]
 
     def whiten(self, values):
         """R^{-1/2} v: (M_local,) or (M_local, k) → the same shape, without units."""
 
     def solve(self, values):
         """R⁻¹ v: (M_local,) or (M_local, k) → the same shape."""
+
+    def by_blocks(self, values, alone, within):
+        """A function of the rows of each block: (M_local, k) → (M_local, k').
+
+        alone : what it is for rows that know of no other, (M_local, k) → (M_local, k')
+        within : what it is for each of `blocks`, (m, k) → (m, k')
+        """
+
+    def of_blocks(self, values):
+        """Each block's rows of values, from all ranks: (M_local, k) → (m, k) for each of `blocks`."""
+
+    def inflated(self, variance):
+        """R with more variance, of independent errors: (M_local,), in the readings' units squared."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +57,15 @@ class DiagonalError:
 
     std_local: np.ndarray
 
+    blocks = ()
+
     def __post_init__(self):
         check_std(self.std_local)
+
+    @property
+    def content(self):
+        """The numbers that determine R: this rank's arrays."""
+        return (self.std_local,)
 
     def whiten(self, values):
         """R^{-1/2} v: (M_local,) or (M_local, k) → the same shape, without units."""
@@ -45,6 +74,18 @@ class DiagonalError:
     def solve(self, values):
         """R⁻¹ v: (M_local,) or (M_local, k) → the same shape."""
         return values / self._like(values) ** 2
+
+    def by_blocks(self, values, alone, within):
+        """A function of each row: (M_local, k) → (M_local, k'); see `ObservationError`."""
+        return alone(values)
+
+    def of_blocks(self, values):
+        """There are none."""
+        return ()
+
+    def inflated(self, variance):
+        """R with more variance: (M_local,), in the variables' units squared."""
+        return DiagonalError(np.sqrt(self.std_local**2 + variance))
 
     def _like(self, values):
         return self.std_local if np.ndim(values) == 1 else self.std_local[:, None]

@@ -41,6 +41,11 @@ class ObservationOperator:
         """Slice of the observations that lie on this rank."""
         return slice(*self.matrix.getOwnershipRange())
 
+    @property
+    def content(self):
+        """The numbers that determine H: this rank's arrays."""
+        return (*self.matrix.getValuesCSR(), np.array(self.matrix.getOwnershipRange()))
+
     def observe(self, state):
         """H x: (n_local,) → (M_local,), in the variables' units. Collective."""
         return self._multiplied(self.matrix.mult, state, self.matrix.getLocalSize()[0])

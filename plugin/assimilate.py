@@ -7,11 +7,12 @@ import numpy as np
 
 from coupling.files import whole_file
 from coupling.mesh import Field
-from da.analysis import Analysis, analyse
+from da.analysis import Analysis, analyse, prepare
 from da.bias import BiasedOperator, BiasedTransform
 from da.huber import Huber
 from da.observation_error import instrument_std
 from da.observations import Observations
+from da.observed import ObservedModes
 from da.outer import analyse_outer
 from da.quality import Flag
 from plugin.observation_sections import BiasSection, ErrorSection, ObservationSection, QualitySection
@@ -19,7 +20,7 @@ from plugin.screening import averages, screen
 from plugin.sensing import Sensed, background_std, error_of, sense, spread_out
 from plugin.window import InWindow
 
-TABLE = ("time", "x", "y", "z", "variable", "value", "error", "innovation", "residual", "used")
+TABLE = ("time", "x", "y", "z", "station", "variable", "value", "error", "innovation", "residual", "used")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Used:
     transform, operator, error : U, H and R of the analysis, with biases if there are
     innovation : (M_local,) of H's rows, in the readings' units
     huber : Huber, or None
+    observed : ObservedModes of them; None where there are outer loops, or Huber's norm
     """
 
     readings: Observations
@@ -68,6 +70,7 @@ class Used:
     error: object
     innovation: np.ndarray
     huber: Huber | None
+    observed: ObservedModes | None
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,11 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
         if the minimum is not found
     """
     transfer, of = background.transfer, treatment
-    n, n_local = len(readings), transfer.n_local
+    n = len(readings)
     counted = instrument_std(readings.error, readings.instrument, of.error_model.instruments, readings.variable)
     readings = replace(readings, error=counted)
-    sensed, model = sense(transfer, state, readings)
+    sampled = transfer.sample(state, readings.position, readings.variable)
+    sensed, model = sense(transfer, sampled, readings)
     inside, early = sensed.inside, []
     if of.in_window is not None:
         model, inside = np.where(of.in_window.in_time, of.in_window.value, 0.0), inside & of.in_window.inside
@@ -132,7 +136,7 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
         transfer.grid,
         state.time,
         innovation,
-        lambda: background_std(background.transform, sensed, n, n_local, comm),
+        lambda: background_std(background, sensed, n, comm),
         [(Flag.OUTSIDE, ~inside), *early, *of.marked],
     )
     used = np.flatnonzero(flags == Flag.USED)
@@ -143,7 +147,7 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     means = averages(chosen, of.quality.thinning, transfer.grid, speeds, bool(stations))
     seen = sensed
     if len(used) < n or means is not None:
-        seen, _ = sense(transfer, state, chosen, means)
+        seen, _ = sense(transfer, sampled.select(used), chosen, means)
     if means is not None:
         chosen = replace(chosen, error=means.error[means.number])
     transform, operator = background.transform, seen.operator
@@ -155,8 +159,13 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     huber = None if of.huber is None else Huber(*np.atleast_1d(of.huber).tolist())
     if huber is not None or not operator.linear:
         how.update(huber=huber, loops=of.outer_loops)
-    departure = seen.mean @ innovation[used]
-    analysis = (analyse_outer if "loops" in how else analyse)(transform, operator, error, departure, comm, **how)
+    departure, observed = seen.mean @ innovation[used], None
+    if "loops" in how:
+        analysis = analyse_outer(transform, operator, error, departure, comm, **how)
+    else:
+        observed = _observed(background, transform, operator, error, comm)
+        transform, operator, error = observed.transform, observed.operator, observed.error
+        analysis = analyse(transform, operator, error, departure, comm, observed=observed, **how)
     increment, found = analysis.increment, np.zeros(len(stations))
     if stations:
         increment, found = transform.state_increment(increment), transform.bias(analysis.control)
@@ -165,8 +174,16 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     closer = spread_out(sensed, sensed.operator.observe(increment), n, comm) + np.append(found, 0.0)[station]
     biases = {**of.biases, **{name: float(b) for name, b in zip(stations, prior + found)}}
     table = _table(readings, innovation, innovation - closer, flags)
-    made_of = Used(chosen, used, seen, transform, operator, error, departure, huber)
+    made_of = Used(chosen, used, seen, transform, operator, error, departure, huber, observed)
     return Assimilated(changes, analysis, table, biases, made_of)
+
+
+def _observed(background, transform, operator, error, comm):
+    """What analyses share, of the last one if its sensors and errors are those of now. Collective."""
+    content = (*operator.content, *error.content)
+    if transform is not background.transform:
+        content = (*content, *transform.content)
+    return background.observed.get(content, lambda: prepare(transform, operator, error, comm), comm)
 
 
 def _stations(readings, treatment):
@@ -197,6 +214,7 @@ def _table(readings, innovation, residual, flags):
                 "x": x,
                 "y": y,
                 "z": z,
+                "station": str(readings.station[i]),
                 "variable": str(readings.variable[i]),
                 "value": float(readings.value[i]),
                 "error": float(readings.error[i]),

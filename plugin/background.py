@@ -5,7 +5,7 @@ of them may be kept in a file, with all that they depend on; it is used only whe
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import glob
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from coupling.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
 from coupling.vtu import piece_paths
 from da.modes import Modes, reduced_modes, truncated_modes
 from da.modes_file import ModesFileError, load_modes, save_modes
+from da.remembered import Remembered
 from da.scaling import point_scaling, variable_scaling
 from da.snapshots import collected
 from da.transform import LinearTransform
@@ -34,11 +35,15 @@ class Background:
     transfer : between meshes and the grid
     transform : U, from a control to an increment on the grid
     modes : what U is made of
+    observed : ObservedModes of the last analysis, for those after it with the same sensors
+    spread : √diag(H B Hᵀ) of the readings that the last quality control saw, likewise
     """
 
     transfer: Transfer
     transform: LinearTransform
     modes: Modes
+    observed: Remembered = field(default_factory=Remembered, repr=False)
+    spread: Remembered = field(default_factory=Remembered, repr=False)
 
 
 def open_snapshots(settings, comm):
@@ -109,7 +114,7 @@ def background(case, comm, cache=None, said=lambda text: None):
         for series in open_snapshots(settings, comm)
         for step in chosen_steps(settings, series.times)
     ]
-    states = _states(case, plan)
+    states = states_of(case, plan)
     first = next(states)
     mesh = next(iter(first.fields.values())).mesh
     grid = make_grid_of(case, mesh, comm, cache)
@@ -119,7 +124,7 @@ def background(case, comm, cache=None, said=lambda text: None):
         about = _about(settings, transfer, plan, mesh, comm)
         found = _kept(settings.modes, about, transfer, comm)
     if found is None:
-        columns = _columns(transfer, first, states, len(plan), said)
+        columns = columns_of(transfer, first, states, len(plan), said)
         found = _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
         if settings.modes is not None:
             _keep(settings.modes, *found, about, transfer, comm)
@@ -129,13 +134,13 @@ def background(case, comm, cache=None, said=lambda text: None):
     return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes)
 
 
-def _states(case, plan):
+def states_of(case, plan):
     wanted = {name if "." not in name else name.rpartition(".")[0] for name in case.variables}
     for series, step in plan:
         yield series.read(step, sorted(wanted))
 
 
-def _columns(transfer, first, others, count, said):
+def columns_of(transfer, first, others, count, said):
     """The states' rows of this rank, one after another; the first state was read before."""
     for k, state in enumerate(chain([first], others), 1):
         yield transfer.to_grid(state)
@@ -153,12 +158,12 @@ def _about(settings, transfer, plan, mesh, comm):
         "mesh": mesh.fingerprint,
         "period": [min(times), max(times)],
         "number of states": len(plan),
-        "states": on_rank_0(lambda: _fingerprint(plan, times), comm),
+        "states": on_rank_0(lambda: fingerprint(plan, times), comm),
         **{name: getattr(settings, name) for name in ("transform", "truncation", "scaling", "unbiased", "precision")},
     }
 
 
-def _fingerprint(plan, times):
+def fingerprint(plan, times):
     """Hash of where the states come from: names and sizes of files, steps and times.
 
     Folders do not count, so that files may be moved, nor do dates, which copies change.

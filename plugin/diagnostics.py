@@ -1,9 +1,9 @@
 """What is told of an analysis beside its result, as a case's `diagnostics` asks for it; and of a whole run.
 
-    python -m plugin.diagnostics RUN [--from SECONDS] [--centred]
+    python -m plugin.diagnostics RUN [--from SECONDS] [--centred] [--stations]
 
-reads the tables of a run's windows and prints, by variable, what errors its readings and its background seem to
-have (Desroziers et al. 2005) beside those that were assumed. Some tens of windows are needed.
+reads the tables of a run's windows and prints, by variable or by station, what errors its readings and its background
+seem to have (Desroziers et al. 2005) beside those that were assumed. Some tens of windows are needed.
 """
 
 import argparse
@@ -58,7 +58,8 @@ def diagnose(found, background, state, settings, folder, comm):
     # a network has no rows that errors could be told of
     if (settings.influence or settings.posterior) and of.transform.linear:
         operator = of.operator if of.operator.linear else of.operator.linearised(found.analysis.increment)
-        errors = posterior(ObservedModes(of.transform, operator, error, comm).information)
+        observed = of.observed or ObservedModes(of.transform, operator, error, comm)
+        errors = posterior(observed.information)
     if settings.influence and errors is not None:
         told, own = _influence(found, errors, operator, error, residual, comm)
     told.update(_statistics(of, residual, own, settings.stations, comm))
@@ -156,7 +157,7 @@ def run_table(run, start=-np.inf):
 
     Returns
     -------
-    {"window": (N,) int, "variable": (N,) str, "innovation", "residual", "error": (N,) float}
+    {"window": (N,) int, "station", "variable": (N,) str, "innovation", "residual", "error": (N,) float}
 
     Raises
     ------
@@ -166,34 +167,40 @@ def run_table(run, start=-np.inf):
     paths = sorted(p for p in Path(run).glob("*/readings.csv") if p.parent.name.isdecimal())
     if not paths:
         raise ReadingsError(f"{run}: no window's readings.csv is there; expected the folder of a run of plugin.cycle")
-    rows, names = [], ("window", "variable", "innovation", "residual", "error")
+    rows, names = [], ("window", "station", "variable", "innovation", "residual", "error")
     for path in paths:
         with open(path, newline="", encoding="utf-8") as file:
             try:
                 for row in csv.DictReader(file):
                     if row["used"] == "yes" and float(row["time"]) >= start:
-                        rows.append((int(path.parent.name), row["variable"], *(float(row[c]) for c in names[2:])))
+                        numbers = (float(row[c]) for c in names[3:])
+                        rows.append((int(path.parent.name), row["station"], row["variable"], *numbers))
             except (KeyError, TypeError, ValueError) as error:
                 raise ReadingsError(f"{path}: no table of a window: {error!r}") from None
-    columns = list(zip(*rows)) if rows else [()] * 5
-    kinds = (int, str, float, float, float)
+    columns = list(zip(*rows)) if rows else [()] * 6
+    kinds = (int, str, str, float, float, float)
     return {name: np.array(column, dtype=kind) for name, kind, column in zip(names, kinds, columns)}
 
 
-def told_estimates(table, centred=False):
+def told_estimates(table, centred=False, stations=False):
     """Lines that compare the errors which a run's readings show with those that were assumed.
 
-    table : as from `run_table`; centred : take means away first, see `da.desroziers.error_estimates`
+    table : as from `run_table`; centred : take means away first, see `da.desroziers.error_estimates`; stations : a line
+    for each station's variable
     """
-    lines = [f"{'variable':<16}{'readings':>9}{'windows':>8}  {'σ_o assumed':>11}{'found':>10}  {'σ_b found':>10}  χ²"]
-    told = error_estimates(table["innovation"], table["residual"], table["variable"], table["window"], centred)
-    names, number = numbered(table["variable"])
+    group, title = table["variable"], "variable"
+    if stations:
+        group, title = np.char.add(np.char.add(table["station"], " "), group), "station, variable"
+    width = max(16, *(len(name) + 2 for name in (title, *group))) if len(group) else 16
+    lines = [f"{title:<{width}}{'readings':>9}{'windows':>8}  {'σ_o assumed':>11}{'found':>10}  {'σ_b found':>10}  χ²"]
+    told = error_estimates(table["innovation"], table["residual"], group, table["window"], centred)
+    names, number = numbered(group)
     for k, name in enumerate(names):
         of, mine = told[name], number == k
         assumed = float(np.sqrt(np.mean(table["error"][mine] ** 2)))
         squares = float(np.mean((table["residual"][mine] / table["error"][mine]) ** 2))
         lines.append(
-            f"{name:<16}{of.count:>9}{of.analyses:>8}  {assumed:>11.4g}{_root(of.observation):>10}  "
+            f"{name:<{width}}{of.count:>9}{of.analyses:>8}  {assumed:>11.4g}{_root(of.observation):>10}  "
             f"{_root(of.background):>10}  {squares:.3g}"
         )
     return lines
@@ -209,8 +216,9 @@ def main(argv, comm):
     parser.add_argument("run", type=Path, help="folder of a run")
     parser.add_argument("--from", dest="start", type=float, default=-np.inf, help="leave out earlier readings [s]")
     parser.add_argument("--centred", action="store_true", help="take the variables' mean departures away first")
+    parser.add_argument("--stations", action="store_true", help="a line for each station's variable")
     words = read_words(parser, argv, comm)
-    lines = on_rank_0(lambda: told_estimates(run_table(words.run, words.start), words.centred), comm)
+    lines = on_rank_0(lambda: told_estimates(run_table(words.run, words.start), words.centred, words.stations), comm)
     if comm.rank == 0:
         print("\n".join(lines))
     return 0

@@ -29,13 +29,13 @@ class Sensed:
     inside: np.ndarray
 
 
-def sense(transfer, state, readings, superobs=None):
+def sense(transfer, sampled, readings, superobs=None):
     """The operator that sees readings. Collective.
 
     Parameters
     ----------
     transfer : Transfer
-    state : State
+    sampled : Sampled of the readings, `Transfer.sample` of a state
     readings : Observations
     superobs : Superobs of the readings, all of them in the air; one of a speed is averaged with no other. None
         leaves the readings as they are
@@ -45,7 +45,6 @@ def sense(transfer, state, readings, superobs=None):
     Sensed, its operator not linear where a speed is read
     (number of readings,) background at the analysis time on every rank, in the readings' units; zero outside
     """
-    sampled = transfer.sample(state, readings.position, readings.variable)
     speeds = ~np.isin(readings.variable, [v.name for v in transfer.variables])
     matrix, of, background = sampled.operator, sampled.reading, sampled.background
     if superobs is not None:
@@ -98,16 +97,16 @@ def _averaged(sampled, superobs, speeds, comm):
     return averaging.matMult(sampled.operator), reading, background
 
 
-def background_std(transform, sensed, n_readings, n_local, comm):
+def background_std(background, sensed, n_readings, comm):
     """Standard deviation of the background at readings, √diag(H B Hᵀ), in their units. Collective.
 
-    H is taken at the background where it is not linear.
+    H is taken at the background where it is not linear. While it stays as it was nothing is computed again.
 
     Parameters
     ----------
-    transform : LinearTransform
+    background : plugin.background.Background
     sensed : Sensed of single readings
-    n_readings : number of readings; n_local : rows of the state on this rank
+    n_readings : number of readings
     comm : MPI communicator
 
     Returns
@@ -115,8 +114,12 @@ def background_std(transform, sensed, n_readings, n_local, comm):
     (n_readings,) on every rank, zero outside the model's air
     """
     operator = sensed.operator
-    linear = operator if operator.linear else operator.linearised(np.zeros(n_local))
-    std = np.linalg.norm(transform.observed_by(linear), axis=1)
+    linear = operator if operator.linear else operator.linearised(np.zeros(background.transfer.n_local))
+
+    def std():
+        return np.linalg.norm(background.transform.observed_by(linear), axis=1)
+
+    std = background.spread.get(linear.content, std, comm)
     return spread_out(sensed, std, n_readings, comm, 0.0)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from petsc4py import PETSc
 
 from coupling.grid import Grid
-from coupling.interpolation import interpolation, multiply, sampling
+from coupling.interpolation import interpolation, multiply, sampling, sparse_rows
 from coupling.mesh import MeshError, State
 from coupling.points import MeshPoints
 from da.speed import speed_of
@@ -80,6 +80,40 @@ class Sampled:
     operator: PETSc.Mat
     inside: np.ndarray
 
+    def select(self, numbers):
+        """Some of the readings, all of them inside, and numbered anew in the order of `numbers`, which rises. Collective."""
+        chosen = np.isin(self.reading, numbers)
+        start, column, weight = self.operator.getValuesCSR()
+        row = np.repeat(np.cumsum(chosen) - 1, np.diff(start))
+        of = np.repeat(chosen, np.diff(start))
+        size = chosen.sum(), self.operator.getLocalSize()[1]
+        operator = sparse_rows(*size, row[of], column[of], weight[of], self.operator.getComm())
+        reading = np.searchsorted(numbers, self.reading[chosen])
+        return Sampled(reading, self.background[chosen], operator, self.inside[numbers])
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Sensors on a mesh, as long as they stay where they are.
+
+    mesh : fingerprint and location of the field
+    position : (M, 3) [m]
+    inside : (M,) bool
+    at_sensors : PETSc AIJ, values of the field's nodes → values at the sensors inside
+    """
+
+    mesh: tuple[str, str]
+    position: np.ndarray
+    inside: np.ndarray
+    at_sensors: PETSc.Mat
+    _seen: dict = field(default_factory=dict, repr=False)
+
+    def seen(self, to_mesh):
+        """H Q for one column of the grid: starts, points and weights of its rows on this rank. Collective."""
+        if not self._seen:
+            self._seen["csr"] = self.at_sensors.matMult(to_mesh).getValuesCSR()
+        return self._seen["csr"]
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -96,6 +130,7 @@ class Transfer:
     comm: object
     cache: Path | None = None
     _made: dict = field(default_factory=dict, repr=False)
+    _sensors: dict = field(default_factory=dict, repr=False)
 
     @property
     def field_names(self):
@@ -164,26 +199,41 @@ class Transfer:
         self.check_known(variable)
         inside = np.zeros(len(position), bool)
         parts = []
+        for name, asked, of, placed in self.placed(state, position, variable):
+            inside[asked] = placed.inside
+            start, index, weight = placed.seen(self.interpolation(of).to_mesh)
+            mine = asked[placed.inside][slice(*placed.at_sensors.getOwnershipRange())]
+            for v in self.readable[name]:
+                background = multiply(placed.at_sensors, v.of(of.values))
+                if v in self.variables:
+                    entries = np.diff(start), index, weight, self.variables.index(v)
+                else:
+                    entries = np.zeros(len(mine), np.int64), index[:0], weight[:0], 0
+                parts.append((mine, background, *entries))
+        return self._stack(parts, inside)
+
+    def placed(self, state, position, variable):
+        """Where sensors are in a state's meshes; they are looked for again only if they or the mesh have moved.
+
+        position, variable : as in `sample`
+
+        Yields
+        ------
+        name a reading has, (k,) numbers of such readings, the Field it is of, and their _Placed. Collective
+        """
         for name in self.readable:
             asked = np.flatnonzero(variable == name)
             if len(asked) == 0:
                 continue
             of = state[self.readable[name][0].field]
-            _, found = sampling(of.mesh, of.location, position[asked], self.comm)
-            inside[asked] = found
-            rows = asked[found]
-            at_sensors, _ = sampling(of.mesh, of.location, position[rows], self.comm)
-            seen = at_sensors.matMult(self.interpolation(of).to_mesh)
-            first, end = seen.getOwnershipRange()
-            start, index, weight = seen.getValuesCSR()
-            for v in self.readable[name]:
-                background = multiply(at_sensors, v.of(of.values))
-                if v in self.variables:
-                    entries = np.diff(start), index, weight, self.variables.index(v)
-                else:
-                    entries = np.zeros(end - first, np.int64), index[:0], weight[:0], 0
-                parts.append((rows[first:end], background, *entries))
-        return self._stack(parts, inside)
+            mesh, places = (of.mesh.fingerprint, of.location), position[asked]
+            # one set of places for each variable, and not one for each mesh that an adaptive model makes
+            kept = self._sensors.get(name)
+            if kept is None or kept.mesh != mesh or not np.array_equal(kept.position, places):
+                _, inside = sampling(of.mesh, of.location, places, self.comm)
+                at_sensors, _ = sampling(of.mesh, of.location, places[inside], self.comm)
+                kept = self._sensors[name] = _Placed(mesh, places, inside, at_sensors)
+            yield name, asked, of, kept
 
     @property
     def readable(self):
@@ -244,13 +294,9 @@ def values_at(state, transfer, position, variable):
     position, variable = np.asarray(position, float).reshape(-1, 3), np.asarray(variable)
     transfer.check_known(variable)
     value, inside = np.zeros(len(position)), np.zeros(len(position), bool)
-    for name, parts in transfer.readable.items():
-        asked = np.flatnonzero(variable == name)
-        if len(asked) == 0:
-            continue
-        of = state[parts[0].field]
-        at_sensors, inside[asked] = sampling(of.mesh, of.location, position[asked], transfer.comm)
-        seen = multiply(at_sensors, np.column_stack([v.of(of.values) for v in parts]))
+    for name, asked, of, placed in transfer.placed(state, position, variable):
+        inside[asked] = placed.inside
+        seen = multiply(placed.at_sensors, np.column_stack([v.of(of.values) for v in transfer.readable[name]]))
         seen = np.concatenate(transfer.comm.allgather(seen))
-        value[asked] = seen[:, 0] if len(parts) == 1 else speed_of(seen)
+        value[asked[placed.inside]] = seen[:, 0] if seen.shape[1] == 1 else speed_of(seen)
     return value, inside

@@ -114,14 +114,15 @@ def set_up(case, comm, said=lambda text: None):
     window = _first_window(readings, case, restart)
     errors = instrument_std(window.error, window.instrument, of.error_model.instruments, window.variable)
     window = replace(window, error=errors)
-    sensed, _ = sense(made.transfer, state, window)
+    sampled = made.transfer.sample(state, window.position, window.variable)
+    sensed, _ = sense(made.transfer, sampled, window)
     numbers = np.flatnonzero(sensed.inside)
     if len(numbers) == 0:
         raise ReadingsError(f"{of.file}: no reading lies inside the model's air; there is nothing to check H with")
     if len(numbers) > N_READINGS:
         numbers = np.sort(np.random.default_rng(_SEED).choice(numbers, N_READINGS, replace=False))
     chosen = window.select(numbers)
-    sensed, model = sense(made.transfer, state, chosen)
+    sensed, model = sense(made.transfer, sampled.select(numbers), chosen)
     error = error_of(chosen, numbers, of.error_model, sensed, len(window), comm)
     return SetUp(made, state, source, chosen, sensed, error, (chosen.value - model)[sensed.reading])
 

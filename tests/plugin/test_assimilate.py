@@ -7,6 +7,7 @@ import pytest
 from mpi4py import MPI
 
 from assimilation import OUTSIDE, make_background, make_readings
+from coupling.interpolation import sampling
 from coupling.mesh import State
 from da.observations import Observations
 from da.quality import Flag
@@ -43,7 +44,7 @@ def changed(found, given):
 def dense(given, readings):
     """(G = H U, innovation) of readings in the air, one row each."""
     background, state = given
-    sensed, model = sense(background.transfer, state, readings)
+    sensed, model = sense(background.transfer, background.transfer.sample(state, readings.position, readings.variable), readings)
     order = np.argsort(sensed.reading)
     return background.transform.observed_by(sensed.operator)[order], readings.value - model
 
@@ -54,6 +55,50 @@ def solved(g, r, d):
 
 def inside(readings):
     return readings.select(np.arange(len(readings)) != OUTSIDE)
+
+
+@pytest.mark.parametrize(
+    "treatment",
+    [
+        {},
+        {"bias": BiasSection(std={"Tracer": 0.5})},
+        {"error_model": ErrorSection(correlation={"length": 80.0})},
+        {"quality": QualitySection(background=8.0, thinning={"cell": 60.0})},
+    ],
+)
+def test_a_is_made_once_for_sensors_that_stay_and_anew_for_others(treatment):
+    background, state = make_background(COMM)
+    readings = make_readings(background, state)
+    others = replace(readings, value=readings.value + 0.1)
+    moved = replace(readings, position=readings.position + [0.5, 0.0, 0.0])
+    surer = replace(readings, error=readings.error * 0.9)
+    fewer = readings.select(np.arange(1, len(readings)))
+    for made, of in ((1, readings), (1, others), (2, moved), (3, surer), (4, readings), (5, fewer), (5, fewer)):
+        again = analysed((background, state), of, **treatment)
+        assert background.observed.made == made
+        anew = analysed(make_background(COMM), of, **treatment)
+        np.testing.assert_array_equal(again.analysis.control, anew.analysis.control)
+        assert again.table == anew.table
+    if "quality" in treatment:
+        assert background.spread.made == 4  # the errors count for nothing in it
+
+
+def test_sensors_that_stay_are_looked_for_once(monkeypatch):
+    background, state = make_background(COMM)
+    readings, searches = make_readings(background, state, speeds=True), []
+
+    def counted(*words):
+        searches.append(words)
+        return sampling(*words)
+
+    monkeypatch.setattr("plugin.transfer.sampling", counted)
+    without_a_tracer = readings.select(np.arange(1, 12))
+    moved = replace(readings, position=readings.position + [0.5, 0.0, 0.0])
+    # two for each of the names whose readings are elsewhere than before; what was read before is where it was
+    for searched, of in ((0, readings), (0, readings), (2, without_a_tracer), (8, moved), (0, moved)):
+        searches.clear()
+        analysed((background, state), of, speeds=True)
+        assert len(searches) == searched
 
 
 def test_nothing_asked_for_is_a_diagonal_3d_var(given):

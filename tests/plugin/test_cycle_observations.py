@@ -7,7 +7,7 @@ import pytest
 from mpi4py import MPI
 
 from coupling.vtu import read_state
-from cycle_case import ERROR, IN_A_BUILDING, SENSORS, WINDOW, make_case, values_at, write_settings
+from cycle_case import ERROR, IN_A_BUILDING, SENSORS, WINDOW, cycle, make_case, values_at, write_settings
 from plugin.configuration import read_case
 from plugin.cycle import run_cycle
 from plugin.ledger import read_ledger
@@ -37,23 +37,32 @@ def _rows(case, times, offset=0.0):
     return rows
 
 
-def _run(case, folder, rows, resume=False, **observations):
+def _settings(case, folder, rows, **observations):
     folder.mkdir(exist_ok=True)
     with open(folder / "readings.csv", "w", newline="") as file:
         header = ("time", "x", "y", "z", "variable", "value", "error", "station")
         csv.writer(file).writerows([header, *rows])
     windows = observations.pop("windows", 2)
     given = {"file": str(folder / "readings.csv"), **observations}
-    path = write_settings(
-        folder / "case.yml", case, folder / "run", observations=given, cycle__windows=windows
-    )
-    run_cycle(read_case(path), COMM, resume)
+    return write_settings(folder / "case.yml", case, folder / "run", observations=given, cycle__windows=windows)
+
+
+def _run(case, folder, rows, resume=False, **observations):
+    run_cycle(read_case(_settings(case, folder, rows, **observations)), COMM, resume)
     return folder / "run"
 
 
 def _table(run, number):
     with open(run / f"{number:04d}" / "readings.csv", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _assert_same_table(run, other, number):
+    for one, two in zip(_table(run, number), _table(other, number), strict=True):
+        assert [one[c] for c in ("variable", "station", "used")] == [two[c] for c in ("variable", "station", "used")]
+        for name in ("innovation", "residual"):
+            assert (one[name] == "") == (two[name] == "")
+            assert float(two[name] or 0.0) == pytest.approx(float(one[name] or 0.0), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "interpolate"])
@@ -76,6 +85,9 @@ def test_readings_of_a_window_are_compared_at_their_own_times(case, tmp_path, mo
     seen = [values_at(dumps[t], SENSORS[:1], "Tracer")[0] for t in (2 * HALF, 3 * HALF)]
     expected = np.mean(seen) if mode == "interpolate" else seen[1]
     assert -float(between["innovation"]) == pytest.approx(expected, abs=1e-6)
+    if mode == "interpolate":
+        cycle(_settings(case, tmp_path / "b", rows, window=mode), ranks=2)
+        _assert_same_table(run, tmp_path / "b/run", 2)
 
 
 def test_checks_speeds_and_biases_over_windows(case, tmp_path):
@@ -107,6 +119,10 @@ def test_checks_speeds_and_biases_over_windows(case, tmp_path):
     moved = {name: b - without[name] for name, b in entries[1]["biases"].items()}
     assert 0.5 * OFFSET < moved.pop("3 Tracer") < 1.1 * OFFSET
     assert np.median(np.abs(list(moved.values()))) < 0.1 * OFFSET
+
+    cycle(_settings(case, tmp_path / "d", rows, **treated), ranks=2)
+    for number in (1, 2):
+        _assert_same_table(run, tmp_path / "d/run", number)
 
     # the biases of a finished window are those a resumed run begins with
     _run(case, tmp_path / "b", rows, windows=1, **treated)

@@ -38,7 +38,7 @@ def made(given, folder, readings=None, settings=ALL, speeds=False, **treatment):
 
 def dense(given, readings):
     """H U, one row for each of the readings in the air."""
-    sensed, _ = sense(given[0].transfer, given[1], readings)
+    sensed, _ = sense(given[0].transfer, given[0].transfer.sample(given[1], readings.position, readings.variable), readings)
     return given[0].transform.observed_by(sensed.operator)[np.argsort(sensed.reading)]
 
 
@@ -212,7 +212,9 @@ def write_run(run, n=200):
     rng = np.random.default_rng(4)
     for k in range(1, n + 1):
         d = rng.normal(0.0, 2.0, 5) + rng.normal(0.0, 1.0, 5)
-        rows = [dict.fromkeys(TABLE, 0.0) | {"time": float(k), "variable": "T", "error": 0.5, "used": "yes"} for _ in d]
+        about = {"time": float(k), "station": "roof", "variable": "T", "error": 0.5, "used": "yes"}
+        rows = [dict.fromkeys(TABLE, 0.0) | about for _ in d]
+        rows[0]["station"] = "street"
         for row, value in zip(rows, d):
             row.update(innovation=value, residual=value * 0.25 / 4.25)
         (run / f"{k:04d}").mkdir(parents=True)
@@ -229,6 +231,10 @@ def test_errors_as_a_run_shows_them(tmp_path, capsys):
     assert float(observation) ** 2 == pytest.approx(0.25 * 5.0 / 4.25, rel=0.15)
     assert float(background) ** 2 == pytest.approx(4.0 * 5.0 / 4.25, rel=0.15)
     assert float(chi) == pytest.approx(5.0 * 0.25 / 4.25**2, rel=0.15)
+    assert main([str(tmp_path / "run"), "--stations"], COMM) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.startswith("station, variable")
+    assert [line.split()[:4] for line in lines] == [["roof", "T", "800", "200"], ["street", "T", "200", "200"]]
 
 
 def test_what_is_no_run(tmp_path):

@@ -21,7 +21,7 @@ def of(folder, tmp_path_factory):  # noqa: F811
     """The set-up with a few of its readings only, so that there is something left to gain."""
     found = set_up(read_case(case_file(folder, tmp_path_factory.mktemp("sensors"))), COMM)
     few = found.readings.select(np.arange(3))
-    sensed, model = sense(found.background.transfer, found.state, few)
+    sensed, model = sense(found.background.transfer, found.background.transfer.sample(found.state, few.position, few.variable), few)
     error = diagonal_error(10.0 * few.error[sensed.reading], slice(None))
     innovation = (few.value - model)[sensed.reading]
     return replace(found, readings=few, sensed=sensed, error=error, innovation=innovation)
