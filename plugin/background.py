@@ -135,6 +135,7 @@ def background(case, comm, cache=None, said=lambda text: None):
 
 
 def states_of(case, plan):
+    """Read the states of [(series, step)], one after another, with the fields a case asks for. Collective."""
     wanted = {name if "." not in name else name.rpartition(".")[0] for name in case.variables}
     for series, step in plan:
         yield series.read(step, sorted(wanted))

@@ -12,6 +12,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from plugin.network_section import NetworkSection
 from plugin.observation_sections import ObservationSection
 from plugin.sections import Positive, Section, SeriesSection, Triple
 
@@ -142,6 +143,7 @@ class Case(Section):
     observations: ObservationSection
     minimiser: MinimiserSection = MinimiserSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()
+    network: NetworkSection | None = Field(None, description="an autoencoder on the grid, and how it is trained")
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
 
     @model_validator(mode="after")

@@ -1,0 +1,86 @@
+"""The case file's `network`: which autoencoder, where it is kept, how it is trained."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from plugin.sections import Part, Positive, Section, SeriesSection
+
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class AugmentationSection(Section):
+    """Changes of the samples that make a network robust; it is to give back what was there before."""
+
+    noise: tuple[NotNegative, NotNegative] = Field(
+        (0.005, 0.05), description="lowest and highest size of Gaussian noise, in standard deviations of the field"
+    )
+    share: tuple[Part, Part] = Field((0.1, 0.5), description="lowest and highest part of the points that get noise")
+    flip: Part = Field(
+        0.0, description="probability of a mirror image, along x and y each; of use only where the domain is symmetric"
+    )
+
+    @field_validator("noise", "share")
+    @classmethod
+    def _low_before_high(cls, value):
+        if value[0] > value[1]:
+            raise ValueError("expected the lower limit first")
+        return value
+
+
+class TrainingSection(Section):
+    """How the network is trained: python -m plugin.train."""
+
+    snapshots: Annotated[list[SeriesSection], Field(min_length=1)] | None = Field(
+        None, description="states to train with; background.snapshots if left out"
+    )
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="part of the states, the last in time, that training is judged by and never sees"
+    )
+    epochs: int = Field(300, ge=1, description="at most so many passes over the states")
+    patience: int = Field(50, ge=1, description="epochs without a better validation loss after which training ends")
+    batch: int = Field(16, ge=1, description="states in a step, over all ranks")
+    rate: Positive = Field(2e-3, description="largest learning rate of AdamW")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the rate, after a short rise from zero")
+    weight_decay: NotNegative = Field(1e-4, description="of AdamW, on the weights of convolutions and dense layers")
+    clip: Positive | None = Field(1.0, description="largest norm of the gradient; null for any")
+    objective: Literal["reconstruction", "combination", "gaussian"] = Field(
+        "reconstruction",
+        description="mean square of x − g(f(x)); with the same of decoded combinations of codes; with codes near a unit "
+        "Gaussian",
+    )
+    augmentation: AugmentationSection | None = Field(AugmentationSection(), description="null for none")
+    precision: Literal["float32", "bfloat16"] | None = Field(
+        None, description="of the convolutions; bfloat16 on a GPU and float32 on a CPU if left out"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, order and augmentation; it is kept on record")
+    keep: int = Field(10, ge=1, description="each so-manieth epoch stays, to go on from with --from")
+    scratch: Path | None = Field(
+        None, description="folder for the states on the grid, 4 bytes a value; the run's cache if left out"
+    )
+
+
+class NetworkSection(Section):
+    """An autoencoder on the grid."""
+
+    file: Path = Field(description="file (.safetensors) of the trained network")
+    name: str = Field(
+        "Tucodec-NeXt",
+        description="of models.zoo, e.g. Tucodec-NeXt+CBAM or RAB-4-NeXt; or package.module:function of your own",
+    )
+    n_latent: int | None = Field(None, ge=1, description="numbers in the latent; the network's own if left out")
+    width: int | None = Field(None, ge=1, description="channels of the features; the network's own if left out")
+    activation: Literal["PReLU", "ReLU", "GDN"] | None = Field(None, description="the name's, or PReLU, if left out")
+    block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
+    scaling: Literal["variable", "point"] = Field(
+        "point", description="each variable by its standard deviation, over all or by point; the mean is by point"
+    )
+    training: TrainingSection = TrainingSection()
+
+    @field_validator("file")
+    @classmethod
+    def _suffix(cls, value):
+        if value.suffix != ".safetensors":
+            raise ValueError("expected a name that ends with .safetensors")
+        return value
