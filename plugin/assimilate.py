@@ -13,8 +13,10 @@ from da.huber import Huber
 from da.observation_error import instrument_std
 from da.observations import Observations
 from da.observed import ObservedModes
+from da.minimise import METHODS
 from da.outer import analyse_outer
 from da.quality import Flag
+from plugin.latent import LatentAnalysis, analyse_latent
 from plugin.observation_sections import BiasSection, ErrorSection, ObservationSection, QualitySection
 from plugin.screening import averages, screen
 from plugin.sensing import Sensed, background_std, error_of, sense, spread_out
@@ -84,6 +86,7 @@ class Assimilated:
         `used` says why a reading was left out
     biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
     used : what the analysis was made of; None where there is none
+    network : what came of a network's analysis; None where the case has none, or no reading is used
     """
 
     changes: dict[str, Field]
@@ -91,6 +94,7 @@ class Assimilated:
     table: list[dict]
     biases: dict[str, float] = field(default_factory=dict)
     used: Used | None = None
+    network: LatentAnalysis | None = None
 
 
 def assimilate(background, state, readings, comm, minimiser, treatment=Treatment()):
@@ -155,7 +159,8 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
         transform = BiasedTransform(transform, _spreads(stations, of.bias), comm)
         operator = BiasedOperator(operator, station[used][seen.reading], len(stations), comm)
     error = error_of(chosen, used, of.error_model, seen, n, comm)
-    how = {"method": minimiser.method, "max_iterations": minimiser.max_iterations}
+    search = {"method": minimiser.method, "max_iterations": minimiser.max_iterations}
+    how = {**search, "method": minimiser.method if minimiser.method in METHODS else METHODS[0]}  # TSVD's
     huber = None if of.huber is None else Huber(*np.atleast_1d(of.huber).tolist())
     if huber is not None or not operator.linear:
         how.update(huber=huber, loops=of.outer_loops)
@@ -166,6 +171,12 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
         observed = _observed(background, transform, operator, error, comm)
         transform, operator, error = observed.transform, observed.operator, observed.error
         analysis = analyse(transform, operator, error, departure, comm, observed=observed, **how)
+    network = None
+    if background.latent is not None:
+        terms = transfer.to_grid(state), operator, error, departure, comm
+        network = analyse_latent(background.latent, *terms, first=analysis.increment, **search)
+        if network.analysis is not None:
+            analysis, transform, observed = network.analysis, network.transform, None
     increment, found = analysis.increment, np.zeros(len(stations))
     if stations:
         increment, found = transform.state_increment(increment), transform.bias(analysis.control)
@@ -175,7 +186,7 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     biases = {**of.biases, **{name: float(b) for name, b in zip(stations, prior + found)}}
     table = _table(readings, innovation, innovation - closer, flags)
     made_of = Used(chosen, used, seen, transform, operator, error, departure, huber, observed)
-    return Assimilated(changes, analysis, table, biases, made_of)
+    return Assimilated(changes, analysis, table, biases, made_of, network)
 
 
 def _observed(background, transform, operator, error, comm):

@@ -25,6 +25,7 @@ from da.scaling import point_scaling, variable_scaling
 from da.snapshots import collected
 from da.transform import LinearTransform
 from plugin.configuration import ConfigurationError
+from plugin.latent import Latent, read_latent
 from plugin.transfer import Transfer, variables_of
 
 
@@ -35,6 +36,7 @@ class Background:
     transfer : between meshes and the grid
     transform : U, from a control to an increment on the grid
     modes : what U is made of
+    latent : Latent of a case whose analyses are a network's; TSVD's U is for the others then
     observed : ObservedModes of the last analysis, for those after it with the same sensors
     spread : √diag(H B Hᵀ) of the readings that the last quality control saw, likewise
     """
@@ -42,6 +44,7 @@ class Background:
     transfer: Transfer
     transform: LinearTransform
     modes: Modes
+    latent: Latent | None = None
     observed: Remembered = field(default_factory=Remembered, repr=False)
     spread: Remembered = field(default_factory=Remembered, repr=False)
 
@@ -104,7 +107,7 @@ def background(case, comm, cache=None, said=lambda text: None):
     ------
     ConfigurationError
         if an entry of `snapshots` leaves no state, the states give no modes as `background` asks for them, or the
-        file of modes holds others
+        file of modes, or of the network, holds others
     FileError, MeshError
         if states cannot be read, lack a variable, or do not fit the grid
     """
@@ -120,6 +123,7 @@ def background(case, comm, cache=None, said=lambda text: None):
     grid = make_grid_of(case, mesh, comm, cache)
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
     settings, found = case.background, None
+    latent = read_latent(case, transfer, comm) if settings.transform == "decoded" else None
     if settings.modes is not None:
         about = _about(settings, transfer, plan, mesh, comm)
         found = _kept(settings.modes, about, transfer, comm)
@@ -131,7 +135,7 @@ def background(case, comm, cache=None, said=lambda text: None):
     for series in {id(series): series for series, _ in plan}.values():
         series.close()
     modes, scale = found
-    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes)
+    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent)
 
 
 def states_of(case, plan):
@@ -160,7 +164,8 @@ def _about(settings, transfer, plan, mesh, comm):
         "period": [min(times), max(times)],
         "number of states": len(plan),
         "states": on_rank_0(lambda: fingerprint(plan, times), comm),
-        **{name: getattr(settings, name) for name in ("transform", "truncation", "scaling", "unbiased", "precision")},
+        "transform": settings.linear_transform,
+        **{name: getattr(settings, name) for name in ("truncation", "scaling", "unbiased", "precision")},
     }
 
 
@@ -207,7 +212,7 @@ def _made(settings, transfer, snapshots, comm):
     try:
         scale = spread(snapshots, [v.name for v in transfer.variables], comm, fluid).scale
         kept = {"scale": scale, "precision": settings.precision, "overwrite": settings.scratch is None}
-        if settings.transform == "tsvd":
+        if settings.linear_transform == "tsvd":
             modes = truncated_modes(snapshots, comm, settings.truncation, settings.unbiased, **kept)
         else:
             modes = reduced_modes(snapshots, comm, settings.unbiased, **kept)

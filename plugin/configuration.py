@@ -12,9 +12,10 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from plugin.latent_section import LatentSection
 from plugin.network_section import NetworkSection
 from plugin.observation_sections import ObservationSection
-from plugin.sections import Positive, Section, SeriesSection, Triple
+from plugin.sections import Positive, Section, SeriesSection, Triple, Truncation
 
 
 class ConfigurationError(ValueError):
@@ -73,11 +74,13 @@ class BackgroundSection(Section):
     """Background errors, from the spread of earlier states."""
 
     snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
-    transform: Literal["tsvd", "reduced"] = Field("tsvd", description="control space: truncated SVD, or all anomalies")
-    truncation: float | None = Field(
+    transform: Literal["tsvd", "reduced", "decoded"] = Field(
+        "tsvd",
+        description="control space: truncated SVD, all anomalies, or the latent space of a network, its decoder seen by "
+        "the true H",
+    )
+    truncation: Truncation | None = Field(
         None,
-        gt=0,
-        allow_inf_nan=False,
         description="modes to keep, or the part of the variance they explain, below 1; σ ≥ √σ₁ if left out (tsvd)",
     )
     scaling: Literal["variable", "point"] = Field(
@@ -88,29 +91,28 @@ class BackgroundSection(Section):
     precision: Literal["float64", "float32"] = Field(
         "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
     )
+    latent: LatentSection = LatentSection()
     modes: Path | None = Field(None, description="file (.h5) of the modes: used if it is there and fits, else made")
     scratch: Path | None = Field(None, description="folder for states that do not fit into memory while modes are made")
 
-    @field_validator("truncation")
-    @classmethod
-    def _whole_or_fraction(cls, value):
-        if value is not None and value >= 1.0:
-            if value != int(value):
-                raise ValueError("expected a whole number of modes, or a part of the variance below 1")
-            return int(value)
-        return value
+    @property
+    def linear_transform(self):
+        """`tsvd` or `reduced`: a network's analysis begins with TSVD's, and falls back to it."""
+        return "reduced" if self.transform == "reduced" else "tsvd"
 
     @model_validator(mode="after")
     def _truncation_needs_tsvd(self):
-        if self.truncation is not None and self.transform != "tsvd":
-            raise ValueError("truncation goes with transform: tsvd")
+        if self.truncation is not None and self.linear_transform != "tsvd":
+            raise ValueError("truncation goes with transform: tsvd, or a network's")
         return self
 
 
 class MinimiserSection(Section):
     """PETSc TAO; further options pass through PETSC_OPTIONS."""
 
-    method: Literal["lmvm", "blmvm", "bqnls"] = Field("lmvm", description="TAO's quasi-Newton method")
+    method: Literal["lmvm", "blmvm", "bqnls", "gauss_newton"] = Field(
+        "lmvm", description="TAO's quasi-Newton method, or Gauss–Newton with conjugate gradients (decoded)"
+    )
     max_iterations: int = Field(500, ge=1, description="iterations after which the analysis counts as failed")
 
 
@@ -145,6 +147,27 @@ class Case(Section):
     diagnostics: DiagnosticsSection = DiagnosticsSection()
     network: NetworkSection | None = Field(None, description="an autoencoder on the grid, and how it is trained")
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
+
+    @model_validator(mode="after")
+    def _what_a_network_goes_with(self):
+        by_network = self.background.transform == "decoded"
+        if self.minimiser.method == "gauss_newton" and not by_network:
+            raise ValueError("minimiser.method: gauss_newton goes with background.transform: decoded")
+        if not by_network:
+            return self
+        if self.network is None:
+            raise ValueError("background.transform: decoded needs the section network, with the key file")
+        if self.grid.space == "mesh":
+            raise ValueError("a network needs a grid; give grid.shape or grid.spacing in place of space: mesh")
+        for section, key, found in (
+            ("observations", "bias", self.observations.bias is not None),
+            ("observations", "huber", self.observations.huber is not None),
+            ("diagnostics", "influence", self.diagnostics.influence),
+            ("diagnostics", "posterior", self.diagnostics.posterior),
+        ):
+            if found:
+                raise ValueError(f"{section}.{key} goes with background.transform: tsvd or reduced")
+        return self
 
     @model_validator(mode="after")
     def _thinning_needs_cells(self):

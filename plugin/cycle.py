@@ -162,6 +162,8 @@ def _entry(number, time, forecast, restart, usable, found, case, progress):
         entry["biases"] = found.biases
     if found.analysis:
         entry["analysis"] = found.analysis.summary()
+    if found.network:
+        entry["network"] = found.network.summary()
     return entry
 
 
@@ -183,11 +185,12 @@ def _told_window(label, entry):
         if set(reasons) - {Flag.OUTSIDE.text}:
             why = "no reading is used (" + ", ".join(f"{n} {reason}" for reason, n in reasons.items()) + ")"
         return f"{label}: t = {entry['time']:g} s  {why}, the forecast goes on as it is  {times}"
-    a = entry["analysis"]
+    a, by = entry["analysis"], entry.get("network", {})
+    instead = f"  by TSVD, not by the network: {by['reason']}" if "reason" in by else ""
     return (
         f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings  "
         f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {a['iterations']} iterations  "
-        f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}"
+        f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}"
     )
 
 

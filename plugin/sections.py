@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
@@ -13,6 +13,17 @@ class Section(BaseModel):
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Part = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
+
+
+def _whole_or_part(value):
+    if value >= 1.0:
+        if value != int(value):
+            raise ValueError("expected a whole number of modes, or a part of the variance below 1")
+        return int(value)
+    return value
+
+
+Truncation = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_whole_or_part)]
 
 
 class SeriesSection(Section):

@@ -81,7 +81,10 @@ class Sampled:
     inside: np.ndarray
 
     def select(self, numbers):
-        """Some of the readings, all of them inside, and numbered anew in the order of `numbers`, which rises. Collective."""
+        """Some of the readings, all of them inside. Collective.
+
+        numbers : of the readings, rising; they are numbered anew in this order
+        """
         chosen = np.isin(self.reading, numbers)
         start, column, weight = self.operator.getValuesCSR()
         row = np.repeat(np.cumsum(chosen) - 1, np.diff(start))

@@ -1,0 +1,158 @@
+"""Analyses by an autoencoder: what a case's share, and when TSVD's is taken in their place.
+
+A network may be wrong with confidence. Each of its analyses is asked for `da.trust`'s three checks; where one fails,
+or the search does, the window gets TSVD's analysis, which was found before it anyway: the search begins there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coupling.files import on_rank_0
+from da.analysis import Analysis
+from da.collective import raise_together
+from da.decoded import analyse_decoded
+from da.decoder import Decoder, DecoderError, decodes, parallel_decoder
+from da.latent import DecodedTransform, LatentModes, decoded_transform, latent_modes
+from da.minimise import MinimisationError
+from da.trust import (
+    Trust,
+    TrustLimits,
+    check_background,
+    check_cost,
+    observation_cost,
+    round_trip_error,
+    trust_limits,
+)
+from models.files import ModelFileError, load, load_arrays
+from models.inference import fast_decoder
+from plugin.configuration import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Background errors in a network's latent space.
+
+    decoder : Decoder, in the units of the training
+    modes : LatentModes, of the states the network was made with
+    mean : (n_local,) x̄ of the training states, in the state's units
+    limits : TrustLimits
+    """
+
+    decoder: Decoder
+    modes: LatentModes
+    mean: np.ndarray
+    limits: TrustLimits
+
+    def transform(self, background):
+        """U about a background, f of the background, and g of that. Collective.
+
+        background : (n_local,) x_b − x̄
+
+        Returns
+        -------
+        DecodedTransform, (m,) and (n_local,) in the state's units
+        """
+        if self.modes.centred:
+            made = decoded_transform(self.decoder, self.modes, background)
+            return made, made.base, made.offset
+        code = self.decoder.encode(background)
+        return decoded_transform(self.decoder, self.modes), code, self.decoder.apply(code)
+
+
+@dataclass(frozen=True)
+class LatentAnalysis:
+    """An analysis by a network, or why there is none.
+
+    analysis : Analysis; None where it was not made, or is not to be believed
+    transform : DecodedTransform it was made with
+    trust : Trust, the checks that were made
+    reason : why there is no analysis; "" if there is
+    """
+
+    analysis: Analysis | None
+    transform: DecodedTransform
+    trust: Trust
+    reason: str
+
+    def summary(self):
+        """For the ledger."""
+        used = {"transform": "decoded"} if self.analysis is not None else {"transform": "tsvd", "reason": self.reason}
+        return {**used, "checks": self.trust.summary()}
+
+
+def read_latent(case, transfer, comm):
+    """The network that a case names, made ready for its analyses. Collective.
+
+    Parameters
+    ----------
+    case : Case with a `network` section
+    transfer : Transfer
+    comm : MPI communicator
+
+    Returns
+    -------
+    Latent
+
+    Raises
+    ------
+    ConfigurationError
+        on every rank, if there is no such file, or the network was made for another grid, mask or variables, or its
+        codes give no modes
+    """
+    path, grid, of = case.network.file, transfer.grid, case.background.latent
+    expected = {
+        "channels": len(transfer.variables),
+        "variables": [v.name for v in transfer.variables],
+        "grid": grid.description,
+        "mask": grid.fluid,
+    }
+    network, problem = None, None
+    if decodes(comm):
+        try:
+            network, _ = load(path, {"name": case.network.name, **expected})
+        except (ModelFileError, ValueError) as error:
+            problem = f"network.file: {error}"
+    raise_together(problem, comm, ConfigurationError)
+    arrays = comm.bcast(on_rank_0(lambda: load_arrays(path, ("mean", "scale", "codes", "round_trips")), comm))
+    rows, width = grid.rows(comm), len(transfer.variables)
+    mine = slice(rows.start * width, rows.stop * width)
+    decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_decoder)
+    settings = {"unbiased": case.background.unbiased, "inflation": case.background.inflation}
+    try:
+        modes = latent_modes(arrays["codes"], comm, of.truncation, centred=of.form == "centred", **settings)
+        limits = trust_limits(arrays["codes"], arrays["round_trips"], **of.trust.model_dump())
+    except ValueError as error:
+        raise ConfigurationError(f"network.file: {path}: {error}") from error
+    return Latent(decoder, modes, arrays["mean"][mine], limits)
+
+
+def analyse_latent(latent, state, operator, error, innovation, comm, *, first, **minimiser):
+    """The analysis of one state by a network, if it is to be believed. Collective.
+
+    Parameters
+    ----------
+    latent : Latent
+    state : (n_local,) the background on the grid, in the state's units
+    operator, error, innovation, comm : as in `da.analysis.analyse`
+    first : (n_local,) increment of TSVD's analysis
+    minimiser : keyword arguments of `da.decoded.analyse_decoded`
+
+    Returns
+    -------
+    LatentAnalysis
+    """
+    background = state - latent.mean
+    transform, code, back = latent.transform(background)
+    trip = round_trip_error(background, back, latent.decoder.scale, comm)
+    trust = check_background(latent.limits, trip, code)
+    if not trust.trusted:
+        return LatentAnalysis(None, transform, trust, trust.reason)
+    try:
+        found = analyse_decoded(transform, operator, error, innovation, comm, first_increment=first, **minimiser)
+    except (MinimisationError, DecoderError) as failed:
+        return LatentAnalysis(None, transform, trust, str(failed))
+    before = observation_cost(operator, error, innovation, comm)
+    after = observation_cost(operator, error, innovation - operator.observe(found.increment), comm)
+    trust += check_cost(latent.limits, before, after)
+    return LatentAnalysis(found if trust.trusted else None, transform, trust, trust.reason)

@@ -1,0 +1,31 @@
+"""The case file's `background.latent`: how a network's latent space is used, and when it is to be believed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from plugin.sections import Positive, Section, Truncation
+
+
+class TrustSection(Section):
+    """When an analysis by the network is given up for that by TSVD; what was found is in the ledger."""
+
+    quantile: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.99, description="part of the states of training and validation that would pass as backgrounds"
+    )
+    margin: Positive = Field(1.0, description="factor on the limits that follow from it")
+    cost_ratio: Positive = Field(1.0, description="most that an analysis may leave of J_o of the background")
+
+
+class LatentSection(Section):
+    """Background errors in the latent space of the `network` section's file."""
+
+    form: Literal["centred", "paper"] = Field(
+        "centred",
+        description="centred: the network decodes states, δx = g(z_b + V_l w) − g(z_b); paper: it decodes increments, "
+        "δx = g(V_l w), right where the background is the training mean",
+    )
+    truncation: Truncation | None = Field(
+        None, description="latent modes to keep, or the part of their variance; a mode for each state if left out"
+    )
+    trust: TrustSection = TrustSection()

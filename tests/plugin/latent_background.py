@@ -1,0 +1,63 @@
+"""The random background of `assimilation`, its modes as the factors of a linear network, and a file of that."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from assimilation import N_MODES, make_background
+from da.modes import Modes
+from da.transform import LinearTransform
+from models.files import save
+from models.linear import Linear
+
+N_STATES = 20
+
+
+def latent_background(comm):
+    """(Background, State): modes that are orthonormal columns with codes of `N_STATES` states, V = W C / √(S − 1)."""
+    background, state = make_background(comm)
+    scale = background.transform.scale
+    # V Vᵀ is all that counts: as many columns as numbers in a code
+    left, sigma, _ = np.linalg.svd(codes() / np.sqrt(N_STATES - 1), full_matrices=False)
+    vectors = factors(background) @ (left * sigma)
+    modes = Modes(np.ascontiguousarray(vectors), None, np.zeros(len(vectors)), N_STATES, "reduced")
+    return replace(background, modes=modes, transform=LinearTransform(modes, scale, comm)), state
+
+
+def codes():
+    """(m, S) of states about their mean."""
+    values = np.random.default_rng(8).normal(size=(N_MODES, N_STATES)) * 10.0
+    return values - values.mean(axis=1, keepdims=True)
+
+
+def factors(background):
+    """(n_local, m): columns orthonormal over the fluid points of the whole grid."""
+    transfer, width = background.transfer, len(background.transfer.variables)
+    grid, comm = transfer.grid, transfer.comm
+    values = np.random.default_rng(9).normal(size=(grid.n_points * width, N_MODES))
+    whole = np.linalg.qr(values * np.repeat(grid.fluid_points, width)[:, None])[0]
+    rows = grid.rows(comm)
+    return whole[rows.start * width : rows.stop * width]
+
+
+def save_network(path, background, **metadata):
+    """Write the linear network of a background that lies on one rank."""
+    transfer, width = background.transfer, len(background.transfer.variables)
+    grid, whole = transfer.grid, factors(background)
+    assert transfer.comm.size == 1
+    # a network's rows lie variable by variable, a state's point by point
+    rows = whole.reshape(grid.n_points, width, -1).transpose(1, 0, 2).reshape(grid.n_points * width, -1)
+    network = Linear(width, grid.shape, N_MODES, torch.as_tensor(rows), grid.fluid)
+    scale = background.transform.scale * np.repeat(grid.fluid_points, width)
+    _, state = make_background(MPI.COMM_SELF)
+    mean = transfer.to_grid(state) - scale * (whole @ codes()[:, 0])  # so that the forecast is a state like the others
+    about = {"variables": [v.name for v in transfer.variables], "grid": grid.description, **metadata}
+    arrays = {"mean": mean, "scale": scale, "codes": codes(), "round_trips": np.full(4, 0.05)}
+    save(path, network, about, arrays)
+
+
+def with_network(background, latent):
+    """The same background with a network."""
+    return replace(background, latent=latent)

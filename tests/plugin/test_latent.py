@@ -1,0 +1,156 @@
+"""Analyses by a network: TSVD's own by its factors, TSVD's in place of one that is not to be believed."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from assimilation import make_readings
+from latent_background import latent_background, save_network, with_network
+from plugin.assimilate import Treatment, assimilate
+from plugin.configuration import ConfigurationError, MinimiserSection
+from plugin.latent import read_latent
+from plugin.latent_section import LatentSection
+
+COMM = MPI.COMM_SELF
+
+
+@pytest.fixture(scope="module")
+def given():
+    return latent_background(COMM)
+
+
+@pytest.fixture(scope="module")
+def file(given, tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    save_network(path, given[0])
+    return path
+
+
+def case(path, **latent):
+    """What `read_latent` asks of a Case."""
+    background = SimpleNamespace(latent=LatentSection(**latent), unbiased=True, inflation=1.0)
+    return SimpleNamespace(network=SimpleNamespace(file=path, name="Linear"), background=background)
+
+
+def analysed(background, state, readings, method="lmvm", **treatment):
+    return assimilate(background, state, readings, COMM, MinimiserSection(method=method), Treatment(**treatment))
+
+
+@pytest.mark.parametrize("form", ["centred", "paper"])
+@pytest.mark.parametrize("method", ["lmvm", "gauss_newton"])
+@pytest.mark.parametrize("speeds", [False, True])
+def test_a_network_of_tsvds_factors_gives_tsvds_analysis(given, file, form, method, speeds):
+    background, state = given
+    readings = make_readings(background, state, speeds)
+    network = with_network(background, read_latent(case(file, form=form), background.transfer, COMM))
+    found = analysed(network, state, readings, method, outer_loops=40)
+    expected = analysed(background, state, readings, outer_loops=40)
+    assert found.network.summary()["transform"] == "decoded" and found.network.trust.trusted
+    assert len(found.network.trust.checks) == 3
+    scale = np.abs(expected.analysis.increment).max()
+    np.testing.assert_allclose(found.analysis.increment, expected.analysis.increment, atol=1e-8 * scale)
+    for name, field in expected.changes.items():
+        np.testing.assert_allclose(found.changes[name].values, field.values, rtol=1e-8, atol=1e-8)
+    for one, two in zip(found.table, expected.table, strict=True):
+        assert one["used"] == two["used"]
+        assert one["residual"] is two["residual"] is None or one["residual"] == pytest.approx(two["residual"], abs=1e-7)
+
+
+def tripped(background, state, readings, latent, **treatment):
+    """What came of a network that is not to be believed; TSVD's analysis to the last bit."""
+    found = analysed(with_network(background, latent), state, readings, **treatment)
+    expected = analysed(background, state, readings, **treatment)
+    np.testing.assert_array_equal(found.analysis.increment, expected.analysis.increment)
+    assert found.table == expected.table and found.network.analysis is None
+    told = found.network.summary()
+    assert told["transform"] == "tsvd" and told["reason"] == found.network.reason != ""
+    return told
+
+
+def test_a_background_that_the_network_does_not_know_is_tsvds(given, file):
+    background, state = given
+    latent = read_latent(case(file), background.transfer, COMM)
+    noise = np.random.default_rng(1).normal(size=len(latent.mean)) * latent.decoder.scale
+    told = tripped(background, state, make_readings(background, state), replace(latent, mean=latent.mean + 5.0 * noise))
+    assert "round trip error" in told["reason"] and not told["checks"]["round trip error"]["passed"]
+    assert "observation cost ratio" not in told["checks"]
+
+
+def test_a_background_far_from_the_training_is_tsvds(given, file):
+    background, state = given
+    latent = read_latent(case(file), background.transfer, COMM)
+    far = latent.decoder.apply(100.0 * latent.modes.vectors[:, 0])
+    told = tripped(background, state, make_readings(background, state), replace(latent, mean=latent.mean - far))
+    assert told["reason"].startswith("latent distance") and told["checks"]["round trip error"]["passed"]
+
+
+def test_an_analysis_that_helps_too_little_is_tsvds(given, file):
+    background, state = given
+    latent = read_latent(case(file, trust={"cost_ratio": 1e-3}), background.transfer, COMM)
+    told = tripped(background, state, make_readings(background, state), latent)
+    assert told["reason"].startswith("observation cost ratio")
+
+
+def test_a_network_that_fails_is_tsvds(given, file):
+    background, state = given
+    latent = read_latent(case(file), background.transfer, COMM)
+    network, decode = latent.decoder.network, latent.decoder.network.decode
+    calls = []
+
+    def breaks(codes):
+        calls.append(codes)
+        if len(calls) > 2:
+            raise RuntimeError("out of memory")
+        return decode(codes)
+
+    network.decode = breaks
+    told = tripped(background, state, make_readings(background, state), latent)
+    assert "out of memory" in told["reason"]
+
+
+def test_no_readings_ask_nothing_of_the_network(given, file):
+    background, state = given
+    network = with_network(background, read_latent(case(file), background.transfer, COMM))
+    found = analysed(network, state, make_readings(background, state).select([]))
+    assert found.network is None and found.changes == {}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"variables": ["Tracer", "Velocity.x", "Velocity.z"]}, "another variables.*Velocity.z.*Velocity.y"),
+        ({"grid": {"origin": [0, 0, 0], "spacing": [1, 1, 1], "shape": [9, 7, 5]}}, "another grid"),
+    ],
+)
+def test_a_network_for_something_else_is_refused(given, tmp_path, metadata, told):
+    path = tmp_path / "network.safetensors"
+    save_network(path, given[0], **metadata)
+    with pytest.raises(ConfigurationError, match=f"network.file: .*network.safetensors.*{told}"):
+        read_latent(case(path), given[0].transfer, COMM)
+
+
+def test_no_file(given, tmp_path):
+    with pytest.raises(ConfigurationError, match="network.file: .*none.safetensors: no such file"):
+        read_latent(case(tmp_path / "none.safetensors"), given[0].transfer, COMM)
+
+
+def test_more_latent_modes_than_there_are(given, file):
+    with pytest.raises(ConfigurationError, match="network.file: .*99"):
+        read_latent(case(file, truncation=99), given[0].transfer, COMM)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_same_over_ranks(given, file, mpirun, tmp_path, n):
+    background, state = given
+    network = with_network(background, read_latent(case(file), background.transfer, COMM))
+    one = analysed(network, state, make_readings(background, state))
+    mpirun(n, "tests/plugin/parallel_latent.py", file, tmp_path / "found.npz")
+    other = np.load(tmp_path / "found.npz")
+    np.testing.assert_allclose(other["control"], one.analysis.control, rtol=1e-9, atol=1e-10)
+    scale = np.abs(one.analysis.increment).max()
+    np.testing.assert_allclose(other["increment"], one.analysis.increment, atol=1e-10 * scale)
+    checks = [check.value for check in one.network.trust.checks]
+    np.testing.assert_allclose(other["checks"], checks, rtol=1e-8, atol=1e-12)
