@@ -80,6 +80,28 @@ def chosen_steps(settings, times):
     return steps
 
 
+def plan_of(snapshots, comm):
+    """What the entries of `snapshots` ask for, in their order: a list of (open series, number of a state). Collective.
+
+    Raises
+    ------
+    ConfigurationError
+        if an entry leaves no state
+    """
+    return [
+        (series, int(step))
+        for settings in snapshots
+        for series in open_snapshots(settings, comm)
+        for step in chosen_steps(settings, series.times)
+    ]
+
+
+def close_all(plan):
+    """Close the series of a plan."""
+    for series in {id(series): series for series, _ in plan}.values():
+        series.close()
+
+
 def make_grid_of(case, mesh, comm, cache):
     """The case's grid over a mesh, solid points marked; or the mesh's own points. Collective."""
     if case.grid.space == "mesh":
@@ -111,12 +133,7 @@ def background(case, comm, cache=None, said=lambda text: None):
     FileError, MeshError
         if states cannot be read, lack a variable, or do not fit the grid
     """
-    plan = [
-        (series, int(step))
-        for settings in case.background.snapshots
-        for series in open_snapshots(settings, comm)
-        for step in chosen_steps(settings, series.times)
-    ]
+    plan = plan_of(case.background.snapshots, comm)
     states = states_of(case, plan)
     first = next(states)
     mesh = next(iter(first.fields.values())).mesh
@@ -132,8 +149,7 @@ def background(case, comm, cache=None, said=lambda text: None):
         found = _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
         if settings.modes is not None:
             _keep(settings.modes, *found, about, transfer, comm)
-    for series in {id(series): series for series, _ in plan}.values():
-        series.close()
+    close_all(plan)
     modes, scale = found
     return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent)
 

@@ -11,6 +11,7 @@ from coupling.mesh import MeshError
 from coupling.vtu import FileError
 from da.minimise import MinimisationError
 from da.observations import ObservationsError
+from models.training.errors import TrainingError
 from plugin.configuration import ConfigurationError
 from plugin.ledger import LedgerError
 from plugin.readings import ReadingsError
@@ -22,7 +23,7 @@ ANALYSIS_FAILED = 4
 # OSError covers unwritable folders and full disks
 _CODES = (
     ((ModelError,), MODEL_FAILED),
-    ((MinimisationError,), ANALYSIS_FAILED),
+    ((MinimisationError, TrainingError), ANALYSIS_FAILED),
     ((ConfigurationError, FileError, LedgerError, MeshError, ObservationsError, ReadingsError, OSError), BAD_INPUT),
 )
 _PATIENCE = 5.0  # seconds for the other ranks to come to the same end
