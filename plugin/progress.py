@@ -3,8 +3,11 @@
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 
 class Progress:
@@ -35,6 +38,44 @@ class Progress:
         else:
             yield
         self.seconds[name] = time.perf_counter() - began
+
+    @contextmanager
+    def bar(self, name):
+        """Yield a Bar: on a terminal a live one, elsewhere a line for each description."""
+        if self._console is None or not self._console.is_terminal:
+            yield Bar(self.say)
+            return
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        with Bars(*columns, console=self._console, transient=True) as bars:
+            yield LiveBar(bars, bars.add_task(name, total=None))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Work in steps, told in lines."""
+
+    say: object
+
+    def describe(self, text):
+        """What has been done, once some of the work is."""
+        self.say(text)
+
+    def step(self, done, steps):
+        """`done` of `steps` parts are done."""
+
+
+@dataclass(frozen=True)
+class LiveBar:
+    """Work in steps, as a bar with a description."""
+
+    bars: Bars
+    task: int
+
+    def describe(self, text):
+        self.bars.update(self.task, description=text)
+
+    def step(self, done, steps):
+        self.bars.update(self.task, completed=done, total=steps)
 
 
 def _watched():

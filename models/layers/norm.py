@@ -1,5 +1,6 @@
 """Batch norm that also takes a batch with one value a channel."""
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,9 +10,38 @@ class BatchNorm(nn.BatchNorm3d):
 
     (B, C, n…) → the same shape. On small grids the coarsest features are a single point; one field in a batch then
     has no variance to divide by, and the running statistics are used as in evaluation.
+
+    Attributes
+    ----------
+    summed : in training over several ranks their differentiable sum of a tensor, so that mean and variance are those of
+        all ranks' samples; None for this rank's own. (torch's SyncBatchNorm does this on GPUs only.)
     """
 
+    summed = None
+
     def forward(self, x):
+        if self.training and self.summed is not None:
+            return self._over_ranks(x)
         if self.training and x.numel() == self.num_features:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)
+
+    def _over_ranks(self, x):
+        at = (1, -1, 1, 1, 1)
+        # about the running mean: sums of squares then lose little to rounding
+        centre = self.running_mean.clone()
+        apart = x.to(self.weight.dtype) - centre.view(at)
+        count = apart.new_full((1,), apart[:, 0].numel())
+        sums = self.summed(torch.cat([apart.sum((0, 2, 3, 4)), apart.square().sum((0, 2, 3, 4)), count]))
+        count = sums[-1]
+        mean, square = (sums[:-1] / count).chunk(2)
+        variance = square - mean * mean
+        if count > 1:
+            with torch.no_grad():
+                self.running_mean.lerp_(centre + mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+                self.num_batches_tracked += 1
+        else:
+            mean, variance = torch.zeros_like(mean), self.running_var
+        factor = self.weight * torch.rsqrt(variance + self.eps)
+        return (apart - mean.view(at)) * factor.view(at) + self.bias.view(at)

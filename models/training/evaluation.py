@@ -1,0 +1,38 @@
+"""What a trained network makes of its samples: codes, and errors of the round trip."""
+
+import numpy as np
+import torch
+
+from models.training.dataset import read_batches, share
+
+_BATCH = 16
+
+
+def codes_and_round_trips(model, samples, comm, part):
+    """f of all samples, and the rms of x − g(f(x)) over the points that take part. Collective.
+
+    Parameters
+    ----------
+    model : Autoencoder in evaluation mode, on the CPU
+    samples : (S, C, nx, ny, nz), as for `train`
+    comm : MPI communicator; samples are dealt to its ranks
+    part : (C, nx, ny, nz) ones where a value takes part
+
+    Returns
+    -------
+    codes : (m, S) float32, on every rank
+    round_trips : (S,) float64 in standard deviations, on every rank
+    """
+    chosen = torch.as_tensor(np.array(part), dtype=torch.float64)
+    mine = share(np.arange(len(samples)), comm.rank, comm.size)
+    codes, errors = [np.empty((0, model.n_latent), np.float32)], [np.empty(0)]
+    batches = [mine[first : first + _BATCH] for first in range(0, len(mine), _BATCH)]
+    with torch.no_grad():
+        for _, values in read_batches(samples, batches, _BATCH):
+            fields = torch.from_numpy(values).to(model.mask.dtype)
+            latent = model.encode(fields)
+            square = (model.decode(latent) - fields).double().square() * chosen
+            codes.append(latent.float().numpy())
+            errors.append((square.flatten(1).sum(1) / chosen.sum()).sqrt().numpy())
+    codes = np.concatenate(comm.allgather(np.concatenate(codes)))
+    return np.ascontiguousarray(codes.T), np.concatenate(comm.allgather(np.concatenate(errors)))

@@ -1,0 +1,79 @@
+"""What training minimises, by name.
+
+Each is a pure function (model, batch, generator) → loss, a mean over samples, so that ranks may take parts of a batch.
+
+reconstruction   mean of (x − g(f(x)))² over the points that take part (Mack et al. 2020)
+combination      … and the same of g(Σ w_i f(x_i)) against Σ w_i x_i: an analysis decodes V_l w, a combination of codes,
+                 and takes it for the same combination of states
+gaussian         … and the distance of the codes from a unit Gaussian, the background term's own picture of them
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from models.names import unknown
+
+COMBINATION, GAUSSIAN = 0.5, 1e-3  # weights of what comes beside the reconstruction
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as the loss sees them.
+
+    seen : (B, C, nx, ny, nz) what the network is given
+    fields : (B, C, nx, ny, nz) what it should give back
+    part : (C, nx, ny, nz) ones and zeros, one where a value takes part
+    """
+
+    seen: torch.Tensor
+    fields: torch.Tensor
+    part: torch.Tensor
+
+
+def objective(name):
+    """The function of a name.
+
+    Raises
+    ------
+    ValueError
+        for another name, with the nearest known one
+    """
+    if name not in OBJECTIVES:
+        raise unknown("objective", name, OBJECTIVES)
+    return OBJECTIVES[name]
+
+
+def reconstruction(model, batch, generator):
+    """Mean of (x − g(f(x)))² over samples and the points that take part."""
+    return _mean_square(model(batch.seen) - batch.fields, batch.part)
+
+
+def combination(model, batch, generator):
+    """The reconstruction's loss and that of decoded combinations of codes.
+
+    Combinations have weights w_i ~ N(0, 1) / √B about nothing, as increments V w have with w from its prior, and as many
+    are drawn as there are samples.
+    """
+    codes = model.encode(batch.seen)
+    count = len(codes)
+    weights = torch.randn(count, count, generator=generator, device=codes.device, dtype=batch.fields.dtype)
+    weights = weights / count**0.5
+    loss = _mean_square(model.decode(codes) - batch.fields, batch.part)
+    combined = torch.einsum("ij,j...->i...", weights, batch.fields)
+    return loss + COMBINATION * _mean_square(model.decode(weights @ codes.float()) - combined, batch.part)
+
+
+def gaussian(model, batch, generator):
+    """The reconstruction's loss and the KL divergence of a Gaussian of the codes' mean and variances from N(0, I)."""
+    codes = model.encode(batch.seen)
+    loss = _mean_square(model.decode(codes) - batch.fields, batch.part)
+    mean, variance = codes.float().mean(0), codes.float().var(0, unbiased=False) + 1e-6
+    return loss + GAUSSIAN * 0.5 * (mean**2 + variance - 1.0 - variance.log()).mean()
+
+
+OBJECTIVES = {"reconstruction": reconstruction, "combination": combination, "gaussian": gaussian}
+
+
+def _mean_square(apart, part):
+    return (apart.float() ** 2 * part).sum() / (len(apart) * part.sum())

@@ -1,0 +1,99 @@
+"""torch.distributed over the ranks of an MPI communicator: gloo on CPUs, NCCL where each rank has a GPU."""
+
+import socket
+from contextlib import contextmanager
+
+import torch
+from mpi4py import MPI
+from torch import distributed
+
+from models.layers.norm import BatchNorm
+
+
+def device_of(comm):
+    """The GPU that this rank's number within its node picks, or the CPU where there is none. Collective.
+
+    Raises
+    ------
+    ValueError
+        if a node has GPUs, but fewer than ranks
+    """
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    local, size = node.rank, node.size
+    node.Free()
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus and size > gpus:
+        raise ValueError(f"{size} ranks on a node with {gpus} GPU(s); start as many ranks as there are GPUs")
+    return torch.device("cuda", local) if gpus else torch.device("cpu")
+
+
+@contextmanager
+def joined(comm, device):
+    """Ranks that can average gradients, for as long as the block lasts. Collective; one rank needs none of it.
+
+    Rank 0 listens on a free port that it tells the others by MPI, so that no variables of a launcher are needed.
+    """
+    if comm.size == 1:
+        yield
+        return
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    host = comm.bcast("127.0.0.1" if node.size == comm.size else socket.gethostname())
+    node.Free()
+    store = None
+    if comm.rank == 0:
+        store = distributed.TCPStore(host, 0, comm.size, is_master=True, wait_for_workers=False)
+    port = comm.bcast(store.port if store else None)
+    store = store or distributed.TCPStore(host, port, comm.size, is_master=False)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=store, rank=comm.rank, world_size=comm.size)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+class _Sum(torch.autograd.Function):
+    """The ranks' sum; what one rank's part does to the loss it does on all ranks."""
+
+    @staticmethod
+    def forward(ctx, part):
+        whole = part.clone()
+        distributed.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx, slope):
+        whole = slope.clone()
+        distributed.all_reduce(whole)
+        return whole
+
+
+@contextmanager
+def norms_over_ranks(model, comm):
+    """Batch norm over all ranks' samples, for as long as the block lasts."""
+    norms = [m for m in model.modules() if isinstance(m, BatchNorm)] if comm.size > 1 else []
+    for norm in norms:
+        norm.summed = _Sum.apply
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.summed = None
+
+
+def average_gradients(parameters, comm):
+    """Each gradient becomes the ranks' mean. Collective.
+
+    One sum of them all, after the backward pass: networks here have a few million weights, and the order of summation
+    is always the same.
+    """
+    if comm.size == 1:
+        return
+    slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([slope.flatten() for slope in slopes])
+    distributed.all_reduce(flat)
+    flat /= comm.size
+    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad = torch.empty_like(p).copy_(mean.view(p.shape))

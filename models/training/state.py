@@ -1,0 +1,99 @@
+"""What is kept after an epoch: a network's file with the optimiser's moments and the best weights beside it.
+
+Nothing random needs to be kept: all that is drawn depends on seed, epoch and the samples' numbers.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from models import files
+
+_NAME = "epoch-{:04d}.safetensors"
+_BEST, _MOMENT = "best.", "moment."
+
+
+@dataclass
+class State:
+    """Where a training stands.
+
+    epoch : epochs done
+    history : a dict for each of them
+    best_epoch, best_loss, best : the epoch of least validation loss, and its weights by name, on the CPU
+    """
+
+    epoch: int = 0
+    history: list = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    best: dict = field(default_factory=dict)
+
+
+def save_state(folder, model, optimiser, state, about, every):
+    """Write an epoch's state, and remove the one before it unless it is an `every`-th. For rank 0.
+
+    Raises
+    ------
+    OSError, ValueError
+        as :func:`models.files.save`
+    """
+    moments = {
+        f"{_MOMENT}{k}.{name}": value
+        for k, of in optimiser.state_dict()["state"].items()
+        for name, value in of.items()
+    }
+    best = {_BEST + name: value for name, value in state.best.items()}
+    told = {"epoch": state.epoch, "history": state.history, "best": [state.best_epoch, state.best_loss]}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    files.save(Path(folder) / _NAME.format(state.epoch), model, {**about, **told}, moments | best)
+    before = state.epoch - 1
+    if before % every:
+        (Path(folder) / _NAME.format(before)).unlink(missing_ok=True)
+
+
+def kept_epochs(folder):
+    """Epochs that a folder holds the states of, rising."""
+    return sorted(int(path.stem.removeprefix("epoch-")) for path in Path(folder).glob("epoch-[0-9]*.safetensors"))
+
+
+def load_state(folder, epoch, model, optimiser, about):
+    """Put weights and moments of an epoch into model and optimiser.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ModelFileError
+        if there is no such epoch, or it is of another training; the message says in what it differs
+    """
+    path = Path(folder) / _NAME.format(epoch)
+    if not path.is_file():
+        kept = ", ".join(map(str, kept_epochs(folder))) or "none"
+        raise files.ModelFileError(f"{folder}: no state of epoch {epoch}; kept are: {kept}")
+    found, told = files.load(path, {**about, "name": model.architecture["name"]})
+    model.load_state_dict(found.state_dict())
+    arrays = {name: torch.from_numpy(values) for name, values in files.load_arrays(path).items()}
+    moments = {}
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for name, value in arrays.items():
+        if name.startswith(_MOMENT):
+            number, kind = name.removeprefix(_MOMENT).split(".")
+            moments.setdefault(int(number), {})[kind] = _laid_out_as(parameters[int(number)], value)
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+    best = {name.removeprefix(_BEST): value for name, value in arrays.items() if name.startswith(_BEST)}
+    return State(told["epoch"], told["history"], *told["best"], best)
+
+
+def forget_after(folder, epoch):
+    """Remove states of later epochs, which another training from here would contradict."""
+    for later in kept_epochs(folder):
+        if later > epoch:
+            (Path(folder) / _NAME.format(later)).unlink()
+
+
+def _laid_out_as(parameter, value):
+    """A moment in its parameter's memory layout, which fused optimisers take for granted."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

@@ -1,0 +1,169 @@
+"""Train the autoencoder of a case: mpirun -n 4 python -m plugin.train case.yml
+
+The section `network` of the case file names the network, the file it is kept in and how it is trained. Beside the file a
+folder FILE.training holds history.csv, loss.png and the states of epochs: `--resume` goes on from the last one, `--from
+EPOCH` from any that was kept. A network that is there already is not trained again. Exit code 2 is bad input, 4 a
+loss that is no longer a number.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from mpi4py import MPI
+
+from coupling.files import on_rank_0
+from models import files, zoo
+from models.training.augmentation import Augmentation
+from models.training.evaluation import codes_and_round_trips
+from models.training.loop import Recipe, train
+from models.training.state import forget_after, kept_epochs
+from plugin.configuration import ConfigurationError, read_case
+from plugin.job import read_words, run_job
+from plugin.loss_curves import draw_history, write_history
+from plugin.progress import Progress
+from plugin.training_set import training_set
+
+LAST = "last"
+
+
+def train_network(case, comm, progress=None, start=None):
+    """Train a case's network and write its file. Collective.
+
+    Parameters
+    ----------
+    case : Case with a `network` section
+    comm : MPI communicator
+    progress : Progress
+    start : epoch to go on from, LAST for the last one that was kept, None to begin
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    ConfigurationError
+        if case, states, network, or the epoch to go on from do not fit each other; or there is a network already
+    FileError, MeshError, OSError
+        if states cannot be read, or files not be written
+    TrainingError
+        if the loss is no longer a number
+    """
+    progress = progress or Progress(comm)
+    if case.network is None:
+        raise ConfigurationError("network: this section is missing; it names the network and its file")
+    section, folder = case.network, training_folder(case.network.file)
+    start = on_rank_0(lambda: _start(section.file, folder, start), comm)
+    with progress.stage("training set"):
+        data = training_set(case, comm, case.run / "cache", progress.say)
+    model = _network(section, data)
+    recipe = recipe_of(section.training)
+    weights = sum(p.numel() for p in model.parameters())
+    progress.say(
+        f"{section.name}: {weights:,} weights, {model.n_latent} numbers for {int(data.part.sum()):,}; "
+        f"{len(data.samples) - data.n_validation} states to train with, {data.n_validation} for validation"
+    )
+    with progress.bar(section.name) as bar:
+
+        def told(history):
+            bar.describe(_told(history, recipe))
+            if comm.rank == 0:
+                write_history(folder / "history.csv", history)
+
+        try:
+            found = train(
+                model, data.samples, data.n_validation, recipe, comm, part=data.part, folder=folder,
+                every=section.training.keep, about=data.about, resume=start, told=told, stepped=bar.step,
+            )  # fmt: skip
+        except ValueError as error:  # ModelFileError too
+            raise ConfigurationError(f"network: {error}") from error
+    codes, round_trips = codes_and_round_trips(model, data.samples, comm, data.part)
+    arrays = {
+        "mean": data.mean, "scale": data.scale, "times": data.times,
+        "codes": codes, "round_trips": round_trips[-data.n_validation :],
+    }  # fmt: skip
+    on_rank_0(lambda: _write(section, model, data, recipe, found, arrays, folder), comm)
+    progress.say(f"{section.file}: epoch {found.epoch}, validation loss {found.loss:.4g}")
+    return found
+
+
+def training_folder(file):
+    """Folder of what belongs to the training of a network's file."""
+    return file.with_suffix(".training")
+
+
+def recipe_of(settings):
+    """A TrainingSection as a Recipe."""
+    names = Recipe.__dataclass_fields__.keys() - {"augmentation"}
+    augmentation = settings.augmentation and Augmentation(**settings.augmentation.model_dump())
+    return Recipe(**{name: getattr(settings, name) for name in names}, augmentation=augmentation)
+
+
+def _start(file, folder, start):
+    """Epoch to go on from. For rank 0."""
+    kept = kept_epochs(folder)
+    if start is None:
+        if file.exists():
+            raise ConfigurationError(f"network.file: {file} is there already; remove it, or go on with --resume")
+        if kept:
+            raise ConfigurationError(
+                f"network.file: {folder} holds epoch {kept[-1]} of a training; remove it, or go on with --resume"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return None
+    if start == LAST:
+        if not kept:
+            raise ConfigurationError(f"network.file: {folder} holds no epoch to go on from; begin without --resume")
+        return kept[-1]
+    if start in kept:
+        forget_after(folder, start)
+    return start
+
+
+def _network(section, data):
+    options = {name: getattr(section, name) for name in ("n_latent", "width", "activation", "block")}
+    try:
+        return zoo.make(
+            section.name, data.samples.shape[1], data.grid.shape,
+            **options, mask=data.grid.fluid, seed=section.training.seed,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigurationError(f"network: {error}") from error
+
+
+def _told(history, recipe):
+    record = history[-1]
+    best = min(history, key=lambda r: r["validation"])
+    return (
+        f"epoch {record['epoch']} of {recipe.epochs}: loss {record['train']:.4g}, validation {record['validation']:.4g} "
+        f"(best {best['validation']:.4g} in {best['epoch']}), {record['seconds']:.1f} s"
+    )
+
+
+def _write(section, model, data, recipe, found, arrays, folder):
+    about = {
+        **data.about, "training": asdict(recipe), "objective": recipe.objective, "seed": recipe.seed,
+        "epoch": found.epoch, "loss": found.loss, "seconds": sum(record["seconds"] for record in found.history),
+        "hardware": found.device, "history": found.history,
+    }  # fmt: skip
+    files.save(section.file, model, about, arrays)
+    write_history(folder / "history.csv", found.history)
+    draw_history(folder / "loss.png", found.history, section.name)
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugin.train", description="Train a case's autoencoder.")
+    parser.add_argument("case", type=Path, help="case file (YAML) with the section network")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--resume", action="store_const", const=LAST, dest="start", help="go on after the last epoch")
+    begin.add_argument("--from", type=int, dest="start", metavar="EPOCH", help="go on after an epoch that was kept")
+    words = read_words(parser, argv, comm)
+    train_network(read_case(words.case), comm, start=words.start)
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)

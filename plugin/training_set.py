@@ -1,0 +1,163 @@
+"""The states a network is trained with: on the grid, standardised, in one file that all ranks read whole samples from.
+
+The archive is read once. Each rank keeps its rows of every state in a scratch file, takes mean and spread of them in
+double precision, and writes its part of all samples in single precision. The file stays, under a name that depends
+on all that it was made of, for the next network of the same case.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from coupling.files import on_rank_0, whole_shared_file
+from coupling.grid import Grid
+from da.scaling import point_scaling, variable_scaling
+from da.snapshots import collected, row_blocks
+from plugin.background import close_all, columns_of, fingerprint, make_grid_of, plan_of, states_of
+from plugin.configuration import ConfigurationError
+from plugin.transfer import Transfer, variables_of
+
+_BLOCK = 16  # samples that are written at a time
+
+
+class StoredSamples:
+    """(S, C, nx, ny, nz) float32 samples of a file, read when a slice of them is asked for."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, dataset, shape):
+        self._dataset = dataset
+        self.shape = (*dataset.shape[:2], *shape)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, run):
+        values = self._dataset[run]
+        return values.reshape(len(values), *self.shape[1:])
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a network learns from, and what it has to keep of it.
+
+    samples : StoredSamples, (x − mean) / scale in time order; zero where scale is
+    mean, scale : (nx·ny·nz·C,) float64 in the order of a state of plugin.transfer, of the states before validation
+    times : (S,) [s]
+    n_validation : the last so many are for validation
+    grid : Grid
+    about : what the states are, as files of networks tell it
+    """
+
+    samples: StoredSamples
+    mean: np.ndarray
+    scale: np.ndarray
+    times: np.ndarray
+    n_validation: int
+    grid: Grid
+    about: dict
+
+    @property
+    def part(self):
+        """(C, nx, ny, nz) bool, where a value takes part."""
+        shape = self.samples.shape[1:]
+        return (self.scale != 0.0).reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
+
+
+def training_set(case, comm, cache, said=lambda text: None):
+    """The samples of a case with a `network` section, made or found. Collective.
+
+    Parameters
+    ----------
+    case : Case
+    comm : MPI communicator
+    cache : folder that keeps interpolations and, unless the case names another, samples
+    said : function of a text, told of every tenth of the states read
+
+    Returns
+    -------
+    TrainingSet
+
+    Raises
+    ------
+    ConfigurationError
+        if the case has no network section or no grid, or its states are too few or do not vary
+    FileError, MeshError, OSError
+        if states cannot be read, do not fit the grid, or the samples cannot be written
+    """
+    if case.network is None:
+        raise ConfigurationError("network: this section is missing; it names the network and its file")
+    if case.grid.space == "mesh":
+        raise ConfigurationError("grid: a network needs a grid; give shape or spacing in place of space: mesh")
+    settings = case.network.training
+    plan = plan_of(settings.snapshots or case.background.snapshots, comm)
+    plan.sort(key=lambda entry: entry[0].times[entry[1]])
+    times = np.array([float(series.times[step]) for series, step in plan])
+    n_validation = max(1, round(settings.validation * len(plan)))
+    if len(plan) - n_validation < 2:
+        raise ConfigurationError(
+            f"network.training: {len(plan)} states, {n_validation} of them for validation; at least 2 must be left"
+        )
+    states = states_of(case, plan)
+    first = next(states)
+    mesh = next(iter(first.fields.values())).mesh
+    grid = make_grid_of(case, mesh, comm, cache)
+    transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
+    about = {
+        "variables": [v.name for v in transfer.variables],
+        "grid": grid.description,
+        "scaling": case.network.scaling,
+        "period": [times[0], times[-n_validation - 1]],
+        "validation period": [times[-n_validation], times[-1]],
+        "states": on_rank_0(lambda: fingerprint(plan, times.tolist()), comm),
+    }
+    about = json.loads(json.dumps(about))  # as files keep it: tuples are lists there
+    folder = settings.scratch or cache
+    on_rank_0(lambda: folder.mkdir(parents=True, exist_ok=True), comm)
+    told = json.dumps({**about, "mask": grid.fingerprint, "mesh": mesh.fingerprint, "validation": n_validation})
+    path = folder / f"samples-{hashlib.sha256(told.encode()).hexdigest()[:16]}.h5"
+    if not on_rank_0(path.exists, comm):
+        columns = columns_of(transfer, first, states, len(plan), said)
+        _write(path, transfer, collected(columns, transfer.n_local, len(plan), folder), n_validation, case, comm)
+    close_all(plan)
+    try:
+        file = h5py.File(path, "r")
+        samples = StoredSamples(file["samples"], grid.shape)
+        return TrainingSet(samples, file["mean"][:], file["scale"][:], times, n_validation, grid, about)
+    except (OSError, KeyError) as error:
+        raise ConfigurationError(f"{path}: not a whole file of samples ({error}); remove it") from None
+
+
+def _write(path, transfer, states, n_validation, case, comm):
+    """Standardise this rank's rows of all states, (n_local, S), and write them. Collective."""
+    grid, variables = transfer.grid, [v.name for v in transfer.variables]
+    rows = grid.rows(comm)
+    training = states[:, : states.shape[1] - n_validation]
+    spread = point_scaling if case.network.scaling == "point" else variable_scaling
+    try:
+        scaling = spread(training, variables, comm, grid.fluid_points[rows.start : rows.stop])
+    except ValueError as error:
+        raise ConfigurationError(f"network.training: {error}") from error
+    mean = np.concatenate([np.empty(0), *(training[block].mean(axis=1) for block in row_blocks(training.shape))])
+    if comm.size > 1 and not h5py.get_config().mpi:
+        raise ConfigurationError(
+            f"{path}: h5py was built without MPI and writes from one rank only, there are {comm.size}; "
+            "train on one rank, or install h5py on parallel HDF5"
+        )
+    how = {"driver": "mpio", "comm": comm} if comm.size > 1 else {}
+    width, each = len(variables), slice(rows.start, rows.stop)
+    with whole_shared_file(path, comm) as beside:
+        # tried by one first: an MPI open that fails may leave ranks waiting
+        on_rank_0(beside.touch, comm)
+        with h5py.File(beside, "w", **how) as file:
+            samples = file.create_dataset("samples", (states.shape[1], width, grid.n_points), np.float32)
+            for name, values in (("mean", mean), ("scale", scaling.scale)):
+                whole = file.create_dataset(name, (grid.n_points * width,), np.float64)
+                whole[rows.start * width : rows.stop * width] = values
+            for first in range(0, states.shape[1], _BLOCK):
+                block = scaling.divide(states[:, first : first + _BLOCK] - mean[:, None])
+                block = block.reshape(len(rows), width, -1).transpose(2, 1, 0)
+                samples[first : first + _BLOCK, :, each] = np.ascontiguousarray(block, dtype=np.float32)
