@@ -22,7 +22,7 @@ from da.posterior import metric, posterior
 from plugin.configuration import ConfigurationError, read_case
 from plugin.job import read_words, run_job
 from plugin.progress import Progress
-from plugin.verify import set_up
+from plugin.set_up import set_up
 
 _SEED = 20
 

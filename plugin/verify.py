@@ -8,6 +8,7 @@ checks that hold for any set-up; each tells a number and the largest that passes
     H against the mesh  what H sees of an increment is what the increment does to the state at the sensors
     J                   slope of Taylor's remainder (2), differences, and ∇J by U, H and R one by one
     dense solve         the textbook's analysis of some readings and modes, at some grid values
+    network             if there is one: its U' against the transpose, its J, and whether it knows the state
     ranks               everything anew on one rank; a run on one rank starts itself on two
 
 Under mpirun on as many ranks as one likes. Exit code 1: a check failed, the last lines say which and by how
@@ -17,13 +18,12 @@ much. 2: bad input, as for the cycle.
 import argparse
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields
 from coupling.files import on_rank_0, whole_file
 from coupling.interpolation import multiply
 from coupling.mesh import State
@@ -42,115 +42,18 @@ from da.checks import (
 )
 from da.cost import CostFunction
 from da.modes import Modes
-from da.observation_error import instrument_std
-from da.observations import Observations
 from da.transform import LinearTransform
-from plugin.background import Background, background, chosen_steps, open_snapshots
 from plugin.configuration import read_case
 from plugin.job import read_words, run_job
-from plugin.observation_sections import ANALYSIS_TIME
 from plugin.progress import Progress
-from plugin.readings import Choice, ReadingsError, read_readings
-from plugin.sensing import Sensed, error_of, sense
+from plugin.set_up import set_up
 from plugin.transfer import values_at
+from plugin.verify_network import network_checks
 from plugin.verify_ranks import rank_check, started_on
 
 ROUNDING, SUMS, SLOPE, DIFFERENCES, DENSE = 1e-12, 1e-9, 0.05, 1e-6, 1e-7
-N_READINGS, N_MODES, N_VALUES = 300, 128, 300  # of the sub-problem that is solved densely
+N_MODES, N_VALUES = 128, 300  # of the sub-problem that is solved densely, beside `plugin.set_up.N_READINGS`
 _SEED = 20
-
-
-@dataclass(frozen=True)
-class SetUp:
-    """What is checked.
-
-    background : Background
-    state : State, and `source`, where it is from
-    readings : Observations inside the model's air
-    sensed : Sensed of them
-    error : ObservationError
-    innovation : (M_local,) in the readings' units
-    """
-
-    background: Background
-    state: State
-    source: str
-    readings: Observations
-    sensed: Sensed
-    error: object
-    innovation: np.ndarray
-
-    @property
-    def operator(self):
-        """H as a linear operator, taken at the background."""
-        operator = self.sensed.operator
-        return operator if operator.linear else operator.linearised(np.zeros(self.background.transfer.n_local))
-
-
-def set_up(case, comm, said=lambda text: None):
-    """Modes, state and readings of a case's start. Collective.
-
-    Parameters
-    ----------
-    case : Case
-    comm : MPI communicator
-    said : as in `plugin.background.background`
-
-    Returns
-    -------
-    SetUp
-
-    Raises
-    ------
-    ConfigurationError, ReadingsError, FileError, MeshError
-        as the cycle's stages; if no reading lies inside the model's air
-    """
-    of = case.observations
-    restart = open_restart(case.model.start)
-    choice = Choice(tuple(case.variables), of.names, of.errors, of.epoch)
-    readings = on_rank_0(lambda: read_readings(of.file, choice), comm)
-    made = background(case, comm, case.run / "cache", said)
-    state, source = _state(case, restart, made.transfer, comm)
-    window = _first_window(readings, case, restart)
-    errors = instrument_std(window.error, window.instrument, of.error_model.instruments, window.variable)
-    window = replace(window, error=errors)
-    sampled = made.transfer.sample(state, window.position, window.variable)
-    sensed, _ = sense(made.transfer, sampled, window)
-    numbers = np.flatnonzero(sensed.inside)
-    if len(numbers) == 0:
-        raise ReadingsError(f"{of.file}: no reading lies inside the model's air; there is nothing to check H with")
-    if len(numbers) > N_READINGS:
-        numbers = np.sort(np.random.default_rng(_SEED).choice(numbers, N_READINGS, replace=False))
-    chosen = window.select(numbers)
-    sensed, model = sense(made.transfer, sampled.select(numbers), chosen)
-    error = error_of(chosen, numbers, of.error_model, sensed, len(window), comm)
-    return SetUp(made, state, source, chosen, sensed, error, (chosen.value - model)[sensed.reading])
-
-
-def _state(case, restart, transfer, comm):
-    """The state that the case starts from; where that is none in files, a snapshot."""
-    if set(transfer.field_names) <= set(restart.fields):
-        return read_fields(restart, comm, transfer.field_names), str(restart.options)
-    settings = case.background.snapshots[0]
-    series = open_snapshots(settings, comm)[0]
-    # the last one: the first often is a model at rest, which would check little
-    state = series.read(int(chosen_steps(settings, series.times)[-1]), sorted(transfer.field_names))
-    series.close()
-    return state, f"{settings.path} at {state.time:g} s"
-
-
-def _first_window(readings, case, restart):
-    """Readings of the first window that has any; all of them where none has."""
-    of, step = case.observations, restart.timestep
-    for number in range(1, case.cycle.windows + 1):
-        end = restart.time + number * case.cycle.window
-        if of.window == ANALYSIS_TIME:
-            found = np.abs(readings.time - end) <= (of.tolerance or 0.5 * step)
-        else:
-            found = (readings.time > end - case.cycle.window) & (readings.time <= end)
-        if found.any():
-            return readings.select(found)
-    return readings
 
 
 def checks(of, comm):
@@ -168,6 +71,8 @@ def checks(of, comm):
     yield from _operator_checks(of, comm)
     yield from _cost_checks(of, comm)
     yield _dense_check(of, comm)
+    if of.background.latent is not None:
+        yield from network_checks(of, comm)
 
 
 def _interpolation_checks(of, comm):

@@ -1,6 +1,9 @@
 """The random background of `assimilation`, its modes as the factors of a linear network, and a file of that."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -11,6 +14,8 @@ from da.modes import Modes
 from da.transform import LinearTransform
 from models.files import save
 from models.linear import Linear
+from plugin.latent import read_latent
+from plugin.latent_section import LatentSection
 
 N_STATES = 20
 
@@ -56,6 +61,19 @@ def save_network(path, background, **metadata):
     about = {"variables": [v.name for v in transfer.variables], "grid": grid.description, **metadata}
     arrays = {"mean": mean, "scale": scale, "codes": codes(), "round_trips": np.full(4, 0.05)}
     save(path, network, about, arrays)
+
+
+def latent_of(background, comm):
+    """The Latent of the linear network, without a file."""
+    with TemporaryDirectory() as folder:
+        save_network(Path(folder) / "network.safetensors", background)
+        return read_latent(case_of(Path(folder) / "network.safetensors"), background.transfer, comm)
+
+
+def case_of(path, **latent):
+    """What `read_latent` asks of a Case."""
+    background = SimpleNamespace(latent=LatentSection(**latent), unbiased=True, inflation=1.0)
+    return SimpleNamespace(network=SimpleNamespace(file=path, name="Linear"), background=background)
 
 
 def with_network(background, latent):

@@ -1,18 +1,16 @@
 """Analyses by a network: TSVD's own by its factors, TSVD's in place of one that is not to be believed."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 
 from assimilation import make_readings
-from latent_background import latent_background, save_network, with_network
+from latent_background import case_of, latent_background, save_network, with_network
 from plugin.assimilate import Treatment, assimilate
 from plugin.configuration import ConfigurationError, MinimiserSection
 from plugin.latent import read_latent
-from plugin.latent_section import LatentSection
 
 COMM = MPI.COMM_SELF
 
@@ -29,12 +27,6 @@ def file(given, tmp_path_factory):
     return path
 
 
-def case(path, **latent):
-    """What `read_latent` asks of a Case."""
-    background = SimpleNamespace(latent=LatentSection(**latent), unbiased=True, inflation=1.0)
-    return SimpleNamespace(network=SimpleNamespace(file=path, name="Linear"), background=background)
-
-
 def analysed(background, state, readings, method="lmvm", **treatment):
     return assimilate(background, state, readings, COMM, MinimiserSection(method=method), Treatment(**treatment))
 
@@ -45,7 +37,7 @@ def analysed(background, state, readings, method="lmvm", **treatment):
 def test_a_network_of_tsvds_factors_gives_tsvds_analysis(given, file, form, method, speeds):
     background, state = given
     readings = make_readings(background, state, speeds)
-    network = with_network(background, read_latent(case(file, form=form), background.transfer, COMM))
+    network = with_network(background, read_latent(case_of(file, form=form), background.transfer, COMM))
     found = analysed(network, state, readings, method, outer_loops=40)
     expected = analysed(background, state, readings, outer_loops=40)
     assert found.network.summary()["transform"] == "decoded" and found.network.trust.trusted
@@ -72,7 +64,7 @@ def tripped(background, state, readings, latent, **treatment):
 
 def test_a_background_that_the_network_does_not_know_is_tsvds(given, file):
     background, state = given
-    latent = read_latent(case(file), background.transfer, COMM)
+    latent = read_latent(case_of(file), background.transfer, COMM)
     noise = np.random.default_rng(1).normal(size=len(latent.mean)) * latent.decoder.scale
     told = tripped(background, state, make_readings(background, state), replace(latent, mean=latent.mean + 5.0 * noise))
     assert "round trip error" in told["reason"] and not told["checks"]["round trip error"]["passed"]
@@ -81,7 +73,7 @@ def test_a_background_that_the_network_does_not_know_is_tsvds(given, file):
 
 def test_a_background_far_from_the_training_is_tsvds(given, file):
     background, state = given
-    latent = read_latent(case(file), background.transfer, COMM)
+    latent = read_latent(case_of(file), background.transfer, COMM)
     far = latent.decoder.apply(100.0 * latent.modes.vectors[:, 0])
     told = tripped(background, state, make_readings(background, state), replace(latent, mean=latent.mean - far))
     assert told["reason"].startswith("latent distance") and told["checks"]["round trip error"]["passed"]
@@ -89,14 +81,14 @@ def test_a_background_far_from_the_training_is_tsvds(given, file):
 
 def test_an_analysis_that_helps_too_little_is_tsvds(given, file):
     background, state = given
-    latent = read_latent(case(file, trust={"cost_ratio": 1e-3}), background.transfer, COMM)
+    latent = read_latent(case_of(file, trust={"cost_ratio": 1e-3}), background.transfer, COMM)
     told = tripped(background, state, make_readings(background, state), latent)
     assert told["reason"].startswith("observation cost ratio")
 
 
 def test_a_network_that_fails_is_tsvds(given, file):
     background, state = given
-    latent = read_latent(case(file), background.transfer, COMM)
+    latent = read_latent(case_of(file), background.transfer, COMM)
     network, decode = latent.decoder.network, latent.decoder.network.decode
     calls = []
 
@@ -113,7 +105,7 @@ def test_a_network_that_fails_is_tsvds(given, file):
 
 def test_no_readings_ask_nothing_of_the_network(given, file):
     background, state = given
-    network = with_network(background, read_latent(case(file), background.transfer, COMM))
+    network = with_network(background, read_latent(case_of(file), background.transfer, COMM))
     found = analysed(network, state, make_readings(background, state).select([]))
     assert found.network is None and found.changes == {}
 
@@ -129,23 +121,23 @@ def test_a_network_for_something_else_is_refused(given, tmp_path, metadata, told
     path = tmp_path / "network.safetensors"
     save_network(path, given[0], **metadata)
     with pytest.raises(ConfigurationError, match=f"network.file: .*network.safetensors.*{told}"):
-        read_latent(case(path), given[0].transfer, COMM)
+        read_latent(case_of(path), given[0].transfer, COMM)
 
 
 def test_no_file(given, tmp_path):
     with pytest.raises(ConfigurationError, match="network.file: .*none.safetensors: no such file"):
-        read_latent(case(tmp_path / "none.safetensors"), given[0].transfer, COMM)
+        read_latent(case_of(tmp_path / "none.safetensors"), given[0].transfer, COMM)
 
 
 def test_more_latent_modes_than_there_are(given, file):
     with pytest.raises(ConfigurationError, match="network.file: .*99"):
-        read_latent(case(file, truncation=99), given[0].transfer, COMM)
+        read_latent(case_of(file, truncation=99), given[0].transfer, COMM)
 
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_same_over_ranks(given, file, mpirun, tmp_path, n):
     background, state = given
-    network = with_network(background, read_latent(case(file), background.transfer, COMM))
+    network = with_network(background, read_latent(case_of(file), background.transfer, COMM))
     one = analysed(network, state, make_readings(background, state))
     mpirun(n, "tests/plugin/parallel_latent.py", file, tmp_path / "found.npz")
     other = np.load(tmp_path / "found.npz")

@@ -13,7 +13,7 @@ from da.posterior import posterior, total_variance
 from plugin.configuration import ConfigurationError, read_case
 from plugin.sensing import sense
 from plugin.sensors import main, propose
-from plugin.verify import set_up
+from plugin.set_up import set_up
 
 
 @pytest.fixture(scope="module")

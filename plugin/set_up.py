@@ -1,0 +1,111 @@
+"""A case as its first window would find it: modes, a state, and the readings that are first to come."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coupling.checkpoint import open_restart, read_fields
+from coupling.files import on_rank_0
+from coupling.mesh import State
+from da.observation_error import instrument_std
+from da.observations import Observations
+from plugin.background import Background, background, chosen_steps, open_snapshots
+from plugin.observation_sections import ANALYSIS_TIME
+from plugin.readings import Choice, ReadingsError, read_readings
+from plugin.sensing import Sensed, error_of, sense
+
+N_READINGS = 300  # more of them would make a dense solve slow
+_SEED = 20
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What an analysis is made of.
+
+    background : Background
+    state : State, and `source`, where it is from
+    readings : Observations inside the model's air
+    sensed : Sensed of them
+    error : ObservationError
+    innovation : (M_local,) in the readings' units
+    """
+
+    background: Background
+    state: State
+    source: str
+    readings: Observations
+    sensed: Sensed
+    error: object
+    innovation: np.ndarray
+
+    @property
+    def operator(self):
+        """H as a linear operator, taken at the background."""
+        operator = self.sensed.operator
+        return operator if operator.linear else operator.linearised(np.zeros(self.background.transfer.n_local))
+
+
+def set_up(case, comm, said=lambda text: None):
+    """Modes, state and readings of a case's start. Collective.
+
+    Parameters
+    ----------
+    case : Case
+    comm : MPI communicator
+    said : as in `plugin.background.background`
+
+    Returns
+    -------
+    SetUp
+
+    Raises
+    ------
+    ConfigurationError, ReadingsError, FileError, MeshError
+        as the cycle's stages; if no reading lies inside the model's air
+    """
+    of = case.observations
+    restart = open_restart(case.model.start)
+    choice = Choice(tuple(case.variables), of.names, of.errors, of.epoch)
+    readings = on_rank_0(lambda: read_readings(of.file, choice), comm)
+    made = background(case, comm, case.run / "cache", said)
+    state, source = _state(case, restart, made.transfer, comm)
+    window = _first_window(readings, case, restart)
+    errors = instrument_std(window.error, window.instrument, of.error_model.instruments, window.variable)
+    window = replace(window, error=errors)
+    sampled = made.transfer.sample(state, window.position, window.variable)
+    sensed, _ = sense(made.transfer, sampled, window)
+    numbers = np.flatnonzero(sensed.inside)
+    if len(numbers) == 0:
+        raise ReadingsError(f"{of.file}: no reading lies inside the model's air; there is nothing to check H with")
+    if len(numbers) > N_READINGS:
+        numbers = np.sort(np.random.default_rng(_SEED).choice(numbers, N_READINGS, replace=False))
+    chosen = window.select(numbers)
+    sensed, model = sense(made.transfer, sampled.select(numbers), chosen)
+    error = error_of(chosen, numbers, of.error_model, sensed, len(window), comm)
+    return SetUp(made, state, source, chosen, sensed, error, (chosen.value - model)[sensed.reading])
+
+
+def _state(case, restart, transfer, comm):
+    """The state that the case starts from; where that is none in files, a snapshot."""
+    if set(transfer.field_names) <= set(restart.fields):
+        return read_fields(restart, comm, transfer.field_names), str(restart.options)
+    settings = case.background.snapshots[0]
+    series = open_snapshots(settings, comm)[0]
+    # the last one: the first often is a model at rest, which would check little
+    state = series.read(int(chosen_steps(settings, series.times)[-1]), sorted(transfer.field_names))
+    series.close()
+    return state, f"{settings.path} at {state.time:g} s"
+
+
+def _first_window(readings, case, restart):
+    """Readings of the first window that has any; all of them where none has."""
+    of, step = case.observations, restart.timestep
+    for number in range(1, case.cycle.windows + 1):
+        end = restart.time + number * case.cycle.window
+        if of.window == ANALYSIS_TIME:
+            found = np.abs(readings.time - end) <= (of.tolerance or 0.5 * step)
+        else:
+            found = (readings.time > end - case.cycle.window) & (readings.time <= end)
+        if found.any():
+            return readings.select(found)
+    return readings

@@ -1,0 +1,65 @@
+"""Checks of a case's network on its own state and readings, for `plugin.verify`.
+
+What derivatives are concerned is checked on a copy of the network in float64: rounding in float32 would hide what a
+wrong derivative adds.
+"""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+
+from da.checks import Check, adjoint_gap, cost_gap, dot_over, gradient_gap, taylor_slope, whole_dot
+from da.cost import CostFunction
+from da.decoder import parallel_decoder
+from da.trust import check_background, round_trip_error
+
+ROUNDING, SLOPE, DIFFERENCES, SUMS = 1e-10, 0.1, 1e-6, 1e-9
+_SEED = 20
+
+
+def network_checks(of, comm):
+    """The checks of a set-up whose analyses are a network's. Collective.
+
+    Parameters
+    ----------
+    of : SetUp
+    comm : MPI communicator
+
+    Yields
+    ------
+    Check
+    """
+    latent, transfer = of.background.latent, of.background.transfer
+    background = transfer.to_grid(of.state) - latent.mean
+    _, code, back = latent.transform(background)
+    trip = round_trip_error(background, back, latent.decoder.scale, comm)
+    for check in check_background(latent.limits, trip, code).checks:
+        yield Check(f"network's {check.name}", check.value, check.limit, "beyond it the analysis would be TSVD's")
+    precise = replace(latent, decoder=_in_float64(latent.decoder, comm))
+    transform, *_ = precise.transform(background)
+    whole, own = np.random.default_rng(_SEED), np.random.default_rng([_SEED, comm.rank])
+    control, direction = whole.normal(size=(2, transform.n_control))
+    scale = latent.decoder.scale
+    # in units of each variable, so that none is lost beside another's large numbers
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
+    gap = adjoint_gap(
+        lambda p: transform.tangent(p, at=control),
+        lambda x: transform.adjoint(x, at=control),
+        direction,
+        inverse * own.normal(size=len(scale)),
+        whole_dot,
+        dot_over(comm),
+    )
+    yield Check("adjoint of the network's U'", gap, ROUNDING, f"{transform.n_control} modes of {code.size} numbers")
+    cost = CostFunction(transform, of.sensed.operator, of.error, of.innovation, comm)
+    slope, remainders = taylor_slope(cost, control, direction)
+    steps = f", h from 1 to {remainders[-1][0]:.1g}" if remainders else ""
+    yield Check("Taylor test of the network's J", abs(slope - 2.0), SLOPE, f"slope {slope:.4f}{steps}")
+    yield Check("the network's ∇J against differences", gradient_gap(cost, control, direction), DIFFERENCES)
+    yield Check("the network's ∇J by U, H and R", cost_gap(cost, control), SUMS)
+
+
+def _in_float64(decoder, comm):
+    network = None if decoder.network is None else copy.deepcopy(decoder.network).double()
+    return parallel_decoder(network, decoder.scale, comm, group=decoder.group, device=decoder.device)
