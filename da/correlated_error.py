@@ -30,15 +30,15 @@ class _Block:
     factor: np.ndarray
 
     @cached_property
-    def correlation(self):
-        """C, (m, m)."""
-        root = self.factor / np.linalg.norm(self.factor, axis=1, keepdims=True)
-        return root @ root.T
+    def precision(self):
+        """C⁻¹, (m, m), of the correlations C."""
+        std = np.linalg.norm(self.factor, axis=1)
+        return cho_solve((self.factor / std[:, None], True), np.eye(len(std)))
 
     @cached_property
     def force_std(self):
         """√(C⁻¹)_ii, (m,): standard deviations of C⁻¹ z where z is of the errors; 1 where a row knows of no other."""
-        return np.sqrt(np.diag(np.linalg.inv(self.correlation)))
+        return np.sqrt(np.diag(self.precision))
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,16 @@ class BlockError:
         return result
 
     def of_blocks(self, values):
-        """Each block's rows of values, from all ranks: (M_local, k) → (m, k) for each of `blocks`. Collective."""
-        everyones, parts = self._gathered(values), []
-        for block in self.blocks:
-            mine = self._mine(block)
-            local = values[block.rows[mine] - self.rows.start]
-            parts.append(local if mine.all() else everyones[np.searchsorted(self.shared, block.rows)])
-        return parts
+        """Each block's rows of values, from all ranks: (M_local, k) → iterator of (m, k). Collective."""
+        # asked here and not by the first block: a rank without one has to answer, too
+        everyones = self._gathered(values)
+        return (self._of_block(block, values, everyones) for block in self.blocks)
+
+    def _of_block(self, block, values, everyones):
+        mine = self._mine(block)
+        if mine.all():
+            return values[block.rows - self.rows.start]
+        return everyones[np.searchsorted(self.shared, block.rows)]
 
     def inflated(self, variance):
         """R with more variance, of independent errors: (M_local,), in the readings' units squared. Collective."""

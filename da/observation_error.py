@@ -17,8 +17,8 @@ class ObservationError(Protocol):
     Methods are collective where R couples rows of different ranks.
 
     std_local : (M_local,) standard deviations of this rank's rows, in the variables' units
-    blocks : (of rows that know of each other, with one on this rank), each with its `correlation`, (m, m), and
-        `force_std`, (m,), see `da.correlated_error`
+    blocks : of rows that know of each other, those with one on this rank; each has the inverse of its correlations,
+        `precision` C⁻¹, (m, m), and `force_std` √(C⁻¹)_ii, (m,)
     content : the numbers that determine R, as a tuple of this rank's arrays
     """
 
@@ -40,7 +40,7 @@ class ObservationError(Protocol):
         """
 
     def of_blocks(self, values):
-        """Each block's rows of values, from all ranks: (M_local, k) → (m, k) for each of `blocks`."""
+        """Each block's rows of values, from all ranks: (M_local, k) → iterator of (m, k)."""
 
     def inflated(self, variance):
         """R with more variance, of independent errors: (M_local,), in the readings' units squared."""
@@ -81,7 +81,7 @@ class DiagonalError:
 
     def of_blocks(self, values):
         """There are none."""
-        return ()
+        return iter(())
 
     def inflated(self, variance):
         """R with more variance: (M_local,), in the variables' units squared."""

@@ -7,14 +7,15 @@ counted once.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from da.analysis import analysis_of
 from da.cost import CostFunction
-from da.huber import Huber, HuberCost, polished
-from da.minimise import Minimum, Step, minimise
+from da.huber import Huber
+from da.huber_cost import HuberCost, polished
+from da.minimise import Step, minimise
 
 CONVERGED, STOPPED = "CONVERGED_OUTER_LOOPS", "STOPPED_AFTER_OUTER_LOOPS"
 _HALVINGS = 10
@@ -117,10 +118,12 @@ def _inner(cost, comm, start, minimiser):
     cost.prepare()
     if cost.linear:
         minimiser = {"root": cost.hessian_root, **minimiser}
+    piecewise = isinstance(cost, HuberCost) and cost.quadratic.linear
+    if piecewise:
+        # Newton's steps go on from where J's rounding ends the search, and that is sooner where J itself stays large
+        minimiser = {"rounding_tolerance": 1e-6, **minimiser}
     found = minimise(cost, comm, start=start, **minimiser)
-    if isinstance(cost, HuberCost) and cost.quadratic.linear:
-        return Minimum(polished(cost, found.control), found.trace, found.reason, found.evaluations)
-    return found
+    return replace(found, control=polished(cost, found.control)) if piecewise else found
 
 
 def _shortened(cost, control, step):
