@@ -17,10 +17,11 @@ from coupling.checkpoint import open_restart, read_fields  # noqa: E402
 from coupling.files import whole_file  # noqa: E402
 from coupling.interpolation import multiply, sampling  # noqa: E402
 from examples.twin import COMM, analysis_times, dumps, values_at  # noqa: E402
+from plugin.configuration import read_case  # noqa: E402
 from plugin.ledger import read_ledger  # noqa: E402
 
-LABELS = {"free": "free run", "forecast": "forecast (of the cycle)", "analysis": "analysis"}
-COLOURS = {"free": "#7f7f7f", "forecast": "#d6743c", "analysis": "#1f6fb4"}
+FREE, FORECAST, ANALYSIS = "free run", "forecast", "analysis"
+GREY, COLOURS = "#7f7f7f", ("#1f6fb4", "#d6743c", "#2f8f5b")
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,23 @@ class Score:
     """Relative errors ‖x − x_t‖₂ / ‖x_t‖₂ at places that are not sensors, for each analysis time.
 
     times : (windows,) [s]
-    errors : {variable: {"free" | "forecast" | "analysis": (windows,)}}
+    cycles : names of the cycles
+    errors : {variable: {"free run", or "NAME forecast" and "NAME analysis" of each cycle: (windows,)}}
     n_places : number of places
     """
 
     times: np.ndarray
+    cycles: tuple[str, ...]
     errors: dict[str, dict[str, np.ndarray]]
     n_places: int
 
-    def gain(self, variable):
-        """How far the analysis' error lies under the free run's, mean over the last half of the windows."""
-        half = len(self.times) // 2
-        mean = {kind: values[half:].mean() for kind, values in self.errors[variable].items()}
-        return 1.0 - mean["analysis"] / mean["free"]
+    def mean(self, variable, kind):
+        """Error over the last half of the windows."""
+        return self.errors[variable][kind][len(self.times) // 2 :].mean()
+
+    def gain(self, variable, cycle):
+        """How far a cycle's analyses' error lies under the free run's, over the last half of the windows."""
+        return 1.0 - self.mean(variable, f"{cycle} {ANALYSIS}") / self.mean(variable, FREE)
 
 
 def places_to_score(twin, n=3000, height=40.0, apart=2.0):
@@ -64,20 +69,26 @@ def checkpoint_values(options, places, variable):
     return np.where(inside, multiply(matrix, column), np.nan)
 
 
+def restarts(twin, cycle, key):
+    """Options of a cycle's checkpoints, a window each: those of "forecast", or of the analyses, "restart"."""
+    run = read_case(twin.cycles[cycle]).run
+    return [run / entry[key] for entry in read_ledger(run / "ledger.jsonl")]
+
+
 def score(twin):
     """Compare free run, forecasts and analyses with the truth."""
     places, times = places_to_score(twin), analysis_times(twin)
-    entries = read_ledger(twin.run / "cycle" / "ledger.jsonl")
     errors = {}
     for variable in dict.fromkeys(network.variable for network in twin.networks):
         truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
-        found = {"free": values_at(dumps(twin.run / "free", "forecast"), times, places, variable)}
-        for kind, key in (("forecast", "forecast"), ("analysis", "restart")):
-            paths = [twin.run / "cycle" / entry[key] for entry in entries]
-            found[kind] = np.array([checkpoint_values(path, places, variable) for path in paths])
+        found = {FREE: values_at(dumps(twin.run / "free", "forecast"), times, places, variable)}
+        for cycle in twin.cycles:
+            for kind, key in ((FORECAST, "forecast"), (ANALYSIS, "restart")):
+                paths = restarts(twin, cycle, key)
+                found[f"{cycle} {kind}"] = np.array([checkpoint_values(path, places, variable) for path in paths])
         norm = np.linalg.norm(truth, axis=1)
         errors[variable] = {kind: np.linalg.norm(v - truth, axis=1) / norm for kind, v in found.items()}
-    return Score(times, errors, len(places))
+    return Score(times, tuple(twin.cycles), errors, len(places))
 
 
 def present(twin, title, units, say):
@@ -85,10 +96,11 @@ def present(twin, title, units, say):
     result = score(twin)
     write_page(twin, result, title, units)
     say(f"relative error at {result.n_places} places that are not sensors, mean over the last half of the windows:")
-    half = len(result.times) // 2
-    for variable, errors in result.errors.items():
-        told = "  ".join(f"{LABELS[kind]} {values[half:].mean():.3f}" for kind, values in errors.items())
-        say(f"  {variable:12} {told}   {result.gain(variable):.0%} under the free run")
+    for variable in result.errors:
+        say(f"  {variable:12} {FREE} {result.mean(variable, FREE):.3f}")
+        for cycle in result.cycles:
+            told = "  ".join(f"{kind} {result.mean(variable, f'{cycle} {kind}'):.3f}" for kind in (FORECAST, ANALYSIS))
+            say(f"  {'':12} {cycle}: {told}   {result.gain(variable, cycle):.0%} under the free run")
     say(f"open {twin.run / 'report.html'}")
 
 
@@ -103,8 +115,11 @@ def _error_picture(result):
     variables = list(result.errors)
     figure, axes = plt.subplots(1, len(variables), figsize=(5.2 * len(variables), 3.4), squeeze=False)
     for ax, variable in zip(axes[0], variables):
-        for kind, values in result.errors[variable].items():
-            ax.plot(result.times, values, "o-", ms=3, color=COLOURS[kind], label=LABELS[kind])
+        of = result.errors[variable]
+        ax.plot(result.times, of[FREE], "o-", ms=3, color=GREY, label=FREE)
+        for cycle, colour in zip(result.cycles, COLOURS):
+            for kind, line in ((FORECAST, "o:"), (ANALYSIS, "o-")):
+                ax.plot(result.times, of[f"{cycle} {kind}"], line, ms=3, color=colour, label=f"{cycle} {kind}")
         ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
         ax.grid(alpha=0.3)
     axes[0][0].legend(frameon=False, fontsize=8)
@@ -112,21 +127,21 @@ def _error_picture(result):
 
 
 def _slice_picture(twin, variable, height, unit):
-    """Truth, free run and analysis at one height at the last analysis time, sensors marked."""
+    """Truth, free run and analyses at one height at the last analysis time, sensors marked."""
     time = analysis_times(twin)[-1]
-    last = read_ledger(twin.run / "cycle" / "ledger.jsonl")[-1]
     truth = dumps(twin.run / "truth", "truth")
     low, high = next(iter(truth.read(0).fields.values())).mesh.bounds(COMM)
     x, y = (np.linspace(low[i], high[i], n) for i, n in ((0, 240), (1, 180)))
     places = np.stack([*(g.ravel() for g in np.meshgrid(x, y, indexing="ij")), np.full(x.size * y.size, height)], axis=1)
     shown = {
         "truth": values_at(truth, [time], places, variable)[0],
-        "free run": values_at(dumps(twin.run / "free", "forecast"), [time], places, variable)[0],
-        "analysis": checkpoint_values(twin.run / "cycle" / last["restart"], places, variable),
+        FREE: values_at(dumps(twin.run / "free", "forecast"), [time], places, variable)[0],
     }
+    for cycle in twin.cycles:
+        shown[f"{cycle} {ANALYSIS}"] = checkpoint_values(restarts(twin, cycle, "restart")[-1], places, variable)
     top = np.nanpercentile(shown["truth"], 99.5)
     bottom = min(0.0, np.nanpercentile(shown["truth"], 0.5))
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(shown), figsize=(4.3 * len(shown), 3.6), sharey=True)
     for ax, (name, values) in zip(axes, shown.items()):
         ax.set_facecolor("#555555")  # buildings
         image = ax.pcolormesh(x, y, values.reshape(x.size, y.size).T, vmin=bottom, vmax=top, cmap="viridis")
@@ -144,18 +159,23 @@ def write_page(twin, result, title, units, height=2.0):
     first = next(iter(result.errors))
     rows = "".join(
         f"<tr><td>{t:g}</td>"
-        + "".join(f"<td>{result.errors[v][kind][k]:.3f}</td>" for v in result.errors for kind in LABELS)
+        + "".join(f"<td>{values[k]:.3f}</td>" for kinds in result.errors.values() for values in kinds.values())
         + "</tr>"
         for k, t in enumerate(result.times)
     )
-    heads = "".join(f"<th>{html.escape(v)}: {LABELS[kind]}</th>" for v in result.errors for kind in LABELS)
+    heads = "".join(f"<th>{html.escape(f'{v}: {kind}')}</th>" for v, kinds in result.errors.items() for kind in kinds)
     slices = "".join(
         f'<h2>{html.escape(v)} at {height:g} m, t = {result.times[-1]:g} s</h2>'
-        f'<img alt="Slices of {html.escape(v)}: truth, free run, analysis" '
+        f'<img alt="Slices of {html.escape(v)}: truth, free run, analyses" '
         f'src="data:image/png;base64,{_slice_picture(twin, v, height, units.get(v, ""))}">'
         for v in result.errors
     )
-    gains = "; ".join(f"{html.escape(v)} {result.gain(v):.0%}" for v in result.errors)
+    gains = "".join(
+        f"<li>{html.escape(c)}: "
+        + ", ".join(f"{html.escape(v)} <strong>{result.gain(v, c):.0%}</strong>" for v in result.errors)
+        + "</li>"
+        for c in result.cycles
+    )
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#222}}
@@ -163,8 +183,8 @@ img{{max-width:100%;height:auto}}table{{border-collapse:collapse;font-size:.9rem
 td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}.wide{{overflow-x:auto}}</style>
 <h1>{html.escape(title)}</h1>
 <p>{len(twin.sensors)} sensors, {twin.windows} windows of {twin.window:g} s. Errors are taken at {result.n_places}
-random places below 40 m that are not sensors. Over the last half of the windows the analysis' error lies under
-the free run's by: <strong>{gains}</strong>.</p>
+random places below 40 m that are not sensors. Over the last half of the windows the analyses' error lies under
+the free run's by:</p><ul>{gains}</ul>
 <h2>Error over time</h2><img alt="Relative errors over time" src="data:image/png;base64,{_error_picture(result)}">
 {slices}
 <h2>Figures</h2><div class="wide"><table><tr><th>time [s]</th>{heads}</tr>{rows}</table></div></html>"""
@@ -173,7 +193,7 @@ the free run's by: <strong>{gains}</strong>.</p>
     figures = {
         "times": result.times.tolist(),
         "errors": {v: {kind: e.tolist() for kind, e in kinds.items()} for v, kinds in result.errors.items()},
-        "gain_last_half": {v: result.gain(v) for v in result.errors},
+        "gain_last_half": {c: {v: result.gain(v, c) for v in result.errors} for c in result.cycles},
         "headline": first,
     }
     with whole_file(twin.run / "figures.json") as beside:

@@ -10,7 +10,7 @@ learnt of background errors comes from earlier runs of the model under other win
     RUN/free/          the forecast without any analysis
     RUN/start/         the restart that free run and cycle begin from
     RUN/readings.csv   the sensors' readings
-    RUN/cycle/         what the cycle wrote
+    RUN/cycle/         what a cycle wrote; each has a folder of its own, as its case file says
     RUN/report.html    errors and pictures; figures.json holds the numbers
 """
 
@@ -32,6 +32,7 @@ from coupling.files import whole_file
 from coupling.forecast import FluidityModel
 from coupling.interpolation import multiply, sampling
 from coupling.series import open_series
+from plugin.configuration import read_case
 
 COMM = MPI.COMM_SELF
 _ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +54,7 @@ class Twin:
     options : the model's .flml; its Python functions hold the numbers that `truth` and `training` change
     mesh : the mesh that the options name (.msh)
     model : the driver
-    case_file : settings of the cycle (YAML); its paths lead into `run`
+    cycles : {name: settings of a cycle (YAML)}; their paths lead into `run`
     run : folder for everything that is made
     truth : {name: value} of the true wind and source; the forecast keeps the options' own
     training : one such dictionary for each earlier run
@@ -67,7 +68,7 @@ class Twin:
     options: Path
     mesh: Path
     model: FluidityModel
-    case_file: Path
+    cycles: dict[str, Path]
     run: Path
     truth: dict[str, float]
     training: tuple[dict[str, float], ...]
@@ -145,10 +146,16 @@ def simulate(twin, say):
     twin.model.run(start, end, twin.run / "free", COMM)
 
 
-def assimilate(twin, processes):
-    """The cycle, as a user starts it."""
+def assimilate(twin, processes, say):
+    """The cycles, as a user starts them; a network that is not there yet is trained before."""
     mpirun = ["mpirun", "-n", str(processes)] if processes > 1 else []
-    _command("plugin.cycle", twin.case_file, launcher=mpirun)
+    for name, file in twin.cycles.items():
+        case = read_case(file)
+        if case.network is not None and not case.network.file.exists():
+            say(f"{name}: training {case.network.name}")
+            _command("plugin.train", file, launcher=mpirun)
+        say(f"{name}: the cycle")
+        _command("plugin.cycle", file, launcher=mpirun)
 
 
 def _command(module, *words, launcher=()):
@@ -206,10 +213,10 @@ def read_sensors(twin, path):
 
 
 def run_twin(twin, processes, say):
-    """All stages up to the cycle; the cycle runs on `processes` ranks. The run folder must be new."""
+    """All stages up to the cycles; these run on `processes` ranks. The run folder must be new."""
     prepare(twin, say)
     train(twin, say)
     simulate(twin, say)
     read_sensors(twin, twin.run / "readings.csv")
     say(f"{len(twin.sensors)} sensors read at {twin.windows} times")
-    assimilate(twin, processes)
+    assimilate(twin, processes, say)

@@ -17,38 +17,11 @@ from da.minimise import METHODS
 from da.outer import analyse_outer
 from da.quality import Flag
 from plugin.latent import LatentAnalysis, analyse_latent
-from plugin.observation_sections import BiasSection, ErrorSection, ObservationSection, QualitySection
 from plugin.screening import averages, screen
 from plugin.sensing import Sensed, background_std, error_of, sense, spread_out
-from plugin.window import InWindow
+from plugin.treatment import Treatment
 
 TABLE = ("time", "x", "y", "z", "station", "variable", "value", "error", "innovation", "residual", "used")
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """How readings are treated; what is left out changes nothing.
-
-    quality, error_model, huber, outer_loops, bias : as in `ObservationSection`
-    in_window : the model at the readings' own times, or None for the analysis time
-    marked : pairs (Flag, (M,) bool) of readings that were found to be of no use before
-    biases : {"station variable": bias so far, in the variable's units}
-    """
-
-    quality: QualitySection = QualitySection()
-    error_model: ErrorSection = ErrorSection()
-    huber: float | tuple[float, float] | None = None
-    outer_loops: int = 10
-    bias: BiasSection | None = None
-    in_window: InWindow | None = None
-    marked: tuple = ()
-    biases: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, settings: ObservationSection, **found):
-        """The treatment that a case file asks for."""
-        names = ("quality", "error_model", "huber", "outer_loops", "bias")
-        return cls(**{name: getattr(settings, name) for name in names}, **found)
 
 
 @dataclass(frozen=True)

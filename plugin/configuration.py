@@ -15,7 +15,11 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from plugin.latent_section import LatentSection
 from plugin.network_section import NetworkSection
 from plugin.observation_sections import ObservationSection
+from plugin.reanalysis_section import ReanalysisSection
 from plugin.sections import Positive, Section, SeriesSection, Triple, Truncation
+
+
+CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
 
 
 class ConfigurationError(ValueError):
@@ -133,16 +137,17 @@ class DiagnosticsSection(Section):
 
 
 class Case(Section):
-    """A whole case file. Paths are relative to the file's folder."""
+    """A whole case file. Paths are relative to the file's folder. Each command needs some of the sections only."""
 
-    model: ModelSection
-    cycle: CycleSection
+    model: ModelSection | None = Field(None, description="needed by the cycle")
+    cycle: CycleSection | None = Field(None, description="needed by the cycle")
+    reanalysis: ReanalysisSection | None = Field(None, description="needed by plugin.reanalysis")
     grid: GridSection
     variables: list[str] = Field(
         min_length=1, description="what is analysed: Tracer, Velocity (all components), Velocity.x …"
     )
     background: BackgroundSection
-    observations: ObservationSection
+    observations: ObservationSection | None = Field(None, description="needed by all but plugin.train, plugin.modes")
     minimiser: MinimiserSection = MinimiserSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()
     network: NetworkSection | None = Field(None, description="an autoencoder on the grid, and how it is trained")
@@ -159,9 +164,10 @@ class Case(Section):
             raise ValueError("background.transform: decoded needs the section network, with the key file")
         if self.grid.space == "mesh":
             raise ValueError("a network needs a grid; give grid.shape or grid.spacing in place of space: mesh")
+        observations = self.observations
         for section, key, found in (
-            ("observations", "bias", self.observations.bias is not None),
-            ("observations", "huber", self.observations.huber is not None),
+            ("observations", "bias", observations is not None and observations.bias is not None),
+            ("observations", "huber", observations is not None and observations.huber is not None),
             ("diagnostics", "influence", self.diagnostics.influence),
             ("diagnostics", "posterior", self.diagnostics.posterior),
         ):
@@ -171,7 +177,7 @@ class Case(Section):
 
     @model_validator(mode="after")
     def _thinning_needs_cells(self):
-        thinning = self.observations.quality.thinning
+        thinning = self.observations and self.observations.quality.thinning
         if self.grid.space == "mesh" and thinning is not None and thinning.cell is None:
             raise ValueError("with grid: {space: mesh} observations.quality.thinning needs the key cell, its size [m]")
         return self
@@ -196,8 +202,10 @@ def _mapping(loader, node, deep=False):
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def read_case(path):
+def read_case(path, needed=CYCLE):
     """Read and check a case file.
+
+    needed : sections that must be there
 
     Returns
     -------
@@ -223,11 +231,13 @@ def read_case(path):
         raise ConfigurationError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: expected keys and values, e.g. 'model:', found {type(values).__name__}")
+    told = [f"line {_line(nodes, ())}: {name}: this key is missing" for name in needed if values.get(name) is None]
     try:
         case = Case.model_validate(values)
     except ValidationError as errors:
-        told = [_explain(error, nodes) for error in errors.errors()]
-        raise ConfigurationError("\n".join(f"{path}, {text}" for text in told)) from None
+        told += [_explain(error, nodes) for error in errors.errors()]
+    if told:
+        raise ConfigurationError("\n".join(f"{path}, {text}" for text in told))
     return _absolute(case, path.resolve().parent)
 
 

@@ -22,7 +22,6 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 from mpi4py import MPI
 
 from coupling.checkpoint import open_restart, write_restart
@@ -30,7 +29,7 @@ from coupling.files import on_rank_0, whole_file
 from coupling.forecast import FluidityModel, embedded_model
 from coupling.series import open_series
 from da.quality import Flag
-from plugin.assimilate import Treatment, assimilate, write_table
+from plugin.assimilate import assimilate, write_table
 from plugin.background import background
 from plugin.configuration import Case, ConfigurationError, read_case
 from plugin.diagnostics import diagnose
@@ -39,8 +38,7 @@ from plugin.ledger import append_entry, read_ledger
 from plugin.observation_sections import ANALYSIS_TIME
 from plugin.progress import Progress
 from plugin.readings import Choice, ReadingsError, read_readings
-from plugin.screening import stuck_until
-from plugin.window import observe_window
+from plugin.treatment import treated, window_of
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
@@ -120,20 +118,11 @@ def _window(number, start, until, case, model, readings, biases, statistics, com
 def _treated(readings, biases, began, forecast, settings, statistics, comm):
     """The readings of a window, and how they are treated. Collective."""
     end, step = forecast.state.time, forecast.restart.timestep
-    if settings.window == ANALYSIS_TIME:
-        in_time = np.abs(readings.time - end) <= (settings.tolerance or 0.5 * step)
-    else:
-        # both ends are moved alike, so that windows one after another share no reading and lose none
-        in_time = (readings.time > began + _SAME * step) & (readings.time <= end + _SAME * step)
-    usable = readings.select(in_time)
-    found = {"biases": biases}
-    if settings.quality.stuck is not None:
-        until = usable.time.max(initial=end)
-        found["marked"] = ((Flag.STUCK, stuck_until(readings, settings.quality.stuck, until)[in_time]),)
-    if settings.window != ANALYSIS_TIME and len(usable):
-        with open_series(forecast.folder, comm) as dumps:
-            found["in_window"] = observe_window(dumps, statistics.transfer, usable, settings.window, _SAME * step)
-    return usable, Treatment.of(settings, **found)
+    in_time = window_of(readings, began, end, settings, 0.5 * step, _SAME * step)
+    # the dumps are looked into for times within the window only
+    within = settings.window != ANALYSIS_TIME and in_time.any()
+    with open_series(forecast.folder, comm) if within else nullcontext() as dumps:
+        return treated(readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, biases=biases)
 
 
 def _biases(run, done):

@@ -54,7 +54,7 @@ def main(argv, comm):
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.modes", description="Make a case's modes, once.")
     parser.add_argument("case", type=Path, help="case file (YAML) with background.modes: FILE.h5")
-    make_modes(read_case(read_words(parser, argv, comm).case), comm)
+    make_modes(read_case(read_words(parser, argv, comm).case, needed=()), comm)
     return 0
 
 

@@ -10,9 +10,9 @@ from coupling.mesh import State
 from da.observation_error import instrument_std
 from da.observations import Observations
 from plugin.background import Background, background, chosen_steps, open_snapshots
-from plugin.observation_sections import ANALYSIS_TIME
 from plugin.readings import Choice, ReadingsError, read_readings
 from plugin.sensing import Sensed, error_of, sense
+from plugin.treatment import window_of
 
 N_READINGS = 300  # more of them would make a dense solve slow
 _SEED = 20
@@ -102,10 +102,7 @@ def _first_window(readings, case, restart):
     of, step = case.observations, restart.timestep
     for number in range(1, case.cycle.windows + 1):
         end = restart.time + number * case.cycle.window
-        if of.window == ANALYSIS_TIME:
-            found = np.abs(readings.time - end) <= (of.tolerance or 0.5 * step)
-        else:
-            found = (readings.time > end - case.cycle.window) & (readings.time <= end)
+        found = window_of(readings, end - case.cycle.window, end, of, 0.5 * step, 0.0)
         if found.any():
             return readings.select(found)
     return readings

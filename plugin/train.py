@@ -161,7 +161,7 @@ def main(argv, comm):
     begin.add_argument("--resume", action="store_const", const=LAST, dest="start", help="go on after the last epoch")
     begin.add_argument("--from", type=int, dest="start", metavar="EPOCH", help="go on after an epoch that was kept")
     words = read_words(parser, argv, comm)
-    train_network(read_case(words.case), comm, start=words.start)
+    train_network(read_case(words.case, needed=("network",)), comm, start=words.start)
     return 0
 
 

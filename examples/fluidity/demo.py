@@ -23,7 +23,7 @@ def fluidity_twin(run):
         options=HERE / "street.flml",
         mesh=HERE / "street.msh",
         model=FluidityModel(processes=2, timeout=1800.0),
-        case_file=HERE / "case.yml",
+        cycles={"TSVD": HERE / "case.yml"},
         training=earlier_winds(np.random.default_rng(7), 10),
         training_time=200.0,
         windows=10,

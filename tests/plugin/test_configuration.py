@@ -67,11 +67,42 @@ def test_paths_are_relative_to_the_file(tmp_path):
             f"{CSV}\n  error_model: {{matrix: r.npy}}\n  quality: {{thinning: {{}}}}",
             r"matrix is of readings, not of averages",
         ),
+        ("model:", "modell:", r"line 1: model: this key is missing"),
+        ("  snapshots:", "  transform: decoded\n  snapshots:", r"transform: decoded needs the section network"),
+        ("grid:", "minimiser: {method: gauss_newton}\ngrid:", r"gauss_newton goes with background.transform: decoded"),
+        ("  snapshots:", "  latent: {truncation: 2.5}\n  snapshots:", r"latent.truncation: found 2.5; .*whole number"),
+        ("  snapshots:", "  latent: {trust: {quantile: 2}}\n  snapshots:", r"latent.trust.quantile: found 2"),
     ],
 )
 def test_a_wrong_key_is_told_with_its_line(tmp_path, old, new, told):
     with pytest.raises(ConfigurationError, match=r"case.yml, " + told if told.startswith("line") else told):
         _read(tmp_path, GOOD.replace(old, new))
+
+
+NETWORK = GOOD.replace("  snapshots:", "  transform: decoded\n  snapshots:") + "network: {file: net.safetensors}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (CSV, f"{CSV}\n  huber: 2", r"observations.huber goes with background.transform: tsvd or reduced"),
+        (CSV, f"{CSV}\n  bias: {{std: {{Tracer: 1}}}}", r"observations.bias goes with"),
+        ("grid:", "diagnostics: {posterior: true}\ngrid:", r"diagnostics.posterior goes with"),
+        ("{spacing: 8.0}", "{space: mesh}", r"a network needs a grid"),
+    ],
+)
+def test_what_does_not_go_with_a_network(tmp_path, old, new, told):
+    assert _read(tmp_path, NETWORK).network.file == tmp_path / "net.safetensors"
+    with pytest.raises(ConfigurationError, match=told):
+        _read(tmp_path, NETWORK.replace(old, new))
+
+
+def test_a_command_is_told_which_of_its_sections_are_missing(tmp_path):
+    (tmp_path / "case.yml").write_text("grid: {spacing: 8}\nvariables: [A]\nbackground: {snapshots: [{path: a}]}\n")
+    case = read_case(tmp_path / "case.yml", needed=())
+    assert case.model is case.observations is case.network is None
+    with pytest.raises(ConfigurationError, match="line 1: network: this key is missing"):
+        read_case(tmp_path / "case.yml", needed=("network",))
 
 
 def test_all_wrong_keys_are_told_at_once(tmp_path):
@@ -93,5 +124,5 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_schema_describes_every_section():
     schema = json.loads(json.dumps(Case.model_json_schema()))
-    assert set(schema["required"]) == {"model", "cycle", "grid", "variables", "background", "observations"}
+    assert set(schema["required"]) == {"grid", "variables", "background"}  # what no command can do without
     assert schema["additionalProperties"] is False

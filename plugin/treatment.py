@@ -1,0 +1,84 @@
+"""Which readings an analysis is made of, and how they are treated."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from da.quality import Flag
+from plugin.observation_sections import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
+from plugin.screening import stuck_until
+from plugin.window import InWindow, observe_window
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How readings are treated; what is left out changes nothing.
+
+    quality, error_model, huber, outer_loops, bias : as in `ObservationSection`
+    in_window : the model at the readings' own times, or None for the analysis time
+    marked : pairs (Flag, (M,) bool) of readings that were found to be of no use before
+    biases : {"station variable": bias so far, in the variable's units}
+    """
+
+    quality: QualitySection = QualitySection()
+    error_model: ErrorSection = ErrorSection()
+    huber: float | tuple[float, float] | None = None
+    outer_loops: int = 10
+    bias: BiasSection | None = None
+    in_window: InWindow | None = None
+    marked: tuple = ()
+    biases: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: ObservationSection, **found):
+        """The treatment that a case file asks for."""
+        names = ("quality", "error_model", "huber", "outer_loops", "bias")
+        return cls(**{name: getattr(settings, name) for name in names}, **found)
+
+
+def window_of(readings, began, end, settings, half_width, slack):
+    """Which readings belong to an analysis.
+
+    Parameters
+    ----------
+    readings : Observations
+    began, end : times of the analysis before, and of this one [s]
+    settings : ObservationSection
+    half_width : how far from the analysis time a reading counts as of it, unless the settings say so [s]
+    slack : times this near are the same [s]
+
+    Returns
+    -------
+    (M,) bool
+    """
+    if settings.window == ANALYSIS_TIME:
+        return np.abs(readings.time - end) <= (settings.tolerance or half_width)
+    # both ends are moved alike, so that windows one after another share no reading and lose none
+    return (readings.time > began + slack) & (readings.time <= end + slack)
+
+
+def treated(readings, in_time, end, settings, transfer, dumps, slack, **found):
+    """The readings of an analysis, and how they are treated. Collective.
+
+    Parameters
+    ----------
+    readings : Observations, all there are
+    in_time : those of this analysis, see `window_of`
+    end : time of the analysis [s]
+    settings : ObservationSection
+    transfer : Transfer
+    dumps : series of the model's states over the window, not asked where readings are of the analysis time
+    slack : times this near are the same [s]
+    found : further fields of the Treatment
+
+    Returns
+    -------
+    Observations, Treatment
+    """
+    usable = readings.select(in_time)
+    if settings.quality.stuck is not None:
+        until = usable.time.max(initial=end)
+        found["marked"] = ((Flag.STUCK, stuck_until(readings, settings.quality.stuck, until)[in_time]),)
+    if settings.window != ANALYSIS_TIME and len(usable):
+        found["in_window"] = observe_window(dumps, transfer, usable, settings.window, slack)
+    return usable, Treatment.of(settings, **found)
