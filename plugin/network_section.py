@@ -41,18 +41,26 @@ class TrainingSection(Section):
     epochs: int = Field(300, ge=1, description="at most so many passes over the states")
     patience: int = Field(50, ge=1, description="epochs without a better validation loss after which training ends")
     batch: int = Field(16, ge=1, description="states in a step, over all ranks")
-    rate: Positive = Field(2e-3, description="largest learning rate of AdamW")
+    optimiser: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: its orthogonal steps for the convolutions, AdamW for the rest; finds small scales sooner"
+    )
+    rate: Positive | None = Field(
+        None, description="largest learning rate; if left out 0.002 for adamw, 0.02 for muon and a tenth for the rest"
+    )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the rate, after a short rise from zero")
-    weight_decay: NotNegative = Field(1e-4, description="of AdamW, on the weights of convolutions and dense layers")
+    weight_decay: NotNegative = Field(1e-4, description="on the weights of convolutions and dense layers")
     clip: Positive | None = Field(1.0, description="largest norm of the gradient; null for any")
+    settle: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="part of the epochs after which batch norm keeps its statistics as they are"
+    )
     objective: Literal["reconstruction", "combination", "gaussian"] = Field(
         "reconstruction",
         description="mean square of x − g(f(x)); with the same of decoded combinations of codes; with codes near a unit "
         "Gaussian",
     )
     augmentation: AugmentationSection | None = Field(AugmentationSection(), description="null for none")
-    precision: Literal["float32", "bfloat16"] | None = Field(
-        None, description="of the convolutions; bfloat16 on a GPU and float32 on a CPU if left out"
+    precision: Literal["bfloat16", "float32"] = Field(
+        "bfloat16", description="of the convolutions on a GPU; CPUs train in float32"
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, order and augmentation; it is kept on record")
     keep: int = Field(10, ge=1, description="each so-manieth epoch stays, to go on from with --from")

@@ -1,27 +1,33 @@
-"""What is done to samples before the network sees them; what it is to give back are the samples as they were."""
+"""What is done to samples before the network sees them, and what it is then to give back."""
 
 from dataclasses import dataclass
 
 import torch
 
-from models.training.dataset import random
+from models.training.dataset import AUGMENTATION, random
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Noise and mirror images (Mack et al. 2020).
+    """Noise and mirror images (Mack et al. 2020), and combinations.
+
+    A combination Σ w_i x_i of a batch's samples, w_i ~ N(0, 1/B), has the covariance of the samples, as increments V w
+    have with w from its prior. There is no end of them where samples are few; and in them the weaker modes do not come
+    with the stronger ones only as they did in the run. With ranks, each combines its own part of the batch.
 
     noise : lowest and highest standard deviation of Gaussian noise, in standard deviations of the fields
     share : lowest and highest part of the points that get noise
     flip : probability that a sample is mirrored, along x and along y each; the target is mirrored, too
+    combine : probability that a sample is replaced, also as the target, by a combination of its batch's
     """
 
     noise: tuple[float, float] = (0.005, 0.05)
     share: tuple[float, float] = (0.1, 0.5)
     flip: float = 0.0
+    combine: float = 0.0
 
     def apply(self, fields, numbers, seed, epoch):
-        """Change samples by what depends on seed, epoch and their numbers alone.
+        """Change samples by what depends on seed, epoch and their numbers alone; combinations on their batch, too.
 
         Parameters
         ----------
@@ -32,16 +38,32 @@ class Augmentation:
         -------
         seen, target : of the same shape, what the network is given and what it should give
         """
-        target = fields.clone() if self.flip else fields
-        seen = torch.empty_like(fields)
-        for k, number in enumerate(numbers):
-            rng = random(seed, epoch, int(number), 1)
-            axes = [axis for axis in (1, 2) if rng.random() < self.flip]
-            if axes:
-                target[k] = target[k].flip(axes)
+        draws = [random(AUGMENTATION, seed, epoch, int(number)) for number in numbers]
+        target = self._combined(self._mirrored(fields, draws), draws)
+        seen = torch.empty_like(target)
+        for k, rng in enumerate(draws):
             std, part = rng.uniform(*self.noise), rng.uniform(*self.share)
             generator = torch.Generator(fields.device).manual_seed(int(rng.integers(2**63)))
             noise = torch.empty_like(target[k]).normal_(0.0, std, generator=generator)
             chosen = torch.empty_like(noise).uniform_(generator=generator) < part
             seen[k] = target[k] + noise * chosen
         return seen, target
+
+    def _mirrored(self, fields, draws):
+        if not self.flip:
+            return fields
+        mirrored = fields.clone()
+        for k, rng in enumerate(draws):
+            axes = [axis for axis in (1, 2) if rng.random() < self.flip]
+            if axes:
+                mirrored[k] = mirrored[k].flip(axes)
+        return mirrored
+
+    def _combined(self, fields, draws):
+        if not self.combine:
+            return fields
+        weights = torch.eye(len(fields))
+        for k, rng in enumerate(draws):
+            if rng.random() < self.combine:
+                weights[k] = torch.from_numpy(rng.standard_normal(len(fields)) / len(fields) ** 0.5)
+        return torch.tensordot(weights.to(fields), fields, 1)

@@ -10,42 +10,48 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-_BUFFER = 1 << 30  # bytes of all ranks' samples in one buffer
+_BUFFER = 1 << 28  # bytes of all ranks' samples in one buffer
 _BLOCK = 16  # consecutive samples
+ORDER, AUGMENTATION, OBJECTIVE, NETWORK = range(1, 5)  # what random numbers are for
 
 
-def random(*numbers):
-    """A numpy generator that depends on whole numbers alone."""
-    return np.random.default_rng(np.random.SeedSequence(numbers))
+def random(purpose, *numbers):
+    """A numpy generator that depends on a purpose and on numbers such as seed and epoch alone."""
+    return np.random.default_rng(np.random.SeedSequence((purpose, *numbers)))
 
 
-def batches_of(count, batch, seed, epoch, buffer=None):
+def random_seed(purpose, *numbers):
+    """A seed for one of torch's generators that depends on these alone."""
+    return int(random(purpose, *numbers).integers(2**63))
+
+
+def batches_of(count, batch, together, seed, epoch):
     """Numbers of an epoch's samples, batch by batch.
 
     Parameters
     ----------
     count : samples
     batch : the most samples of a batch; batches are of one size, or differ by one
+    together : batches whose samples are in memory at a time, and are shuffled among each other
     seed, epoch : what the order depends on
-    buffer : samples that are shuffled among each other; None for all
 
     Returns
     -------
     list of integer arrays, each sample in exactly one of them
     """
-    rng = random(seed, epoch)
+    rng = random(ORDER, seed, epoch)
     blocks = np.array_split(np.arange(count), -(-count // _BLOCK))
-    order = np.concatenate([blocks[k] for k in rng.permutation(len(blocks))])
-    step = count if buffer is None else buffer
-    for first in range(0, count, step):
-        rng.shuffle(order[first : first + step])
-    return np.array_split(order, -(-count // batch))
+    batches = np.array_split(np.concatenate([blocks[k] for k in rng.permutation(len(blocks))]), -(-count // batch))
+    for group in _grouped(batches, together):
+        mixed = rng.permutation(np.concatenate(group))
+        for numbers, others in zip(group, np.split(mixed, np.cumsum([len(numbers) for numbers in group])[:-1])):
+            numbers[:] = others
+    return batches
 
 
-def buffer_size(samples, batch):
-    """Samples in a buffer: as many as take about a gigabyte, in whole batches."""
-    size = int(np.prod(samples.shape[1:])) * samples.dtype.itemsize
-    return max(1, _BUFFER // max(1, size * batch)) * batch
+def batches_together(samples, batch):
+    """Batches whose samples take about a quarter of a gigabyte."""
+    return max(1, _BUFFER // max(1, int(np.prod(samples.shape[1:])) * samples.dtype.itemsize * batch))
 
 
 def share(numbers, rank, size):
@@ -53,17 +59,21 @@ def share(numbers, rank, size):
     return np.array_split(numbers, size)[rank]
 
 
-def read_batches(samples, batches, buffer):
-    """Read batches one after another; the next buffer is read while the last one is used.
+def read_batches(samples, batches, together):
+    """Read batches one after another; the next ones are read while these are used.
 
     Parameters
     ----------
     samples : (S, C, nx, ny, nz)
-    batches : list of (b,) numbers
-    buffer : samples, of all ranks, that are read at a time
+    batches : list of one or more arrays of numbers
+    together : batches that are read at a time
+
+    Yields
+    ------
+    numbers : (b,) of a batch
+    values : (b, C, nx, ny, nz) float32
     """
-    each = max(1, buffer // max(1, max(len(numbers) for numbers in batches)))
-    groups = [batches[first : first + each] for first in range(0, len(batches), each)]
+    groups = _grouped(batches, together)
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(_read, samples, np.concatenate(groups[0]))
         for k, group in enumerate(groups):
@@ -72,6 +82,10 @@ def read_batches(samples, batches, buffer):
                 coming = reader.submit(_read, samples, np.concatenate(groups[k + 1]))
             for wanted in group:
                 yield wanted, values[np.searchsorted(numbers, wanted)]
+
+
+def _grouped(batches, together):
+    return [batches[first : first + together] for first in range(0, len(batches), together)]
 
 
 def _read(samples, numbers):

@@ -26,9 +26,9 @@ def codes_and_round_trips(model, samples, comm, part):
     chosen = torch.as_tensor(np.array(part), dtype=torch.float64)
     mine = share(np.arange(len(samples)), comm.rank, comm.size)
     codes, errors = [np.empty((0, model.n_latent), np.float32)], [np.empty(0)]
-    batches = [mine[first : first + _BATCH] for first in range(0, len(mine), _BATCH)]
+    batches = np.array_split(mine, max(1, -(-len(mine) // _BATCH)))
     with torch.no_grad():
-        for _, values in read_batches(samples, batches, _BATCH):
+        for _, values in read_batches(samples, batches, 1):
             fields = torch.from_numpy(values).to(model.mask.dtype)
             latent = model.encode(fields)
             square = (model.decode(latent) - fields).double().square() * chosen

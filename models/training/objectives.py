@@ -3,6 +3,8 @@
 Each is a pure function (model, batch, generator) → loss, a mean over samples, so that ranks may take parts of a batch.
 
 reconstruction   mean of (x − g(f(x)))² over the points that take part (Mack et al. 2020)
+relative         mean of ‖x − g(f(x))‖ / ‖x‖, the error that Mack et al. 2020 judge analyses by: small departures from the
+                 mean count as much as large ones
 combination      … and the same of g(Σ w_i f(x_i)) against Σ w_i x_i: an analysis decodes V_l w, a combination of codes,
                  and takes it for the same combination of states
 gaussian         … and the distance of the codes from a unit Gaussian, the background term's own picture of them
@@ -15,6 +17,8 @@ import torch
 from models.names import unknown
 
 COMBINATION, GAUSSIAN = 0.5, 1e-3  # weights of what comes beside the reconstruction
+_SMALLEST = 1e-6  # of a code's variance
+_FLOOR = 0.03  # in standard deviations: states nearer to the mean are not judged more strictly
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,15 @@ def reconstruction(model, batch, generator):
     return _mean_square(model(batch.seen) - batch.fields, batch.part)
 
 
+def relative(model, batch, generator):
+    """Mean of ‖x − g(f(x))‖ / ‖x‖ over samples, norms over the points that take part; ‖x‖ has a floor."""
+    apart = (model(batch.seen) - batch.fields).to(batch.part.dtype)
+    square = (apart**2 * batch.part).flatten(1).sum(1) / batch.part.sum()
+    size = (batch.fields**2 * batch.part).flatten(1).sum(1) / batch.part.sum()
+    # the root alone would have no slope at zero
+    return ((square + _FLOOR**4) / (size + _FLOOR**2)).sqrt().mean()
+
+
 def combination(model, batch, generator):
     """The reconstruction's loss and that of decoded combinations of codes.
 
@@ -57,23 +70,23 @@ def combination(model, batch, generator):
     """
     codes = model.encode(batch.seen)
     count = len(codes)
-    weights = torch.randn(count, count, generator=generator, device=codes.device, dtype=batch.fields.dtype)
-    weights = weights / count**0.5
+    weights = torch.randn(count, count, generator=generator, device=codes.device, dtype=batch.part.dtype) / count**0.5
     loss = _mean_square(model.decode(codes) - batch.fields, batch.part)
     combined = torch.einsum("ij,j...->i...", weights, batch.fields)
-    return loss + COMBINATION * _mean_square(model.decode(weights @ codes.float()) - combined, batch.part)
+    return loss + COMBINATION * _mean_square(model.decode(weights @ codes.to(weights.dtype)) - combined, batch.part)
 
 
 def gaussian(model, batch, generator):
     """The reconstruction's loss and the KL divergence of a Gaussian of the codes' mean and variances from N(0, I)."""
     codes = model.encode(batch.seen)
     loss = _mean_square(model.decode(codes) - batch.fields, batch.part)
-    mean, variance = codes.float().mean(0), codes.float().var(0, unbiased=False) + 1e-6
+    codes = codes.to(batch.part.dtype)
+    mean, variance = codes.mean(0), codes.var(0, unbiased=False) + _SMALLEST
     return loss + GAUSSIAN * 0.5 * (mean**2 + variance - 1.0 - variance.log()).mean()
 
 
-OBJECTIVES = {"reconstruction": reconstruction, "combination": combination, "gaussian": gaussian}
+OBJECTIVES = {"reconstruction": reconstruction, "relative": relative, "combination": combination, "gaussian": gaussian}
 
 
 def _mean_square(apart, part):
-    return (apart.float() ** 2 * part).sum() / (len(apart) * part.sum())
+    return (apart.to(part.dtype) ** 2 * part).sum() / (len(apart) * part.sum())

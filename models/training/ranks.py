@@ -16,15 +16,16 @@ def device_of(comm):
     Raises
     ------
     ValueError
-        if a node has GPUs, but fewer than ranks
+        on every rank, if a node has fewer GPUs than ranks while there are GPUs on any
     """
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     local, size = node.rank, node.size
     node.Free()
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus and size > gpus:
-        raise ValueError(f"{size} ranks on a node with {gpus} GPU(s); start as many ranks as there are GPUs")
-    return torch.device("cuda", local) if gpus else torch.device("cpu")
+    fewest, found = comm.allreduce(gpus - size, MPI.MIN), comm.allreduce(gpus, MPI.MAX)
+    if found and fewest < 0:
+        raise ValueError(f"a node has {-fewest} ranks more than GPUs; start a rank for each GPU, or hide them")
+    return torch.device("cuda", local) if found else torch.device("cpu")
 
 
 @contextmanager
@@ -54,6 +55,19 @@ def joined(comm, device):
         distributed.destroy_process_group()
 
 
+def on_first(work, comm):
+    """Do `work()` on rank 0; an OSError or ValueError that it raises is raised on every rank. Collective."""
+    problem = None
+    if comm.rank == 0:
+        try:
+            work()
+        except (OSError, ValueError) as error:
+            problem = error
+    problem = comm.bcast(problem)
+    if problem is not None:
+        raise problem
+
+
 class _Sum(torch.autograd.Function):
     """The ranks' sum; what one rank's part does to the loss it does on all ranks."""
 
@@ -73,14 +87,18 @@ class _Sum(torch.autograd.Function):
 @contextmanager
 def norms_over_ranks(model, comm):
     """Batch norm over all ranks' samples, for as long as the block lasts."""
-    norms = [m for m in model.modules() if isinstance(m, BatchNorm)] if comm.size > 1 else []
-    for norm in norms:
-        norm.summed = _Sum.apply
+    for norm in norms(model):
+        norm.summed = _Sum.apply if comm.size > 1 else None
     try:
         yield
     finally:
-        for norm in norms:
+        for norm in norms(model):
             norm.summed = None
+
+
+def norms(model):
+    """The batch norms of a network."""
+    return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
 def average_gradients(parameters, comm):

@@ -30,7 +30,7 @@ class State:
     best: dict = field(default_factory=dict)
 
 
-def save_state(folder, model, optimiser, state, about, every):
+def save_state(folder, model, optimisers, state, about, every):
     """Write an epoch's state, and remove the one before it unless it is an `every`-th. For rank 0.
 
     Raises
@@ -39,7 +39,8 @@ def save_state(folder, model, optimiser, state, about, every):
         as :func:`models.files.save`
     """
     moments = {
-        f"{_MOMENT}{k}.{name}": value
+        f"{_MOMENT}{number}.{k}.{name}": value
+        for number, optimiser in enumerate(optimisers)
         for k, of in optimiser.state_dict()["state"].items()
         for name, value in of.items()
     }
@@ -57,8 +58,8 @@ def kept_epochs(folder):
     return sorted(int(path.stem.removeprefix("epoch-")) for path in Path(folder).glob("epoch-[0-9]*.safetensors"))
 
 
-def load_state(folder, epoch, model, optimiser, about):
-    """Put weights and moments of an epoch into model and optimiser.
+def load_state(folder, epoch, model, optimisers, about):
+    """Put weights and moments of an epoch into model and optimisers.
 
     Returns
     -------
@@ -73,16 +74,15 @@ def load_state(folder, epoch, model, optimiser, about):
     if not path.is_file():
         kept = ", ".join(map(str, kept_epochs(folder))) or "none"
         raise files.ModelFileError(f"{folder}: no state of epoch {epoch}; kept are: {kept}")
-    found, told = files.load(path, {**about, "name": model.architecture["name"]})
+    found, told = files.load(path, {**about, **model.architecture, "mask": model.mask})
     model.load_state_dict(found.state_dict())
     arrays = {name: torch.from_numpy(values) for name, values in files.load_arrays(path).items()}
-    moments = {}
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for name, value in arrays.items():
-        if name.startswith(_MOMENT):
-            number, kind = name.removeprefix(_MOMENT).split(".")
-            moments.setdefault(int(number), {})[kind] = _laid_out_as(parameters[int(number)], value)
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+    for number, optimiser in enumerate(optimisers):
+        moments = {}
+        for name in (name for name in arrays if name.startswith(f"{_MOMENT}{number}.")):
+            k, kind = name.split(".")[2:]
+            moments.setdefault(int(k), {})[kind] = arrays[name]
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     best = {name.removeprefix(_BEST): value for name, value in arrays.items() if name.startswith(_BEST)}
     return State(told["epoch"], told["history"], *told["best"], best)
 
@@ -92,8 +92,3 @@ def forget_after(folder, epoch):
     for later in kept_epochs(folder):
         if later > epoch:
             (Path(folder) / _NAME.format(later)).unlink()
-
-
-def _laid_out_as(parameter, value):
-    """A moment in its parameter's memory layout, which fused optimisers take for granted."""
-    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

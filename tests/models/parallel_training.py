@@ -1,0 +1,58 @@
+"""Training over ranks against one rank: the same steps, also batch norm's; a resume to the last bit; errors told by all."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from models.training.errors import TrainingError
+from models.training.evaluation import codes_and_round_trips
+from models.training.loop import Recipe, train
+from training_problem import MASK, N_VALIDATION, make_network, make_samples
+
+comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
+samples, recipe = make_samples(), Recipe(epochs=3, batch=8)
+
+for settle in (1.0, 0.4):
+    models = [make_network().double() for _ in range(2)]
+    one, all_ = (train(m, samples, N_VALIDATION, replace(recipe, settle=settle), c) for m, c in zip(models, (MPI.COMM_SELF, comm)))
+    for mine, theirs in zip(all_.history, one.history):
+        for name in ("train", "validation", "error", "gradient"):
+            assert abs(mine[name] - theirs[name]) <= 1e-7 * theirs[name], (name, mine, theirs)
+    assert comm.allgather(all_.history[-1]["validation"]) == [all_.history[-1]["validation"]] * comm.size
+
+part = np.broadcast_to(MASK, samples.shape[1:])
+for found, expected in zip(*(codes_and_round_trips(models[1], samples, c, part) for c in (comm, MPI.COMM_SELF))):
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def stop(history):
+    if len(history) == 1:
+        raise KeyboardInterrupt
+
+
+whole, stopped, resumed = (make_network() for _ in range(3))
+train(whole, samples, N_VALIDATION, recipe, comm)
+try:
+    train(stopped, samples, N_VALIDATION, recipe, comm, folder=folder, told=stop)
+except KeyboardInterrupt:
+    comm.Barrier()
+train(resumed, samples, N_VALIDATION, recipe, comm, folder=folder, resume=1)
+for key, value in whole.state_dict().items():
+    assert torch.equal(value, resumed.state_dict()[key]), key
+
+broken = samples.copy()
+broken[5] = np.inf  # on one rank only
+for work, kind in (
+    (lambda: train(make_network(), broken, N_VALIDATION, recipe, comm), TrainingError),
+    (lambda: train(make_network(), samples, N_VALIDATION, replace(recipe, batch=comm.size - 1), comm), ValueError),
+    (lambda: train(make_network(), samples, N_VALIDATION, recipe, comm, folder=Path("/dev/null/none")), OSError),
+):
+    try:
+        work()
+    except kind:
+        continue
+    raise AssertionError(f"no {kind.__name__}")
