@@ -68,34 +68,48 @@ def _is_dump(path):
     return path.suffix in _SUFFIXES and not restarts and path.is_file()
 
 
-def dump_times(paths, comm):
+def dump_times(paths, comm, left_out=None):
     """Times of dumps [s], as the dumps tell them; the ranks share the reading. Collective.
+
+    Parameters
+    ----------
+    paths : the files
+    comm : MPI communicator
+    left_out : list that takes what is wrong with broken dumps, on every rank; None makes that an error
 
     Returns
     -------
-    (len(paths),) array
+    (len(paths),) array, NaN for those left out
 
     Raises
     ------
     FileError
         on every rank, if a dump is broken or tells no time
     """
-    times, problem = np.zeros(len(paths)), None
-    try:
-        for k in range(comm.rank, len(paths), comm.size):
+    times, problems = np.zeros(len(paths)), []
+    for k in range(comm.rank, len(paths), comm.size):
+        try:
             times[k] = dump_time(paths[k])
-    except (FileError, OSError) as error:
-        problem = error
-    raise_together(problem, comm)
+        except (FileError, OSError) as error:
+            times[k] = np.nan
+            problems.append(error)
+            if left_out is None:
+                break
+    if left_out is None:
+        raise_together(problems[0] if problems else None, comm)
+    else:
+        left_out += sorted(str(problem) for some in comm.allgather(problems) for problem in some)
     return comm.allreduce(times)
 
 
-def dumps_in_time(paths, comm):
+def dumps_in_time(paths, comm, left_out=None):
     """The dumps that `paths` mean in the order of their times. Collective.
 
     Parameters
     ----------
     paths : as :func:`list_dumps` takes them
+    comm : MPI communicator
+    left_out : as for :func:`dump_times`
 
     Returns
     -------
@@ -107,8 +121,10 @@ def dumps_in_time(paths, comm):
         if there are none, one is broken, or two are of one time
     """
     files = on_rank_0(lambda: list_dumps(paths), comm)
-    times = dump_times(files, comm)
-    order = np.argsort(times, kind="stable")
+    times = dump_times(files, comm, left_out)
+    order = np.argsort(times, kind="stable")[: np.isfinite(times).sum()]
+    if len(order) == 0:
+        raise FileError(f"none of {len(files)} dumps can be read; the first: {left_out[0]}")
     files, times = [files[k] for k in order], times[order]
     for k in np.flatnonzero(np.diff(times) <= _SAME_TIME * np.abs(times[1:])):
         raise FileError(

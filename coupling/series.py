@@ -1,6 +1,7 @@
 """One view of many states in time, whether they lie in an archive or in the dumps of a run."""
 
 import operator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class DumpSeries:
 
     paths : files, folders or patterns, as :func:`coupling.dumps.list_dumps` takes them
     comm : MPI communicator
+    left_out : list that takes what is wrong with broken dumps; None makes that an error
     files : the dumps in time order
     times : (S,) [s], rising
 
@@ -27,9 +29,9 @@ class DumpSeries:
         if there are no dumps, one is broken, or two are of one time
     """
 
-    def __init__(self, paths, comm):
+    def __init__(self, paths, comm, left_out=None):
         self._comm = comm
-        self.files, self.times = dumps_in_time(paths, comm)
+        self.files, self.times = dumps_in_time(paths, comm, left_out)
         self.times.flags.writeable = False
         self._mesh = None
 
@@ -84,13 +86,14 @@ def _field_names(path):
     return tuple(sorted((set(arrays_of(grid.GetPointData())) | set(arrays_of(grid.GetCellData()))) - {TIME, GHOST}))
 
 
-def open_series(path, comm):
+def open_series(path, comm, left_out=None):
     """Open an archive, or the dumps of a run, as states in time. Collective.
 
     Parameters
     ----------
     path : a .vtkhdf archive, or dumps: a folder, a file, a pattern, or several of them
     comm : MPI communicator
+    left_out : list that takes what is wrong with broken dumps, on every rank; None makes that an error
 
     Returns
     -------
@@ -105,4 +108,13 @@ def open_series(path, comm):
     several = [path] if isinstance(path, (str, Path)) else list(path)
     if len(several) == 1 and Path(several[0]).suffix in ARCHIVE_SUFFIXES and not Path(several[0]).is_dir():
         return Archive(several[0], comm)
-    return DumpSeries(several, comm)
+    return DumpSeries(several, comm, left_out)
+
+
+def reopened(series, comm):
+    """The same series, for other ranks. Collective over these."""
+    if isinstance(series, Archive):
+        return Archive(series.path, comm)
+    again = copy(series)  # its dumps and their times are known
+    again._comm, again._mesh = comm, None
+    return again

@@ -49,8 +49,10 @@ class Background:
     spread: Remembered = field(default_factory=Remembered, repr=False)
 
 
-def open_snapshots(settings, comm):
+def open_snapshots(settings, comm, left_out=None):
     """Open the series that a `snapshots` entry means: one, or several archives that a pattern names. Collective.
+
+    left_out : as for `coupling.series.open_series`
 
     Returns
     -------
@@ -59,7 +61,7 @@ def open_snapshots(settings, comm):
     archives = on_rank_0(
         lambda: sorted(p for p in glob(str(settings.path)) if Path(p).suffix in ARCHIVE_SUFFIXES), comm
     )
-    return [open_series(path, comm) for path in archives or [settings.path]]
+    return [open_series(path, comm, left_out) for path in archives or [settings.path]]
 
 
 def chosen_steps(settings, times):
@@ -80,8 +82,10 @@ def chosen_steps(settings, times):
     return steps
 
 
-def plan_of(snapshots, comm):
+def plan_of(snapshots, comm, left_out=None):
     """What the entries of `snapshots` ask for, in their order: a list of (open series, number of a state). Collective.
+
+    left_out : as for `coupling.series.open_series`
 
     Raises
     ------
@@ -91,7 +95,7 @@ def plan_of(snapshots, comm):
     return [
         (series, int(step))
         for settings in snapshots
-        for series in open_snapshots(settings, comm)
+        for series in open_snapshots(settings, comm, left_out)
         for step in chosen_steps(settings, series.times)
     ]
 

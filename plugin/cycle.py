@@ -37,7 +37,8 @@ from plugin.job import read_words, run_job
 from plugin.ledger import append_entry, read_ledger
 from plugin.observation_sections import ANALYSIS_TIME
 from plugin.progress import Progress
-from plugin.readings import Choice, ReadingsError, read_readings
+from plugin.readings import ReadingsError
+from plugin.run_settings import first_difference, readings_of, settings_of
 from plugin.treatment import treated, window_of
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
@@ -77,9 +78,7 @@ def run_cycle(case, comm, resume=False, progress=None):
     last, done = on_rank_0(lambda: _find_run(case, resume), comm)
     start, began = open_restart(last), open_restart(case.model.start).time
     model = forecast_model(case.model)
-    of = case.observations
-    choice = Choice(tuple(case.variables), of.names, of.errors, of.epoch)
-    readings = on_rank_0(lambda: read_readings(of.file, choice), comm)
+    readings = on_rank_0(lambda: readings_of(case), comm)
     biases = on_rank_0(lambda: _biases(case.run, done), comm)
     with progress.stage("background"):
         statistics = background(case, comm, case.run / "cache", progress.say)
@@ -206,24 +205,20 @@ def _find_run(case, resume):
     entries = read_ledger(case.run / "ledger.jsonl")
     if not entries:  # nothing yet that other settings would contradict
         return case.model.start, 0
-    now, earlier = _lasting(_settings(case)), _lasting(json.loads(kept.read_text()))
-    different = [key for key in now if now[key] != earlier.get(key)]
+    now, earlier = _lasting(settings_of(case)), _lasting(json.loads(kept.read_text()))
+    different = first_difference(now, earlier)
     if different:
         raise ConfigurationError(
-            f"{kept}: the run was started with another {different[0]!r} section ({earlier.get(different[0])}); "
+            f"{kept}: the run was started with another {different!r} section ({earlier.get(different)}); "
             "resume with the same settings, or start a new run folder"
         )
     return case.run / entries[-1]["restart"], len(entries)
 
 
-def _settings(case):
-    return json.loads(case.model_dump_json(by_alias=True))
-
-
 def _lasting(settings):
     """What a run keeps: it may be made longer, its model be given more time, and more or less be told of it."""
     changeable = {"cycle": "windows", "model": "timeout"}
-    settings = {name: section for name, section in settings.items() if name != "diagnostics"}
+    settings = {name: section for name, section in settings.items() if name not in ("diagnostics", "reanalysis")}
     return {
         name: {key: value for key, value in section.items() if key != changeable[name]}
         if name in changeable
@@ -236,7 +231,7 @@ def _begin_run(case, resume, done):
     """Keep the settings, and clear away the window that was not finished."""
     case.run.mkdir(parents=True, exist_ok=True)
     with whole_file(case.run / "case.json") as beside:
-        beside.write_text(json.dumps(_settings(case), indent=2))
+        beside.write_text(json.dumps(settings_of(case), indent=2))
     for folder in sorted(case.run.iterdir()) if resume else ():
         if folder.name.isdecimal() and int(folder.name) > done:
             aside = folder.with_name(f".{folder.name}.unfinished")

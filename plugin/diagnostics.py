@@ -51,21 +51,39 @@ def diagnose(found, background, state, settings, folder, comm):
             row.update(dict.fromkeys(COLUMNS))
     if found.analysis is None:
         return {}
-    of = found.used
-    residual = of.innovation - of.operator.observe(found.analysis.increment)
-    error = _as_counted(of, residual)
+    of, (operator, error, residual) = found.used, _as_quadratic(found)
     errors, told, own = None, {}, None
     # a network has no rows that errors could be told of
     if (settings.influence or settings.posterior) and of.transform.linear:
-        operator = of.operator if of.operator.linear else of.operator.linearised(found.analysis.increment)
-        observed = of.observed or ObservedModes(of.transform, operator, error, comm)
-        errors = posterior(observed.information)
+        errors = posterior_of(found, comm)
     if settings.influence and errors is not None:
         told, own = _influence(found, errors, operator, error, residual, comm)
     told.update(_statistics(of, residual, own, settings.stations, comm))
     if settings.posterior and errors is not None:
         write_posterior(folder / "posterior", errors, background, state, comm)
     return told
+
+
+def posterior_of(found, comm):
+    """Errors of an analysis with a linear U. Collective.
+
+    found : Assimilated, with an analysis
+
+    Returns
+    -------
+    da.posterior.Posterior
+    """
+    operator, error, _ = _as_quadratic(found)
+    observed = found.used.observed or ObservedModes(found.used.transform, operator, error, comm)
+    return posterior(observed.information)
+
+
+def _as_quadratic(found):
+    """(H, R, residual) of the quadratic form that J is about the analysis."""
+    of, increment = found.used, found.analysis.increment
+    residual = of.innovation - of.operator.observe(increment)
+    linear = of.operator if of.operator.linear else of.operator.linearised(increment)
+    return linear, _as_counted(of, residual), residual
 
 
 def _as_counted(of, residual):

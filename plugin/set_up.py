@@ -10,7 +10,8 @@ from coupling.mesh import State
 from da.observation_error import instrument_std
 from da.observations import Observations
 from plugin.background import Background, background, chosen_steps, open_snapshots
-from plugin.readings import Choice, ReadingsError, read_readings
+from plugin.readings import ReadingsError
+from plugin.run_settings import readings_of
 from plugin.sensing import Sensed, error_of, sense
 from plugin.treatment import window_of
 
@@ -65,8 +66,7 @@ def set_up(case, comm, said=lambda text: None):
     """
     of = case.observations
     restart = open_restart(case.model.start)
-    choice = Choice(tuple(case.variables), of.names, of.errors, of.epoch)
-    readings = on_rank_0(lambda: read_readings(of.file, choice), comm)
+    readings = on_rank_0(lambda: readings_of(case), comm)
     made = background(case, comm, case.run / "cache", said)
     state, source = _state(case, restart, made.transfer, comm)
     window = _first_window(readings, case, restart)

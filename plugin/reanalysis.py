@@ -1,0 +1,297 @@
+"""Analyse the states of an archive: mpirun -n N python -m plugin.reanalysis case.yml
+
+No model runs. Each state of `reanalysis.states` is compared with its readings and analysed, and the analyses
+become an archive in time (VTKHDF) on the states' own mesh. Groups of ranks take blocks of states in turn; the ranks of a
+group share the grid. What is read, what is analysed and what is written overlap.
+
+    OUTPUT                          the archive, when all is done
+    RUN/reanalysis.json             the settings and what the states are
+    RUN/reanalysis/000016/          a finished block: states.vtkhdf, steps.csv, readings.csv; gone when all is done
+    RUN/steps.csv, readings.csv     a line for each state, and for each reading
+
+`--resume` goes on after a stop, whenever it came: a block is there or it is not. On the same number of ranks the result
+is the same to the last bit. Exit codes are those of plugin.cycle.
+
+Cost of a state, on top of reading it (8 bytes a value, compressed) and writing what `keep` asks for: P and Q, 12 bytes
+a weight each, and an analysis (:mod:`da.analysis`). A group's ranks exchange what P, Q and H need of each other and a
+few numbers of each minimisation; groups exchange nothing. Memory of a group: the modes, 8 n s bytes, and states in
+flight: one that is read, one that is analysed, one that is written.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpi4py import MPI
+
+from coupling.archive import Archive, ArchiveWriter
+from coupling.files import on_rank_0, whole_file, whole_folder
+from coupling.overlap import ahead, behind
+from coupling.series import reopened
+from coupling.vtu import FileError
+from da.observations import Observations
+from plugin.assimilate import TABLE
+from plugin.background import Background, background, close_all, fingerprint, plan_of
+from plugin.configuration import Case, ConfigurationError, read_case
+from plugin.job import read_words, run_job
+from plugin.progress import Progress
+from plugin.rank_groups import RankGroup, groups_for, split
+from plugin.reanalysis_step import COLUMNS, KeptStd, Step, analysed, steps_of
+from plugin.run_settings import first_difference, readings_of, settings_of
+
+_STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a group has in hand.
+
+    case : Case
+    steps : all Steps
+    series : the series the states are in, as the group's reading thread has them open
+    within : the same, for readings between states
+    readings : Observations
+    background : Background over the group's ranks
+    group : RankGroup
+    writing : communicator of the group's writing thread
+    """
+
+    case: Case
+    steps: list[Step]
+    series: list
+    within: list
+    readings: Observations
+    background: Background
+    group: RankGroup
+    writing: MPI.Comm
+
+
+def reanalyse(case, comm, resume=False, progress=None):
+    """Analyse all states that a case names. Collective.
+
+    Parameters
+    ----------
+    case : Case with sections `reanalysis` and `observations`
+    comm : MPI communicator
+    resume : go on with what an earlier job of the run folder left
+    progress : Progress
+
+    Raises
+    ------
+    ConfigurationError
+        if the run folder holds another reanalysis, `resume` finds nothing that fits, or settings do not fit each other
+    ReadingsError, FileError, MeshError, MinimisationError, OSError
+        as the stages raise them; finished blocks stay
+    """
+    progress, of = progress or Progress(comm), case.reanalysis
+    if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        raise ConfigurationError("this MPI was started without threads; reading ahead needs MPI_THREAD_MULTIPLE")
+    if case.observations.bias is not None:
+        raise ConfigurationError("observations.bias: biases go on from window to window, states are analysed alone here")
+    if "std" in of.keep and case.background.linear_transform != case.background.transform:
+        raise ConfigurationError("reanalysis.keep: std goes with background.transform: tsvd or reduced")
+    left_out = [] if of.missing == "skip" else None
+    plan = plan_of(of.states, comm, left_out)
+    for problem in left_out or ():
+        progress.say(f"left out: {problem}")
+    steps, series = steps_of(plan)
+    about = on_rank_0(lambda: _about(case, plan), comm)
+    if on_rank_0(lambda: _begin(case, about, resume), comm):
+        progress.say(f"{of.output}: all is done already")
+        return
+    readings = on_rank_0(lambda: readings_of(case), comm)
+    with progress.stage("background"):
+        made, group = _backgrounds(case, comm, len(steps), progress)
+    threads = group.comm.Dup(), group.comm.Dup()
+    own, within = ([reopened(one, ranks) for one in series] for ranks in (threads[0], group.comm))
+    close_all(plan)
+    work = Work(case, steps, own, within, readings, made, group, threads[1])
+    blocks = [steps[first : first + of.block] for first in range(0, len(steps), of.block)]
+    todo = on_rank_0(lambda: [block for block in blocks if not _folder(case, block).is_dir()], comm)
+    progress.say(_told_start(work, blocks, todo))
+    with progress.stage("analyses"):
+        kept, began = KeptStd(), time.perf_counter()
+        for block in group.share(todo):
+            _block(block, work, kept)
+            progress.say(_told_progress(case, blocks, len(blocks) - len(todo), began))
+        comm.Barrier()
+    with progress.stage("archive"):
+        _join(case, blocks, comm)
+    on_rank_0(lambda: _finish(case, blocks, left_out or []), comm)
+    progress.say(
+        f"{of.output}: {len(steps)} states; analyses {progress.seconds['analyses']:.1f} s, "
+        f"archive {progress.seconds['archive']:.1f} s; tables: {case.run / _STEPS}, {case.run / _READINGS}"
+    )
+
+
+def _backgrounds(case, comm, n_steps, progress):
+    """(Background of this rank's group, RankGroup); the modes are made by all ranks, and read by each group."""
+    of, settings = case.reanalysis, case.background
+    cache = case.run / "cache"
+    if settings.modes is None:
+        settings = settings.model_copy(update={"modes": cache / "modes.h5"})
+        case = case.model_copy(update={"background": settings})
+    made = background(case, comm, cache, progress.say)
+    size = made.modes.vectors.dtype.itemsize * comm.allreduce(made.modes.vectors.size)
+    memory = None if of.memory is None else of.memory * 2**30
+    n_blocks = -(-n_steps // of.block)
+    n_groups = of.groups or groups_for(n_blocks, size, comm, memory)
+    try:
+        group = split(comm, n_groups)
+    except ValueError as error:
+        raise ConfigurationError(f"reanalysis.groups: {error}") from None
+    if group.count > 1:
+        made = background(case, group.comm, cache)
+    return made, group
+
+
+def _block(block, work, kept):
+    """Analyse a block of states and write its folder. Collective over the group."""
+    case, comm = work.case, work.group.comm
+    of, fields = case.reanalysis, list(work.background.transfer.field_names)
+    rows, table = [], []
+
+    def read(step):
+        return work.series[step.series].read(step.index, fields)
+
+    # from the inside out: the last state is written, its archive is closed, the folder is there
+    with whole_folder(_folder(case, block), comm) as folder, ExitStack() as closing, behind() as write:
+        archive = None
+        for step, coming in ahead(read, block):
+            try:
+                state = coming.result()
+            except FileError as error:
+                if of.missing == "stop":
+                    raise
+                rows.append(dict.fromkeys(COLUMNS) | {"time": step.time, "skipped": str(error)})
+                continue
+            within = work.within[step.series]
+            found, row, readings = analysed(step, state, within, work.readings, case, work.background, comm, kept)
+            if archive is None:
+                archive = closing.enter_context(ArchiveWriter(folder / _STATES, work.writing, of.precision, 0))
+            write(archive.append, found)
+            rows.append(row)
+            table += readings
+        on_rank_0(lambda: _write_csv(folder / _STEPS, COLUMNS, rows), comm)
+        on_rank_0(lambda: _write_csv(folder / _READINGS, TABLE, table), comm)
+
+
+def _folder(case, block):
+    return case.run / "reanalysis" / f"{block[0].number:06d}"
+
+
+def _write_csv(path, columns, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _join(case, blocks, comm):
+    """Put the blocks' states into the archive. Collective."""
+    of, reading = case.reanalysis, comm.Dup()
+    archives = [_folder(case, block) / _STATES for block in blocks]
+    archives = on_rank_0(lambda: [path for path in archives if path.is_file()], comm)
+    if not archives:
+        raise FileError(f"{of.output}: no state could be read; steps.csv of the blocks in {case.run} tell why")
+    on_rank_0(lambda: of.output.parent.mkdir(parents=True, exist_ok=True), comm)
+    with ArchiveWriter(of.output, comm, of.precision, of.compression) as whole:
+        for path in archives:
+            with Archive(path, reading) as part:
+                for _, state in ahead(part.read, range(len(part))):
+                    whole.append(state.result())
+
+
+def _about(case, plan):
+    """What blocks depend on: the settings, and the states."""
+    settings = settings_of(case)
+    for name in ("model", "cycle"):
+        del settings[name]
+    for name in ("groups", "memory"):
+        del settings["reanalysis"][name]
+    times = [float(series.times[index]) for series, index in plan]
+    return {"settings": settings, "states": fingerprint(plan, times)}
+
+
+def _begin(case, about, resume):
+    """Keep what the blocks depend on, or see that it is what it was. Returns whether all is done already."""
+    kept, output = case.run / "reanalysis.json", case.reanalysis.output
+    if not resume:
+        for path, what in ((kept, "a reanalysis"), (output, "an archive")):
+            if path.exists():
+                raise ConfigurationError(
+                    f"{path}: there is {what} already; go on with it by --resume, or choose another folder and file "
+                    "(keys 'run' and 'reanalysis.output')"
+                )
+        case.run.mkdir(parents=True, exist_ok=True)
+        with whole_file(kept) as beside:
+            beside.write_text(json.dumps(about, indent=2))
+        return False
+    if not kept.is_file():
+        raise ConfigurationError(f"{kept}: no reanalysis to resume; start without --resume")
+    earlier = json.loads(kept.read_text())
+    different = first_difference(about["settings"], earlier["settings"])
+    if different:
+        raise ConfigurationError(f"{kept}: the reanalysis was started with another {different!r} section; resume with it")
+    if about["states"] != earlier["states"]:
+        raise ConfigurationError(f"{kept}: the states are others than those it was started with; start a new run folder")
+    if output.exists() and (case.run / _READINGS).exists():
+        shutil.rmtree(case.run / "reanalysis", ignore_errors=True)  # a stop while these were taken away
+        return True
+    return False
+
+
+def _finish(case, blocks, left_out):
+    """Join the tables, and take the blocks away, whose states are in the archive."""
+    rows = [dict.fromkeys(COLUMNS) | {"skipped": problem} for problem in left_out]
+    for name, columns in ((_STEPS, COLUMNS), (_READINGS, TABLE)):
+        for block in blocks:
+            rows += _read_csv(_folder(case, block) / name)
+        with whole_file(case.run / name) as beside:
+            _write_csv(beside, columns, rows)
+        rows = []
+    shutil.rmtree(case.run / "reanalysis")
+
+
+def _told_start(work, blocks, todo):
+    of, modes = work.background, work.background.modes
+    n_steps, done = len(work.steps), len(blocks) - len(todo)
+    return (
+        f"{n_steps} states in {len(blocks)} blocks{f', {done} done before' if done else ''}; {modes.n_modes} modes "
+        f"({modes.name}), {of.transfer.grid}; {len(work.readings)} readings; {work.group.count} group(s) of "
+        f"{work.group.comm.size} rank(s), each holds the modes ({modes.vectors.nbytes / 1e6 * work.group.comm.size:.3g} MB) "
+        "and three states in flight"
+    )
+
+
+def _told_progress(case, blocks, before, began):
+    done = sum(_folder(case, block).is_dir() for block in blocks)
+    rate = (done - before) / (time.perf_counter() - began)
+    left = (len(blocks) - done) / rate if rate else 0.0
+    per_block = len(blocks[0])
+    return f"{done} of {len(blocks)} blocks  {rate * per_block:.3g} states/s  {left:.0f} s to go"
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugin.reanalysis", description="Analyse an archive's states.")
+    parser.add_argument("case", type=Path, help="case file (YAML) with a section reanalysis")
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished blocks")
+    words = read_words(parser, argv, comm)
+    reanalyse(read_case(words.case, needed=("reanalysis", "observations")), comm, words.resume)
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)

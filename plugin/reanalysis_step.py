@@ -1,0 +1,151 @@
+"""The analysis of one state of an archive: what is kept of it, and its lines in the tables."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from coupling.mesh import Field, State
+from da.observed import ObservedModes
+from da.posterior import mesh_std, prior
+from plugin.assimilate import assimilate
+from plugin.configuration import ConfigurationError
+from plugin.diagnostics import posterior_of
+from plugin.observation_sections import ANALYSIS_TIME
+from plugin.treatment import treated, window_of
+
+COLUMNS = (
+    "time", "skipped", "readings", "used", "transform", "cost_initial", "cost", "cost_background", "cost_observation",
+    "chi_squared", "innovation_mean", "innovation_rms", "residual_mean", "residual_rms", "iterations", "reason",
+    "prepare_seconds", "minimise_seconds", "increment_seconds",
+)  # fmt: skip
+_SAME = 1e-3  # times this near, in distances of states, are the same
+
+
+@dataclass(frozen=True)
+class Step:
+    """A state that is to be analysed.
+
+    number : among all of them
+    series : which of the series it is in; index : its number there
+    began, time : of the analysis before it, and its own [s]
+    spacing : smallest distance of the series' states [s]
+    """
+
+    number: int
+    series: int
+    index: int
+    began: float
+    time: float
+    spacing: float
+
+
+def steps_of(plan):
+    """The steps of a plan of (series, number of a state), and its series, each once.
+
+    Raises
+    ------
+    ConfigurationError
+        if the times do not rise
+    """
+    series = list({id(one): one for one, _ in plan}.values())
+    times = np.array([float(one.times[index]) for one, index in plan])
+    falls = np.flatnonzero(np.diff(times) <= 0.0)
+    if len(falls):
+        a, b = times[falls[0] : falls[0] + 2]
+        raise ConfigurationError(
+            f"reanalysis.states: {b:g} s comes after {a:g} s; name series in the order of their times, none twice"
+        )
+    spacing = [float(np.diff(one.times).min()) if len(one.times) > 1 else np.inf for one in series]
+    # the first window is as long as the second
+    before = np.concatenate([2 * times[:1] - times[1:2] if len(times) > 1 else [-np.inf], times[:-1]])
+    of = {id(one): k for k, one in enumerate(series)}
+    return [
+        Step(k, of[id(one)], index, float(before[k]), float(times[k]), spacing[of[id(one)]])
+        for k, (one, index) in enumerate(plan)
+    ], series
+
+
+@dataclass
+class KeptStd:
+    """The standard deviations on the mesh, which stay while the sensors and the mesh do.
+
+    observed : ObservedModes they were made of, None where there are no readings; meshes : fingerprints
+    fields : {name: Field}
+    """
+
+    observed: ObservedModes | None = None
+    meshes: tuple[str, ...] = ()
+    fields: dict[str, Field] = field(default_factory=dict)
+
+
+def analysed(step, state, series, readings, case, background, comm, kept):
+    """Analyse a state. Collective.
+
+    Parameters
+    ----------
+    step : Step
+    state : State, all its analysed fields
+    series : the series it is in, for readings within a window
+    readings : Observations, all there are
+    case : Case
+    background : Background
+    comm : MPI communicator
+    kept : KeptStd, changed here
+
+    Returns
+    -------
+    State to keep, dict for the table of steps (COLUMNS), list of dicts for that of readings
+    """
+    of, slack = case.observations, _SAME * step.spacing
+    in_time = window_of(readings, step.began, step.time, of, 0.5 * step.spacing, slack)
+    within = series if of.window != ANALYSIS_TIME else None
+    usable, treatment = treated(readings, in_time, step.time, of, background.transfer, within, slack)
+    found = assimilate(background, state, usable, comm, case.minimiser, treatment)
+    fields = {}
+    for name in background.transfer.field_names:
+        old = state[name]
+        new = found.changes.get(name, old)
+        if "analysis" in case.reanalysis.keep:
+            fields[name] = new
+        for kind, values in (("background", old.values), ("increment", new.values - old.values)):
+            if kind in case.reanalysis.keep:
+                fields[f"{name}_{kind}"] = Field(f"{name}_{kind}", old.mesh, values, old.location)
+    if "std" in case.reanalysis.keep:
+        fields.update(_std(found, background, state, comm, kept))
+    return State(state.time, fields), _row(step, usable, found), found.table
+
+
+def _std(found, background, state, comm, kept):
+    """{name: Field} of the analysis' standard deviation on the mesh. Collective."""
+    transfer, transform, used = background.transfer, background.transform, found.used
+    observed = used and used.observed
+    meshes = tuple(state[name].mesh.fingerprint for name in transfer.field_names)
+    # an H that is not linear, and Huber's norm, give each analysis errors of its own
+    lasting = used is None or observed is not None
+    if lasting and kept.fields and kept.observed is observed and kept.meshes == meshes:
+        return kept.fields
+    errors, fields = prior(transform.n_control) if used is None else posterior_of(found, comm), {}
+    for column, v in enumerate(transfer.variables):
+        like, name = state[v.field], f"{v.name}_std"
+        to_mesh = transfer.interpolation(like).to_mesh
+        std = mesh_std(errors, transform, to_mesh, column, len(transfer.variables))
+        fields[name] = Field(name, like.mesh, std, like.location)
+    if lasting:
+        kept.observed, kept.meshes, kept.fields = observed, meshes, fields
+    return fields
+
+
+def _row(step, usable, found):
+    row = dict.fromkeys(COLUMNS) | {"time": step.time, "readings": len(usable)}
+    row["used"] = sum(line["used"] == "yes" for line in found.table)
+    if found.analysis is None:
+        return row
+    told = found.analysis.summary()
+    same = ("cost_initial", "cost", "cost_background", "cost_observation", "chi_squared", "iterations", "reason")
+    row.update({name: told[name] for name in same})
+    for kind in ("innovation", "residual"):
+        row.update({f"{kind}_{name}": told[kind][name] for name in ("mean", "rms")})
+    row.update({f"{name}_seconds": seconds for name, seconds in told["seconds"].items()})
+    if found.network is not None:
+        row["transform"] = found.network.summary()["transform"]
+    return row
