@@ -20,6 +20,11 @@ class AugmentationSection(Section):
     flip: Part = Field(
         0.0, description="probability of a mirror image, along x and y each; of use only where the domain is symmetric"
     )
+    combine: Part = Field(
+        0.0,
+        description="probability that a state is replaced by a random combination of its batch's, as the modes combine "
+        "states: the network learns their span, and not the states alone",
+    )
 
     @field_validator("noise", "share")
     @classmethod
@@ -53,10 +58,10 @@ class TrainingSection(Section):
     settle: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="part of the epochs after which batch norm keeps its statistics as they are"
     )
-    objective: Literal["reconstruction", "combination", "gaussian"] = Field(
+    objective: Literal["reconstruction", "relative", "combination", "gaussian"] = Field(
         "reconstruction",
-        description="mean square of x − g(f(x)); with the same of decoded combinations of codes; with codes near a unit "
-        "Gaussian",
+        description="mean square of x − g(f(x)); its norm over that of x; the square with the same of decoded "
+        "combinations of codes; the square with codes near a unit Gaussian",
     )
     augmentation: AugmentationSection | None = Field(AugmentationSection(), description="null for none")
     precision: Literal["bfloat16", "float32"] = Field(
