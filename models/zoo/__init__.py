@@ -17,6 +17,7 @@ from torch import nn
 from models.autoencoder import Autoencoder, Wrapped, as_mask
 from models.linear import Linear
 from models.names import unknown
+from models.observation_encoder import ObservationEncoder
 from models.zoo.grammar import NAMES, spell
 
 __all__ = ["ENTRY_POINTS", "NAMES", "is_own", "make"]
@@ -25,8 +26,9 @@ ENTRY_POINTS = "fluidity_da.autoencoders"
 
 
 def make(
-    name, channels, shape, *, n_latent=None, width=None, activation=None, block=None, mask=None, seed=0, **extra
-):
+    name, channels, shape, *, n_latent=None, width=None, activation=None, block=None, mask=None, seed=0,
+    observations=None, **extra,
+):  # fmt: skip
     """A network by its name, with new weights.
 
     Parameters
@@ -43,11 +45,13 @@ def make(
     block : "vanilla", "NeXt" or "Inception", with "+CBAM" or without; None for the name's
     mask : (nx, ny, nz), 1 for fluid points, 0 for solid; None for fluid only
     seed : of the weights; the same seed gives the same network, and leaves torch's own generator as it was
+    observations : options of :class:`models.observation_encoder.ObservationEncoder`, for that of the network in place of
+        the network itself; None for the network
     extra : further options of one network, such as `multiscale_decoder` of Tucodec
 
     Returns
     -------
-    Autoencoder
+    Autoencoder, or ObservationEncoder
 
     Raises
     ------
@@ -61,7 +65,7 @@ def make(
         build = _make_own if is_own(name) else _make
         model = build(name, channels, shape, given, mask)
     model.architecture = {"name": name, "channels": model.channels, "shape": list(model.shape), "options": given}
-    return model
+    return model if observations is None else ObservationEncoder(model, **observations)
 
 
 def is_own(name):
