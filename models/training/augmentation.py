@@ -40,6 +40,8 @@ class Augmentation:
         """
         draws = [random(AUGMENTATION, seed, epoch, int(number)) for number in numbers]
         target = self._combined(self._mirrored(fields, draws), draws)
+        if not self.noise[1]:
+            return target, target
         seen = torch.empty_like(target)
         for k, rng in enumerate(draws):
             std, part = rng.uniform(*self.noise), rng.uniform(*self.share)

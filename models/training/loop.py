@@ -1,4 +1,4 @@
-"""The epochs: shuffled batches over ranks, AdamW, a validation period, early stopping.
+"""The epochs: shuffled batches over ranks, steps, a validation period, early stopping.
 
 N ranks take the same steps as one, up to rounding: batches are global and dealt to the ranks, each rank's loss counts by
 its samples, and batch norm takes its statistics over all ranks. (Objectives that compare samples with each other
@@ -16,46 +16,13 @@ from mpi4py import MPI
 from torch import nn
 
 from models.training import ranks, state
-from models.training.augmentation import Augmentation
 from models.training.dataset import NETWORK, OBJECTIVE, batches_of, batches_together, random_seed, read_batches, share
 from models.training.errors import TrainingError
-from models.training.objectives import Batch, objective, reconstruction
+from models.training.objectives import OBJECTIVES, Batch, reconstruction
 from models.training.optimisers import make_optimisers
+from models.training.recipe import Recipe, check, rate_factor
 
-SCHEDULES, PRECISIONS = ("cosine", "constant"), ("bfloat16", "float32")
-_WARM_UP, _LAST_RATE = 0.02, 0.01  # part of the epochs in which the rate rises; part of it that is left at the end
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    epochs : at most; patience : epochs without a lower validation loss after which training ends
-    batch : samples of all ranks in a step
-    optimiser : "adamw" or "muon"; rate : its largest learning rate, None for its own
-    schedule : of the rate, "cosine" or "constant", both after a short rise from zero
-    weight_decay : on convolutions' and dense layers' weights
-    settle : part of the epochs after which batch norm keeps the statistics it has, as in evaluation; 1 for never
-    clip : largest norm of the gradient, or None
-    objective : a name of :mod:`models.training.objectives`
-    augmentation : Augmentation, or None
-    precision : of convolutions on a GPU, "bfloat16" or "float32". (On CPUs gradients in bfloat16 overflow, torch 2.13.)
-    seed : of order and augmentation; that of the weights is the model's own
-    """
-
-    epochs: int = 300
-    batch: int = 16
-    optimiser: str = "adamw"
-    rate: float | None = None
-    schedule: str = "cosine"
-    weight_decay: float = 1e-4
-    patience: int = 50
-    clip: float | None = 1.0
-    settle: float = 1.0
-    objective: str = "reconstruction"
-    augmentation: Augmentation | None = Augmentation()
-    precision: str = "bfloat16"
-    seed: int = 0
+__all__ = ["Recipe", "Trained", "train"]
 
 
 @dataclass(frozen=True)
@@ -183,7 +150,7 @@ def _epoch(run, optimisers, done, stepped):
     batches = batches_of(run.n_training, recipe.batch, run.together, recipe.seed, epoch)
     groups = [group for optimiser in optimisers for group in optimiser.param_groups]
     parameters = [p for group in groups for p in group["params"]]
-    minimised = objective(recipe.objective)
+    minimised = OBJECTIVES[recipe.objective]
     run.model.train()
     if done >= recipe.settle * recipe.epochs:
         for norm in ranks.norms(run.model):
@@ -217,8 +184,8 @@ def _epoch(run, optimisers, done, stepped):
             f"a lower rate than {max(group['peak'] for group in groups):g} or a clip below {recipe.clip} may help"
         )
     return {
-        "epoch": epoch, "train": trained, "validation": validation, "error": error, "rate": max(group["lr"] for group in groups),
-        "gradient": gradient / len(batches), "seconds": time.perf_counter() - began,
+        "epoch": epoch, "train": trained, "validation": validation, "error": error,
+        "rate": max(group["lr"] for group in groups), "gradient": gradient / len(batches), "seconds": time.perf_counter() - began,
     }  # fmt: skip
 
 
@@ -226,7 +193,7 @@ def _validate(run):
     """Loss and rms of x − g(f(x)) [spreads] over the validation period. Collective."""
     numbers = np.arange(run.n_training, len(run.samples))
     batches = np.array_split(numbers, -(-len(numbers) // max(run.recipe.batch, run.comm.size)))
-    asked = objective(run.recipe.objective)
+    asked = OBJECTIVES[run.recipe.objective]
     sums = torch.zeros(2, dtype=torch.float64, device=run.device)
     run.model.eval()
     with torch.no_grad(), run.half():
@@ -238,14 +205,6 @@ def _validate(run):
                 sums += torch.stack([loss, square]).double() * len(mine)
     loss, square = run.comm.allreduce(sums.cpu().numpy()) / run.n_validation
     return float(loss), float(np.sqrt(square))
-
-
-def rate_factor(schedule, passed):
-    """Part of the largest learning rate when a part of the epochs has passed."""
-    rising = min(1.0, (passed + 1e-3) / _WARM_UP)
-    if schedule == "constant":
-        return rising
-    return rising * (_LAST_RATE + (1.0 - _LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, passed))))
 
 
 def _note(found, record, model):
@@ -268,11 +227,7 @@ def _check(model, samples, n_validation, recipe, comm):
     steps = -(-(len(samples) - n_validation) // recipe.batch)
     if (len(samples) - n_validation) // steps < comm.size:
         raise ValueError(f"batches of {recipe.batch} samples for {comm.size} ranks; each needs one or more")
-    if recipe.schedule not in SCHEDULES:
-        raise ValueError(f"schedule {recipe.schedule!r}, expected {' or '.join(SCHEDULES)}")
-    if recipe.precision not in PRECISIONS:
-        raise ValueError(f"precision {recipe.precision!r}, expected {' or '.join(PRECISIONS)}")
-    objective(recipe.objective)
+    check(recipe)
 
 
 def _in_words(device, comm):

@@ -5,16 +5,14 @@ Each is a pure function (model, batch, generator) → loss, a mean over samples,
 reconstruction   mean of (x − g(f(x)))² over the points that take part (Mack et al. 2020)
 relative         mean of ‖x − g(f(x))‖ / ‖x‖, the error that Mack et al. 2020 judge analyses by: small departures from the
                  mean count as much as large ones
-combination      … and the same of g(Σ w_i f(x_i)) against Σ w_i x_i: an analysis decodes V_l w, a combination of codes,
-                 and takes it for the same combination of states
-gaussian         … and the distance of the codes from a unit Gaussian, the background term's own picture of them
+combination      reconstruction, and the same of g(Σ w_i f(x_i)) against Σ w_i x_i: an analysis decodes V_l w, a
+                 combination of codes, and takes it for the same combination of states
+gaussian         reconstruction, and the distance of the codes from a unit Gaussian, as the background term sees them
 """
 
 from dataclasses import dataclass
 
 import torch
-
-from models.names import unknown
 
 COMBINATION, GAUSSIAN = 0.5, 1e-3  # weights of what comes beside the reconstruction
 _SMALLEST = 1e-6  # of a code's variance
@@ -33,19 +31,6 @@ class Batch:
     seen: torch.Tensor
     fields: torch.Tensor
     part: torch.Tensor
-
-
-def objective(name):
-    """The function of a name.
-
-    Raises
-    ------
-    ValueError
-        for another name, with the nearest known one
-    """
-    if name not in OBJECTIVES:
-        raise unknown("objective", name, OBJECTIVES)
-    return OBJECTIVES[name]
 
 
 def reconstruction(model, batch, generator):

@@ -3,8 +3,6 @@
 import torch
 from torch import nn
 
-from models.names import unknown
-
 OPTIMISERS = {"adamw": 2e-3, "muon": 2e-2}  # and their rates where none is given
 _REST = 0.1  # rate of what is no matrix, beside Muon's
 _DECAYED = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)  # whose weights decay; norms, slopes and GDN's β and γ do not
@@ -23,14 +21,7 @@ def make_optimisers(model, name, rate, weight_decay):
     Returns
     -------
     list of torch optimisers
-
-    Raises
-    ------
-    ValueError
-        for another name, with the nearest known one
     """
-    if name not in OPTIMISERS:
-        raise unknown("optimiser", name, OPTIMISERS)
     rate = OPTIMISERS[name] if rate is None else rate
     decayed = {id(m.weight) for m in model.modules() if isinstance(m, _DECAYED)}
     matrices, groups = [], {True: [], False: []}

@@ -10,7 +10,8 @@ from mpi4py import MPI
 
 from models.training.errors import TrainingError
 from models.training.evaluation import codes_and_round_trips
-from models.training.loop import Recipe, train
+from models.training.loop import train
+from models.training.recipe import Recipe
 from training_problem import MASK, N_VALIDATION, make_network, make_samples
 
 comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])

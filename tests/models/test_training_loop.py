@@ -14,7 +14,8 @@ from models.linear import Linear
 from models.training.augmentation import Augmentation
 from models.training.errors import TrainingError
 from models.training.evaluation import codes_and_round_trips
-from models.training.loop import Recipe, rate_factor, train
+from models.training.loop import train
+from models.training.recipe import Recipe, rate_factor
 from models.training.state import forget_after, kept_epochs
 from training_problem import MASK, N_VALIDATION, make_network, make_samples
 
@@ -168,8 +169,8 @@ def test_rates():
         (make_network(), SAMPLES[:, :1], {}, r"samples of shape \(40, 1, 17, 5, 4\), expected \(S, 2, 17, 5, 4\)"),
         (make_network(), SAMPLES[:9], {}, "8 of 9 samples for validation"),
         (Linear(2, SAMPLES.shape[2:], 3), SAMPLES, {}, "Linear has no weights to train"),
-        (make_network(), SAMPLES, {"schedule": "cosin"}, "schedule 'cosin', expected cosine or constant"),
-        (make_network(), SAMPLES, {"precision": "float16"}, "precision 'float16', expected bfloat16 or float32"),
+        (make_network(), SAMPLES, {"schedule": "cosin"}, "unknown schedule 'cosin' .nearest: 'cosine'"),
+        (make_network(), SAMPLES, {"precision": "float16"}, "unknown precision 'float16'"),
         (make_network(), SAMPLES, {"objective": "mse"}, "unknown objective 'mse'"),
         (make_network(), SAMPLES, {"optimiser": "sgd"}, "unknown optimiser 'sgd'"),
     ],
@@ -186,6 +187,5 @@ def test_samples_from_a_network_of_ones_own():
     assert found.loss < found.history[0]["train"]
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_do_what_one_does(mpirun, ranks, tmp_path):
-    mpirun(ranks, "tests/models/parallel_training.py", tmp_path)
+def test_ranks_do_what_one_does(mpirun, tmp_path):
+    mpirun(2, "tests/models/parallel_training.py", tmp_path)

@@ -50,8 +50,3 @@ def test_muon_finds_weak_directions_soon():
         ((x @ weight.T - x @ target.T) ** 2).mean().backward()
         muon.step()
     assert torch.linalg.norm(weight.detach() - target) < 0.2 * torch.linalg.norm(target)
-
-
-def test_unknown_name():
-    with pytest.raises(ValueError, match="unknown optimiser 'adam' .nearest: 'adamw'"):
-        make_optimisers(make_network(), "adam", None, 0.0)
