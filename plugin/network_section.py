@@ -47,7 +47,7 @@ class TrainingSection(Section):
     patience: int = Field(50, ge=1, description="epochs without a better validation loss after which training ends")
     batch: int = Field(16, ge=1, description="states in a step, over all ranks")
     optimiser: Literal["adamw", "muon"] = Field(
-        "adamw", description="muon: its orthogonal steps for the convolutions, AdamW for the rest; finds small scales sooner"
+        "adamw", description="muon: orthogonal steps for the convolutions, AdamW for the rest; learns small scales sooner"
     )
     rate: Positive | None = Field(
         None, description="largest learning rate; if left out 0.002 for adamw, 0.02 for muon and a tenth for the rest"

@@ -1,14 +1,14 @@
 """Train the autoencoder of a case: mpirun -n 4 python -m plugin.train case.yml
 
-The section `network` of the case file names the network, the file it is kept in and how it is trained. Beside the file a
-folder FILE.training holds history.csv, loss.png and the states of epochs: `--resume` goes on from the last one, `--from
-EPOCH` from any that was kept. A network that is there already is not trained again. Exit code 2 is bad input, 4 a
-loss that is no longer a number.
+The section `network` of the case file names the network, the file it is kept in and how it is trained. Beside the
+file NAME.safetensors a folder NAME.training holds history.csv, loss.png and the states of epochs: `--resume` goes on from
+the last one, `--from EPOCH` from any that was kept. A network that is there already is not trained again. Exit code 2 is
+bad input, 4 a loss that is no longer a number.
 """
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from mpi4py import MPI
@@ -18,7 +18,7 @@ from models import files, zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
 from models.training.loop import Recipe, train
-from models.training.state import forget_after, kept_epochs
+from models.training.state import kept_epochs
 from plugin.configuration import ConfigurationError, read_case
 from plugin.job import read_words, run_job
 from plugin.loss_curves import draw_history, write_history
@@ -69,8 +69,7 @@ def train_network(case, comm, progress=None, start=None):
 
         def told(history):
             bar.describe(_told(history, recipe))
-            if comm.rank == 0:
-                write_history(folder / "history.csv", history)
+            on_rank_0(lambda: write_history(folder / "history.csv", history), comm)
 
         try:
             found = train(
@@ -96,9 +95,9 @@ def training_folder(file):
 
 def recipe_of(settings):
     """A TrainingSection as a Recipe."""
-    names = Recipe.__dataclass_fields__.keys() - {"augmentation"}
+    told = {item.name: getattr(settings, item.name) for item in fields(Recipe)}
     augmentation = settings.augmentation and Augmentation(**settings.augmentation.model_dump())
-    return Recipe(**{name: getattr(settings, name) for name in names}, augmentation=augmentation)
+    return Recipe(**{**told, "augmentation": augmentation})
 
 
 def _start(file, folder, start):
@@ -117,8 +116,9 @@ def _start(file, folder, start):
         if not kept:
             raise ConfigurationError(f"network.file: {folder} holds no epoch to go on from; begin without --resume")
         return kept[-1]
-    if start in kept:
-        forget_after(folder, start)
+    if start not in kept:
+        there = ", ".join(map(str, kept)) or "none"
+        raise ConfigurationError(f"network.file: {folder} holds no epoch {start}; kept are: {there}")
     return start
 
 
@@ -137,8 +137,8 @@ def _told(history, recipe):
     record = history[-1]
     best = min(history, key=lambda r: r["validation"])
     return (
-        f"epoch {record['epoch']} of {recipe.epochs}: loss {record['train']:.4g}, validation {record['validation']:.4g} "
-        f"(best {best['validation']:.4g} in {best['epoch']}), {record['seconds']:.1f} s"
+        f"epoch {record['epoch']} of {recipe.epochs}: loss {record['train']:.4g}, validation "
+        f"{record['validation']:.4g} (best {best['validation']:.4g} in {best['epoch']}), {record['seconds']:.1f} s"
     )
 
 

@@ -26,6 +26,8 @@ class Augmentation:
     flip: float = 0.0
     combine: float = 0.0
 
+    in_validation = False  # validation is of the samples as they are
+
     def apply(self, fields, numbers, seed, epoch):
         """Change samples by what depends on seed, epoch and their numbers alone; combinations on their batch, too.
 

@@ -1,8 +1,8 @@
 """The epochs: shuffled batches over ranks, steps, a validation period, early stopping.
 
-N ranks take the same steps as one, up to rounding: batches are global and dealt to the ranks, each rank's loss counts by
-its samples, and batch norm takes its statistics over all ranks. (Objectives that compare samples with each other
-do so within a rank.)
+N ranks take the same steps as one, up to rounding: batches are global and dealt to the ranks, each rank's loss counts
+by its samples, and batch norm takes its statistics over all ranks. (Objectives and augmentations that put samples
+together do so within a rank, and so do batch norms other than ours, of which rank 0's statistics are kept.)
 """
 
 import math
@@ -57,7 +57,7 @@ def train(
     folder : where each epoch's state is kept; None keeps none
     every : the last state, and every so-manieth, stays
     about : {item: value} on the data, which a state must agree in
-    resume : epoch to go on from, its state in `folder`; None starts anew
+    resume : epoch to go on from, its state in `folder`, where later ones are removed; None starts anew
     told : called after each epoch with the records so far
     stepped : called after each step with the number of steps done and all steps of the epoch
 
@@ -80,7 +80,7 @@ def train(
         torch.cuda.set_device(device)
     about = {**(about or {}), **{name: getattr(recipe, name) for name in ("objective", "optimiser", "batch", "seed")}}
     with ranks.joined(comm, device), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # channels_last_3d saves a seventh of the time on CPUs, but gradients are wrong there by a hundredth (torch 2.13)
+        # channels_last_3d would save a seventh of a CPU's time, but gives gradients wrong by a hundredth (torch 2.13)
         model.to(device)
         part = model.mask.expand(model.channels, *model.shape) if part is None else torch.as_tensor(np.array(part))
         run = _Run(model, samples, n_validation, recipe, comm, device, part.to(model.mask))
@@ -88,6 +88,7 @@ def train(
         found = state.State()
         if resume is not None:
             found = state.load_state(folder, resume, model, optimisers, about)
+            ranks.on_first(lambda: state.forget_after(folder, resume), comm)
         with ranks.norms_over_ranks(model, comm):
             while found.epoch < recipe.epochs and found.epoch - found.best_epoch < recipe.patience:
                 record = _epoch(run, optimisers, found.epoch, stepped)
@@ -130,6 +131,13 @@ class _Run:
                 fields = fields.pin_memory()
             yield numbers, fields.to(self.device, self.part.dtype, non_blocking=True)
 
+    def augmented(self, fields, numbers, epoch):
+        """The Batch of samples in an epoch; epoch 0 is validation, which few augmentations take part in."""
+        augmentation, seen = self.recipe.augmentation, (fields, fields)
+        if augmentation is not None and (epoch > 0 or augmentation.in_validation):
+            seen = augmentation.apply(fields, numbers, self.recipe.seed, epoch)
+        return Batch(*seen, self.part)
+
     def half(self):
         """The context in which convolutions run in the recipe's precision; on CPUs that is the model's own."""
         if self.device.type == "cuda" and self.recipe.precision == "bfloat16":
@@ -160,11 +168,9 @@ def _epoch(run, optimisers, done, stepped):
         factor = rate_factor(recipe.schedule, (done + k / len(batches)) / recipe.epochs)
         for group in groups:
             group["lr"] = factor * group["peak"]
-        seen, target = fields, fields
-        if recipe.augmentation is not None:
-            seen, target = recipe.augmentation.apply(fields, numbers, recipe.seed, epoch)
+        batch = run.augmented(fields, numbers, epoch)
         with run.half():
-            loss = minimised(run.model, Batch(seen, target, run.part), run.generator(epoch, k))
+            loss = minimised(run.model, batch, run.generator(epoch, k))
         for p in parameters:
             p.grad = None
         # the mean over ranks is then that over samples
@@ -175,6 +181,7 @@ def _epoch(run, optimisers, done, stepped):
             optimiser.step()
         sums += torch.stack([loss.detach() * len(numbers), norm])
         stepped(k + 1, len(batches))
+    ranks.share_buffers(run.model, comm)
     total, gradient = sums.tolist()
     trained = comm.allreduce(total) / run.n_training
     validation, error = _validate(run)
@@ -185,7 +192,8 @@ def _epoch(run, optimisers, done, stepped):
         )
     return {
         "epoch": epoch, "train": trained, "validation": validation, "error": error,
-        "rate": max(group["lr"] for group in groups), "gradient": gradient / len(batches), "seconds": time.perf_counter() - began,
+        "rate": max(group["lr"] for group in groups), "gradient": gradient / len(batches),
+        "seconds": time.perf_counter() - began,
     }  # fmt: skip
 
 
@@ -199,7 +207,7 @@ def _validate(run):
     with torch.no_grad(), run.half():
         for k, (mine, fields) in enumerate(run.batches(batches)):
             if len(mine):
-                batch, drawn = Batch(fields, fields, run.part), run.generator(0, k)
+                batch, drawn = run.augmented(fields, mine, 0), run.generator(0, k)
                 square = reconstruction(run.model, batch, drawn)
                 loss = square if asked is reconstruction else asked(run.model, batch, drawn)
                 sums += torch.stack([loss, square]).double() * len(mine)
@@ -221,7 +229,7 @@ def _check(model, samples, n_validation, recipe, comm):
     if len(samples.shape) != 5 or tuple(samples.shape[1:]) != expected:
         raise ValueError(f"samples of shape {tuple(samples.shape)}, expected (S, {', '.join(map(str, expected))})")
     if not 1 <= n_validation < len(samples) - 1:
-        raise ValueError(f"{n_validation} of {len(samples)} samples for validation; 1 or more are needed, and 2 to train")
+        raise ValueError(f"{n_validation} of {len(samples)} samples for validation; 1 are needed, and 2 to train")
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no weights to train")
     steps = -(-(len(samples) - n_validation) // recipe.batch)

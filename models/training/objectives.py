@@ -3,8 +3,8 @@
 Each is a pure function (model, batch, generator) → loss, a mean over samples, so that ranks may take parts of a batch.
 
 reconstruction   mean of (x − g(f(x)))² over the points that take part (Mack et al. 2020)
-relative         mean of ‖x − g(f(x))‖ / ‖x‖, the error that Mack et al. 2020 judge analyses by: small departures from the
-                 mean count as much as large ones
+relative         mean of ‖x − g(f(x))‖ / ‖x‖, the error that Mack et al. 2020 judge analyses by: small departures
+                 from the mean count as much as large ones
 combination      reconstruction, and the same of g(Σ w_i f(x_i)) against Σ w_i x_i: an analysis decodes V_l w, a
                  combination of codes, and takes it for the same combination of states
 gaussian         reconstruction, and the distance of the codes from a unit Gaussian, as the background term sees them
@@ -50,8 +50,8 @@ def relative(model, batch, generator):
 def combination(model, batch, generator):
     """The reconstruction's loss and that of decoded combinations of codes.
 
-    Combinations have weights w_i ~ N(0, 1) / √B about nothing, as increments V w have with w from its prior, and as many
-    are drawn as there are samples.
+    Combinations have weights w_i ~ N(0, 1) / √B, as increments V w have with w from its prior, and as many are drawn
+    as there are samples.
     """
     codes = model.encode(batch.seen)
     count = len(codes)

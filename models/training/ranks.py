@@ -101,6 +101,13 @@ def norms(model):
     return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
+def share_buffers(model, comm):
+    """Rank 0's buffers on every rank: batch norms other than ours gather statistics of their own. Collective."""
+    if comm.size > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
 def average_gradients(parameters, comm):
     """Each gradient becomes the ranks' mean. Collective.
 

@@ -1,4 +1,4 @@
-"""Training over ranks against one rank: the same steps, also batch norm's; a resume to the last bit; errors told by all."""
+"""Training over ranks against one rank: the same steps, batch norm's too; a resume to the last bit; errors of all."""
 
 import sys
 from dataclasses import replace
@@ -19,14 +19,16 @@ samples, recipe = make_samples(), Recipe(epochs=3, batch=8)
 
 for settle in (1.0, 0.4):
     models = [make_network().double() for _ in range(2)]
-    one, all_ = (train(m, samples, N_VALIDATION, replace(recipe, settle=settle), c) for m, c in zip(models, (MPI.COMM_SELF, comm)))
+    settled = replace(recipe, settle=settle)
+    one, all_ = (train(m, samples, N_VALIDATION, settled, c) for m, c in zip(models, (MPI.COMM_SELF, comm)))
     for mine, theirs in zip(all_.history, one.history):
         for name in ("train", "validation", "error", "gradient"):
             assert abs(mine[name] - theirs[name]) <= 1e-7 * theirs[name], (name, mine, theirs)
     assert comm.allgather(all_.history[-1]["validation"]) == [all_.history[-1]["validation"]] * comm.size
 
 part = np.broadcast_to(MASK, samples.shape[1:])
-for found, expected in zip(*(codes_and_round_trips(models[1], samples, c, part) for c in (comm, MPI.COMM_SELF))):
+both = (codes_and_round_trips(models[1], samples, c, part) for c in (comm, MPI.COMM_SELF))
+for found, expected in zip(*both):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 

@@ -54,7 +54,8 @@ def test_combinations_have_the_covariance_of_the_samples():
     assert all(torch.equal(seen, target) for seen, target in drawn)
     found = torch.cat([target for _, target in drawn]).flatten(1)
     assert found.mean(0).abs().max() < 0.05
-    torch.testing.assert_close(found.T @ found / len(found), fields.flatten(1).T @ fields.flatten(1) / 3, atol=0.1, rtol=0)
+    expected = fields.flatten(1).T @ fields.flatten(1) / 3
+    torch.testing.assert_close(found.T @ found / len(found), expected, atol=0.1, rtol=0)
 
 
 def test_a_part_of_the_samples_is_combined():

@@ -1,0 +1,137 @@
+"""python -m plugin.train: from dumps to a file that analyses take, on any number of ranks; stopped and gone on with."""
+
+import csv
+import os
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from models.files import load, load_arrays
+from models.training.errors import TrainingError
+from models.training.evaluation import codes_and_round_trips
+from models.training.recipe import Recipe
+from plugin.configuration import ConfigurationError
+from plugin.network_section import TrainingSection
+from plugin.train import LAST, recipe_of, train_network, training_folder
+from plugin.training_set import training_set
+from training_case import COMM, N_STATES, N_VALIDATION, ROOT, make_case, write_case, write_states
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("states")
+    write_states(folder)
+    return folder
+
+
+def trained(folder, states, start=None, **told):
+    return train_network(make_case(folder, states, **told), COMM, start=start)
+
+
+def test_the_case_file_says_what_a_recipe_does():
+    assert recipe_of(TrainingSection()) == Recipe()
+    assert recipe_of(TrainingSection(augmentation=None, seed=3)) == Recipe(augmentation=None, seed=3)
+
+
+def test_what_comes_out(tmp_path, states, capsys):
+    case = make_case(tmp_path, states, keep=2, seed=5)
+    found = train_network(case, COMM)
+    data = training_set(case, COMM, case.run / "cache")
+    model, about = load(
+        case.network.file,
+        {"name": "small_networks:Small", "variables": ["Velocity.y", "Tracer"], "grid": data.grid.description}
+        | {"mask": data.grid.fluid, "seed": 5, "objective": "reconstruction", "period": [0, 15], "scaling": "point"}
+        | {"validation period": [16, 19], "states": data.about["states"]},
+    )
+    assert about["epoch"] == found.epoch and about["loss"] == found.loss and about["history"] == found.history
+    assert about["seconds"] > 0.0 and about["hardware"] == found.device and about["training"]["batch"] == 4
+    arrays = load_arrays(case.network.file)
+    np.testing.assert_array_equal(arrays["mean"], data.mean)
+    np.testing.assert_array_equal(arrays["scale"], data.scale)
+    np.testing.assert_array_equal(arrays["times"], np.arange(N_STATES))
+    samples = torch.from_numpy(data.samples[0:N_STATES])
+    with torch.no_grad():
+        np.testing.assert_allclose(arrays["codes"], model.encode(samples).T, atol=1e-5)
+        apart = (model(samples) - samples)[-N_VALIDATION:].numpy()[:, data.part]
+    np.testing.assert_allclose(arrays["round_trips"], np.sqrt((apart**2).mean(axis=1)), rtol=1e-5)
+    folder = training_folder(case.network.file)
+    assert sorted(os.listdir(folder)) == ["epoch-0002.safetensors", "epoch-0003.safetensors", "history.csv", "loss.png"]
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["validation"]) for row in rows] == [record["validation"] for record in found.history]
+    assert imread(folder / "loss.png").shape == (600, 1050, 4)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("epoch 2 of 3: loss " in line for line in lines) == 1
+    assert lines[-1] == f"{case.network.file}: epoch {found.epoch}, validation loss {found.loss:.4g}"
+
+
+def test_more_epochs_are_those_of_a_longer_training(tmp_path, states):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = trained(tmp_path / "whole", states, epochs=4)
+    trained(tmp_path / "parts", states, epochs=2)
+    for start in (LAST, 2):
+        parts = trained(tmp_path / "parts", states, epochs=4, keep=2, start=start)
+        keys = ("epoch", "train", "validation", "error")
+        assert [[r[k] for k in keys] for r in parts.history] == [[r[k] for k in keys] for r in whole.history]
+        one, other = (load(tmp_path / name / "net.safetensors", {"name": "small_networks:Small"})[0] for name in
+                      ("whole", "parts"))  # fmt: skip
+        assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
+
+
+def test_nothing_is_trained_or_overwritten_by_mistake(tmp_path, states):
+    with pytest.raises(ConfigurationError, match="net.training holds no epoch to go on from; begin without --resume"):
+        trained(tmp_path, states, start=LAST)
+    trained(tmp_path, states, epochs=1)
+    with pytest.raises(ConfigurationError, match="net.safetensors is there already; remove it, or go on with --resume"):
+        trained(tmp_path, states)
+    (tmp_path / "net.safetensors").unlink()
+    with pytest.raises(ConfigurationError, match="net.training holds epoch 1 of a training; remove it, or go on"):
+        trained(tmp_path, states)
+    with pytest.raises(ConfigurationError, match="holds no epoch 2; kept are: 1"):
+        trained(tmp_path, states, start=2)
+    with pytest.raises(ConfigurationError, match="another scaling: point, expected variable"):
+        trained(tmp_path, states, start=LAST, network={"scaling": "variable"})
+    with pytest.raises(ConfigurationError, match="another states: .* expected"):
+        trained(tmp_path, states, start=LAST, snapshots=[{"path": f"{states}/early"}, {"path": f"{states}/late", "from": 2}])
+
+
+@pytest.mark.parametrize(
+    "network, told",
+    [
+        ({"name": "Tucodec-Nxt"}, "network: unknown network 'Tucodec-Nxt' .nearest: 'Tucodec-NeXt'"),
+        ({"name": "Tucodec-NeXt"}, r"network: grid \(6, 5, 4\) is too small for 5 halvings"),
+        ({"width": 3}, "network: unknown option of network 'small_networks:Small' 'width'"),
+    ],
+)
+def test_networks_that_cannot_be_made(tmp_path, states, network, told):
+    with pytest.raises(ConfigurationError, match=told):
+        trained(tmp_path, states, network=network)
+
+
+def test_a_loss_that_is_no_number(tmp_path, states):
+    with pytest.raises(TrainingError, match="epoch [123]: the loss is"):
+        trained(tmp_path, states, rate=1e30, clip=None)
+    assert not (tmp_path / "net.safetensors").exists()
+
+
+def test_command(mpirun, tmp_path, states):
+    env = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/plugin"}
+    case = make_case(tmp_path, states)
+    done = mpirun(2, "-m", "plugin.train", tmp_path / "case.yml", env=env)
+    assert done.stdout.count("epoch 3 of 3: loss ") == 1 and "16 states to train with, 4 for validation" in done.stdout
+    # what two ranks made of the states is what one makes
+    one, found = training_set(case, COMM, tmp_path / "one"), load_arrays(case.network.file)
+    two = training_set(case, COMM, case.run / "cache", said=pytest.fail)
+    np.testing.assert_allclose(two.samples[0:N_STATES], one.samples[0:N_STATES], atol=1e-6)
+    for name in ("mean", "scale"):
+        np.testing.assert_allclose(found[name], getattr(one, name), rtol=1e-10)
+    network = load(case.network.file, {"name": case.network.name})[0]
+    codes, trips = codes_and_round_trips(network, one.samples, COMM, one.part)
+    np.testing.assert_allclose(found["codes"], codes, atol=1e-5)
+    np.testing.assert_allclose(found["round_trips"], trips[-N_VALIDATION:], rtol=1e-5)
+    write_case(tmp_path, states, epochs=4, rate=1e30, clip=None)
+    done = mpirun(2, "-m", "plugin.train", tmp_path / "case.yml", "--from", 3, env=env, check=False)
+    assert done.returncode == 4 and done.stderr.count("epoch 4: the loss is") == 1
