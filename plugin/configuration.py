@@ -7,7 +7,7 @@ right one. `python -m plugin.cycle --schema` prints all this as a JSON schema.
 import difflib
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -292,9 +292,12 @@ def _keys_at(location):
     for part in location:
         if isinstance(part, int):
             continue
-        found = section.model_fields[part].annotation
-        section = next(
-            (a for a in getattr(found, "__args__", [found]) if isinstance(a, type) and issubclass(a, BaseModel)),
-            section,
-        )
+        section = _section_in(section.model_fields[part].annotation) or section
     return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section_in(annotation):
+    """The section that an annotation such as `list[SeriesSection] | None` is about, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
