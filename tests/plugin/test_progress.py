@@ -56,10 +56,28 @@ def test_a_terminal_shows_the_stage():
     assert "background errors\n" in file.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_bar_on_a_terminal_and_lines_elsewhere(terminal):
+    file = io.StringIO()
+    progress = Progress(COMM, Console(file=file, force_terminal=terminal, highlight=False, width=100))
+    with progress.bar("network") as bar:
+        for epoch in (1, 2):
+            for step in (1, 2, 3):
+                bar.step(step, 3)
+            bar.describe(f"epoch [{epoch}]")
+    if terminal:
+        assert "\x1b" in file.getvalue() and "epoch [2]" in file.getvalue() and "3/3" in file.getvalue()
+    else:
+        assert file.getvalue() == "epoch [1]\nepoch [2]\n"
+
+
 def test_other_ranks_are_silent(capsys):
     progress = Progress(SimpleNamespace(rank=1, size=2))
     with progress.stage("forecast"):
         progress.say(LONG)
+    with progress.bar("network") as bar:
+        bar.step(1, 2)
+        bar.describe(LONG)
     assert capsys.readouterr().out == "" and set(progress.seconds) == {"forecast"}
 
 

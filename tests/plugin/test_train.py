@@ -35,6 +35,24 @@ def test_the_case_file_says_what_a_recipe_does():
     assert recipe_of(TrainingSection(augmentation=None, seed=3)) == Recipe(augmentation=None, seed=3)
 
 
+@pytest.mark.parametrize(
+    "network, training, told",
+    [
+        ({"file": "net.pt"}, {}, "network.file: .*ends with .safetensors"),
+        ({"nlatent": 3}, {}, "network.nlatent: unknown key; did you mean 'n_latent'"),
+        ({}, {"epoch": 3}, "network.training.epoch: unknown key; did you mean 'epochs'"),
+        ({}, {"validation": 0}, "network.training.validation: found 0"),
+        ({}, {"objective": "mse"}, "network.training.objective: found 'mse'"),
+        ({}, {"augmentation": {"nois": [0, 1]}}, "augmentation.nois: unknown key; did you mean 'noise'"),
+        ({}, {"augmentation": {"share": [0.5, 0.1]}}, "augmentation.share: .*the lower limit first"),
+        ({}, {"snapshots": [{"path": "a", "form": 1}]}, "snapshots.0.form: unknown key; did you mean 'from'"),
+    ],
+)
+def test_wrong_keys_are_told(tmp_path, network, training, told):
+    with pytest.raises(ConfigurationError, match=told):
+        make_case(tmp_path, tmp_path, network=network, **training)
+
+
 def test_what_comes_out(tmp_path, states, capsys):
     case = make_case(tmp_path, states, keep=2, seed=5)
     found = train_network(case, COMM)
