@@ -3,7 +3,8 @@
     f°(y) = f(H⁺(y)),   H⁺(y) = s(y) + U(s(y))
 
 s spreads the readings over the grid (:mod:`models.sensors`), the U-net U adds what fields look like that have such
-values, and f is the autoencoder's own encoder, fine-tuned. One network serves any number of sensors anywhere.
+values, and f is the autoencoder's own encoder, fine-tuned. One network serves any number of sensors anywhere. It is
+trained on g(f°(y)) against the field, with the autoencoder's g as it is.
 """
 
 import copy
@@ -13,9 +14,11 @@ from torch import nn
 
 from models.layers.unet import UNet
 
+_START = 0.1  # size of U at the start, in its layers' own
+
 
 class ObservationEncoder(nn.Module):
-    """f° of an autoencoder, its weights copied. Made and kept as one of its options: `models.zoo.make(…, observations=…)`.
+    """f° of an autoencoder, its weights copied. It is an option of that: `models.zoo.make(…, observations={…})`.
 
     Parameters
     ----------
@@ -34,32 +37,50 @@ class ObservationEncoder(nn.Module):
         super().__init__()
         self.channels, self.shape, self.n_latent = autoencoder.channels, autoencoder.shape, autoencoder.n_latent
         self.spacing = tuple(float(s) for s in spacing)
-        self.autoencoder = copy.deepcopy(autoencoder).requires_grad_(True)
-        if isinstance(getattr(autoencoder, "decoder", None), nn.Module):
-            del self.autoencoder.decoder  # f alone is wanted
+        self.tuned = _without(autoencoder, "decoder").requires_grad_(True)
+        self.given = _without(autoencoder, "encoder").requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.unet = UNet(2 * self.channels, self.channels, self.shape, width).to(autoencoder.mask.dtype)
-        # begins as f of the spread values
-        nn.init.zeros_(self.unet.last.weight)
-        nn.init.zeros_(self.unet.last.bias)
+        with torch.no_grad():
+            self.unet.last.weight *= _START
+            self.unet.last.bias.zero_()
         told = {"spacing": list(self.spacing), "width": width, "seed": seed}
         of = autoencoder.architecture
         self.architecture = of and {**of, "options": {**of["options"], "observations": told}}
+        self.train(autoencoder.training)
 
     @property
     def mask(self):
         """(nx, ny, nz) ones and zeros."""
-        return self.autoencoder.mask
+        return self.tuned.mask
+
+    def train(self, mode=True):
+        """As of any module, but g never is in training."""
+        super().train(mode)
+        self.given.eval()
+        return self
 
     def field(self, spread):
         """H⁺: (B, 2C, nx, ny, nz) of `models.sensors.Layout.spread` → (B, C, nx, ny, nz), zero at solid points."""
-        return self.autoencoder.without_solids(spread[:, : self.channels] + self.unet(spread))
+        return self.tuned.without_solids(spread[:, : self.channels] + self.unet(spread))
 
     def encode(self, spread):
         """f°: (B, 2C, nx, ny, nz) → (B, n_latent)."""
-        return self.autoencoder.encode(self.field(spread))
+        return self.tuned.encode(self.field(spread))
+
+    def decode(self, latent):
+        """g: (B, n_latent) → (B, C, nx, ny, nz)."""
+        return self.given.decode(latent)
 
     def forward(self, spread):
-        """As `encode`."""
-        return self.encode(spread)
+        """g(f°(y)): (B, 2C, nx, ny, nz) → (B, C, nx, ny, nz)."""
+        return self.decode(self.encode(spread))
+
+
+def _without(autoencoder, part):
+    """A copy that lacks its encoder or decoder, where that is a module of its own."""
+    found = copy.deepcopy(autoencoder)
+    if isinstance(getattr(found, part, None), nn.Module):
+        delattr(found, part)
+    return found

@@ -45,8 +45,7 @@ def make(
     block : "vanilla", "NeXt" or "Inception", with "+CBAM" or without; None for the name's
     mask : (nx, ny, nz), 1 for fluid points, 0 for solid; None for fluid only
     seed : of the weights; the same seed gives the same network, and leaves torch's own generator as it was
-    observations : options of :class:`models.observation_encoder.ObservationEncoder`, for that of the network in place of
-        the network itself; None for the network
+    observations : options of an ObservationEncoder, for that of the network in place of the network; None for the network
     extra : further options of one network, such as `multiscale_decoder` of Tucodec
 
     Returns

@@ -27,43 +27,45 @@ def test_any_number_of_sensors():
         assert encoder.encode(spread(count)).shape == (2, encoder.n_latent)
 
 
-def test_begins_as_the_encoder_of_the_spread_values():
+def test_f_of_the_spread_values_and_what_the_unet_adds():
     network, seen = make_network(seed=2).eval(), spread()
-    encoder = ObservationEncoder(network, SPACING).eval()
+    encoder = ObservationEncoder(network, SPACING)
+    expected = network.encode(seen[:, :2] + encoder.unet(seen))
+    torch.testing.assert_close(encoder.encode(seen), expected)
+    torch.testing.assert_close(encoder(seen), network.decode(expected))
+    with torch.no_grad():
+        for p in encoder.unet.last.parameters():
+            p.zero_()
     torch.testing.assert_close(encoder.encode(seen), network.encode(seen[:, :2]))
 
 
-def test_the_autoencoders_weights_are_copied_and_its_decoder_left_out():
+def test_f_is_tuned_and_g_stays():
     network = make_network(seed=2).requires_grad_(False)
-    encoder = ObservationEncoder(network, SPACING)
-    assert all(p.requires_grad for p in encoder.parameters())
-    encoder.encode(spread()).square().sum().backward()
-    before = network.encoder[0][0].weight
-    assert encoder.autoencoder.encoder[0][0].weight.grad.abs().sum() > 0 and before.grad is None
-    assert not [name for name in encoder.state_dict() if "decoder" in name]
-    network.decode(torch.zeros(1, network.n_latent))
+    encoder = ObservationEncoder(network, SPACING).train()
+    encoder(spread()).square().sum().backward()
+    assert encoder.tuned.encoder[0][0].weight.grad.abs().sum() > 0 and network.encoder[0][0].weight.grad is None
+    assert not any(p.requires_grad for p in encoder.given.parameters())
+    assert encoder.tuned.training and not any(m.training for m in encoder.given.modules())
+    assert not [name for name in encoder.state_dict() if name.startswith(("tuned.decoder", "given.encoder"))]
+    network.decode(network.encode(torch.zeros(1, 2, *SHAPE)))
 
 
 def test_solid_points_are_not_seen():
     encoder, seen = make_encoder().eval(), spread()
-    torch.nn.init.normal_(encoder.unet.last.weight)
     field = encoder.field(seen)
     assert not field[..., torch.tensor(~MASK)].any() and field[..., torch.tensor(MASK)].all()
 
 
 def test_gradient_reaches_sensors_and_weights():
     encoder = make_encoder().double()
-    torch.nn.init.normal_(encoder.unet.last.weight, std=0.1)
     seen = spread().double().requires_grad_()
     encoder.encode(seen).square().sum().backward()
-    # the spread values of solid points are zero, and so is what hangs on them
     assert seen.grad[..., torch.tensor(MASK)].abs().sum() > 0
-    assert all(p.grad.abs().sum() > 0 for p in encoder.parameters() if p.ndim == 5)
+    assert all(p.grad.abs().sum() > 0 for p in encoder.parameters() if p.requires_grad and p.ndim == 5)
 
 
 def test_kept_in_a_file_and_read_again(tmp_path):
     encoder = make_encoder(seed=3).eval()
-    torch.nn.init.normal_(encoder.unet.last.weight)
     files.save(tmp_path / "f.safetensors", encoder, {"autoencoder": "abc"})
     found, about = files.load(tmp_path / "f.safetensors", {"mask": MASK, "autoencoder": "abc"})
     assert isinstance(found, ObservationEncoder) and found.spacing == SPACING and about["n_latent"] == encoder.n_latent
@@ -77,7 +79,7 @@ def test_made_by_name():
         zoo.make("Backbone", 1, (17, 3, 3), width=4, observations={"spacing": SPACING, "seed": k}) for k in (1, 2)
     )
     assert not torch.equal(one.unet.down[0][0].weight, other.unet.down[0][0].weight)
-    assert torch.equal(one.autoencoder.encoder[0][0].weight, other.autoencoder.encoder[0][0].weight)
+    assert torch.equal(one.tuned.encoder[0][0].weight, other.tuned.encoder[0][0].weight)
 
 
 def test_of_a_users_own_network(tmp_path):
