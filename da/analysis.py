@@ -3,7 +3,8 @@
 Where U and H are linear and the sensors stay, `prepare` is called once for them and an analysis costs
 
     bytes   8 n s for δx = U w, and for (HU)ᵀ R⁻¹ d the smaller of 8 n s and 8 M s: two passes over the modes
-            at most (4 in place of 8 with float32 modes), and a few vectors of n and M
+            at most, and a few vectors of n and M. With float32 modes it is 4 in place of 8, which saves memory and
+            not time: they are converted, for sums in float64
     FLOPs   2 n s, and the smaller of 2 n s and 2 M s; in the minimisation 6 s² for each evaluation of J
 
 n, M and s being values of the state, readings and modes. What `prepare` costs is told in
