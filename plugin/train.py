@@ -1,9 +1,9 @@
 """Train the autoencoder of a case: mpirun -n 4 python -m plugin.train case.yml
 
 The section `network` of the case file names the network, the file it is kept in and how it is trained. Beside the
-file NAME.safetensors a folder NAME.training holds history.csv, loss.png and the states of epochs: `--resume` goes on from
-the last one, `--from EPOCH` from any that was kept. A network that is there already is not trained again. Exit code 2 is
-bad input, 4 a loss that is no longer a number.
+file NAME.safetensors a folder NAME.training holds history.csv, loss.png and the states of epochs: `--resume` goes on
+from the last one, `--from EPOCH` from any that was kept. A network that is there already is not trained again. Exit
+code 2 is bad input, 4 a loss that is no longer a number.
 """
 
 import argparse
@@ -14,18 +14,15 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.files import on_rank_0
-from models import files, zoo
+from models import zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
-from models.training.loop import Recipe, train
-from models.training.state import kept_epochs
+from models.training.loop import Recipe
 from plugin.configuration import ConfigurationError, read_case
 from plugin.job import read_words, run_job
-from plugin.loss_curves import draw_history, write_history
 from plugin.progress import Progress
+from plugin.training_run import LAST, first_epoch, keep_network, run_training
 from plugin.training_set import training_set
-
-LAST = "last"
 
 
 def train_network(case, comm, progress=None, start=None):
@@ -54,43 +51,24 @@ def train_network(case, comm, progress=None, start=None):
     progress = progress or Progress(comm)
     if case.network is None:
         raise ConfigurationError("network: this section is missing; it names the network and its file")
-    section, folder = case.network, training_folder(case.network.file)
-    start = on_rank_0(lambda: _start(section.file, folder, start), comm)
+    section, title = case.network, case.network.name
+    start = on_rank_0(lambda: first_epoch("network.file", section.file, start), comm)
     with progress.stage("training set"):
         data = training_set(case, comm, case.run / "cache", progress.say)
     model = _network(section, data)
     recipe = recipe_of(section.training)
-    weights = sum(p.numel() for p in model.parameters())
-    progress.say(
-        f"{section.name}: {weights:,} weights, {model.n_latent} numbers for {int(data.part.sum()):,}; "
-        f"{len(data.samples) - data.n_validation} states to train with, {data.n_validation} for validation"
+    found = run_training(
+        title, section.file, model, data, recipe, data.about, comm, progress, every=section.training.keep, start=start
     )
-    with progress.bar(section.name) as bar:
-
-        def told(history):
-            bar.describe(_told(history, recipe))
-            on_rank_0(lambda: write_history(folder / "history.csv", history), comm)
-
-        try:
-            found = train(
-                model, data.samples, data.n_validation, recipe, comm, part=data.part, folder=folder,
-                every=section.training.keep, about=data.about, resume=start, told=told, stepped=bar.step,
-            )  # fmt: skip
-        except ValueError as error:  # ModelFileError too
-            raise ConfigurationError(f"network: {error}") from error
     codes, round_trips = codes_and_round_trips(model, data.samples, comm, data.part)
     arrays = {
         "mean": data.mean, "scale": data.scale, "times": data.times,
         "codes": codes, "round_trips": round_trips[-data.n_validation :],
     }  # fmt: skip
-    on_rank_0(lambda: _write(section, model, data, recipe, found, arrays, folder), comm)
+    about = {**data.about, "training": asdict(recipe)}
+    on_rank_0(lambda: keep_network(title, section.file, model, about, recipe, found, arrays), comm)
     progress.say(f"{section.file}: epoch {found.epoch}, validation loss {found.loss:.4g}")
     return found
-
-
-def training_folder(file):
-    """Folder of what belongs to the training of a network's file."""
-    return file.with_suffix(".training")
 
 
 def recipe_of(settings):
@@ -98,28 +76,6 @@ def recipe_of(settings):
     told = {item.name: getattr(settings, item.name) for item in fields(Recipe)}
     augmentation = settings.augmentation and Augmentation(**settings.augmentation.model_dump())
     return Recipe(**{**told, "augmentation": augmentation})
-
-
-def _start(file, folder, start):
-    """Epoch to go on from. For rank 0."""
-    kept = kept_epochs(folder)
-    if start is None:
-        if file.exists():
-            raise ConfigurationError(f"network.file: {file} is there already; remove it, or go on with --resume")
-        if kept:
-            raise ConfigurationError(
-                f"network.file: {folder} holds epoch {kept[-1]} of a training; remove it, or go on with --resume"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        return None
-    if start == LAST:
-        if not kept:
-            raise ConfigurationError(f"network.file: {folder} holds no epoch to go on from; begin without --resume")
-        return kept[-1]
-    if start not in kept:
-        there = ", ".join(map(str, kept)) or "none"
-        raise ConfigurationError(f"network.file: {folder} holds no epoch {start}; kept are: {there}")
-    return start
 
 
 def _network(section, data):
@@ -131,26 +87,6 @@ def _network(section, data):
         )  # fmt: skip
     except ValueError as error:
         raise ConfigurationError(f"network: {error}") from error
-
-
-def _told(history, recipe):
-    record = history[-1]
-    best = min(history, key=lambda r: r["validation"])
-    return (
-        f"epoch {record['epoch']} of {recipe.epochs}: loss {record['train']:.4g}, validation "
-        f"{record['validation']:.4g} (best {best['validation']:.4g} in {best['epoch']}), {record['seconds']:.1f} s"
-    )
-
-
-def _write(section, model, data, recipe, found, arrays, folder):
-    about = {
-        **data.about, "training": asdict(recipe), "objective": recipe.objective, "seed": recipe.seed,
-        "epoch": found.epoch, "loss": found.loss, "seconds": sum(record["seconds"] for record in found.history),
-        "hardware": found.device, "history": found.history,
-    }  # fmt: skip
-    files.save(section.file, model, about, arrays)
-    write_history(folder / "history.csv", found.history)
-    draw_history(folder / "loss.png", found.history, section.name)
 
 
 def main(argv, comm):

@@ -14,7 +14,8 @@ from models.training.evaluation import codes_and_round_trips
 from models.training.recipe import Recipe
 from plugin.configuration import ConfigurationError
 from plugin.network_section import TrainingSection
-from plugin.train import LAST, recipe_of, train_network, training_folder
+from plugin.train import recipe_of, train_network
+from plugin.training_run import LAST, training_folder
 from plugin.training_set import training_set
 from training_case import COMM, N_STATES, N_VALIDATION, ROOT, make_case, write_case, write_states
 

@@ -1,0 +1,119 @@
+"""What trainings of a case's networks have in common: where they begin, what they tell, what they leave."""
+
+from coupling.files import on_rank_0
+from models import files
+from models.training.loop import train
+from models.training.state import kept_epochs
+from plugin.configuration import ConfigurationError
+from plugin.loss_curves import draw_history, write_history
+
+LAST = "last"
+
+
+def training_folder(file):
+    """Folder of what belongs to the training of a network's file."""
+    return file.with_suffix(".training")
+
+
+def first_epoch(key, file, start):
+    """Epoch to go on from; None to begin. For rank 0.
+
+    Parameters
+    ----------
+    key : of the case file that names the file
+    file : of the network
+    start : an epoch, LAST for the last one that was kept, None to begin
+
+    Raises
+    ------
+    ConfigurationError
+        if there is no such epoch; or to begin, if there is a network or an epoch of one
+    """
+    folder = training_folder(file)
+    kept = kept_epochs(folder)
+    if start is None:
+        if file.exists():
+            raise ConfigurationError(f"{key}: {file} is there already; remove it, or go on with --resume")
+        if kept:
+            raise ConfigurationError(
+                f"{key}: {folder} holds epoch {kept[-1]} of a training; remove it, or go on with --resume"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return None
+    if start == LAST:
+        if not kept:
+            raise ConfigurationError(f"{key}: {folder} holds no epoch to go on from; begin without --resume")
+        return kept[-1]
+    if start not in kept:
+        there = ", ".join(map(str, kept)) or "none"
+        raise ConfigurationError(f"{key}: {folder} holds no epoch {start}; kept are: {there}")
+    return start
+
+
+def run_training(title, file, model, data, recipe, about, comm, progress, *, every, start):
+    """Train, with a bar and a table of the epochs. Collective.
+
+    Parameters
+    ----------
+    title : what is trained, in words
+    file : of the network
+    model, recipe, about, every : as for `models.training.loop.train`
+    data : TrainingSet
+    comm : MPI communicator
+    progress : Progress
+    start : of `first_epoch`
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    ConfigurationError
+        if the states, the network, the recipe or the epoch to go on from do not fit each other
+    """
+    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    progress.say(
+        f"{title}: {weights:,} weights, {model.n_latent} numbers for {int(data.part.sum()):,}; "
+        f"{len(data.samples) - data.n_validation} states to train with, {data.n_validation} for validation"
+    )
+    folder = training_folder(file)
+    with progress.bar(title) as bar:
+
+        def told(history):
+            bar.describe(_told(history, recipe))
+            on_rank_0(lambda: write_history(folder / "history.csv", history), comm)
+
+        try:
+            return train(
+                model, data.samples, data.n_validation, recipe, comm, part=data.part, folder=folder,
+                every=every, about=about, resume=start, told=told, stepped=bar.step,
+            )  # fmt: skip
+        except ValueError as error:  # ModelFileError too
+            raise ConfigurationError(f"network: {error}") from error
+
+
+def keep_network(title, file, model, about, recipe, found, arrays):
+    """Write a trained network, its history and the picture of it. For rank 0.
+
+    about : {item: value} for the header, to which the training's own are added
+    arrays : {name: array} to keep beside the weights
+    """
+    about = {
+        **about, "objective": recipe.objective, "seed": recipe.seed, "epoch": found.epoch, "loss": found.loss,
+        "seconds": sum(record["seconds"] for record in found.history), "hardware": found.device,
+        "history": found.history,
+    }  # fmt: skip
+    files.save(file, model, about, arrays)
+    folder = training_folder(file)
+    write_history(folder / "history.csv", found.history)
+    draw_history(folder / "loss.png", found.history, title)
+
+
+def _told(history, recipe):
+    record = history[-1]
+    best = min(history, key=lambda r: r["validation"])
+    return (
+        f"epoch {record['epoch']} of {recipe.epochs}: loss {record['train']:.4g}, validation "
+        f"{record['validation']:.4g} (best {best['validation']:.4g} in {best['epoch']}), {record['seconds']:.1f} s"
+    )
