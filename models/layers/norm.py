@@ -28,20 +28,17 @@ class BatchNorm(nn.BatchNorm3d):
 
     def _over_ranks(self, x):
         at = (1, -1, 1, 1, 1)
-        # about the running mean: sums of squares then lose little to rounding
+        # about the running mean: sums of squares then lose little to rounding. Each rank has a sample: count ≥ 2
         centre = self.running_mean.clone()
         apart = x.to(self.weight.dtype) - centre.view(at)
         count = apart.new_full((1,), apart[:, 0].numel())
         sums = self.summed(torch.cat([apart.sum((0, 2, 3, 4)), apart.square().sum((0, 2, 3, 4)), count]))
         count = sums[-1]
         mean, square = (sums[:-1] / count).chunk(2)
-        variance = square - mean * mean
-        if count > 1:
-            with torch.no_grad():
-                self.running_mean.lerp_(centre + mean, self.momentum)
-                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-                self.num_batches_tracked += 1
-        else:
-            mean, variance = torch.zeros_like(mean), self.running_var
+        variance = (square - mean * mean).clamp_min(0.0)
+        with torch.no_grad():
+            self.running_mean.lerp_(centre + mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
         factor = self.weight * torch.rsqrt(variance + self.eps)
         return (apart - mean.view(at)) * factor.view(at) + self.bias.view(at)

@@ -188,7 +188,8 @@ def _epoch(run, optimisers, done, stepped):
     if not (math.isfinite(trained) and math.isfinite(validation)):
         raise TrainingError(
             f"epoch {epoch}: the loss is {trained:g} in training and {validation:g} in validation; "
-            f"a lower rate than {max(group['peak'] for group in groups):g} or a clip below {recipe.clip} may help"
+            f"a lower rate than {max(group['peak'] for group in groups):g}, a clip below {recipe.clip}, or on a GPU "
+            "precision: float32 may help"
         )
     return {
         "epoch": epoch, "train": trained, "validation": validation, "error": error,
