@@ -63,7 +63,11 @@ def street_twin(run):
         options=HERE / "street.flml",
         mesh=HERE / "street.msh",
         model=embedded_model(processes=2, timeout=600.0),
-        cycles={"TSVD": HERE / "case.yml"},
+        cycles={
+            "TSVD": HERE / "case.yml",
+            "autoencoder of the demo": HERE / "autoencoder.yml",
+            "autoencoder that comes along": HERE / "tucodec.yml",
+        },
         run=run,
         truth=TRUTH,
         training=earlier_winds(np.random.default_rng(7), 16),
