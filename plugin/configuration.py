@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from plugin.experiment_section import ExperimentSection
 from plugin.latent_section import LatentSection
 from plugin.network_section import NetworkSection
 from plugin.observation_sections import ObservationSection
@@ -151,6 +152,7 @@ class Case(Section):
     minimiser: MinimiserSection = MinimiserSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()
     network: NetworkSection | None = Field(None, description="an autoencoder on the grid, and how it is trained")
+    experiment: ExperimentSection | None = Field(None, description="needed by plugin.experiment")
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
 
     @model_validator(mode="after")
@@ -251,6 +253,8 @@ def _absolute(value, base):
         )
     if isinstance(value, list):
         return [_absolute(item, base) for item in value]
+    if isinstance(value, dict):
+        return {name: _absolute(item, base) for name, item in value.items()}
     return value
 
 

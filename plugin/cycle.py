@@ -218,7 +218,8 @@ def _find_run(case, resume):
 def _lasting(settings):
     """What a run keeps: it may be made longer, its model be given more time, and more or less be told of it."""
     changeable = {"cycle": "windows", "model": "timeout"}
-    settings = {name: section for name, section in settings.items() if name not in ("diagnostics", "reanalysis")}
+    others = ("diagnostics", "reanalysis", "experiment")
+    settings = {name: section for name, section in settings.items() if name not in others}
     return {
         name: {key: value for key, value in section.items() if key != changeable[name]}
         if name in changeable

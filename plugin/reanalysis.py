@@ -216,7 +216,7 @@ def _join(case, blocks, comm):
 def _about(case, plan):
     """What blocks depend on: the settings, and the states."""
     settings = settings_of(case)
-    for name in ("model", "cycle"):
+    for name in ("model", "cycle", "experiment"):
         del settings[name]
     for name in ("groups", "memory"):
         del settings["reanalysis"][name]

@@ -84,22 +84,53 @@ def training_set(case, comm, cache, said=lambda text: None):
     Raises
     ------
     ConfigurationError
-        if the case has no network section or no grid, or its states are too few or do not vary
+        if the case has no network section, or as `standardised_states`
     FileError, MeshError, OSError
-        if states cannot be read, do not fit the grid, or the samples cannot be written
+        as `standardised_states`
     """
     if case.network is None:
         raise ConfigurationError("network: this section is missing; it names the network and its file")
+    of = case.network.training
+    snapshots, folder = of.snapshots or case.background.snapshots, of.scratch or cache
+    how = {"scaling": case.network.scaling, "said": said, "section": "network.training"}
+    return standardised_states(case, snapshots, of.validation, comm, cache, folder, **how)
+
+
+def standardised_states(case, snapshots, last, comm, cache, folder, *, scaling, said=lambda text: None, section):
+    """States in time order, standardised by those before the last ones, made or found. Collective.
+
+    Parameters
+    ----------
+    case : Case, for its grid and variables
+    snapshots : list of SeriesSection
+    last : part of the states, the last in time, that mean and spread know nothing of; one state at least
+    comm : MPI communicator
+    cache : folder that keeps interpolations
+    folder : where the file of samples is kept
+    scaling : "variable" or "point"
+    said : function of a text, told of every tenth of the states read
+    section : of the case file, for messages
+
+    Returns
+    -------
+    TrainingSet
+
+    Raises
+    ------
+    ConfigurationError
+        if the case has no grid, or the states are too few or do not vary
+    FileError, MeshError, OSError
+        if states cannot be read, do not fit the grid, or the samples cannot be written
+    """
     if case.grid.space == "mesh":
-        raise ConfigurationError("grid: a network needs a grid; give shape or spacing in place of space: mesh")
-    settings = case.network.training
-    plan = plan_of(settings.snapshots or case.background.snapshots, comm)
+        raise ConfigurationError("grid: samples for networks lie on a grid; give shape or spacing in place of space: mesh")
+    plan = plan_of(snapshots, comm)
     plan.sort(key=lambda entry: entry[0].times[entry[1]])
     times = np.array([float(series.times[step]) for series, step in plan])
-    n_validation = max(1, round(settings.validation * len(plan)))
-    if len(plan) - n_validation < 2:
+    n_last = max(1, round(last * len(plan)))
+    if len(plan) - n_last < 2:
         raise ConfigurationError(
-            f"network.training: {len(plan)} states, {n_validation} of them for validation; at least 2 must be left"
+            f"{section}: {len(plan)} states, the last {n_last} of them set aside; at least 2 must be left"
         )
     states = states_of(case, plan)
     first = next(states)
@@ -109,38 +140,38 @@ def training_set(case, comm, cache, said=lambda text: None):
     about = {
         "variables": [v.name for v in transfer.variables],
         "grid": grid.description,
-        "scaling": case.network.scaling,
-        "period": [times[0], times[-n_validation - 1]],
-        "validation period": [times[-n_validation], times[-1]],
+        "scaling": scaling,
+        "period": [times[0], times[-n_last - 1]],
+        "validation period": [times[-n_last], times[-1]],
         "states": on_rank_0(lambda: fingerprint(plan, times.tolist()), comm),
     }
     about = json.loads(json.dumps(about))  # as files keep it: tuples are lists there
-    folder = settings.scratch or cache
     on_rank_0(lambda: folder.mkdir(parents=True, exist_ok=True), comm)
-    told = json.dumps({**about, "mask": grid.fingerprint, "mesh": mesh.fingerprint, "validation": n_validation})
+    told = json.dumps({**about, "mask": grid.fingerprint, "mesh": mesh.fingerprint, "validation": n_last})
     path = folder / f"samples-{hashlib.sha256(told.encode()).hexdigest()[:16]}.h5"
     if not on_rank_0(path.exists, comm):
         columns = columns_of(transfer, first, states, len(plan), said)
-        _write(path, transfer, collected(columns, transfer.n_local, len(plan), folder), n_validation, case, comm)
+        states = collected(columns, transfer.n_local, len(plan), folder)
+        _write(path, transfer, states, n_last, scaling, section, comm)
     close_all(plan)
     try:
         file = h5py.File(path, "r")
         samples = StoredSamples(file["samples"], grid.shape)
-        return TrainingSet(samples, file["mean"][:], file["scale"][:], times, n_validation, grid, about)
+        return TrainingSet(samples, file["mean"][:], file["scale"][:], times, n_last, grid, about)
     except (OSError, KeyError) as error:
         raise ConfigurationError(f"{path}: not a whole file of samples ({error}); remove it") from None
 
 
-def _write(path, transfer, states, n_validation, case, comm):
+def _write(path, transfer, states, n_last, scaling, section, comm):
     """Standardise this rank's rows of all states, (n_local, S), and write them. Collective."""
     grid, variables = transfer.grid, [v.name for v in transfer.variables]
     rows = grid.rows(comm)
-    training = states[:, : states.shape[1] - n_validation]
-    spread = point_scaling if case.network.scaling == "point" else variable_scaling
+    training = states[:, : states.shape[1] - n_last]
+    spread = point_scaling if scaling == "point" else variable_scaling
     try:
-        scaling = spread(training, variables, comm, grid.fluid_points[rows.start : rows.stop])
+        scaled = spread(training, variables, comm, grid.fluid_points[rows.start : rows.stop])
     except ValueError as error:
-        raise ConfigurationError(f"network.training: {error}") from error
+        raise ConfigurationError(f"{section}: {error}") from error
     mean = np.concatenate([np.empty(0), *(training[block].mean(axis=1) for block in row_blocks(training.shape))])
     if comm.size > 1 and not h5py.get_config().mpi:
         raise ConfigurationError(
@@ -154,10 +185,10 @@ def _write(path, transfer, states, n_validation, case, comm):
         on_rank_0(beside.touch, comm)
         with h5py.File(beside, "w", **how) as file:
             samples = file.create_dataset("samples", (states.shape[1], width, grid.n_points), np.float32)
-            for name, values in (("mean", mean), ("scale", scaling.scale)):
+            for name, values in (("mean", mean), ("scale", scaled.scale)):
                 whole = file.create_dataset(name, (grid.n_points * width,), np.float64)
                 whole[rows.start * width : rows.stop * width] = values
             for first in range(0, states.shape[1], _BLOCK):
-                block = scaling.divide(states[:, first : first + _BLOCK] - mean[:, None])
+                block = scaled.divide(states[:, first : first + _BLOCK] - mean[:, None])
                 block = block.reshape(len(rows), width, -1).transpose(2, 1, 0)
                 samples[first : first + _BLOCK, :, each] = np.ascontiguousarray(block, dtype=np.float32)

@@ -1,0 +1,85 @@
+"""Run an experiment of Mack et al. 2020, or of ours: python -m plugin.experiment NAME case.yml [--out FOLDER]
+
+    tables         Table 1 (networks), 2 (TSVD at a truncation, and a network), 3 (TSVD with all modes)
+    observations   error and time against the number of readings
+    tradeoff       error against time over all systems
+    steps          the error of each test step, TSVD beside a network
+    truncation     error against the number of modes
+
+The section `experiment` of the case file holds the protocol and what each of them needs; its output is a folder of CSV,
+JSON, Markdown and figures. It runs on one rank. Exit codes are those of plugin.cycle.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mpi4py import MPI
+
+from plugin.configuration import ConfigurationError, read_case
+from plugin.experiment.observations import observations
+from plugin.experiment.protocol import Setting, read_states
+from plugin.experiment.results import conditions, write
+from plugin.experiment.steps import steps
+from plugin.experiment.tables import tables
+from plugin.experiment.tradeoff import tradeoff
+from plugin.experiment.truncation import truncation
+from plugin.job import read_words, run_job
+from plugin.progress import Progress
+
+EXPERIMENTS = {one.__name__: one for one in (tables, observations, tradeoff, steps, truncation)}
+
+
+def run(name, case, progress, folder=None):
+    """Run an experiment and write its files.
+
+    Parameters
+    ----------
+    name : one of EXPERIMENTS
+    case : Case with an `experiment` section
+    progress : Progress
+    folder : of the results; the case's if None
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ConfigurationError, FileError, MeshError, OSError
+        if states cannot be read, settings do not fit them, or a network is another than is asked for
+    MinimisationError, TrainingError
+        if a minimum is not found, or a training's loss is no longer a number
+    """
+    of, before = case.experiment, conditions()
+    with progress.stage("states"):
+        states = read_states(case, progress.say)
+    told = {
+        "states": len(states.rows), "training": states.n_training, "test": len(states.test(of.protocol.every)),
+        "variables": list(states.variables), "grid": " × ".join(map(str, states.grid.shape)), "n": len(states.used),
+    }  # fmt: skip
+    progress.say(", ".join(f"{key} {value}" for key, value in told.items()))
+    with progress.stage(name):
+        result = EXPERIMENTS[name](Setting(of, states, progress))
+    about = {"protocol": of.protocol.model_dump(), "states": told, "conditions": {**before, "load after": conditions()["load"]}}
+    folder = folder or of.output
+    progress.say(write(result, folder, about))
+    progress.say(f"{folder / name}.md; {progress.seconds[name]:.0f} s")
+    return result
+
+
+def main(argv, comm):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m plugin.experiment", description="Experiments of Mack et al. 2020.")
+    parser.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
+    parser.add_argument("case", type=Path, help="case file (YAML) with the section experiment")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results; the case file's if left out")
+    words = read_words(parser, argv, comm)
+    if comm.size > 1:
+        raise ConfigurationError(f"experiments run on one rank, here are {comm.size}; start without mpirun")
+    run(words.name, read_case(words.case, needed=("experiment",)), Progress(comm), words.out)
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(lambda: main(sys.argv[1:], MPI.COMM_WORLD), MPI.COMM_WORLD)

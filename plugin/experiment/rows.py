@@ -1,0 +1,80 @@
+"""Rows of figures that several experiments have in common."""
+
+from plugin.experiment import magic
+from plugin.experiment.networks import networks_of
+from plugin.experiment.scores import score
+from plugin.experiment.systems import autoencoder, background, linear, reduced, tsvd
+
+ERROR = {"error": "error", "seconds": "time [s]"}
+MAGIC = {"magic_error": f"{magic.LABEL} error", "magic_seconds": f"{magic.LABEL} time [s]"}
+
+
+def truncated(setting):
+    """TSVD at the settings' truncation: a System, and the paper's {part: (error, seconds)} of it."""
+    modes = tsvd(setting.states, setting.protocol, setting.settings.truncation)
+    return linear(f"TSVD, τ = {modes.n_modes}", modes, setting.protocol), magic.TRUNCATED if modes.n_modes == 32 else {}
+
+
+def whole(setting):
+    """TSVD with all modes: a System, and the paper's {part: (error, seconds)} of it."""
+    return linear("TSVD, τ = S", reduced(setting.states, setting.protocol), setting.protocol), magic.REDUCED
+
+
+def background_row(setting):
+    """The row of no analysis, whose error is 1."""
+    states = setting.states
+    found = score([background(states)], states, setting.protocol, len(states.used))
+    return tell({"system": "background", "count": len(states.used), **found.figures(), "magic_error": magic.BACKGROUND}, setting)
+
+
+def network_rows(names, setting):
+    """A row for each network, observed at all values."""
+    return [_network_row(name, setting) for name in names]
+
+
+def names_of(settings):
+    """The names of networks that a NetworksSection asks for."""
+    return list(magic.NETWORKS) if settings.names is None else settings.names
+
+
+def beside(setting):
+    """The name of the network that stands beside TSVD, in a list; an empty one where the settings name none."""
+    name = setting.settings.networks.beside
+    return [] if name is None else [name]
+
+
+def _network_row(name, setting):
+    states, networks = setting.states, networks_of(name, setting)
+    systems = [autoencoder(name, states, setting.protocol, each) for each in networks]
+    found = score(systems, states, setting.protocol, len(states.used))
+    error, seconds, parameters = magic.NETWORKS.get(name, (None, None, None))
+    row = {
+        "system": name, "part": 1.0, "count": len(states.used), **networks[0].figures(), **found.figures(),
+        "magic_error": error, "magic_seconds": seconds, "magic_parameters": parameters,
+    }  # fmt: skip
+    return tell(row, setting)
+
+
+def linear_rows(of, parts, setting):
+    """A row for each part of the values that is observed.
+
+    of : System, and the paper's {part: (error, seconds)}
+    """
+    system, paper = of
+    rows = []
+    for part in parts:
+        count = setting.states.count(part)
+        found = score([system], setting.states, setting.protocol, count)
+        error, seconds = paper.get(part, (None, None))
+        row = {
+            "system": system.name, "part": part, "count": count, "parameters": system.parameters,
+            "numbers": system.numbers, **found.figures(), "magic_error": error, "magic_seconds": seconds,
+        }  # fmt: skip
+        rows.append(tell(row, setting))
+    return rows
+
+
+def tell(row, setting):
+    """Say what a row has found; the row."""
+    setting.progress.say(f"{row['system']}, M = {row['count']}: error {row['error']:.4g}, {1e3 * row['seconds']:.3g} ms")
+    return row

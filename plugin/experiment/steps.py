@@ -1,0 +1,41 @@
+"""The error of each test step, TSVD beside a network (Figs. 2 and 16)."""
+
+import numpy as np
+
+from plugin.experiment.networks import networks_of
+from plugin.experiment.results import Result, Table
+from plugin.experiment.rows import beside, truncated, whole
+from plugin.experiment.scores import score
+from plugin.experiment.systems import autoencoder
+
+
+def steps(setting):
+    """All values observed. A Result; errors of a network are the mean over its trainings."""
+    states, protocol = setting.states, setting.protocol
+    groups = {of.name: [of] for of, _ in (truncated(setting), whole(setting))}
+    for name in beside(setting):
+        groups[name] = [autoencoder(name, states, protocol, each) for each in networks_of(name, setting)]
+    errors = {}
+    for name, systems in groups.items():
+        errors[name] = score(systems, states, protocol, len(states.used)).errors.mean(axis=0)
+        setting.progress.say(f"{name}: error {errors[name].mean():.4g}")
+    numbers = states.test(protocol.every)
+    summary = [
+        {"system": name, "error": float(e.mean()), "median": float(np.median(e)), "least": float(e.min()), "most": float(e.max())}
+        for name, e in errors.items()
+    ]
+    each = [
+        {"step": int(number), "time": float(states.times[number]), **{name: float(e[k]) for name, e in errors.items()}}
+        for k, number in enumerate(numbers)
+    ]
+    columns = {"system": "system", "error": "mean", "median": "median", "least": "least", "most": "largest"}
+    shown = Table(f"Errors of {len(numbers)} test steps, all values observed", columns, summary)
+    return Result("steps", (shown, Table("Test steps", {}, each)), lambda figure: _draw(figure, states.times[numbers], errors))
+
+
+def _draw(figure, times, errors):
+    axes = figure.subplots()
+    for name, values in errors.items():
+        axes.plot(times, values, linewidth=1.0, label=name)
+    axes.set(xlabel="time of the test step [s]", ylabel="DA MSE", ylim=(0.0, None))
+    axes.legend(fontsize="small")

@@ -1,0 +1,27 @@
+"""Error against time over all systems (Fig. 15)."""
+
+from plugin.experiment.results import Result, Table
+from plugin.experiment.rows import ERROR, MAGIC, linear_rows, names_of, network_rows, truncated, whole
+
+
+def tradeoff(setting):
+    """All networks, and TSVD with few and with all modes for rising M. A Result."""
+    parts = setting.settings.parts
+    groups = [linear_rows(of(setting), parts, setting) for of in (truncated, whole)]
+    groups += [[row] for row in network_rows(names_of(setting.settings.networks), setting)]
+    columns = {"system": "system", "part": "M / n", **ERROR, "parameters": "parameters", **MAGIC}
+    table = Table("Error against time", columns, sorted((r for rows in groups for r in rows), key=lambda r: r["seconds"]))
+    return Result("tradeoff", (table,), lambda figure: _draw(figure, groups))
+
+
+def _draw(figure, groups):
+    axes = figure.subplots()
+    for k, rows in enumerate(groups):
+        marker, line = ("s", "none") if "epochs" in rows[0] else ("o", ":")
+        seconds, errors = [row["seconds"] for row in rows], [row["error"] for row in rows]
+        axes.plot(seconds, errors, marker=marker, linestyle=line, color=f"C{k % 10}", label=rows[0]["system"])
+        if len(rows) > 1:
+            for row in rows:
+                axes.annotate(f" M = {row['part']:g} n", (row["seconds"], row["error"]), fontsize="x-small")
+    axes.set(xlabel="time [s]", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
+    axes.legend(fontsize="small")

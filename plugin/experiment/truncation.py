@@ -1,0 +1,45 @@
+"""Error against the number of modes, all values observed; beside it the least that any analysis in their span can reach."""
+
+import numpy as np
+
+from plugin.experiment import magic
+from plugin.experiment.results import Result, Table
+from plugin.experiment.rows import ERROR, tell, whole
+from plugin.experiment.scores import relative_error, score
+from plugin.experiment.systems import leading, linear, tsvd
+
+
+def truncation(setting):
+    """TSVD at the settings' `truncations`, and with all modes. A Result."""
+    every = tsvd(setting.states, setting.protocol, 1.0)
+    rows = [
+        _row(linear("TSVD", leading(every, tau), setting.protocol), every, tau, magic.MODES.get(tau), setting)
+        for tau in setting.settings.truncations
+        if tau < every.n_modes
+    ]
+    system, paper = whole(setting)
+    rows.append(_row(system, every, every.n_modes, paper[1.0][0], setting))
+    columns = {"numbers": "τ", **ERROR, "least": "least in the span", "magic_error": f"{magic.LABEL} error"}
+    table = Table("Error against the number of modes, all values observed", columns, rows)
+    return Result("truncation", (table,), lambda figure: _draw(figure, rows))
+
+
+def _row(system, modes, tau, paper, setting):
+    states, protocol = setting.states, setting.protocol
+    found = score([system], states, protocol, len(states.used))
+    base = modes.vectors[:, :tau] / modes.singular_values[:tau]
+    truths = (states.truth(number) for number in states.test(protocol.every))
+    least = float(np.mean([relative_error(base @ (base.T @ truth), truth) for truth in truths]))
+    row = {"system": system.name, "numbers": tau, "count": len(states.used), **found.figures(), "least": least}
+    return tell({**row, "magic_error": paper}, setting)
+
+
+def _draw(figure, rows):
+    axes = figure.subplots()
+    tau = [row["numbers"] for row in rows]
+    axes.plot(tau, [row["error"] for row in rows], "o-", label="analysis")
+    axes.plot(tau, [row["least"] for row in rows], ":", color="0.5", label="least in the span")
+    known = [(row["numbers"], row["magic_error"]) for row in rows if row["magic_error"]]
+    axes.plot(*zip(*known), "kx", label=f"{magic.LABEL} (other data)")
+    axes.set(xlabel="number of modes τ", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
+    axes.legend()

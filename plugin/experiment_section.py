@@ -1,0 +1,91 @@
+"""The case file's `experiment`: the protocol of Mack et al. 2020 in one place, and what each experiment adds to it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from plugin.network_section import NotNegative
+from plugin.sections import Positive, Section, SeriesSection, Truncation
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Inner = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ProtocolSection(Section):
+    """How analyses are made and judged. The defaults are those of Mack et al. 2020.
+
+    A background is the mean of the training states, a truth a test state. Scores are ‖x_a − x_t‖ / ‖x_t‖ of
+    standardised states, so that of the background is 1; times are those of the minimisation, of the increment and of
+    undoing the standardisation, where all that does not depend on the readings' values was made beforehand.
+    """
+
+    training: Inner = Field(0.8, description="part of the states, the first in time, that train; the others test")
+    scaling: Literal["point", "variable"] = Field(
+        "point", description="standardised by the training states' standard deviation, by point or by variable"
+    )
+    unbiased: bool = Field(False, description="V divided by √(S − 1); the paper leaves it unscaled")
+    background_weight: Positive = Field(0.1, description="α, factor of ½ wᵀw")
+    variance: Positive = Field(0.05, description="σ_o², of readings and of codes, in standard deviations squared")
+    minimiser: Literal["lmvm", "blmvm", "bqnls"] = Field("lmvm", description="TAO's L-BFGS, with or without bounds")
+    gradient_tolerance: Positive = Field(1e-2, description="part of ‖∇J‖ at the background that ends the search")
+    preconditioned: bool = Field(
+        True, description="linear analyses are searched for where the Hessian is the identity; false: plain L-BFGS"
+    )
+    noise: NotNegative = Field(
+        0.0, description="standard deviation of noise put on readings, in those of the values; the paper has none"
+    )
+    seeds: int = Field(3, ge=1, description="draws of sensors' places and noise, for mean ± standard deviation")
+    every: int = Field(1, ge=1, description="use every so-many-th test state")
+
+
+class NetworksSection(Section):
+    """Autoencoders: taken from a folder if they are there and fit, trained otherwise."""
+
+    folder: Path = Field(Path("networks"), description="where trained networks are kept, NAME-LONG-SEED.safetensors")
+    names: list[str] | None = Field(None, description="networks of Table 1; all that the paper has if left out")
+    beside: str | None = Field("Tucodec-NeXt", description="the network beside TSVD in the other experiments")
+    minutes: Positive = Field(10.0, description="of the processor, that each network is trained for")
+    longer: dict[str, Positive] = Field({}, description="minutes of single networks, {name: minutes}")
+    epochs: int | None = Field(None, ge=1, description="epochs of training in place of minutes")
+    validation: Inner = Field(0.1, description="part of the training states, the last in time, that picks the epoch")
+    seeds: int = Field(1, ge=1, description="trainings of each network, for mean ± standard deviation")
+
+
+class SparseSection(Section):
+    """Few real sensors, and the true H."""
+
+    sensors: list[Annotated[int, Field(ge=1)]] = Field([10, 30, 100, 300, 1000], min_length=1, description="M")
+    every: int = Field(10, ge=1, description="use every so-many-th test state; analyses by a decoder take their time")
+
+
+class CycledSection(Section):
+    """Runs of a forecast model side by side, judged by a truth that none of them knew."""
+
+    truth: list[SeriesSection] = Field(min_length=1, description="states of the truth, with those of analysis times")
+    free: SeriesSection | None = Field(None, description="states of the run without analyses")
+    runs: dict[str, Path] = Field(min_length=1, description="{name: case file of a cycle that has been run}")
+
+
+class ExperimentSection(Section):
+    """Experiments with the states of an archive: python -m plugin.experiment NAME case.yml."""
+
+    states: Annotated[list[SeriesSection], Field(min_length=1)] | None = Field(
+        None, description="all states, training and test; background.snapshots if left out"
+    )
+    protocol: ProtocolSection = ProtocolSection()
+    networks: NetworksSection = NetworksSection()
+    truncation: Truncation | None = Field(32, description="τ of TSVD, or part of the variance; null: σ_τ ≥ √σ₁")
+    truncations: list[Annotated[int, Field(ge=1)]] = Field(
+        [1, 2, 4, 8, 12, 16, 32, 64, 100, 150, 256],
+        description="numbers of modes of the experiment truncation, which ends with all",
+    )
+    parts: list[Fraction] = Field(
+        [1.0, 0.1, 0.01, 0.001], min_length=1, description="M / n of the experiments tables and tradeoff"
+    )
+    observations: list[Fraction] = Field(
+        [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003], min_length=1, description="M / n of the experiment observations"
+    )
+    sparse: SparseSection = SparseSection()
+    cycled: CycledSection | None = Field(None, description="needed by the experiment cycled")
+    output: Path = Field(Path("experiments"), description="folder of the results")

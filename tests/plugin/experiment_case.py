@@ -1,0 +1,37 @@
+"""Thirty states of six random waves on the mesh of a parallel Fluidity run, and a case of experiments with them."""
+
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.dumps import write_dump
+from coupling.mesh import State
+from coupling.vtu import read_state
+from plugin.configuration import read_case
+
+COMM = MPI.COMM_SELF
+MINI = Path(__file__).resolve().parents[1] / "data/fluidity/parallel/mini_2.pvtu"
+N_STATES, N_TRAINING = 30, 24
+SHAPE = (17, 8, 7)
+
+
+def write_states(folder):
+    """Write the dumps, at 0 … 29 s."""
+    folder.mkdir(parents=True)
+    tracer, rng = read_state(MINI, COMM, ["Tracer"])["Tracer"], np.random.default_rng(4)
+    place = tracer.mesh.points / 100.0
+    waves = np.sin(place @ rng.normal(size=(3, 6)) * 2.0 + rng.random(6) * 6.0) / np.arange(1, 7)
+    for k in range(N_STATES):
+        noise = 0.02 * rng.standard_normal(len(place))
+        write_dump(State(float(k), {"Tracer": tracer.replaced(3.0 + waves @ rng.standard_normal(6) + noise)}), folder / f"s_{k}", COMM)
+
+
+def experiment_case(folder, states, **experiment):
+    """A case in a folder, with keys of its section `experiment`."""
+    told = "".join(f"  {name}: {value}\n" for name, value in experiment.items())
+    (folder / "case.yml").write_text(
+        f"grid: {{shape: {list(SHAPE)}}}\nvariables: [Tracer]\nbackground: {{snapshots: [{{path: {states}}}]}}\n"
+        f"experiment:\n  truncation: 4\n{told}"
+    )
+    return read_case(folder / "case.yml", needed=("experiment",))
