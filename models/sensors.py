@@ -47,11 +47,11 @@ class SensorGrid:
         """
         position, channel = np.asarray(position, dtype=np.float64).reshape(-1, 3), np.asarray(channel)
         size = float(np.mean(self.spacing))
-        weights, nearness = [], np.zeros(self.part.shape, np.float32)
+        weights, nearness = [], np.zeros(self.part.shape)
         for number, part in enumerate(self.part.reshape(len(self.part), -1)):
             points, asked = np.flatnonzero(part), np.flatnonzero(channel == number)
             if len(asked) == 0 or len(points) == 0:
-                weights.append(csr_matrix((part.size, len(channel)), dtype=np.float32))
+                weights.append(csr_matrix((part.size, len(channel))))
                 continue
             # readings of one place count as their mean; sorted, so that ties do not hang on the order of sensors
             places, place = np.unique(position[asked], axis=0, return_inverse=True)
@@ -62,7 +62,7 @@ class SensorGrid:
             share = 1.0 / (distance**2 + (0.5 * size) ** 2)
             share /= share.sum(axis=1, keepdims=True)
             entries = share.ravel(), (np.repeat(points, len(near)), which.ravel())
-            weights.append((csr_matrix(entries, (part.size, len(places))) @ mean).astype(np.float32))
+            weights.append(csr_matrix(entries, (part.size, len(places))) @ mean)
             nearness[number].reshape(-1)[points] = np.exp(-distance[:, 0] / (_REACH * size))
         return Layout(tuple(weights), nearness)
 
@@ -71,17 +71,17 @@ class SensorGrid:
 class Layout:
     """Sensors that stay where they are.
 
-    weights : for each variable (nx·ny·nz × M) sparse float32
-    nearness : (C, nx, ny, nz) float32: 1 at a sensor, falling to 0; 0 where a variable has none
+    weights : for each variable (nx·ny·nz × M) sparse
+    nearness : (C, nx, ny, nz): 1 at a sensor, falling to 0; 0 where a variable has none
     """
 
     weights: tuple[csr_matrix, ...]
     nearness: np.ndarray
 
     def spread(self, values):
-        """(k, M) readings in standard deviations → (k, 2C, nx, ny, nz) float32: the variables' values, and nearness."""
-        values = np.asarray(values, dtype=np.float32)
-        fields = np.empty((len(values), 2, *self.nearness.shape), np.float32)
+        """(k, M) readings in standard deviations → (k, 2C, nx, ny, nz): the variables' values, and nearness."""
+        values = np.asarray(values, dtype=np.float64)
+        fields = np.empty((len(values), 2, *self.nearness.shape))
         for channel, weights in enumerate(self.weights):
             fields[:, 0, channel] = (weights @ values.T).T.reshape(len(values), *self.nearness.shape[1:])
         fields[:, 1] = self.nearness

@@ -68,7 +68,7 @@ class SensorDraws:
             _, target = self.before.apply(fields, numbers, seed, epoch)
         values = target.cpu().numpy()
         seen = [self.observe(x, random(AUGMENTATION, seed, epoch, int(k), 1)) for x, k in zip(values, numbers)]
-        seen = np.concatenate([np.empty((0, 2 * values.shape[1], *values.shape[2:]), np.float32), *seen])
+        seen = np.concatenate([np.empty((0, 2 * values.shape[1], *values.shape[2:])), *seen])
         return torch.from_numpy(seen).to(target), target
 
     def observe(self, field, rng):

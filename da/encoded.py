@@ -1,0 +1,80 @@
+"""Readings as an observation encoder f° takes them, and R_l, the errors of its codes (Mack et al. 2020).
+
+f° maps readings in standard deviations, ỹ = (y − H x̄) / H s, to codes; x̄ and s are mean and scale of its training.
+With y = H x_b + d this is ỹ = (d + H (x_b − x̄)) / H s, where d may be any innovation: of an average of readings, or
+of the model at a reading's own time.
+
+R_l is f°'s own error: states of known code are observed with the very H and R, and encoded. Diagonal: a full
+covariance of some tens of states made analyses worse.
+"""
+
+import numpy as np
+
+LEAST_PART = 0.5  # of a reading's weights lies on values that have a scale, or it tells nothing of them
+_SEED = 21
+
+
+def standardised(operator, scale, innovation, background=None):
+    """ỹ of this rank's rows. Collective.
+
+    Parameters
+    ----------
+    operator : H, linear
+    scale : (n_local,) s in the state's units, zero where a value takes no part
+    innovation : (M_local,) d, in the readings' units
+    background : (n_local,) x_b − x̄; None where the readings are of an increment, as in the paper's form
+
+    Returns
+    -------
+    (M_local,) in standard deviations; NaN where a sensor sees too little that takes part
+    """
+    departure = innovation if background is None else innovation + operator.observe(background)
+    return departure / scale_at(operator, scale)
+
+
+def scale_at(operator, scale):
+    """H s of this rank's rows: (M_local,), NaN where a sensor sees too little that takes part. Collective."""
+    part = operator.observe((scale != 0.0).astype(np.float64))
+    return np.where(part >= LEAST_PART, operator.observe(scale), np.nan)
+
+
+def noisy_readings(operator, error, scale, states, number):
+    """Readings of known states with errors drawn from R, in standard deviations; the same on any ranks. Collective.
+
+    Parameters
+    ----------
+    operator : H, linear
+    error : ObservationError, R
+    scale : (n_local,) s
+    states : (n_local, k) in standard deviations
+    number : (M_local,) by which rows are known, however they are dealt to ranks
+
+    Returns
+    -------
+    (M_local, k), rows of NaN as `standardised` has them
+    """
+    drawn = [np.random.default_rng([_SEED, n]).standard_normal(states.shape[1]) for n in number]
+    drawn = np.array(drawn).reshape(len(number), states.shape[1])
+    within = [_symmetric_root(block.factor).__matmul__ for block in error.blocks]
+    noise = error.by_blocks(drawn, lambda values: error.std_local[:, None] * values, within)
+    return (operator.observe_modes(states, scale) + noise) / scale_at(operator, scale)[:, None]
+
+
+def _symmetric_root(factor):
+    """R^{1/2} of R = L Lᵀ, which does not hang on the order of rows."""
+    left, sigma, _ = np.linalg.svd(factor)
+    return (left * sigma) @ left.T
+
+
+def code_variance(found, codes):
+    """Diagonal of R_l from codes that f° found for known ones, (m, k) both.
+
+    Each is a mean over the states, and as if one more of them had the mean of all: none is zero.
+
+    Returns
+    -------
+    (m,)
+    """
+    square = (np.asarray(found, dtype=np.float64) - codes) ** 2
+    count = square.shape[1]
+    return (square.sum(axis=1) + square.mean()) / (count + 1)
