@@ -16,6 +16,7 @@ from da.observed import ObservedModes
 from da.minimise import METHODS
 from da.outer import analyse_outer
 from da.quality import Flag
+from plugin.encoded import Places
 from plugin.latent import LatentAnalysis, analyse_latent
 from plugin.screening import averages, screen
 from plugin.sensing import Sensed, background_std, error_of, sense, spread_out
@@ -147,7 +148,8 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     network = None
     if background.latent is not None:
         terms = transfer.to_grid(state), operator, error, departure, comm
-        network = analyse_latent(background.latent, *terms, first=analysis.increment, **search)
+        places = Places.of(seen, chosen, transfer.variables)
+        network = analyse_latent(background.latent, *terms, first=analysis.increment, places=places, **search)
         if network.analysis is not None:
             analysis, transform, observed = network.analysis, network.transform, None
     increment, found = analysis.increment, np.zeros(len(stations))

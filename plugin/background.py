@@ -144,7 +144,7 @@ def background(case, comm, cache=None, said=lambda text: None):
     grid = make_grid_of(case, mesh, comm, cache)
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
     settings, found = case.background, None
-    latent = read_latent(case, transfer, comm) if settings.transform == "decoded" else None
+    latent = read_latent(case, transfer, comm) if settings.by_network else None
     if settings.modes is not None:
         about = _about(settings, transfer, plan, mesh, comm)
         found = _kept(settings.modes, about, transfer, comm)

@@ -79,10 +79,10 @@ class BackgroundSection(Section):
     """Background errors, from the spread of earlier states."""
 
     snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
-    transform: Literal["tsvd", "reduced", "decoded"] = Field(
+    transform: Literal["tsvd", "reduced", "decoded", "bireduced"] = Field(
         "tsvd",
-        description="control space: truncated SVD, all anomalies, or the latent space of a network, its decoder seen by "
-        "the true H",
+        description="control space: truncated SVD, all anomalies, or the latent space of a network: its decoder seen by "
+        "the true H (decoded), or readings encoded by network.observations and one decode (bireduced)",
     )
     truncation: Truncation | None = Field(
         None,
@@ -104,6 +104,11 @@ class BackgroundSection(Section):
     def linear_transform(self):
         """`tsvd` or `reduced`: a network's analysis begins with TSVD's, and falls back to it."""
         return "reduced" if self.transform == "reduced" else "tsvd"
+
+    @property
+    def by_network(self):
+        """Whether analyses are made in a network's latent space."""
+        return self.transform in ("decoded", "bireduced")
 
     @model_validator(mode="after")
     def _truncation_needs_tsvd(self):
@@ -157,13 +162,15 @@ class Case(Section):
 
     @model_validator(mode="after")
     def _what_a_network_goes_with(self):
-        by_network = self.background.transform == "decoded"
-        if self.minimiser.method == "gauss_newton" and not by_network:
+        transform = self.background.transform
+        if self.minimiser.method == "gauss_newton" and transform != "decoded":
             raise ValueError("minimiser.method: gauss_newton goes with background.transform: decoded")
-        if not by_network:
+        if not self.background.by_network:
             return self
         if self.network is None:
-            raise ValueError("background.transform: decoded needs the section network, with the key file")
+            raise ValueError(f"background.transform: {transform} needs the section network, with the key file")
+        if transform == "bireduced" and self.network.observations is None:
+            raise ValueError("background.transform: bireduced needs network.observations, with the key file")
         if self.grid.space == "mesh":
             raise ValueError("a network needs a grid; give grid.shape or grid.spacing in place of space: mesh")
         observations = self.observations

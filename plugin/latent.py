@@ -27,6 +27,7 @@ from da.trust import (
 from models.files import ModelFileError, load, load_arrays
 from models.inference import fast_decoder
 from plugin.configuration import ConfigurationError
+from plugin.encoded import Encoder, read_encoder
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,19 @@ class Latent:
     modes : LatentModes, of the states the network was made with
     mean : (n_local,) x̄ of the training states, in the state's units
     limits : TrustLimits
+    encoder : Encoder of the readings, of `bireduced`; None for `decoded`
     """
 
     decoder: Decoder
     modes: LatentModes
     mean: np.ndarray
     limits: TrustLimits
+    encoder: Encoder | None = None
+
+    @property
+    def name(self):
+        """Of the transform, as in case files."""
+        return "decoded" if self.encoder is None else "bireduced"
 
     def transform(self, background):
         """U about a background, f of the background, and g of that. Collective.
@@ -64,12 +72,14 @@ class Latent:
 class LatentAnalysis:
     """An analysis by a network, or why there is none.
 
+    name : of the network's transform
     analysis : Analysis; None where it was not made, or is not to be believed
     transform : DecodedTransform it was made with
     trust : Trust, the checks that were made
     reason : why there is no analysis; "" if there is
     """
 
+    name: str
     analysis: Analysis | None
     transform: DecodedTransform
     trust: Trust
@@ -77,7 +87,7 @@ class LatentAnalysis:
 
     def summary(self):
         """For the ledger."""
-        used = {"transform": "decoded"} if self.analysis is not None else {"transform": "tsvd", "reason": self.reason}
+        used = {"transform": self.name} if self.analysis is not None else {"transform": "tsvd", "reason": self.reason}
         return {**used, "checks": self.trust.summary()}
 
 
@@ -98,10 +108,11 @@ def read_latent(case, transfer, comm):
     ------
     ConfigurationError
         on every rank, if there is no such file, or the network was made for another grid, mask or variables, or its
-        codes give no modes
+        codes give no modes; so, too, for the observation encoder of `bireduced`
     """
     path, grid, of = case.network.file, transfer.grid, case.background.latent
     expected = {
+        "name": case.network.name,
         "channels": len(transfer.variables),
         "variables": [v.name for v in transfer.variables],
         "grid": grid.description,
@@ -110,7 +121,7 @@ def read_latent(case, transfer, comm):
     network, problem = None, None
     if decodes(comm):
         try:
-            network, _ = load(path, {"name": case.network.name, **expected})
+            network, _ = load(path, expected)
         except (ModelFileError, ValueError) as error:
             problem = f"network.file: {error}"
     raise_together(problem, comm, ConfigurationError)
@@ -124,10 +135,13 @@ def read_latent(case, transfer, comm):
         limits = trust_limits(arrays["codes"], arrays["round_trips"], **of.trust.model_dump())
     except ValueError as error:
         raise ConfigurationError(f"network.file: {path}: {error}") from error
-    return Latent(decoder, modes, arrays["mean"][mine], limits)
+    encoder = None
+    if case.background.transform == "bireduced":
+        encoder = read_encoder(case, transfer, decoder, expected, comm)
+    return Latent(decoder, modes, arrays["mean"][mine], limits, encoder)
 
 
-def analyse_latent(latent, state, operator, error, innovation, comm, *, first, **minimiser):
+def analyse_latent(latent, state, operator, error, innovation, comm, *, first, places, **minimiser):
     """The analysis of one state by a network, if it is to be believed. Collective.
 
     Parameters
@@ -136,6 +150,7 @@ def analyse_latent(latent, state, operator, error, innovation, comm, *, first, *
     state : (n_local,) the background on the grid, in the state's units
     operator, error, innovation, comm : as in `da.analysis.analyse`
     first : (n_local,) increment of TSVD's analysis
+    places : Places of H's rows
     minimiser : keyword arguments of `da.decoded.analyse_decoded`
 
     Returns
@@ -147,12 +162,15 @@ def analyse_latent(latent, state, operator, error, innovation, comm, *, first, *
     trip = round_trip_error(background, back, latent.decoder.scale, comm)
     trust = check_background(latent.limits, trip, code)
     if not trust.trusted:
-        return LatentAnalysis(None, transform, trust, trust.reason)
+        return LatentAnalysis(latent.name, None, transform, trust, trust.reason)
     try:
-        found = analyse_decoded(transform, operator, error, innovation, comm, first_increment=first, **minimiser)
+        if latent.encoder is None:
+            found = analyse_decoded(transform, operator, error, innovation, comm, first_increment=first, **minimiser)
+        else:
+            found = latent.encoder.analyse(transform, operator, error, innovation, places)
     except (MinimisationError, DecoderError) as failed:
-        return LatentAnalysis(None, transform, trust, str(failed))
+        return LatentAnalysis(latent.name, None, transform, trust, str(failed))
     before = observation_cost(operator, error, innovation, comm)
     after = observation_cost(operator, error, innovation - operator.observe(found.increment), comm)
     trust += check_cost(latent.limits, before, after)
-    return LatentAnalysis(found if trust.trusted else None, transform, trust, trust.reason)
+    return LatentAnalysis(latent.name, found if trust.trusted else None, transform, trust, trust.reason)

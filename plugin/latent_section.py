@@ -28,4 +28,9 @@ class LatentSection(Section):
     truncation: Truncation | None = Field(
         None, description="latent modes to keep, or the part of their variance; a mode for each state if left out"
     )
+    variance: Positive | None = Field(
+        None,
+        description="of the errors of a code from readings, R_l = variance · I (bireduced); the observation encoder's own "
+        "errors if left out",
+    )
     trust: TrustSection = TrustSection()

@@ -3,20 +3,40 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, PositiveInt
 
 from plugin.sections import Part, Positive, Section, SeriesSection
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _safetensors(value):
+    if value.suffix != ".safetensors":
+        raise ValueError("expected a name that ends with .safetensors")
+    return value
+
+
+SafetensorsPath = Annotated[Path, AfterValidator(_safetensors)]
+
+
+def _low_before_high(limits):
+    if limits[0] > limits[1]:
+        raise ValueError("expected the lower limit first")
+    return limits
+
+
+Rising = AfterValidator(_low_before_high)
+
+
 class AugmentationSection(Section):
     """Changes of the samples that make a network robust; it is to give back what was there before."""
 
-    noise: tuple[NotNegative, NotNegative] = Field(
+    noise: Annotated[tuple[NotNegative, NotNegative], Rising] = Field(
         (0.005, 0.05), description="lowest and highest size of Gaussian noise, in standard deviations of the field"
     )
-    share: tuple[Part, Part] = Field((0.1, 0.5), description="lowest and highest part of the points that get noise")
+    share: Annotated[tuple[Part, Part], Rising] = Field(
+        (0.1, 0.5), description="lowest and highest part of the points that get noise"
+    )
     flip: Part = Field(
         0.0, description="probability of a mirror image, along x and y each; of use only where the domain is symmetric"
     )
@@ -25,13 +45,6 @@ class AugmentationSection(Section):
         description="probability that a state is replaced by a random combination of its batch's, as the modes combine "
         "states: the network learns their span, and not the states alone",
     )
-
-    @field_validator("noise", "share")
-    @classmethod
-    def _low_before_high(cls, value):
-        if value[0] > value[1]:
-            raise ValueError("expected the lower limit first")
-        return value
 
 
 class TrainingSection(Section):
@@ -47,7 +60,7 @@ class TrainingSection(Section):
     patience: int = Field(50, ge=1, description="epochs without a better validation loss after which training ends")
     batch: int = Field(16, ge=1, description="states in a step, over all ranks")
     optimiser: Literal["adamw", "muon"] = Field(
-        "adamw", description="muon: orthogonal steps for the convolutions, AdamW for the rest; learns small scales sooner"
+        "adamw", description="muon: orthogonal steps for convolutions, AdamW for the rest; learns small scales sooner"
     )
     rate: Positive | None = Field(
         None, description="largest learning rate; if left out 0.002 for adamw, 0.02 for muon and a tenth for the rest"
@@ -74,10 +87,38 @@ class TrainingSection(Section):
     )
 
 
+class SensorTrainingSection(Section):
+    """How the observation encoder is trained: python -m plugin.train --observations.
+
+    States, validation, seed and what else is not here are as in `network.training`.
+    """
+
+    sensors: Annotated[tuple[PositiveInt, PositiveInt], Rising] = Field(
+        (5, 1000), description="fewest and most random sensors of a variable"
+    )
+    noise: Annotated[tuple[Positive, Positive], Rising] = Field(
+        (0.02, 0.3), description="lowest and highest error of random sensors, in standard deviations of the field"
+    )
+    own: Part = Field(
+        0.5, description="part of the states that are seen by the sensors of observations.file, some of them missing"
+    )
+    epochs: int = Field(30, ge=1, description="at most so many passes over the states")
+    patience: int = Field(10, ge=1, description="epochs without a better validation loss after which training ends")
+    batch: int = Field(8, ge=1, description="states in a step, over all ranks")
+    rate: Positive = Field(0.01, description="largest learning rate of muon")
+
+
+class ObservationEncoderSection(Section):
+    """A network from readings of any sensors to the latent of `network.file`, for background.transform: bireduced."""
+
+    file: SafetensorsPath = Field(description="file (.safetensors) of the trained observation encoder")
+    training: SensorTrainingSection = SensorTrainingSection()
+
+
 class NetworkSection(Section):
     """An autoencoder on the grid."""
 
-    file: Path = Field(description="file (.safetensors) of the trained network")
+    file: SafetensorsPath = Field(description="file (.safetensors) of the trained network")
     name: str = Field(
         "Tucodec-NeXt",
         description="of models.zoo, e.g. Tucodec-NeXt+CBAM or RAB-4-NeXt; or package.module:function of your own",
@@ -90,10 +131,6 @@ class NetworkSection(Section):
         "point", description="each variable by its standard deviation, over all or by point; the mean is by point"
     )
     training: TrainingSection = TrainingSection()
-
-    @field_validator("file")
-    @classmethod
-    def _suffix(cls, value):
-        if value.suffix != ".safetensors":
-            raise ValueError("expected a name that ends with .safetensors")
-        return value
+    observations: ObservationEncoderSection | None = Field(
+        None, description="an encoder of sparse readings; needed by background.transform: bireduced"
+    )

@@ -2,7 +2,9 @@
 
 import json
 
+from plugin.configuration import ConfigurationError
 from plugin.readings import Choice, read_readings
+from plugin.readings.common import SPEED
 
 
 def settings_of(case):
@@ -22,6 +24,15 @@ def readings_of(case):
     ------
     ReadingsError
         as `plugin.readings.read_readings`
+    ConfigurationError
+        if the case's analysis does not take what is read
     """
     of = case.observations
-    return read_readings(of.file, Choice(tuple(case.variables), of.names, of.errors, of.epoch))
+    readings = read_readings(of.file, Choice(tuple(case.variables), of.names, of.errors, of.epoch))
+    speeds = [name for name in readings.variable if name.endswith(f".{SPEED}")]
+    if speeds and case.background.transform == "bireduced":
+        raise ConfigurationError(
+            f"background.transform: bireduced takes values of the variables, and {of.file} has readings of {speeds[0]}; "
+            "leave them out, or take decoded"
+        )
+    return readings

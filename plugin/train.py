@@ -3,7 +3,8 @@
 The section `network` of the case file names the network, the file it is kept in and how it is trained. Beside the
 file NAME.safetensors a folder NAME.training holds history.csv, loss.png and the states of epochs: `--resume` goes on
 from the last one, `--from EPOCH` from any that was kept. A network that is there already is not trained again. Exit
-code 2 is bad input, 4 a loss that is no longer a number.
+code 2 is bad input, 4 a loss that is no longer a number. `--observations` trains the observation encoder instead, once
+the autoencoder is trained.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from models.training.loop import Recipe
 from plugin.configuration import ConfigurationError, read_case
 from plugin.job import read_words, run_job
 from plugin.progress import Progress
+from plugin.train_observations import train_observation_encoder
 from plugin.training_run import LAST, first_epoch, keep_network, run_training
 from plugin.training_set import training_set
 
@@ -96,8 +98,10 @@ def main(argv, comm):
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_const", const=LAST, dest="start", help="go on after the last epoch")
     begin.add_argument("--from", type=int, dest="start", metavar="EPOCH", help="go on after an epoch that was kept")
+    parser.add_argument("--observations", action="store_true", help="train the observation encoder of the network")
     words = read_words(parser, argv, comm)
-    train_network(read_case(words.case, needed=("network",)), comm, start=words.start)
+    train = train_observation_encoder if words.observations else train_network
+    train(read_case(words.case, needed=("network",)), comm, start=words.start)
     return 0
 
 

@@ -12,8 +12,10 @@ from mpi4py import MPI
 from assimilation import N_MODES, make_background
 from da.modes import Modes
 from da.transform import LinearTransform
-from models.files import save
+from models.files import load, save
 from models.linear import Linear
+from models.observation_encoder import ObservationEncoder
+from plugin.encoded import file_hash
 from plugin.latent import read_latent
 from plugin.latent_section import LatentSection
 
@@ -70,10 +72,22 @@ def latent_of(background, comm):
         return read_latent(case_of(Path(folder) / "network.safetensors"), background.transfer, comm)
 
 
-def case_of(path, **latent):
-    """What `read_latent` asks of a Case."""
-    background = SimpleNamespace(latent=LatentSection(**latent), unbiased=True, inflation=1.0)
-    return SimpleNamespace(network=SimpleNamespace(file=path, name="Linear"), background=background)
+def save_encoder(path, network, **metadata):
+    """Write an observation encoder, as it is before training, of the network in a file."""
+    model, about = load(network)
+    channels, shape, factors = model.channels, model.shape, model.factors.numpy()
+    kept = np.random.default_rng(12).normal(size=(N_MODES, 30)) * 10.0
+    arrays = {"fields": (factors @ kept).T.reshape(-1, channels, *shape), "codes": kept}
+    told = {"variables": about["variables"], "grid": about["grid"], "autoencoder": file_hash(network), **metadata}
+    save(path, ObservationEncoder(model, about["grid"]["spacing"], width=4), told, arrays)
+
+
+def case_of(path, encoder=None, **latent):
+    """What `read_latent` asks of a Case; `bireduced` if there is an observation encoder."""
+    transform = "decoded" if encoder is None else "bireduced"
+    background = SimpleNamespace(transform=transform, latent=LatentSection(**latent), unbiased=True, inflation=1.0)
+    network = SimpleNamespace(file=path, name="Linear", observations=SimpleNamespace(file=encoder))
+    return SimpleNamespace(network=network, background=background)
 
 
 def with_network(background, latent):

@@ -1,0 +1,189 @@
+"""Analyses by an observation encoder f°: readings to a code on the first rank, and R_l of the sensors in use.
+
+R_l hangs on where the sensors are and how well they read. So it is not kept with the network, but found from some
+states that are: they are observed with the very H and R of an analysis, and encoded. While H and R stay, it does.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from coupling.files import on_rank_0
+from da.bireduced import LatentMinimum, Seen, latent_error, observation_encoded
+from da.collective import raise_together
+from da.decoder import DecoderError
+from da.encoded import code_variance, noisy_readings, standardised
+from da.remembered import Remembered
+from models.files import ModelFileError, load, load_arrays
+from models.observation_encoder import ObservationEncoder
+from models.sensors import Layout, SensorGrid
+from plugin.configuration import ConfigurationError
+
+_BATCH = 8  # states that are encoded at a time
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of H on this rank are.
+
+    position : (M_local, 3) [m]; of an average of readings the same average of theirs
+    channel : (M_local,) number of the variable
+    number : (M_local,) of the reading, of an average its first
+    """
+
+    position: np.ndarray
+    channel: np.ndarray
+    number: np.ndarray
+
+    @classmethod
+    def of(cls, sensed, readings, variables):
+        """Those of a Sensed, of the Observations it was made of; a speed's channel is −1."""
+        number = {variable.name: k for k, variable in enumerate(variables)}
+        channel = [number.get(name, -1) for name in readings.variable[sensed.reading]]
+        return cls(sensed.mean @ readings.position, np.array(channel, np.int64), sensed.reading)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """f° of a case.
+
+    network : ObservationEncoder in evaluation mode on the first rank, None on the others
+    sensors : SensorGrid
+    origin : (3,) first point of the grid [m]
+    states : (n_local, k) float32 in standard deviations, kept of the validation
+    codes : (m, k) f of them
+    variance : of R_l where the case gives one; None for f°'s own error
+    comm : MPI communicator
+    """
+
+    network: ObservationEncoder | None
+    sensors: SensorGrid
+    origin: np.ndarray
+    states: np.ndarray
+    codes: np.ndarray
+    variance: float | None
+    comm: MPI.Comm
+    prepared: Remembered = field(default_factory=Remembered, repr=False)
+
+    def analyse(self, transform, operator, error, innovation, places):
+        """The analysis of the latent innovation that f° gives. Collective.
+
+        Parameters
+        ----------
+        transform : DecodedTransform about the background
+        operator, error, innovation : as in `da.analysis.analyse`; H linear
+        places : Places
+
+        Returns
+        -------
+        Analysis
+
+        Raises
+        ------
+        DecoderError
+            on every rank, if the network fails
+        """
+        scale, modes = transform.decoder.scale, transform.modes
+        content = (*operator.content, *error.content, places.position, places.channel)
+        layout, used, minimum = self.prepared.get(
+            content, lambda: self._prepare(scale, modes, operator, error, places), self.comm
+        )
+        readings = standardised(operator, scale, innovation, transform.background)
+        code = self._encoded(layout, self._on_first(readings[used, None], places.number[used]))[:, 0]
+        latent = code if transform.base is None else code - transform.base
+        return observation_encoded(
+            transform, latent, self.comm, minimum=minimum, seen=Seen(innovation, operator.observe)
+        )
+
+    def _prepare(self, scale, modes, operator, error, places):
+        """(Layout on the first rank, (M_local,) bool of rows that tell something, LatentMinimum)."""
+        readings = noisy_readings(operator, error, scale, self.states, places.number)
+        used = np.isfinite(readings).all(axis=1)
+        position, channel, readings = (
+            self._on_first(rows[used], places.number[used]) for rows in (places.position, places.channel, readings)
+        )
+        layout = None if position is None else self.sensors.layout(position - self.origin, channel)
+        variance = self.variance
+        if variance is None:
+            variance = code_variance(self._encoded(layout, readings), self.codes)
+        minimum = LatentMinimum(modes, latent_error(variance, modes.n_latent), self.comm)
+        minimum.prepare()
+        return layout, used, minimum
+
+    def _on_first(self, rows, number):
+        """Rows of all ranks on the first one, in the order of the readings; None on the others."""
+        everyones = self.comm.gather((rows, number))
+        if everyones is None:
+            return None
+        rows, number = (np.concatenate(parts) for parts in zip(*everyones))
+        return rows[np.argsort(number)]
+
+    def _encoded(self, layout: Layout | None, readings):
+        """f° of (M, k) readings on the first rank → (m, k) on every rank."""
+        codes, problem = None, None
+        if self.comm.rank == 0:
+            try:
+                batches = (readings[:, k : k + _BATCH] for k in range(0, readings.shape[1], _BATCH))
+                codes = np.concatenate([self._codes(layout.spread(batch.T)) for batch in batches]).T
+            except Exception as error:  # whatever a network may raise: the other ranks wait
+                problem = f"the observation encoder failed: {type(error).__name__}: {error}"
+        raise_together(problem, self.comm, DecoderError)
+        return self.comm.bcast(codes)
+
+    def _codes(self, spread):
+        mask = self.network.mask
+        with torch.inference_mode():
+            return self.network.encode(torch.from_numpy(spread).to(mask)).double().cpu().numpy()
+
+
+def read_encoder(case, transfer, decoder, expected, comm):
+    """The observation encoder that a case names. Collective.
+
+    Parameters
+    ----------
+    case : Case with `network.observations`
+    transfer : Transfer
+    decoder : Decoder of the case's autoencoder
+    expected : items that networks of this case agree in
+
+    Returns
+    -------
+    Encoder
+
+    Raises
+    ------
+    ConfigurationError
+        on every rank, if there is no such file, or it was trained for another autoencoder, grid, mask or variables
+    """
+    path, network, problem = case.network.observations.file, None, None
+    if comm.rank == 0:
+        try:
+            network, _ = load(path, {**expected, "autoencoder": file_hash(case.network.file)})
+            if not isinstance(network, ObservationEncoder):
+                problem = f"network.observations.file: {path}: holds an autoencoder; expected an observation encoder"
+        except (ModelFileError, ValueError) as error:
+            problem = f"network.observations.file: {error}"
+    raise_together(problem, comm, ConfigurationError)
+    arrays = comm.bcast(on_rank_0(lambda: load_arrays(path, ("fields", "codes")), comm))
+    grid, width = transfer.grid, len(transfer.variables)
+    rows, fields = grid.rows(comm), arrays["fields"]
+    states = fields.reshape(len(fields), width, -1)[:, :, rows.start : rows.stop].transpose(2, 1, 0)
+    scale = np.concatenate(comm.allgather(decoder.scale)).reshape(*grid.shape, width).transpose(3, 0, 1, 2)
+    return Encoder(
+        None if network is None else network.to(decoder.device),
+        SensorGrid(grid.spacing, scale != 0.0),
+        np.asarray(grid.origin),
+        states.reshape(-1, len(fields)).astype(np.float32),
+        arrays["codes"],
+        case.background.latent.variance,
+        comm,
+    )
+
+
+def file_hash(path):
+    """SHA-256 of a file, by which an observation encoder knows its autoencoder."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,147 @@
+"""Training of a case's observation encoder: python -m plugin.train case.yml --observations
+
+The autoencoder of `network.file` must be trained. The sensors of `observations.file`, if the case has one, are drawn as
+often as the case asks for, a set for each window of the cycle; random ones otherwise.
+"""
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from coupling.files import on_rank_0
+from da.encoded import LEAST_PART
+from models import files
+from models.observation_encoder import ObservationEncoder
+from models.sensors import SensorGrid
+from models.training.augmentation import Augmentation
+from models.training.recipe import Recipe
+from models.training.sensors import OwnSensors, SensorDraws
+from plugin.background import close_all, plan_of, states_of
+from plugin.configuration import ConfigurationError
+from plugin.encoded import file_hash
+from plugin.progress import Progress
+from plugin.run_settings import readings_of
+from plugin.training_run import first_epoch, keep_network, run_training
+from plugin.training_set import training_set
+from plugin.transfer import Transfer, variables_of
+
+KEPT = 64  # states of the validation that R_l is found from
+_TITLE = "observation encoder"
+
+
+def train_observation_encoder(case, comm, progress=None, start=None):
+    """Train a case's observation encoder and write its file. Collective.
+
+    Parameters
+    ----------
+    case : Case with `network.observations`
+    comm, progress, start : as for `plugin.train.train_network`
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    ConfigurationError
+        if case, states, autoencoder, or the epoch to go on from do not fit each other; or there is a network already
+    ReadingsError, FileError, MeshError, OSError
+        if readings or states cannot be read, or files not be written
+    TrainingError
+        if the loss is no longer a number
+    """
+    progress = progress or Progress(comm)
+    if case.network is None or case.network.observations is None:
+        raise ConfigurationError("network.observations: this section is missing; it names the observation encoder's file")
+    file, settings = case.network.observations.file, case.network.observations.training
+    start = on_rank_0(lambda: first_epoch("network.observations.file", file, start), comm)
+    with progress.stage("training set"):
+        data = training_set(case, comm, case.run / "cache", progress.say)
+    grid = SensorGrid(data.grid.spacing, data.part)
+    own = own_sensors(case, data, comm)
+    autoencoder, codes = on_rank_0(lambda: _autoencoder(case.network, data), comm)
+    model = ObservationEncoder(autoencoder, data.grid.spacing, seed=case.network.training.seed)
+    combined = Augmentation(noise=(0.0, 0.0), combine=1.0)
+    draws = SensorDraws(grid, settings.sensors, settings.noise, own, settings.own, combined)
+    recipe = _recipe(settings, case.network.training, draws)
+    about = {
+        **data.about,
+        "autoencoder": on_rank_0(lambda: file_hash(case.network.file), comm),
+        **settings.model_dump(mode="json", include={"sensors", "noise", "own"}),
+    }
+    found = run_training(
+        _TITLE, file, model, data, recipe, about, comm, progress, every=case.network.training.keep, start=start
+    )
+    kept = np.unique(np.linspace(len(codes.T) - data.n_validation, len(codes.T) - 1, KEPT).round().astype(int))
+    fields = np.concatenate([data.samples[k : k + 1] for k in kept]).astype(np.float16)
+    arrays = {"fields": fields, "codes": codes[:, kept]}
+    on_rank_0(lambda: keep_network(_TITLE, file, model, about, recipe, found, arrays), comm)
+    progress.say(f"{file}: epoch {found.epoch}, validation loss {found.loss:.4g}")
+    return found
+
+
+def own_sensors(case, data, comm):
+    """The sensors of a case's readings, a set for each window of its cycle. Collective.
+
+    Parameters
+    ----------
+    case : Case
+    data : TrainingSet
+    comm : MPI communicator
+
+    Returns
+    -------
+    tuple of OwnSensors; readings of what is no variable, or outside the model's air, are left out
+    """
+    if case.observations is None:
+        return ()
+    readings = on_rank_0(lambda: readings_of(case), comm)
+    plan = plan_of(case.network.training.snapshots or case.background.snapshots, comm)
+    state = next(states_of(case, plan[:1]))
+    close_all(plan)
+    transfer = Transfer(data.grid, variables_of(case.variables, state), comm, case.run / "cache")
+    channels = {variable.name: number for number, variable in enumerate(transfer.variables)}
+    readings = readings.select(np.isin(readings.variable, list(channels)))
+    window = np.zeros(len(readings)) if case.cycle is None else np.ceil(readings.time / case.cycle.window)
+    channel = np.array([channels[name] for name in readings.variable], np.int64)
+    places, sensor = np.unique(np.column_stack([readings.position, channel]), axis=0, return_inverse=True)
+    sensor, channel = sensor.ravel(), places[:, 3].astype(np.int64)
+    error = np.bincount(sensor, readings.error, len(places)) / np.maximum(np.bincount(sensor, minlength=len(places)), 1)
+    names = np.array(list(channels))[channel]
+    rows = _rows(transfer.sample(state, places[:, :3], names), len(places), len(data.scale), comm)
+    scale, part = rows @ data.scale, rows @ (data.scale != 0.0) >= LEAST_PART
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=part)
+    standardised = rows.multiply(inverse[:, None]).multiply(data.scale[None]).tocsc()
+    # a state lies point by point, a sample variable by variable
+    order = np.arange(len(data.scale)).reshape(-1, len(channels)).T.ravel()
+    standardised = standardised[:, order].tocsr().astype(np.float32)
+    sets = {tuple(np.unique(sensor[(window == w) & part[sensor]])) for w in np.unique(window)}
+    return tuple(
+        OwnSensors(
+            places[of, :3] - np.asarray(data.grid.origin), channel[of], standardised[of], error[of] * inverse[of]
+        )
+        for of in map(list, sorted(sets))
+        if of
+    )
+
+
+def _rows(sampled, count, n_state, comm):
+    """H as one sparse matrix on every rank, a row for each sensor; without entries outside."""
+    start, column, weight = sampled.operator.getValuesCSR()
+    row = np.repeat(sampled.reading, np.diff(start))
+    row, column, weight = (np.concatenate(parts) for parts in zip(*comm.allgather((row, column, weight))))
+    return csr_matrix((weight, (row, column)), (count, n_state))
+
+
+def _autoencoder(section, data):
+    """The trained autoencoder of these very states, and its codes of them. For rank 0."""
+    try:
+        model, _ = files.load(section.file, {**data.about, "name": section.name, "mask": data.grid.fluid})
+        return model, files.load_arrays(section.file, ("codes",))["codes"]
+    except ValueError as error:
+        raise ConfigurationError(f"network.file: {error}") from error
+
+
+def _recipe(settings, of_autoencoder, draws):
+    shared = {name: getattr(of_autoencoder, name) for name in ("schedule", "weight_decay", "clip", "precision", "seed")}
+    given = settings.model_dump(include={"epochs", "patience", "batch", "rate"})
+    return Recipe(**shared, **given, optimiser="muon", settle=0.5, objective="relative", augmentation=draws)
