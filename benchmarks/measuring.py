@@ -30,6 +30,33 @@ def timed(function, repeats=3, comm=None):
     return best, result
 
 
+def taking_turns(functions, rounds):
+    """Least wall-clock times of functions that are called one after another, round by round [s].
+
+    What else the machine does falls on all of them alike.
+
+    functions : {name: function}; rounds : how many
+
+    Returns
+    -------
+    {name: seconds}
+    """
+    best = dict.fromkeys(functions, np.inf)
+    for _ in range(rounds):
+        for name, function in functions.items():
+            best[name] = min(best[name], timed(function, 1)[0])
+    return best
+
+
+def alone(function, comm):
+    """What a function returns on rank 0, None elsewhere. The others sleep: one that waits would keep its core busy."""
+    result = function() if comm.rank == 0 else None
+    done = comm.Ibarrier()
+    while not done.Test():
+        time.sleep(0.01)
+    return result
+
+
 def shape_of(scale):
     """The seed's grid and number of samples, both made smaller by a factor."""
     shape = tuple(max(4, round(n * scale ** (1 / 3))) for n in SEED_SHAPE)
