@@ -196,7 +196,7 @@ def observation_encoded(
     Parameters
     ----------
     transform : DecodedTransform
-    latent_innovation : (m,) d_l, the same on every rank; in the centred form f°(y) − z_b
+    latent_innovation : (m,) d_l, the same on every rank; see `da.encoded`
     comm : MPI communicator
     latent_variance, background_weight, minimum : as in `bireduced`
     seen : Seen, the readings of which innovation and residual are told; None tells of d_l itself

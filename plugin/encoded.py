@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from coupling.files import on_rank_0
 from da.bireduced import LatentMinimum, Seen, latent_error, observation_encoded
 from da.collective import raise_together
 from da.decoder import DecoderError
-from da.encoded import code_variance, noisy_readings, standardised
+from da.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
 from da.remembered import Remembered
-from models.files import ModelFileError, load, load_arrays
+from models.files import load, load_arrays
 from models.observation_encoder import ObservationEncoder
 from models.sensors import Layout, SensorGrid
 from plugin.configuration import ConfigurationError
@@ -86,32 +85,29 @@ class Encoder:
         DecoderError
             on every rank, if the network fails
         """
-        scale, modes = transform.decoder.scale, transform.modes
+        scale = transform.decoder.scale
         content = (*operator.content, *error.content, places.position, places.channel)
-        layout, used, minimum = self.prepared.get(
-            content, lambda: self._prepare(scale, modes, operator, error, places), self.comm
+        used, layout, minimum = self.prepared.get(
+            content, lambda: self._prepare(transform, operator, error, places), self.comm
         )
         readings = standardised(operator, scale, innovation, transform.background)
-        code = self._encoded(layout, self._on_first(readings[used, None], places.number[used]))[:, 0]
-        latent = code if transform.base is None else code - transform.base
-        return observation_encoded(
-            transform, latent, self.comm, minimum=minimum, seen=Seen(innovation, operator.observe)
-        )
+        codes = self._encoded(layout, self._on_first(readings[used], places.number[used]))
+        seen = Seen(innovation, operator.observe)
+        return observation_encoded(transform, latent_innovation(codes), self.comm, minimum=minimum, seen=seen)
 
-    def _prepare(self, scale, modes, operator, error, places):
-        """(Layout on the first rank, (M_local,) bool of rows that tell something, LatentMinimum)."""
-        readings = noisy_readings(operator, error, scale, self.states, places.number)
-        used = np.isfinite(readings).all(axis=1)
-        position, channel, readings = (
-            self._on_first(rows[used], places.number[used]) for rows in (places.position, places.channel, readings)
-        )
+    def _prepare(self, transform, operator, error, places):
+        """((M_local,) bool of rows that tell something, Layout on the first rank, LatentMinimum)."""
+        scale, modes, variance = transform.decoder.scale, transform.modes, self.variance
+        used = np.isfinite(scale_at(operator, scale))
+        number = places.number[used]
+        position, channel = self._on_first(places.position[used], number), self._on_first(places.channel[used], number)
         layout = None if position is None else self.sensors.layout(position - self.origin, channel)
-        variance = self.variance
         if variance is None:
-            variance = code_variance(self._encoded(layout, readings), self.codes)
+            readings = noisy_readings(operator, error, scale, self.states, places.number)
+            variance = code_variance(self._encoded(layout, self._on_first(readings[used], number)), self.codes)
         minimum = LatentMinimum(modes, latent_error(variance, modes.n_latent), self.comm)
         minimum.prepare()
-        return layout, used, minimum
+        return used, layout, minimum
 
     def _on_first(self, rows, number):
         """Rows of all ranks on the first one, in the order of the readings; None on the others."""
@@ -128,6 +124,8 @@ class Encoder:
             try:
                 batches = (readings[:, k : k + _BATCH] for k in range(0, readings.shape[1], _BATCH))
                 codes = np.concatenate([self._codes(layout.spread(batch.T)) for batch in batches]).T
+                if not np.isfinite(codes).all():
+                    raise ValueError("its codes hold a NaN or an infinity")
             except Exception as error:  # whatever a network may raise: the other ranks wait
                 problem = f"the observation encoder failed: {type(error).__name__}: {error}"
         raise_together(problem, self.comm, DecoderError)
@@ -158,16 +156,15 @@ def read_encoder(case, transfer, decoder, expected, comm):
     ConfigurationError
         on every rank, if there is no such file, or it was trained for another autoencoder, grid, mask or variables
     """
-    path, network, problem = case.network.observations.file, None, None
+    path, network, arrays, problem = case.network.observations.file, None, None, None
     if comm.rank == 0:
         try:
             network, _ = load(path, {**expected, "autoencoder": file_hash(case.network.file)})
-            if not isinstance(network, ObservationEncoder):
-                problem = f"network.observations.file: {path}: holds an autoencoder; expected an observation encoder"
-        except (ModelFileError, ValueError) as error:
+            arrays = load_arrays(path, ("fields", "codes"))
+        except (OSError, ValueError) as error:  # ModelFileError too
             problem = f"network.observations.file: {error}"
     raise_together(problem, comm, ConfigurationError)
-    arrays = comm.bcast(on_rank_0(lambda: load_arrays(path, ("fields", "codes")), comm))
+    arrays = comm.bcast(arrays)
     grid, width = transfer.grid, len(transfer.variables)
     rows, fields = grid.rows(comm), arrays["fields"]
     states = fields.reshape(len(fields), width, -1)[:, :, rows.start : rows.stop].transpose(2, 1, 0)

@@ -32,7 +32,7 @@ def readings_of(case):
     speeds = [name for name in readings.variable if name.endswith(f".{SPEED}")]
     if speeds and case.background.transform == "bireduced":
         raise ConfigurationError(
-            f"background.transform: bireduced takes values of the variables, and {of.file} has readings of {speeds[0]}; "
-            "leave them out, or take decoded"
+            f"background.transform: bireduced takes values of the variables, and {of.file} has readings of "
+            f"{speeds[0]}; leave them out, or take decoded"
         )
     return readings

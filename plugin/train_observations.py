@@ -51,7 +51,7 @@ def train_observation_encoder(case, comm, progress=None, start=None):
     """
     progress = progress or Progress(comm)
     if case.network is None or case.network.observations is None:
-        raise ConfigurationError("network.observations: this section is missing; it names the observation encoder's file")
+        raise ConfigurationError("network.observations: this section is missing; it names the file")
     file, settings = case.network.observations.file, case.network.observations.training
     start = on_rank_0(lambda: first_epoch("network.observations.file", file, start), comm)
     with progress.stage("training set"):

@@ -5,7 +5,7 @@ from mpi4py import MPI
 from da.analysis import analyse
 from da.bireduced import observation_encoded
 from da.correlated_error import correlated_error
-from da.encoded import code_variance, noisy_readings, scale_at, standardised
+from da.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
 from da.latent import decoded_transform, latent_modes
 from da.observation_error import diagonal_error
 from da.operator import selection
@@ -41,13 +41,9 @@ def test_with_the_factors_of_tsvd_and_a_perfect_encoder_it_is_tsvd(centred, spar
     else:  # Mack et al. 2020
         operator, std = selection(np.arange(N), N, COMM), np.sqrt(0.05) * problem.scale
         d = problem.scale * vector(seed=1)
-    readings = standardised(operator, problem.scale, d, problem.background)
-    code, variance = encoded(problem, operator, std, readings)
-    if centred:
-        # readings tell of the whole state, of which the decoder knows a part
-        unknown = problem.background - problem.decoder.apply(problem.transform.base)
-        code -= encoded(problem, operator, std, standardised(operator, problem.scale, operator.observe(unknown)))[0]
-        code -= problem.transform.base
+    columns = standardised(operator, problem.scale, d, problem.background).T
+    codes, (variance, *_) = zip(*(encoded(problem, operator, std, column) for column in columns))
+    code = latent_innovation(np.stack(codes, axis=1))
     if not sparse:
         np.testing.assert_allclose(variance, 0.05 * np.eye(6), atol=1e-12)
         variance = 0.05
@@ -63,8 +59,9 @@ def test_readings_in_standard_deviations():
     d = problem.innovation
     value = operator.observe(state) + d
     found = standardised(operator, scale, d, state - mean)
-    np.testing.assert_allclose(found, (value - operator.observe(mean)) / operator.observe(scale))
-    np.testing.assert_allclose(standardised(operator, scale, d), d / operator.observe(scale))
+    for column, of in zip(found.T, (value, value - d), strict=True):
+        np.testing.assert_allclose(column, (of - operator.observe(mean)) / operator.observe(scale), atol=1e-12)
+    np.testing.assert_allclose(standardised(operator, scale, d)[:, 0], d / operator.observe(scale))
 
 
 def test_a_sensor_among_values_without_a_scale_tells_nothing():
@@ -72,7 +69,7 @@ def test_a_sensor_among_values_without_a_scale_tells_nothing():
     scale = problem.transform.scale.copy()
     scale[problem.observed[3]] = 0.0
     found = standardised(problem.operator, scale, problem.innovation)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found)), [3])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found[:, 0])), [3])
 
 
 def noise(error, number, count):

@@ -17,6 +17,7 @@ from plugin.configuration import ConfigurationError, MinimiserSection
 from plugin.latent import read_latent
 from plugin.observation_sections import QualitySection, ThinningSection
 from plugin.run_settings import readings_of
+from plugin.transfer import values_at
 from plugin.treatment import InWindow
 
 COMM = MPI.COMM_SELF
@@ -63,7 +64,7 @@ def test_the_papers_minimum_of_what_the_encoder_gives(given, files, form, varian
     assert found.network.summary()["transform"] == "bireduced" and found.analysis.reason == "CLOSED_FORM"
     # by hand
     x_b = transfer.to_grid(state)
-    value = found.used.innovation + h.observe(x_b - latent.mean) if form == "centred" else found.used.innovation
+    before = h.observe(x_b - latent.mean) if form == "centred" else 0.0
     names = [v.name for v in transfer.variables]
     order = found.used.sensed.reading
     channel = np.array([names.index(name) for name in readings.variable])[order]
@@ -73,8 +74,9 @@ def test_the_papers_minimum_of_what_the_encoder_gives(given, files, form, varian
         with torch.no_grad():
             return encoder.network.encode(torch.as_tensor(layout.spread(values.T))).numpy().T
 
-    base = latent.decoder.encode(x_b - latent.mean) if form == "centred" else 0.0
-    d = encode((value / h.observe(scale))[:, None])[:, 0] - base
+    base, d = 0.0, encode(((found.used.innovation + before) / h.observe(scale))[:, None])[:, 0]
+    if form == "centred":
+        base, d = latent.decoder.encode(x_b - latent.mean), d - encode((before / h.observe(scale))[:, None])[:, 0]
     r = np.full(6, variance)
     if variance is None:
         known = noisy_readings(h, found.used.error, scale, encoder.states, order)
@@ -91,6 +93,14 @@ def test_the_order_of_readings_makes_no_difference(given, files):
     readings = make_readings(background, state)
     one, other = (analysed(background, state, of) for of in (readings, readings.select(np.arange(12)[::-1])))
     np.testing.assert_allclose(one.analysis.increment, other.analysis.increment, rtol=1e-9, atol=1e-11)
+
+
+def test_readings_that_the_background_meets_change_nothing(given, files):
+    background, state = made(given, files)
+    readings = inside(background, state)
+    met, _ = values_at(state, background.transfer, readings.position, readings.variable)
+    found = analysed(background, state, replace(readings, value=met))
+    np.testing.assert_allclose(found.analysis.control, 0.0, atol=1e-12)
 
 
 def test_what_is_prepared_lasts_as_long_as_the_sensors(given, files):
@@ -165,15 +175,22 @@ def test_a_background_that_the_network_does_not_know_is_tsvds(given, files):
     assert "round trip" in tripped(background, state, make_readings(background, state), given)["reason"]
 
 
-def test_an_encoder_that_fails_is_tsvds(given, files):
+def out_of_memory(spread):
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason"),
+    [
+        (out_of_memory, "RuntimeError: out of memory"),
+        (lambda spread: torch.full((len(spread), 6), torch.nan), "ValueError: its codes hold a NaN or an infinity"),
+    ],
+)
+def test_an_encoder_that_fails_is_tsvds(given, files, fails, reason):
     background, state = made(given, files)
-
-    def fails(spread):
-        raise RuntimeError("out of memory")
-
     background.latent.encoder.network.encode = fails
     told = tripped(background, state, make_readings(background, state), given)
-    assert told["reason"] == "the observation encoder failed: RuntimeError: out of memory"
+    assert told["reason"] == f"the observation encoder failed: {reason}"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +223,7 @@ def test_speeds_are_refused(tmp_path):
     case = SimpleNamespace(
         observations=observations, variables=["Velocity"], background=SimpleNamespace(transform="bireduced")
     )
-    with pytest.raises(ConfigurationError, match="bireduced takes values .* readings of Velocity.speed; leave them out"):
+    with pytest.raises(ConfigurationError, match="bireduced takes values .* of Velocity.speed; leave them"):
         readings_of(case)
 
 
