@@ -84,7 +84,9 @@ class ExperimentSection(Section):
         [1.0, 0.1, 0.01, 0.001], min_length=1, description="M / n of the experiments tables and tradeoff"
     )
     observations: list[Fraction] = Field(
-        [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003], min_length=1, description="M / n of the experiment observations"
+        [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003],
+        min_length=1,
+        description="M / n of the experiment observations",
     )
     sparse: SparseSection = SparseSection()
     cycled: CycledSection | None = Field(None, description="needed by the experiment cycled")

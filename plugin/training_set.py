@@ -123,7 +123,7 @@ def standardised_states(case, snapshots, last, comm, cache, folder, *, scaling, 
         if states cannot be read, do not fit the grid, or the samples cannot be written
     """
     if case.grid.space == "mesh":
-        raise ConfigurationError("grid: samples for networks lie on a grid; give shape or spacing in place of space: mesh")
+        raise ConfigurationError("grid: samples of states lie on a grid; give shape or spacing, not space: mesh")
     plan = plan_of(snapshots, comm)
     plan.sort(key=lambda entry: entry[0].times[entry[1]])
     times = np.array([float(series.times[step]) for series, step in plan])

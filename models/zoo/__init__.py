@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from models.autoencoder import Autoencoder, Wrapped, as_mask
+from models.identity import Identity
 from models.linear import Linear
 from models.names import unknown
 from models.observation_encoder import ObservationEncoder
@@ -23,6 +24,7 @@ from models.zoo.grammar import NAMES, spell
 __all__ = ["ENTRY_POINTS", "NAMES", "is_own", "make"]
 
 ENTRY_POINTS = "fluidity_da.autoencoders"
+_PLAIN = {"Linear": Linear, "Identity": Identity}
 
 
 def make(
@@ -33,7 +35,7 @@ def make(
 
     Parameters
     ----------
-    name : one of `NAMES`, a variant (:mod:`models.zoo.grammar`), "Linear", an entry point of the group
+    name : one of `NAMES`, a variant (:mod:`models.zoo.grammar`), "Linear", "Identity", an entry point of the group
         "fluidity_da.autoencoders", or "package.module:function" of a user's own. A user's function or class is called
         with (channels, shape) and those options below that are not None; it gives an `Autoencoder`, or any nn.Module
         with `encode` and `decode`, whose latent may have any shape and which need not know the mask
@@ -45,7 +47,7 @@ def make(
     block : "vanilla", "NeXt" or "Inception", with "+CBAM" or without; None for the name's
     mask : (nx, ny, nz), 1 for fluid points, 0 for solid; None for fluid only
     seed : of the weights; the same seed gives the same network, and leaves torch's own generator as it was
-    observations : options of an ObservationEncoder, for that of the network in place of the network; None for the network
+    observations : options of an ObservationEncoder, for that of the network in place of itself; None for the network
     extra : further options of one network, such as `multiscale_decoder` of Tucodec
 
     Returns
@@ -77,8 +79,8 @@ def _entry_points():
 
 
 def _make(name, channels, shape, given, mask):
-    if name == "Linear":
-        return _call(Linear, name, channels, shape, given | {"mask": mask})
+    if name in _PLAIN:
+        return _call(_PLAIN[name], name, channels, shape, given | {"mask": mask})
     spelled = spell(name)
     if "block" in given and not spelled.blocks:
         raise ValueError(f"network {name!r} has no residual blocks, but block = {given['block']!r} was given")

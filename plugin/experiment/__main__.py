@@ -5,6 +5,8 @@
     tradeoff       error against time over all systems
     steps          the error of each test step, TSVD beside a network
     truncation     error against the number of modes
+    sparse         error against the number of real sensors, beside optimal interpolation and a plain regression
+    cycled         runs of a forecast model that are there: without analyses, and cycles of different kinds
 
 The section `experiment` of the case file holds the protocol and what each of them needs; its output is a folder of CSV,
 JSON, Markdown and figures. It runs on one rank. Exit codes are those of plugin.cycle.
@@ -17,9 +19,11 @@ from pathlib import Path
 from mpi4py import MPI
 
 from plugin.configuration import ConfigurationError, read_case
+from plugin.experiment.cycled import cycled
 from plugin.experiment.observations import observations
 from plugin.experiment.protocol import Setting, read_states
 from plugin.experiment.results import conditions, write
+from plugin.experiment.sparse import sparse
 from plugin.experiment.steps import steps
 from plugin.experiment.tables import tables
 from plugin.experiment.tradeoff import tradeoff
@@ -27,7 +31,7 @@ from plugin.experiment.truncation import truncation
 from plugin.job import read_words, run_job
 from plugin.progress import Progress
 
-EXPERIMENTS = {one.__name__: one for one in (tables, observations, tradeoff, steps, truncation)}
+EXPERIMENTS = {one.__name__: one for one in (tables, observations, tradeoff, steps, truncation, sparse, cycled)}
 
 
 def run(name, case, progress, folder=None):
@@ -60,9 +64,9 @@ def run(name, case, progress, folder=None):
     }  # fmt: skip
     progress.say(", ".join(f"{key} {value}" for key, value in told.items()))
     with progress.stage(name):
-        result = EXPERIMENTS[name](Setting(of, states, progress))
-    about = {"protocol": of.protocol.model_dump(), "states": told, "conditions": {**before, "load after": conditions()["load"]}}
-    folder = folder or of.output
+        result = EXPERIMENTS[name](Setting(case, states, progress))
+    when = {**before, "load after": conditions()["load"]}
+    folder, about = folder or of.output, {"protocol": of.protocol.model_dump(), "states": told, "conditions": when}
     progress.say(write(result, folder, about))
     progress.say(f"{folder / name}.md; {progress.seconds[name]:.0f} s")
     return result

@@ -20,7 +20,8 @@ NETWORKS = {
     "Tucodec-NeXt": (0.0787, 0.0537, 2.5e6),
     "Tucodec-vanilla": (0.0809, 0.1294, 10.6e6),
 }
-# {M / n: (error, seconds)} of TSVD with τ = 32 and of τ = S = 791, Tables 2 and 3
+# {M / n: (error, seconds)} of TSVD with τ modes and of τ = S = 791, Tables 2 and 3
+TAU = 32
 TRUNCATED = {1.0: (0.1270, 1.8597), 0.1: (0.1270, 0.2627), 0.01: (0.1334, 0.0443), 0.001: (0.1680, 0.0390)}
 REDUCED = {1.0: (0.09132, 2.5009), 0.1: (0.0923, 0.3182), 0.01: (0.1046, 0.0481), 0.001: (0.1403, 0.0410)}
 # {τ: error} where all is observed; more modes than 150 do no better

@@ -1,57 +1,82 @@
-"""Trained autoencoders: taken from a folder if they are there and fit, trained now otherwise.
+"""Trained networks: taken from a folder if they are there and fit, trained now otherwise.
 
 All are trained alike, by the recipe below and for the same time. Minutes are those of the processor, so that other load
 takes little from a network; as many epochs as fit in are found by some steps that are timed before.
 """
 
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from models import files, zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
-from models.training.loop import Recipe, train
+from models.training.loop import train
+from models.training.recipe import Recipe
 from plugin.configuration import ConfigurationError
 from plugin.experiment.protocol import COMM
 
-RECIPE = Recipe(
-    batch=8, optimiser="muon", objective="relative", settle=0.5, patience=10**6,
-    augmentation=Augmentation(noise=(0.0, 0.0), combine=1.0),
-)  # fmt: skip
+COMBINED = Augmentation(noise=(0.0, 0.0), combine=1.0)
+RECIPE = Recipe(batch=8, optimiser="muon", objective="relative", settle=0.5, patience=10**6, augmentation=COMBINED)
 _TRIAL = 4  # batches that are timed
 
 
 @dataclass(frozen=True)
-class Network:
-    """A trained network and what it makes of the states.
+class Wanted:
+    """A network that an experiment wants.
 
-    name : of the zoo
+    title : of its file, and in the settings
+    build : function of a seed that gives the network, not trained
+    recipe : Recipe, but for its epochs and seed
+    about : {item: value} that its file tells beside what the states are
+    arrays : function of the trained network that gives the arrays to keep beside its weights
+    """
+
+    title: str
+    build: Callable
+    recipe: Recipe = RECIPE
+    about: dict = field(default_factory=dict)
+    arrays: Callable = lambda model: {}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained autoencoder and what it makes of the states.
+
     model : Autoencoder
     codes : (m, n_training) of the training states
     round_trip : mean over the test states of ‖x − g(f(x))‖ / ‖x‖
     trained : dict that tells of the training: epochs, best_epoch, validation, minutes
+    path : of its file
     """
 
-    name: str
     model: object
     codes: np.ndarray
     round_trip: float
     trained: dict
+    path: Path
 
     @property
     def parameters(self):
         """Number of weights."""
-        return sum(p.numel() for p in self.model.parameters())
+        return weights(self.model)
 
     def figures(self):
         """What tables tell of it."""
-        return {"parameters": self.parameters, "numbers": self.model.n_latent, "round_trip": self.round_trip, **self.trained}
+        told = {"parameters": self.parameters, "numbers": self.model.n_latent, "round_trip": self.round_trip}
+        return {**told, **self.trained}
+
+
+def weights(model):
+    """Number of weights of a network."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def networks_of(name, setting):
-    """A network in each of the trainings that the settings ask for: a list of Network.
+    """An autoencoder in each of the trainings that the settings ask for: a list of Network.
 
     Raises
     ------
@@ -64,67 +89,87 @@ def networks_of(name, setting):
 
 
 def _network(name, seed, setting):
+    states = setting.states
+
+    def build(seed):
+        return zoo.make(name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed)
+
+    def arrays(model):
+        """What a case's section `network` wants of the file, too."""
+        codes, trips = codes_and_round_trips(model, states.fields[: states.n_training], COMM, states.part)
+        kept = {"mean": states.mean, "scale": states.scale, "codes": codes}
+        return {**kept, "round_trips": trips[-n_validation(setting) :]}
+
+    path, model, trained = taken(Wanted(name, build, arrays=arrays), seed, setting)
+    codes = files.load_arrays(path, ["codes"])["codes"]
+    test = states.test(setting.protocol.every)
+    _, trips = codes_and_round_trips(model, states.fields[test], COMM, states.part)
+    # a root mean square over the values that take part
+    relative = trips * np.sqrt(len(states.used)) / np.linalg.norm(states.rows[test].astype(np.float64), axis=1)
+    return Network(model, codes, float(relative.mean()), trained, path)
+
+
+def n_validation(setting):
+    """The last so many training states pick the epoch."""
+    return max(1, round(setting.settings.networks.validation * setting.states.n_training))
+
+
+def taken(wanted, seed, setting):
+    """A network from the folder, trained before if it is not there.
+
+    Returns
+    -------
+    path of its file, the network in evaluation mode, and a dict that tells of its training
+    """
     of, states = setting.settings.networks, setting.states
-    minutes = None if of.epochs else of.longer.get(name, of.minutes)
+    minutes = of.longer.get(wanted.title, of.minutes)
     long = f"{of.epochs} epochs" if of.epochs else f"{minutes:g} minutes"
-    path = of.folder / f"{name}-{long.replace(' ', '')}-{seed}.safetensors"
-    n_validation = max(1, round(of.validation * states.n_training))
-    about = {**states.about, "validation states": n_validation, "trained for": long, "seed": seed}
-    del about["test period"]
+    path = of.folder / f"{wanted.title}-{long.replace(' ', '')}-{seed}.safetensors"
+    about = {
+        **{key: value for key, value in states.about.items() if key != "test period"}, **wanted.about,
+        "validation states": n_validation(setting), "trained for": long, "seed": seed,
+    }  # fmt: skip
     try:
+        model = wanted.build(seed)
         if not path.exists():
-            _train(path, about, name, seed, minutes, n_validation, setting)
-        model, found = files.load(path, {**about, "name": name, "mask": states.grid.fluid})
-        codes = files.load_arrays(path, ["codes"])["codes"]
+            epochs = of.epochs or _epochs(wanted, minutes, seed, setting)
+            _train(path, model, replace(wanted.recipe, epochs=epochs, seed=seed), about, wanted, setting)
+        model, found = files.load(path, {**about, "name": model.architecture["name"], "mask": states.grid.fluid})
     except ValueError as error:  # ModelFileError too
         raise ConfigurationError(f"experiment.networks: {error}") from error
-    test = states.test(setting.protocol.every)
-    fields = states.fields[test]
-    _, round_trips = codes_and_round_trips(model, fields, COMM, states.part)
-    relative = round_trips * np.sqrt(len(states.used)) / np.linalg.norm(states.rows[test].astype(np.float64), axis=1)
-    return Network(name, model, codes, float(relative.mean()), found["trained"])
+    return path, model, found["trained"]
 
 
-def _train(path, about, name, seed, minutes, n_validation, setting):
-    """Train a network and write its file, which a case's section `network` takes as well."""
+def _train(path, model, recipe, about, wanted, setting):
     states, progress = setting.states, setting.progress
-    fields, part = states.fields[: states.n_training], states.part
-    model = make(name, seed, states)
-    epochs = setting.settings.networks.epochs or _epochs(name, seed, minutes, n_validation, states)
-    recipe = replace(RECIPE, epochs=epochs, seed=seed)
-    progress.say(f"{name}: not in {path.parent}; training, {epochs} epochs")
+    progress.say(f"{wanted.title}: {path} is not there; training, {recipe.epochs} epochs")
     began, processor = time.perf_counter(), time.process_time()
-    with progress.bar(name) as bar:
+    with progress.bar(wanted.title) as bar:
         found = train(
-            model, fields, n_validation, recipe, COMM, part=part, stepped=bar.step,
-            told=lambda history: bar.describe(_told(name, history, epochs)),
+            model, states.fields[: states.n_training], n_validation(setting), recipe, COMM, part=states.part,
+            stepped=bar.step, told=lambda history: bar.describe(_told(wanted.title, history, recipe.epochs)),
         )  # fmt: skip
-    told = {
+    trained = {
         "epochs": len(found.history), "best_epoch": found.epoch, "validation": found.loss,
         "minutes": (time.process_time() - processor) / 60.0, "wall_minutes": (time.perf_counter() - began) / 60.0,
     }  # fmt: skip
-    codes, round_trips = codes_and_round_trips(model, fields, COMM, part)
-    arrays = {"mean": states.mean, "scale": states.scale, "codes": codes, "round_trips": round_trips[-n_validation:]}
+    told = {"trained": trained, "objective": recipe.objective, "optimiser": recipe.optimiser, "batch": recipe.batch}
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.save(path, model, {**about, "trained": told, "training": asdict(recipe), "hardware": found.device}, arrays)
+    files.save(path, model, {**about, **told, "hardware": found.device}, wanted.arrays(model))
 
 
-def make(name, seed, states):
-    """A network of the zoo for these states, not trained."""
-    return zoo.make(name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed)
-
-
-def _epochs(name, seed, minutes, n_validation, states):
+def _epochs(wanted, minutes, seed, setting):
     """Epochs that fit into some minutes of the processor."""
-    clock, count = [time.process_time()], min(_TRIAL * RECIPE.batch, states.n_training - 1)
+    states, clock = setting.states, [time.process_time()]
+    count = min(_TRIAL * wanted.recipe.batch, states.n_training - 1)
     train(
-        make(name, seed, states), states.fields[: count + 1], 1, replace(RECIPE, epochs=3), COMM, part=states.part,
+        wanted.build(seed), states.fields[: count + 1], 1, replace(wanted.recipe, epochs=3), COMM, part=states.part,
         told=lambda history: clock.append(time.process_time()),
     )  # fmt: skip
-    each = min(np.diff(clock)) / count * (states.n_training - n_validation)
+    each = min(np.diff(clock)) / count * (states.n_training - n_validation(setting))
     return max(1, round(60.0 * minutes / each))
 
 
-def _told(name, history, epochs):
-    record = history[-1]
-    return f"{name}: epoch {record['epoch']} of {epochs}, loss {record['train']:.4g}, validation {record['validation']:.4g}"
+def _told(title, history, epochs):
+    epoch, loss, validation = (history[-1][key] for key in ("epoch", "train", "validation"))
+    return f"{title}: epoch {epoch} of {epochs}, loss {loss:.4g}, validation {validation:.4g}"

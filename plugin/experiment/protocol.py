@@ -1,4 +1,4 @@
-"""States as the protocol wants them: on the grid, standardised by the training part, split in time; readings of a truth."""
+"""States as the protocol wants them: on the grid, standardised by the training part, split in time; their sensors."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.grid import Grid
-from plugin.configuration import ConfigurationError
-from plugin.experiment_section import ExperimentSection
+from plugin.configuration import Case, ConfigurationError
 from plugin.progress import Progress
 from plugin.training_set import standardised_states
 
@@ -89,14 +88,19 @@ class States:
 class Setting:
     """What an experiment is given.
 
-    settings : ExperimentSection
+    case : Case with an `experiment` section
     states : States
     progress : Progress
     """
 
-    settings: ExperimentSection
+    case: Case
     states: States
     progress: Progress
+
+    @property
+    def settings(self):
+        """ExperimentSection"""
+        return self.case.experiment
 
     @property
     def protocol(self):

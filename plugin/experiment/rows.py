@@ -12,7 +12,8 @@ MAGIC = {"magic_error": f"{magic.LABEL} error", "magic_seconds": f"{magic.LABEL}
 def truncated(setting):
     """TSVD at the settings' truncation: a System, and the paper's {part: (error, seconds)} of it."""
     modes = tsvd(setting.states, setting.protocol, setting.settings.truncation)
-    return linear(f"TSVD, τ = {modes.n_modes}", modes, setting.protocol), magic.TRUNCATED if modes.n_modes == 32 else {}
+    paper = magic.TRUNCATED if modes.n_modes == magic.TAU else {}
+    return linear(f"TSVD, τ = {modes.n_modes}", modes, setting.protocol), paper
 
 
 def whole(setting):
@@ -24,7 +25,8 @@ def background_row(setting):
     """The row of no analysis, whose error is 1."""
     states = setting.states
     found = score([background(states)], states, setting.protocol, len(states.used))
-    return tell({"system": "background", "count": len(states.used), **found.figures(), "magic_error": magic.BACKGROUND}, setting)
+    row = {"system": "background", "count": len(states.used), **found.figures(), "magic_error": magic.BACKGROUND}
+    return tell(row, setting)
 
 
 def network_rows(names, setting):
@@ -76,5 +78,6 @@ def linear_rows(of, parts, setting):
 
 def tell(row, setting):
     """Say what a row has found; the row."""
-    setting.progress.say(f"{row['system']}, M = {row['count']}: error {row['error']:.4g}, {1e3 * row['seconds']:.3g} ms")
+    milliseconds = 1e3 * row["seconds"]
+    setting.progress.say(f"{row['system']}, M = {row['count']}: error {row['error']:.4g}, {milliseconds:.3g} ms")
     return row

@@ -1,9 +1,12 @@
 """Errors and times of systems, over test states and draws."""
 
+import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from da.minimise import MinimisationError
 from plugin.experiment.protocol import noise
 from plugin.experiment.systems import timed
 
@@ -15,11 +18,13 @@ class Score:
     errors : (k, T) ‖x_a − x_t‖ / ‖x_t‖ of each test state
     seconds : (k, T) of each analysis
     prepare : (k,) seconds of what was made before for the sensors
+    failed : number of analyses that were not found; each leaves the background, with an error of 1
     """
 
     errors: np.ndarray
     seconds: np.ndarray
     prepare: np.ndarray
+    failed: int
 
     def figures(self):
         """What tables tell: the mean of errors, the median of seconds, each ± its standard deviation over the draws."""
@@ -27,6 +32,7 @@ class Score:
             **_spread("error", self.errors.mean(axis=1)),
             **_spread("seconds", np.median(self.seconds, axis=1)),
             "prepare": float(self.prepare.mean()),
+            "failed": self.failed,
         }
 
 
@@ -55,25 +61,28 @@ def score(systems, states, protocol, count, every=None):
     Score
     """
     tests = states.test(every or protocol.every)
-    errors, seconds, prepare = [], [], []
+    found, prepare = [], []
     for system in systems:
         m = len(states.used) if system.sees_all else count
         # all values are the same ones in each draw
         draws = protocol.seeds if m < len(states.used) or protocol.noise else 1
         for seed in range(draws):
             sensors = states.sensors(m, seed)
-            analysed, before = timed(lambda: system.prepare(sensors))
-            found = [_analysed(analysed, states, sensors, protocol, seed, number) for number in tests]
-            errors.append([error for error, _ in found])
-            seconds.append([each for _, each in found])
+            analysed, before = timed(partial(system.prepare, sensors))
+            found.append([_analysed(analysed, states, sensors, protocol, seed, number) for number in tests])
             prepare.append(before)
-    return Score(np.array(errors), np.array(seconds), np.array(prepare))
+    errors, seconds, failed = np.moveaxis(np.array(found), 2, 0)
+    return Score(errors, seconds, np.array(prepare), int(failed.sum()))
 
 
 def _analysed(analysed, states, sensors, protocol, seed, number):
-    """(error, seconds) of one state."""
+    """(error, seconds, whether it failed) of one state."""
     truth = states.truth(number)
     readings = truth[sensors] + noise(protocol, len(sensors), seed, number)
-    increment, seconds = analysed(readings)
+    began = time.perf_counter()
+    try:
+        increment, seconds = analysed(readings)
+    except MinimisationError:
+        return 1.0, time.perf_counter() - began, True
     _, undone = timed(lambda: states.restored(increment))
-    return relative_error(increment, truth), seconds + undone
+    return relative_error(increment, truth), seconds + undone, False

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from plugin.experiment import magic
 from plugin.experiment.networks import networks_of
 from plugin.experiment.results import Result, Table
 from plugin.experiment.rows import beside, truncated, whole
@@ -12,8 +13,11 @@ from plugin.experiment.systems import autoencoder
 def steps(setting):
     """All values observed. A Result; errors of a network are the mean over its trainings."""
     states, protocol = setting.states, setting.protocol
-    groups = {of.name: [of] for of, _ in (truncated(setting), whole(setting))}
+    groups, paper = {}, {}
+    for system, known in (truncated(setting), whole(setting)):
+        groups[system.name], paper[system.name] = [system], known.get(1.0, (None,))[0]
     for name in beside(setting):
+        paper[name] = magic.NETWORKS.get(name, (None,))[0]
         groups[name] = [autoencoder(name, states, protocol, each) for each in networks_of(name, setting)]
     errors = {}
     for name, systems in groups.items():
@@ -21,16 +25,21 @@ def steps(setting):
         setting.progress.say(f"{name}: error {errors[name].mean():.4g}")
     numbers = states.test(protocol.every)
     summary = [
-        {"system": name, "error": float(e.mean()), "median": float(np.median(e)), "least": float(e.min()), "most": float(e.max())}
+        {
+            "system": name, "error": float(e.mean()), "median": float(np.median(e)), "least": float(e.min()),
+            "most": float(e.max()), "magic_error": paper[name],
+        }
         for name, e in errors.items()
-    ]
+    ]  # fmt: skip
     each = [
         {"step": int(number), "time": float(states.times[number]), **{name: float(e[k]) for name, e in errors.items()}}
         for k, number in enumerate(numbers)
     ]
     columns = {"system": "system", "error": "mean", "median": "median", "least": "least", "most": "largest"}
+    columns["magic_error"] = f"{magic.LABEL} mean"
     shown = Table(f"Errors of {len(numbers)} test steps, all values observed", columns, summary)
-    return Result("steps", (shown, Table("Test steps", {}, each)), lambda figure: _draw(figure, states.times[numbers], errors))
+    tables, times = (shown, Table("Test steps", {}, each)), states.times[numbers]
+    return Result("steps", tables, lambda figure: _draw(figure, times, errors))
 
 
 def _draw(figure, times, errors):

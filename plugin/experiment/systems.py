@@ -13,6 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from da.analysis import analyse, prepare
 from da.bireduced import LatentMinimum, bireduced, latent_error
+from da.decoded import analyse_decoded
 from da.decoder import parallel_decoder
 from da.latent import decoded_transform, latent_modes
 from da.modes import Modes, reduced_modes, truncated_modes
@@ -124,6 +125,32 @@ def autoencoder(name, states, protocol, network):
         return analysed
 
     return System(name, modes.n_latent, network.parameters, prepared, sees_all=True)
+
+
+def decoded(states, protocol, network, first):
+    """The paper's transform seen by the true H; the search begins at another system's analysis, whose time counts.
+
+    network : plugin.experiment.networks.Network
+    first : System
+    """
+    transform = latent(states, protocol, network.model, network.codes)
+    settings = {"method": protocol.minimiser, "gradient_tolerance": protocol.gradient_tolerance}
+
+    def prepared(sensors):
+        operator, error = observed_at(sensors, states.n, protocol)
+        begin = first.prepare(sensors)
+
+        def analysed(readings):
+            start, before = begin(readings)
+            found = analyse_decoded(
+                transform, operator, error, readings, COMM,
+                background_weight=protocol.background_weight, first_increment=start, **settings,
+            )  # fmt: skip
+            return found.increment, before + sum(found.seconds.values())
+
+        return analysed
+
+    return System("decoded", transform.n_control, network.parameters, prepared)
 
 
 def interpolation(name, states, protocol):

@@ -1,8 +1,18 @@
-"""Tables 1 to 3: networks beside each other; TSVD at a truncation and with all modes, for rising numbers of readings."""
+"""Tables 1 to 3: networks beside each other; TSVD at a truncation and with all modes, for numbers of readings."""
 
 from plugin.experiment import magic
 from plugin.experiment.results import Result, Table
-from plugin.experiment.rows import ERROR, MAGIC, background_row, beside, linear_rows, names_of, network_rows, truncated, whole
+from plugin.experiment.rows import (
+    ERROR,
+    MAGIC,
+    background_row,
+    beside,
+    linear_rows,
+    names_of,
+    network_rows,
+    truncated,
+    whole,
+)
 
 
 def tables(setting):

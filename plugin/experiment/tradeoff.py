@@ -10,7 +10,8 @@ def tradeoff(setting):
     groups = [linear_rows(of(setting), parts, setting) for of in (truncated, whole)]
     groups += [[row] for row in network_rows(names_of(setting.settings.networks), setting)]
     columns = {"system": "system", "part": "M / n", **ERROR, "parameters": "parameters", **MAGIC}
-    table = Table("Error against time", columns, sorted((r for rows in groups for r in rows), key=lambda r: r["seconds"]))
+    rows = sorted((row for rows in groups for row in rows), key=lambda row: row["seconds"])
+    table = Table("Error against time", columns, rows)
     return Result("tradeoff", (table,), lambda figure: _draw(figure, groups))
 
 

@@ -1,4 +1,4 @@
-"""Error against the number of modes, all values observed; beside it the least that any analysis in their span can reach."""
+"""Error against the number of modes, all values observed; beside it the least that their span allows."""
 
 import numpy as np
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
+from coupling.checkpoint import open_restart, read_fields
 from coupling.dumps import write_dump
 from coupling.mesh import State
-from coupling.vtu import read_state
 from plugin.configuration import read_case
 
 COMM = MPI.COMM_SELF
-MINI = Path(__file__).resolve().parents[1] / "data/fluidity/parallel/mini_2.pvtu"
+RESTART = Path(__file__).resolve().parents[1] / "data/fluidity/parallel/mini_3_checkpoint.flml"
 N_STATES, N_TRAINING = 30, 24
 SHAPE = (17, 8, 7)
 
@@ -19,12 +19,13 @@ SHAPE = (17, 8, 7)
 def write_states(folder):
     """Write the dumps, at 0 … 29 s."""
     folder.mkdir(parents=True)
-    tracer, rng = read_state(MINI, COMM, ["Tracer"])["Tracer"], np.random.default_rng(4)
+    tracer, rng = read_fields(open_restart(RESTART), COMM, ["Tracer"])["Tracer"], np.random.default_rng(4)
     place = tracer.mesh.points / 100.0
     waves = np.sin(place @ rng.normal(size=(3, 6)) * 2.0 + rng.random(6) * 6.0) / np.arange(1, 7)
     for k in range(N_STATES):
         noise = 0.02 * rng.standard_normal(len(place))
-        write_dump(State(float(k), {"Tracer": tracer.replaced(3.0 + waves @ rng.standard_normal(6) + noise)}), folder / f"s_{k}", COMM)
+        values = 3.0 + waves @ rng.standard_normal(6) + noise
+        write_dump(State(float(k), {"Tracer": tracer.replaced(values)}), folder / f"s_{k}", COMM)
 
 
 def experiment_case(folder, states, **experiment):

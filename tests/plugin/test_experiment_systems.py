@@ -1,18 +1,32 @@
 """States, systems and scores of the experiments, against the paper's formulas written with dense matrices."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from coupling.series import open_series
+from da.minimise import MinimisationError
 from experiment_case import COMM, N_TRAINING, experiment_case, write_states
 from models import zoo
+from models.linear import Linear
 from models.training.evaluation import codes_and_round_trips
 from plugin.background import make_grid_of
 from plugin.configuration import ConfigurationError
 from plugin.experiment.networks import Network
 from plugin.experiment.protocol import read_states
 from plugin.experiment.scores import relative_error, score
-from plugin.experiment.systems import autoencoder, background, interpolation, leading, linear, reduced, tsvd
+from plugin.experiment.systems import (
+    System,
+    autoencoder,
+    background,
+    decoded,
+    interpolation,
+    leading,
+    linear,
+    reduced,
+    tsvd,
+)
 from plugin.experiment_section import ProtocolSection
 from plugin.transfer import Transfer, variables_of
 
@@ -68,7 +82,9 @@ def anomalies(states):
 def test_linear_systems_are_the_papers_closed_form(states, part, tau):
     v = anomalies(states)
     left, sigma, _ = np.linalg.svd(v, full_matrices=False)
-    modes, root = (reduced(states, PROTOCOL), v) if tau is None else (tsvd(states, PROTOCOL, tau), left[:, :tau] * sigma[:tau])
+    modes, root = reduced(states, PROTOCOL), v
+    if tau is not None:
+        modes, root = tsvd(states, PROTOCOL, tau), left[:, :tau] * sigma[:tau]
     system, count = linear("system", modes, PROTOCOL), states.count(part)
     sensors, truth = states.sensors(count), states.truth(26)
     increment, seconds = system.prepare(sensors)(truth[sensors])
@@ -81,12 +97,14 @@ def test_linear_systems_are_the_papers_closed_form(states, part, tau):
 
 def test_all_modes_are_those_of_the_reduced_space(states):
     every, sensors, truth = tsvd(states, PROTOCOL, 1.0), states.sensors(40), states.truth(25)
-    found = [linear("", modes, PROTOCOL).prepare(sensors)(truth[sensors])[0] for modes in (every, reduced(states, PROTOCOL))]
+    both = every, reduced(states, PROTOCOL)
+    found = [linear("", modes, PROTOCOL).prepare(sensors)(truth[sensors])[0] for modes in both]
     np.testing.assert_allclose(*found, atol=1e-8)
 
 
 def test_leading_modes_are_those_of_a_truncation(states):
-    np.testing.assert_allclose(leading(tsvd(states, PROTOCOL, 9), 4).vectors, tsvd(states, PROTOCOL, 4).vectors, atol=1e-10)
+    found = leading(tsvd(states, PROTOCOL, 9), 4)
+    np.testing.assert_allclose(found.vectors, tsvd(states, PROTOCOL, 4).vectors, atol=1e-10)
 
 
 def test_a_plain_search_ends_near_the_closed_form(states):
@@ -114,7 +132,7 @@ def test_optimal_interpolation_is_the_gain_of_the_sample_covariance(states, coun
 def network(states):
     model = zoo.make("Backbone", 1, states.grid.shape, mask=states.grid.fluid).eval()
     codes, _ = codes_and_round_trips(model, states.fields[:N_TRAINING], COMM, states.part)
-    return Network("Backbone", model, codes, 0.0, {})
+    return Network(model, codes, 0.0, {}, Path("none"))
 
 
 def test_a_networks_analysis_is_the_papers(states, network):
@@ -130,6 +148,27 @@ def test_a_networks_analysis_is_the_papers(states, network):
     expected = model.decode(latent).detach().numpy().ravel() * (states.scale != 0.0)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
     assert system.sees_all and system.numbers == model.n_latent and network.parameters > 1e5
+
+
+def test_a_decoder_of_tsvds_factors_gives_tsvds_analysis(states):
+    modes = tsvd(states, PROTOCOL, 4)
+    factors = modes.vectors / modes.singular_values[:4]
+    codes = factors.T @ states.training
+    model = Linear(1, states.grid.shape, 4, factors, states.grid.fluid)
+    first = linear("TSVD", modes, PROTOCOL)
+    system = decoded(states, PROTOCOL, Network(model, codes, 0.0, {}, Path("none")), first)
+    sensors, truth = states.sensors(30), states.truth(24)
+    found, seconds = system.prepare(sensors)(truth[sensors])
+    np.testing.assert_allclose(found, dense(modes.vectors, sensors, truth[sensors]), atol=1e-7)
+    assert seconds > 0.0 and system.numbers == N_TRAINING
+
+
+def test_an_analysis_that_is_not_found_leaves_the_background(states):
+    def failing(readings):
+        raise MinimisationError("no")
+
+    found = score([System("none", 0, 0, lambda sensors: failing)], states, PROTOCOL, 10)
+    assert (found.errors == 1.0).all() and found.failed == 18
 
 
 def test_noise_and_places_are_drawn_anew_for_each_seed(states):

@@ -1,0 +1,134 @@
+"""Runs of a forecast model side by side: without analyses, and cycles of different kinds, as plugin.cycle left them.
+
+All are judged by states of a truth at the analysis times, on the experiment's grid and standardised like its states, so
+that the training mean would score 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coupling.checkpoint import open_restart, read_fields
+from plugin.background import close_all, plan_of, states_of
+from plugin.configuration import ConfigurationError, read_case
+from plugin.experiment.protocol import COMM, States
+from plugin.experiment.results import Result, Table
+from plugin.experiment.scores import relative_error
+from plugin.ledger import read_ledger
+from plugin.transfer import Transfer, variables_of
+
+FREE = "free run"
+KINDS = {"forecast": "forecast", "analysis": "restart"}  # and where the ledger has their checkpoints
+_NEAR = 0.1  # of the time between analyses: a state this near is taken for one of the analysis time
+
+
+def cycled(setting):
+    """Errors of forecasts and analyses of the settings' runs at their analysis times. A Result."""
+    of = setting.settings.cycled
+    if of is None:
+        raise ConfigurationError("experiment.cycled: this section is missing; it names the truth and the runs")
+    folders = {name: read_case(path).run for name, path in of.runs.items()}
+    ledgers = {name: read_ledger(folder / "ledger.jsonl") for name, folder in folders.items()}
+    times = _times(ledgers, folders)
+    grid = _grid(of.truth, setting)
+    truth = _states_at(of.truth, times, "truth", grid)
+    errors = {}
+    if of.free is not None:
+        errors[FREE] = _errors(_states_at([of.free], times, "free", grid), truth)
+    for name, ledger in ledgers.items():
+        for kind, key in KINDS.items():
+            found = (_checkpoint(folders[name] / entry[key], grid) for entry in ledger)
+            errors[f"{name} {kind}"] = _errors(found, truth)
+    seconds = {f"{name} analysis": [e["seconds"]["analysis"] for e in ledger] for name, ledger in ledgers.items()}
+    last = slice(len(times) // 2, None)
+    rows = [
+        {"system": name, "error": float(np.mean(e)), "later": float(np.mean(e[last])), **_median(seconds.get(name))}
+        for name, e in errors.items()
+    ]
+    each = [{"time": float(t), **{name: e[k] for name, e in errors.items()}} for k, t in enumerate(times)]
+    columns = {"system": "run", "error": "error", "later": "error, last half of the windows", "seconds": "time [s]"}
+    tables = Table(f"{len(times)} windows", columns, rows), Table("Windows", {}, each)
+    return Result("cycled", tables, lambda figure: _draw(figure, times, errors))
+
+
+def _median(seconds):
+    return {} if seconds is None else {"seconds": float(np.median(seconds))}
+
+
+def _times(ledgers, folders):
+    """(windows,) analysis times, which all runs have in common [s]."""
+    times = {name: [entry["time"] for entry in ledger] for name, ledger in ledgers.items()}
+    first = next(iter(times.values()))
+    for name, own in times.items():
+        if len(own) < 1:
+            raise ConfigurationError(f"experiment.cycled.runs: {folders[name]} holds no finished window; run the cycle")
+        if len(own) != len(first) or not np.allclose(own, first):
+            raise ConfigurationError(
+                f"experiment.cycled.runs: {name} has {len(own)} windows to {own[-1]:g} s, others {len(first)} to "
+                f"{first[-1]:g} s; runs are compared at the same times"
+            )
+    return np.array(first)
+
+
+def _states_at(snapshots, times, key, grid):
+    """(windows, n) states of a series at some times, standardised."""
+    plan = plan_of(snapshots, COMM)
+    there = np.array([series.times[step] for series, step in plan])
+    near = _NEAR * (np.diff(times).min() if len(times) > 1 else np.inf)
+    found = []
+    for time in times:
+        k = int(np.argmin(np.abs(there - time)))
+        if abs(there[k] - time) > near:
+            raise ConfigurationError(
+                f"experiment.cycled.{key}: no state at {time:g} s, the nearest is at {there[k]:g} s"
+            )
+        series, step = plan[k]
+        found.append(grid.standardised(series.read(step, grid.fields)))
+    close_all(plan)
+    return np.array(found)
+
+
+def _checkpoint(options, grid):
+    return grid.standardised(read_fields(open_restart(options), COMM, grid.fields))
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The experiment's grid and the way to it."""
+
+    states: States
+    transfer: Transfer
+
+    @property
+    def fields(self):
+        """Names of the model's fields."""
+        return list(self.transfer.field_names)
+
+    def standardised(self, state):
+        """(n,) of a State on a mesh."""
+        away, scale = self.transfer.to_grid(state) - self.states.mean, self.states.scale
+        return np.divide(away, scale, out=np.zeros_like(away), where=scale > 0.0)
+
+
+def _grid(snapshots, setting):
+    """The grid for the states of a series. Its first one tells what the variables are."""
+    plan = plan_of(snapshots, COMM)
+    first = next(states_of(setting.case, plan[:1]))
+    close_all(plan)
+    variables = variables_of(setting.case.variables, first)
+    return _Grid(setting.states, Transfer(setting.states.grid, variables, COMM, setting.case.run / "cache"))
+
+
+def _errors(found, truth):
+    return [relative_error(x, true) for x, true in zip(found, truth)]
+
+
+def _draw(figure, times, errors):
+    axes, names = figure.subplots(), []
+    for name, values in errors.items():
+        run = name.rpartition(" ")[0]
+        names += [run] if run not in names else []
+        line = ":" if name.endswith(" forecast") else "-"
+        axes.plot(times, values, line, color=f"C{names.index(run)}", marker="o", markersize=3, label=name)
+    axes.set(xlabel="time [s]", ylabel="DA MSE", ylim=(0.0, None))
+    axes.legend(fontsize="small")

@@ -1,0 +1,163 @@
+"""python -m plugin.experiment: each experiment from an archive's states to its files."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiment_case import COMM, experiment_case, write_states
+from plugin.configuration import ConfigurationError, read_case
+from plugin.experiment import networks
+from plugin.experiment.__main__ import EXPERIMENTS, run
+from plugin.progress import Progress
+
+NETWORKS = "{folder: networks, names: [Backbone], beside: Backbone, epochs: 2, seeds: 2}"
+SPARSE = "{sensors: [5, 20], every: 3}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    write_states(folder / "states")
+    return folder
+
+
+def case_of(folder, **changed):
+    settings = {"networks": NETWORKS, "sparse": SPARSE, "truncations": [1, 4, 99], "parts": [1.0, 0.1], **changed}
+    return experiment_case(folder, folder / "states", **settings)
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def ran(name, folder, **changed):
+    """(Result, {table's file: rows}, Markdown) of an experiment whose files are all there."""
+    result = run(name, case_of(folder, **changed), Progress(COMM), folder / "out")
+    files = {path.name for path in (folder / "out").glob(f"{name}*")}
+    tables = {path: rows_of(folder / "out" / path) for path in files if path.endswith(".csv")}
+    assert {f"{name}.json", f"{name}.md", f"{name}.png", f"{name}.svg"} <= files and len(tables) == len(result.tables)
+    about = json.loads((folder / "out" / f"{name}.json").read_text())
+    assert about["protocol"]["background_weight"] == 0.1 and about["states"]["test"] == 6
+    text = (folder / "out" / f"{name}.md").read_text()
+    assert "background_weight 0.1, variance 0.05" in text and "MAGIC" in text
+    return result, tables, text
+
+
+def test_tables(folder):
+    _, tables, text = ran("tables", folder)
+    one, two, three = (tables[f"tables-{k}.csv"] for k in (1, 2, 3))
+    assert [row["system"] for row in one] == ["Backbone"] and float(one[0]["error_std"]) > 0.0
+    assert one[0]["epochs"] == "2" and one[0]["magic_error"] == "0.1665"
+    assert [row["system"] for row in two] == ["background", "TSVD, τ = 4", "TSVD, τ = 4", "Backbone"]
+    assert float(two[0]["error"]) == 1.0 and two[1]["error_std"] == "" and float(two[2]["error_std"]) > 0.0
+    assert [row["magic_error"] for row in three] == ["0.09132", "0.0923"] and "| background |" in text
+    for row in two[1:3] + three:
+        assert 0.0 < float(row["error"]) < 1.0 and float(row["seconds"]) > 0.0
+
+
+def test_networks_of_the_folder_are_not_trained_again(folder, monkeypatch):
+    ran("steps", folder)
+    monkeypatch.setattr(networks, "train", None)
+    _, tables, _ = ran("steps", folder)
+    assert [row["system"] for row in tables["steps-1.csv"]] == ["TSVD, τ = 4", "TSVD, τ = S", "Backbone"]
+    assert [row["step"] for row in tables["steps-2.csv"]] == [str(k) for k in range(24, 30)]
+    assert {*tables["steps-2.csv"][0]} == {"step", "time", "TSVD, τ = 4", "TSVD, τ = S", "Backbone"}
+
+
+def test_a_network_of_other_states_is_refused(folder, tmp_path):
+    ran("steps", folder)
+    write_states(tmp_path / "states")
+    (tmp_path / "states/s_3.pvtu").rename(tmp_path / "states/t_3.pvtu")
+    with pytest.raises(ConfigurationError, match="experiment.networks: .*Backbone-2epochs-0.*another states"):
+        ran("steps", tmp_path, networks=NETWORKS.replace("networks,", f"{folder}/networks,"))
+
+
+def test_no_such_network(folder):
+    with pytest.raises(ConfigurationError, match="experiment.networks: .*Bakbone.*Backbone"):
+        ran("steps", folder, networks="{beside: Bakbone, epochs: 1}")
+
+
+def test_minutes_become_epochs(folder, tmp_path):
+    write = NETWORKS.replace("epochs: 2, seeds: 2", "minutes: 0.005").replace("networks,", f"{tmp_path}/networks,")
+    result, _, _ = ran("steps", folder, networks=write)
+    assert result.name == "steps" and [p.name for p in (tmp_path / "networks").iterdir()] == [
+        "Backbone-0.005minutes-0.safetensors"
+    ]
+
+
+def test_observations(folder):
+    _, tables, _ = ran("observations", folder, observations=[0.01, 1.0, 0.1])
+    rows = tables["observations.csv"]
+    assert [row["part"] for row in rows] == ["0.01", "0.1", "1.0"] * 2 + ["1.0"]
+    assert int(rows[0]["count"]) < int(rows[1]["count"]) < int(rows[2]["count"])
+    assert float(rows[0]["error"]) > float(rows[2]["error"])
+
+
+def test_tradeoff(folder):
+    rows = ran("tradeoff", folder)[1]["tradeoff.csv"]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert len(rows) == 5 and seconds == sorted(seconds)
+
+
+def test_truncation(folder):
+    rows = ran("truncation", folder)[1]["truncation.csv"]
+    assert [row["numbers"] for row in rows] == ["1", "4", "23"]
+    errors, least = ([float(row[key]) for row in rows] for key in ("error", "least"))
+    assert errors == sorted(errors, reverse=True) and all(low <= error for low, error in zip(least, errors))
+
+
+def test_sparse(folder):
+    rows = ran("sparse", folder)[1]["sparse.csv"]
+    systems = dict.fromkeys(row["system"] for row in rows)
+    assert [*systems] == ["TSVD, τ = 4", "TSVD, τ = S", "decoded", "bireduced", "optimal interpolation", "Voronoi-CNN"]
+    assert [row["count"] for row in rows] == ["5", "20"] * 6 and all(float(row["error"]) > 0.0 for row in rows)
+    found = {(row["system"], row["count"]): float(row["error"]) for row in rows}
+    assert found["optimal interpolation", "20"] < min(1.0, found["optimal interpolation", "5"])
+    # two epochs leave a network whose decoder gives next to nothing: its searches may fail
+    assert not any(int(row["failed"]) for row in rows if row["system"] != "decoded")
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "told"),
+    [
+        ("sparse", {"sparse": "{sensors: [99999]}", "networks": "{beside: null}"}, "99999 sensors, only"),
+        ("cycled", {}, "experiment.cycled: this section is missing"),
+    ],
+)
+def test_what_does_not_fit_is_told(folder, name, changed, told):
+    with pytest.raises(ConfigurationError, match=told):
+        ran(name, folder, **changed)
+
+
+def started(*words):
+    command = [sys.executable, "-m", "plugin.experiment", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+
+
+def test_another_name_is_answered_with_all_that_there_are(folder):
+    done = started("table", folder / "case.yml")
+    assert done.returncode == 2 and all(name in done.stderr for name in EXPERIMENTS)
+
+
+def test_command(folder):
+    case_of(folder, networks="{names: [], beside: null}")
+    done = started("truncation", folder / "case.yml", "--out", folder / "other")
+    assert done.returncode == 0 and "| τ | error |" in done.stdout and (folder / "other/truncation.md").is_file()
+
+
+def test_more_ranks_are_refused(folder, mpirun):
+    case_of(folder)
+    done = mpirun(2, "-m", "plugin.experiment", "steps", folder / "case.yml", check=False)
+    assert done.returncode == 2 and "experiments run on one rank, here are 2" in done.stderr
+
+
+def test_the_section_is_needed(folder, tmp_path):
+    text = (folder / "case.yml").read_text()
+    (tmp_path / "case.yml").write_text(text[: text.index("experiment:")])
+    with pytest.raises(ConfigurationError, match="experiment: this key is missing"):
+        read_case(tmp_path / "case.yml", needed=("experiment",))
