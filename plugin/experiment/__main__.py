@@ -14,6 +14,7 @@ JSON, Markdown and figures. It runs on one rank. Exit codes are those of plugin.
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from mpi4py import MPI
@@ -63,12 +64,13 @@ def run(name, case, progress, folder=None):
         "variables": list(states.variables), "grid": " × ".join(map(str, states.grid.shape)), "n": len(states.used),
     }  # fmt: skip
     progress.say(", ".join(f"{key} {value}" for key, value in told.items()))
-    with progress.stage(name):
-        result = EXPERIMENTS[name](Setting(case, states, progress))
+    began = time.perf_counter()  # no stage: trainings have a bar of their own
+    result = EXPERIMENTS[name](Setting(case, states, progress))
+    seconds = time.perf_counter() - began
     when = {**before, "load after": conditions()["load"]}
     folder, about = folder or of.output, {"protocol": of.protocol.model_dump(), "states": told, "conditions": when}
     progress.say(write(result, folder, about))
-    progress.say(f"{folder / name}.md; {progress.seconds[name]:.0f} s")
+    progress.say(f"{folder / name}.md; {seconds:.0f} s")
     return result
 
 

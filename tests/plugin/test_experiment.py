@@ -1,12 +1,14 @@
 """python -m plugin.experiment: each experiment from an archive's states to its files."""
 
 import csv
+import io
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from experiment_case import COMM, experiment_case, write_states
 from plugin.configuration import ConfigurationError, read_case
@@ -82,12 +84,12 @@ def test_no_such_network(folder):
         ran("steps", folder, networks="{beside: Bakbone, epochs: 1}")
 
 
-def test_minutes_become_epochs(folder, tmp_path):
+def test_minutes_become_epochs_on_a_terminal_too(folder, tmp_path):
     write = NETWORKS.replace("epochs: 2, seeds: 2", "minutes: 0.005").replace("networks,", f"{tmp_path}/networks,")
-    result, _, _ = ran("steps", folder, networks=write)
-    assert result.name == "steps" and [p.name for p in (tmp_path / "networks").iterdir()] == [
-        "Backbone-0.005minutes-0.safetensors"
-    ]
+    screen = Console(file=io.StringIO(), force_terminal=True, highlight=False)
+    run("steps", case_of(folder, networks=write), Progress(COMM, screen), tmp_path / "out")
+    assert [p.name for p in (tmp_path / "networks").iterdir()] == ["Backbone-0.005minutes-0.safetensors"]
+    assert (tmp_path / "out/steps.md").read_text() in screen.file.getvalue()
 
 
 def test_observations(folder):

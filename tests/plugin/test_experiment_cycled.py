@@ -23,7 +23,7 @@ ERRORS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """States, a truth, a free run and two cycles, as far from the truth as is told of its way from the mean."""
+    """States, a truth, a free run and two cycles; these lie beyond the truth by ERRORS of its own way from the mean."""
     folder = tmp_path_factory.mktemp("cycled")
     write_states(folder / "states")
     with open_series(folder / "states", COMM) as series:
