@@ -1,14 +1,15 @@
 """Reading ahead and writing behind, in threads of their own while the rest computes.
 
-The threads may talk over MPI if what they use has a communicator of its own, and MPI was started for threads.
-HDF5 and VTK let Python go on while they read and write.
+HDF5 and VTK let Python go on while they read and write. For what ranks do together it is no help but a trap: PETSc, and
+HDF5 over MPI, wait for other ranks without letting Python go on, and so a thread of one rank may wait for that of
+another which cannot run. With `beside` false all is done in turn.
 """
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 
-def ahead(read, items):
+def ahead(read, items, beside=True):
     """Results of `read(item)`, each begun when the one before is taken.
 
     Two of them are in memory at most: the one in use, and the one that is being read.
@@ -17,11 +18,15 @@ def ahead(read, items):
     ----------
     read : function of an item
     items : iterable
+    beside : in a thread; false reads each when it is asked for
 
     Yields
     ------
     item, and the Future of what was read: its `result()` does not wait long, and raises what `read` raised
     """
+    if not beside:
+        yield from ((item, _done(read, item)) for item in items)
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="reading") as pool:
         coming = None
         for item in items:
@@ -35,12 +40,27 @@ def ahead(read, items):
             yield coming
 
 
+def _done(read, item):
+    """A Future that is there already."""
+    found = Future()
+    try:
+        found.set_result(read(item))
+    except Exception as error:
+        found.set_exception(error)
+    return found
+
+
 @contextmanager
-def behind():
+def behind(beside=True):
     """A function that has work done in the order in which it is given, one piece at a time.
 
     It waits for the piece before; what that raised is raised then. At the end of the block the last piece is done.
+
+    beside : in a thread; false does each piece at once
     """
+    if not beside:
+        yield lambda work, *words: work(*words)
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="writing") as pool:
         last = []
 

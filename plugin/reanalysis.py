@@ -2,7 +2,8 @@
 
 No model runs. Each state of `reanalysis.states` is compared with its readings and analysed, and the analyses
 become an archive in time (VTKHDF) on the states' own mesh. Groups of ranks take blocks of states in turn; the ranks of a
-group share the grid. What is read, what is analysed and what is written overlap.
+group share the grid. A group of one rank reads ahead and writes behind, in threads; larger ones work in turn, for ranks
+that wait for each other in several threads may wait for ever.
 
     OUTPUT                          the archive, when all is done
     RUN/reanalysis.json             the settings and what the states are
@@ -161,9 +162,9 @@ def _block(block, work, kept):
         return work.series[step.series].read(step.index, fields)
 
     # from the inside out: the last state is written, its archive is closed, the folder is there
-    with whole_folder(_folder(case, block), comm) as folder, ExitStack() as closing, behind() as write:
+    with whole_folder(_folder(case, block), comm) as folder, ExitStack() as closing, behind(comm.size == 1) as write:
         archive = None
-        for step, coming in ahead(read, block):
+        for step, coming in ahead(read, block, comm.size == 1):
             try:
                 state = coming.result()
             except FileError as error:
@@ -209,7 +210,7 @@ def _join(case, blocks, comm):
     with ArchiveWriter(of.output, comm, of.precision, of.compression) as whole:
         for path in archives:
             with Archive(path, reading) as part:
-                for _, state in ahead(part.read, range(len(part))):
+                for _, state in ahead(part.read, range(len(part)), comm.size == 1):
                     whole.append(state.result())
 
 

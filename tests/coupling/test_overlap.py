@@ -40,6 +40,27 @@ def test_what_cannot_be_read_is_raised_in_its_place():
     assert found == [0, "one", 2]
 
 
+def test_in_turn_nothing_is_read_before_it_is_asked_for_and_all_is_written_at_once():
+    begun, written = [], []
+
+    def read(k):
+        begun.append(k)
+        if k == 1:
+            raise ValueError("one")
+        return threading.current_thread(), k
+
+    with behind(beside=False) as do:
+        for k, coming in ahead(read, range(3), beside=False):
+            assert begun == list(range(k + 1))
+            if k == 1:
+                with pytest.raises(ValueError, match="one"):
+                    coming.result()
+            else:
+                assert coming.result() == (threading.main_thread(), k)
+                do(written.append, k)
+                assert written[-1] == k
+
+
 def test_writing_goes_on_beside_and_keeps_the_order():
     written, may_go = [], threading.Event()
 
