@@ -65,10 +65,6 @@ class Huber:
         within = [partial(self._moved, block, of[:, 0]) for block, of in zip(error.blocks, rows)]
         return lambda v: error.by_blocks(v[:, None], lambda v: np.where(free[:, None], v, 0.0), within)[:, 0]
 
-    def weight(self, z):
-        """q / z of independent errors: one inside the limits, then falling."""
-        return np.divide(np.clip(z, -self.left, self.right), z, out=np.ones_like(z), where=z != 0.0)
-
     def counted(self, residual, error):
         """R as it counted in an analysis: with it the quadratic norm gives the same one.
 

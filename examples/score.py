@@ -130,28 +130,39 @@ def _slice_picture(twin, variable, height, unit):
     """Truth, free run and analyses at one height at the last analysis time, sensors marked."""
     time = analysis_times(twin)[-1]
     truth = dumps(twin.run / "truth", "truth")
-    low, high = next(iter(truth.read(0).fields.values())).mesh.bounds(COMM)
-    x, y = (np.linspace(low[i], high[i], n) for i, n in ((0, 240), (1, 180)))
-    places = np.stack([*(g.ravel() for g in np.meshgrid(x, y, indexing="ij")), np.full(x.size * y.size, height)], axis=1)
+    x, y, places = slice_places(truth, height)
     shown = {
         "truth": values_at(truth, [time], places, variable)[0],
         FREE: values_at(dumps(twin.run / "free", "forecast"), [time], places, variable)[0],
     }
     for cycle in twin.cycles:
         shown[f"{cycle} {ANALYSIS}"] = checkpoint_values(restarts(twin, cycle, "restart")[-1], places, variable)
-    top = np.nanpercentile(shown["truth"], 99.5)
-    bottom = min(0.0, np.nanpercentile(shown["truth"], 0.5))
+    return _picture(draw_slices(x, y, shown, twin.sensors, f"{variable} {unit}"))
+
+
+def slice_places(series, height):
+    """Places of a picture of the street from above: (240,) x, (180,) y and their (43200, 3) places at a height [m]."""
+    low, high = next(iter(series.read(0).fields.values())).mesh.bounds(COMM)
+    x, y = (np.linspace(low[i], high[i], n) for i, n in ((0, 240), (1, 180)))
+    return x, y, np.stack([*(g.ravel() for g in np.meshgrid(x, y, indexing="ij")), np.full(x.size * y.size, height)], axis=1)
+
+
+def draw_slices(x, y, shown, sensors, label):
+    """A figure of slices beside each other, on the colours of the first: {name: values at `slice_places`}."""
+    truth = next(iter(shown.values()))
+    top = np.nanpercentile(truth, 99.5)
+    bottom = min(0.0, np.nanpercentile(truth, 0.5))
     figure, axes = plt.subplots(1, len(shown), figsize=(4.3 * len(shown), 3.6), sharey=True)
     for ax, (name, values) in zip(axes, shown.items()):
         ax.set_facecolor("#555555")  # buildings
         image = ax.pcolormesh(x, y, values.reshape(x.size, y.size).T, vmin=bottom, vmax=top, cmap="viridis")
-        street = twin.sensors[:, 2] < 10
-        ax.plot(*twin.sensors[street, :2].T, "o", mfc="none", mec="white", ms=4, label="sensor at street level")
-        ax.plot(*twin.sensors[~street, :2].T, "s", mfc="none", mec="white", ms=4, label="sensor on a roof")
+        street = sensors[:, 2] < 10
+        ax.plot(*sensors[street, :2].T, "o", mfc="none", mec="white", ms=4, label="sensor at street level")
+        ax.plot(*sensors[~street, :2].T, "s", mfc="none", mec="white", ms=4, label="sensor on a roof")
         ax.set(title=name, xlabel="x [m]", aspect="equal")
     axes[0].set_ylabel("y [m]")
-    figure.colorbar(image, ax=axes, label=f"{variable} {unit}", shrink=0.8)
-    return _picture(figure)
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8)
+    return figure
 
 
 def write_page(twin, result, title, units, height=2.0):

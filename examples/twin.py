@@ -122,7 +122,7 @@ def prepare(twin, say):
     shutil.copy(twin.mesh, case)
     if twin.model.processes > 1:
         say(f"cutting the mesh into {twin.model.processes} pieces")
-        _command("coupling.embedded.decompose", case / twin.mesh.name, twin.model.processes)
+        command("coupling.embedded.decompose", case / twin.mesh.name, twin.model.processes)
 
 
 def train(twin, say):
@@ -131,7 +131,7 @@ def train(twin, say):
         say(f"earlier run {k + 1} of {len(twin.training)}: {_told(numbers)}")
         folder, name = twin.run / "training", f"earlier{k}"
         twin.model.run(_start(twin, name, numbers), twin.spin_up + twin.training_time, folder / name, COMM)
-        _command("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
+        command("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
         shutil.rmtree(folder / name)
 
 
@@ -148,23 +148,28 @@ def simulate(twin, say):
 
 def assimilate(twin, processes, say):
     """The cycles, as a user starts them; a network that is not there yet is trained before."""
-    mpirun = ["mpirun", "-n", str(processes)] if processes > 1 else []
+    mpirun = launcher(processes)
     for name, file in twin.cycles.items():
         case = read_case(file)
         if case.network is not None and not case.network.file.exists():
             say(f"{name}: training {case.network.name}")
-            _command("plugin.train", file, launcher=mpirun)
+            command("plugin.train", file, under=mpirun)
         say(f"{name}: the cycle")
-        _command("plugin.cycle", file, launcher=mpirun)
+        command("plugin.cycle", file, under=mpirun)
 
 
-def _command(module, *words, launcher=()):
+def launcher(processes):
+    """The words that start a command on some MPI ranks."""
+    return ["mpirun", "-n", str(processes)] if processes > 1 else []
+
+
+def command(module, *words, under=()):
     """Run one of the plugin's commands and show what it says."""
-    command = [*launcher, sys.executable, "-m", module, *map(str, words)]
+    line = [*under, sys.executable, "-m", module, *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
-    ended = subprocess.run(command, env=environment)
+    ended = subprocess.run(line, env=environment)
     if ended.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with exit code {ended.returncode}")
+        raise SystemExit(f"{' '.join(line)} ended with exit code {ended.returncode}")
 
 
 def _told(numbers):

@@ -19,7 +19,6 @@ from coupling.files import on_rank_0, whole_file
 from coupling.mesh import Field, State
 from da.desroziers import error_estimates
 from da.influence import influence, influence_by_group
-from da.observation_error import DiagonalError
 from da.observed import ObservedModes
 from da.posterior import marginal, mesh_std, posterior, state_std
 from da.statistics import group_statistics, numbered
@@ -87,11 +86,8 @@ def _as_quadratic(found):
 
 
 def _as_counted(of, residual):
-    """R; where there is Huber's norm with the variances that its weights leave of it."""
-    if of.huber is None:
-        return of.error
-    std = of.error.std_local
-    return DiagonalError(std / np.sqrt(of.huber.weight(residual / std)))
+    """R; where there is Huber's norm, the one with which the quadratic norm has the same minimum."""
+    return of.error if of.huber is None else of.huber.counted(residual, of.error)
 
 
 def _influence(found, errors, operator, error, residual, comm):

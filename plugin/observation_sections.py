@@ -125,9 +125,6 @@ class ObservationSection(Section):
 
     @model_validator(mode="after")
     def _what_goes_together(self):
-        correlated = self.error_model.correlation or self.error_model.matrix
-        if self.huber is not None and correlated:
-            raise ValueError("huber goes with errors that are independent; leave it out, or error_model's correlation")
         thinning = self.quality.thinning
         if self.error_model.matrix and thinning and thinning.method == "superob":
             raise ValueError("error_model's matrix is of readings, not of averages; use thinning's method: thin")

@@ -60,7 +60,6 @@ def test_paths_are_relative_to_the_file(tmp_path):
         (CSV, f"{CSV}\n  quality: {{range: {{Tracer: [2, 1]}}}}", r"line 12: .*range of Tracer from 2 to 1"),
         (CSV, f"{CSV}\n  window: last", r"line 12: observations.window: found 'last'; .*'interpolate'"),
         (CSV, f"{CSV}\n  window: nearest\n  tolerance: 1", r"tolerance goes with window: analysis time"),
-        (CSV, f"{CSV}\n  huber: 2\n  error_model: {{correlation: {{length: 9}}}}", r"huber goes with errors that are"),
         (CSV, f"{CSV}\n  error_model: {{matrix: r.npy, correlation: {{length: 9}}}}", r"either correlation or matrix"),
         (
             CSV,

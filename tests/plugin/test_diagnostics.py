@@ -10,6 +10,7 @@ from mpi4py import MPI
 from assimilation import OUTSIDE, make_background, make_readings
 from coupling.vtu import read_state
 from cycle_case import cycle, ledger, make_case, table, write_settings
+from da.analysis import analyse
 from plugin.assimilate import TABLE, Treatment, assimilate, write_table
 from plugin.configuration import DiagnosticsSection, MinimiserSection
 from plugin.diagnostics import COLUMNS, diagnose, main, run_table
@@ -148,6 +149,20 @@ def test_speeds_and_hubers_norm_are_taken_where_the_analysis_ended(given, tmp_pa
     g = background.transform.observed_by(operator) / of.error.std_local[:, None]
     g *= np.sqrt(np.minimum(1.0, 1.0 / np.abs(z)))[:, None]
     a = g.T @ g
+    assert told["degrees_of_freedom"] == pytest.approx(np.trace(a @ np.linalg.inv(np.eye(len(a)) + a)), rel=1e-8)
+
+
+def test_hubers_norm_with_correlated_errors_is_the_quadratic_one_of_the_errors_as_they_counted(given, tmp_path):
+    correlated = {"error_model": ErrorSection(correlation={"length": 80.0})}
+    found, told = made(given, tmp_path, huber=1.0, **correlated)
+    of = found.used
+    residual = of.innovation - of.operator.observe(found.analysis.increment)
+    error = of.huber.counted(residual, of.error)
+    assert (error.std_local > 1.01 * of.error.std_local).any()
+    again = analyse(of.transform, of.operator, error, of.innovation, COMM)
+    np.testing.assert_allclose(found.analysis.control, again.control, rtol=1e-6, atol=1e-8)
+    hu = of.transform.observed_by(of.operator)
+    a = hu.T @ np.stack([error.solve(column) for column in hu.T], axis=1)
     assert told["degrees_of_freedom"] == pytest.approx(np.trace(a @ np.linalg.inv(np.eye(len(a)) + a)), rel=1e-8)
 
 

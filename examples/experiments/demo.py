@@ -1,0 +1,46 @@
+"""The experiments of Mack et al. 2020 in a small version: python -m examples.experiments.demo
+
+Made in some two minutes to see what there is; nets are trained for seconds. See README.md beside this file.
+"""
+
+import argparse
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from examples.reanalysis.demo import small_street
+from examples.street.demo import earlier_winds
+from examples.twin import command, run_twin
+from plugin.experiment.__main__ import EXPERIMENTS
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(words=None):
+    """Make the states and the cycles, and run all experiments; the folder is made anew."""
+    parser = argparse.ArgumentParser(prog="python -m examples.experiments.demo", description=__doc__.split("\n")[0])
+    parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycles")
+    asked, began = parser.parse_args(words), time.monotonic()
+    twin = replace(
+        small_street(HERE / "run"),
+        cycles={"TSVD": HERE / "case.yml", "autoencoder": HERE / "autoencoder.yml"},
+        training=earlier_winds(np.random.default_rng(7), 5),
+        windows=4,
+    )
+    shutil.rmtree(twin.run, ignore_errors=True)
+
+    def say(text):
+        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
+
+    run_twin(twin, asked.processes, say)
+    for name in EXPERIMENTS:
+        say(f"experiment {name}")
+        command("plugin.experiment", name, HERE / "case.yml")
+    say(f"results: {HERE / 'run' / 'results'}")
+
+
+if __name__ == "__main__":
+    main()

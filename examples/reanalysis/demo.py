@@ -1,0 +1,124 @@
+"""An archive of forecasts, analysed with the readings of their times: python -m examples.reanalysis.demo
+
+No model runs while it is analysed. See README.md beside this file.
+"""
+
+import argparse
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
+
+from coupling.files import whole_file  # noqa: E402
+from coupling.series import open_series  # noqa: E402
+from examples.score import draw_slices, places_to_score, slice_places  # noqa: E402
+from examples.street.demo import earlier_winds, street_twin  # noqa: E402
+from examples.twin import (  # noqa: E402
+    COMM,
+    Twin,
+    analysis_times,
+    command,
+    dumps,
+    launcher,
+    prepare,
+    read_sensors,
+    simulate,
+    train,
+    values_at,
+)
+
+HERE = Path(__file__).resolve().parent
+COARSE = HERE.parent / "fluidity" / "street.msh"
+VARIABLES = ("Tracer", "Velocity.x", "Velocity.y")
+
+
+def small_street(run) -> Twin:
+    """The experiment of examples/street on a coarser mesh and for a shorter time, without a cycle."""
+    return replace(
+        street_twin(run),
+        mesh=COARSE,
+        cycles={},
+        training=earlier_winds(np.random.default_rng(7), 6),
+        spin_up=60.0,
+        training_time=120.0,
+        window=10.0,
+        windows=12,
+    )
+
+
+def errors(twin, analyses):
+    """{variable: {"forecast", "analysis": (windows,) ‖x − x_t‖ / ‖x_t‖}} at places that are not sensors."""
+    places, times = places_to_score(twin), analysis_times(twin)
+    found = {}
+    for variable in VARIABLES:
+        name, dot, letter = variable.partition(".")
+        truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
+        kinds = {"forecast": f"{name}_background{dot}{letter}", "analysis": variable}
+        found[variable] = {
+            kind: np.linalg.norm(values_at(analyses, times, places, of) - truth, axis=1) / np.linalg.norm(truth, axis=1)
+            for kind, of in kinds.items()
+        }
+    return found
+
+
+def pictures(twin, analyses, found, height=2.0):
+    """Write errors.png and tracer.png."""
+    times, figure = analysis_times(twin), plt.figure(figsize=(13, 3.4))
+    for ax, (variable, kinds) in zip(figure.subplots(1, len(found)), found.items()):
+        for kind, values in kinds.items():
+            ax.plot(times, values, "o-", ms=3, label=kind)
+        ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
+        ax.legend(frameon=False)
+    _save(figure, twin.run / "errors.png")
+    x, y, places = slice_places(analyses, height)
+    shown = {
+        "truth": values_at(dumps(twin.run / "truth", "truth"), times[-1:], places, "Tracer")[0],
+        **{
+            label: values_at(analyses, times[-1:], places, name)[0]
+            for label, name in (("forecast", "Tracer_background"), ("analysis", "Tracer"), ("std", "Tracer_std"))
+        },
+    }
+    _save(draw_slices(x, y, shown, twin.sensors, f"Tracer [kg/m³] at {height:g} m"), twin.run / "tracer.png")
+
+
+def _save(figure, path):
+    with whole_file(path) as beside:
+        figure.savefig(beside, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def main(words=None):
+    """Make the archive, analyse it, show what came of it; the folder is made anew."""
+    parser = argparse.ArgumentParser(prog="python -m examples.reanalysis.demo", description=__doc__.split("\n")[0])
+    parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the reanalysis")
+    asked, began = parser.parse_args(words), time.monotonic()
+    twin = small_street(HERE / "run")
+    shutil.rmtree(twin.run, ignore_errors=True)
+
+    def say(text):
+        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
+
+    prepare(twin, say)
+    train(twin, say)
+    simulate(twin, say)
+    read_sensors(twin, twin.run / "readings.csv")
+    command("plugin.archive", "pack", twin.run / "forecast.vtkhdf", twin.run / "free")
+    say("the reanalysis")
+    command("plugin.reanalysis", HERE / "case.yml", under=launcher(asked.processes))
+    with open_series(twin.run / "analyses.vtkhdf", COMM) as analyses:
+        found = errors(twin, analyses)
+        pictures(twin, analyses, found)
+    say("relative error at places that are not sensors, mean over all times:")
+    for variable, kinds in found.items():
+        say(f"  {variable:12}" + "  ".join(f"{kind} {values.mean():.3f}" for kind, values in kinds.items()))
+    say(f"open {twin.run / 'tracer.png'} and {twin.run / 'errors.png'}, or the archive in ParaView: {twin.run / 'analyses.vtkhdf'}")
+
+
+if __name__ == "__main__":
+    main()
