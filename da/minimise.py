@@ -26,7 +26,9 @@ from da.tao import METHODS, REASONS, solver, whole
 AT_ROUNDING = "STOPPED_AT_ROUNDING"
 _REFINEMENTS = 4
 _PROGRESS = 0.1  # a search that lowered the gradient by less will not do better in a second try
+_STALL = 0.5, 3  # a gradient that falls by less than this factor in so many steps is at its rounding
 _FAILED_SEARCH = PETSc.TAO.Reason.DIVERGED_LS_FAILURE
+_STALLED = PETSc.TAO.Reason.CONVERGED_USER
 _ADVICE = {
     PETSc.TAO.Reason.DIVERGED_MAXITS: "allow more iterations or a larger gradient tolerance",
     _FAILED_SEARCH: "check that the gradient belongs to the cost, and that no network or operator returns NaN",
@@ -109,7 +111,7 @@ def minimise(
     method : "lmvm", "blmvm" or "bqnls"
     gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control; the default
         lets analyses on different numbers of ranks agree to 1e-10
-    rounding_tolerance : a line search that cannot go on below this part is no failure
+    rounding_tolerance : a search that cannot go on below this part is no failure
     max_iterations : of all starts together
     memory : pairs of steps and gradients that stand for the Hessian
     root : (s, s) lower triangle L of the Hessian, L Lᵀ = H, of a linear cost; the same on every rank. None
@@ -135,11 +137,14 @@ def minimise(
     tao, vector = solver(cost.n_control, comm, method, gradient_tolerance, max_iterations, memory, options_prefix)
     try:
         space = _Space(root if cost.linear else None)
-        control, trace, reason, evaluations, first = _searches(cost, comm, centre, tao, vector, space)
+        control, trace, reason, evaluations, first = _searches(
+            cost, comm, centre, tao, vector, space, rounding_tolerance
+        )
     finally:
         tao.destroy()
         vector.destroy()
-    at_rounding = reason == _FAILED_SEARCH and trace[-1].gradient_norm <= rounding_tolerance * first
+    stopped = reason in (_FAILED_SEARCH, _STALLED)
+    at_rounding = stopped and trace[-1].gradient_norm <= rounding_tolerance * first
     if reason < 0 and not at_rounding:
         raise MinimisationError(_failure(method, reason, trace))
     return Minimum(control, tuple(trace), AT_ROUNDING if at_rounding else REASONS[reason], evaluations)
@@ -160,7 +165,7 @@ class _Space:
         return gradient if self.root is None else solve_triangular(self.root, gradient, lower=True, check_finite=False)
 
 
-def _searches(cost, comm, centre, tao, vector, space):
+def _searches(cost, comm, centre, tao, vector, space, rounding_tolerance):
     """Search from a centre, and from what was found as long as rounding stops a search that gets on."""
     trace, evaluations, first = [], 0, 0.0
     if centre.any():
@@ -185,7 +190,8 @@ def _searches(cost, comm, centre, tao, vector, space):
         tao.setMaximumIterations(limit - trace[-1].iteration)
         slope_at = _slope_at(cost, gradient, space)
         if slope_at is not None:
-            tao.setConvergenceTest(_test(slope_at, absolute, limit - trace[-1].iteration, comm))
+            left = limit - trace[-1].iteration
+            tao.setConvergenceTest(_test(slope_at, absolute, rounding_tolerance * first, left, comm))
         function, constant = _shifted(cost, centre, value, gradient, space)
         reason, moved, n = _search(function, comm, tao, vector)
         base = trace[-1].iteration
@@ -196,7 +202,7 @@ def _searches(cost, comm, centre, tao, vector, space):
         seen.clear()
         centre, evaluations = centre + space.step(moved), evaluations + n + 1
         got_on = trace[-1].gradient_norm <= _PROGRESS * norm
-        if not (cost.linear and reason == _FAILED_SEARCH and got_on):
+        if not (cost.linear and reason in (_FAILED_SEARCH, _STALLED) and got_on):
             break
     return centre, trace, reason, evaluations, first
 
@@ -208,15 +214,25 @@ def _slope_at(cost, gradient, space):
     return lambda u: float(np.linalg.norm(gradient + cost.hessian_product(space.step(u))))
 
 
-def _test(slope_at, absolute, limit, comm):
-    """TAO's own tests, with the gradient by the control: the other has a rounding of its own, and another size."""
+def _test(slope_at, absolute, rounding, limit, comm):
+    """TAO's own tests, with the gradient by the control: the other has a rounding of its own, and another size.
+
+    And one more: with a known Hessian each step takes off digits until rounding is all that is left, which may be
+    more than `absolute`, and which no line search sees.
+    """
+    factor, patience = _STALL
+    slopes = []
 
     def test(tao):
         slope = slope_at(whole(tao.getSolution(), comm))
+        slopes.append(slope)
+        before = slopes[-1 - patience :]
         if not np.isfinite(slope):
             tao.setConvergedReason(PETSc.TAO.Reason.DIVERGED_NAN)
         elif slope <= absolute:
             tao.setConvergedReason(PETSc.TAO.Reason.CONVERGED_GATOL)
+        elif slope <= rounding and len(before) > patience and min(before[1:]) > factor * before[0]:
+            tao.setConvergedReason(_STALLED)
         elif tao.getIterationNumber() >= limit:
             tao.setConvergedReason(PETSc.TAO.Reason.DIVERGED_MAXITS)
 

@@ -75,6 +75,29 @@ def test_rounding_of_the_cost_does_not_hide_a_quadratics_minimum(method):
     assert relative_difference(found.control, cost.solution()) < 1e-9
 
 
+class Rough(Quadratic):
+    """Its gradients are rounded by more than the tolerance asks for."""
+
+    def _rounding(self, control):
+        return 1e-11 * np.linalg.norm(self.matrix.T @ self.target) * np.sin(1e12 * control)
+
+    def value_and_gradient(self, control):
+        value, gradient = super().value_and_gradient(control)
+        return value, gradient + self._rounding(control)
+
+    def hessian_product(self, direction):
+        return super().hessian_product(direction) + self._rounding(direction)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_search_with_a_root_ends_where_rounding_does(method):
+    cost = Rough()
+    root = np.linalg.cholesky(np.eye(cost.n_control) + cost.matrix.T @ cost.matrix)
+    found = minimise(cost, COMM, method=method, root=root, gradient_tolerance=1e-15)
+    assert found.reason == AT_ROUNDING and found.iterations < 50
+    assert relative_difference(found.control, cost.solution()) < 1e-6
+
+
 def test_any_other_cost_may_stop_at_rounding():
     cost = Quadratic(noise=1e-9, linear=False)
     found = minimise(cost, COMM, rounding_tolerance=1e-3)
