@@ -1,0 +1,45 @@
+"""Forecast models by the name that a case file gives: those of this package, and a user's own."""
+
+import importlib
+
+from coupling.forecast import FluidityModel, embedded_model
+from plugin.configuration import ConfigurationError
+
+
+def forecast_model(settings):
+    """The driver that a case file's `model` section asks for.
+
+    `package.module:function` is called with the section's program, processes, launcher, timeout, silence and environment as
+    keywords; it gives a :class:`coupling.forecast.ForecastModel`.
+
+    Raises
+    ------
+    ConfigurationError
+        if a user's own cannot be imported, or is no model
+    """
+    common = {
+        "processes": settings.processes,
+        "launcher": tuple(settings.launcher),
+        "timeout": settings.timeout,
+        "silence": settings.silence,
+        "environment": dict(settings.environment),
+    }
+    if settings.driver == "embedded":
+        return embedded_model(**common)
+    make = FluidityModel if settings.driver == "fluidity" else _own(settings.driver)
+    model = make(program=tuple(settings.program), **common)
+    if not callable(getattr(model, "run", None)):
+        raise ConfigurationError(
+            f"model.driver: {settings.driver} gives {type(model).__name__}, expected a forecast model with a method run"
+        )
+    return model
+
+
+def _own(name):
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"model.driver: {name} cannot be imported: {error}; expected package.module:function, on PYTHONPATH"
+        ) from error

@@ -1,0 +1,57 @@
+"""Forecast models by name."""
+
+import pytest
+
+from coupling.forecast import FluidityModel
+from plugin.configuration import ConfigurationError, ModelSection
+from plugin.drivers import forecast_model
+
+SECTION = {"start": "case.flml", "processes": 3, "program": ["mine", "-x"], "timeout": 9, "environment": {"A": "b"}}
+OWN = '''
+class Model:
+    def __init__(self, **settings):
+        self.settings = settings
+
+    def run(self, start, until, folder, comm):
+        """Not asked here."""
+
+
+def no_model(**settings):
+    return "text"
+'''
+
+
+def section(driver):
+    return ModelSection(driver=driver, **SECTION)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    (tmp_path / "my_simulation.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_fluidity_and_the_embedded_model():
+    settings = {"processes": 3, "launcher": ("mpirun", "-n", "{n}"), "timeout": 9}
+    assert forecast_model(section("fluidity")) == FluidityModel(("mine", "-x"), environment={"A": "b"}, **settings)
+    embedded = forecast_model(section("embedded"))
+    assert embedded.program[1:] == ("-m", "coupling.embedded") and embedded.environment["A"] == "b"
+
+
+def test_a_users_own_gets_the_section(mine):
+    found = forecast_model(section("my_simulation:Model")).settings
+    expected = {"launcher": ("mpirun", "-n", "{n}"), "processes": 3, "timeout": 9, "environment": {"A": "b"}}
+    assert found == {"program": ("mine", "-x"), **expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nowhere_at_all:Model", "nowhere_at_all:Model cannot be imported: No module named"),
+        ("my_simulation:Modle", "has no attribute 'Modle'; expected package.module:function"),
+        ("my_simulation:no_model", "gives str, expected a forecast model with a method run"),
+    ],
+)
+def test_what_is_no_driver_is_told(mine, name, told):
+    with pytest.raises(ConfigurationError, match=told):
+        forecast_model(section(name))
