@@ -8,8 +8,9 @@ A mesh is stored once, however many states are on it; the pieces of a parallel r
 parts. Each rank writes and reads its own pieces, and no rank holds more than one state.
 """
 
+from coupling.archive.joining import join_archives
 from coupling.archive.layout import describe
 from coupling.archive.reader import Archive
 from coupling.archive.writer import ArchiveWriter
 
-__all__ = ["Archive", "ArchiveWriter", "describe"]
+__all__ = ["Archive", "ArchiveWriter", "describe", "join_archives"]

@@ -130,7 +130,7 @@ class ArchiveWriter:
         for name, (location, _) in sorted(self._layout.items()):
             n, mine = (at.n_points, at.my_point) if location == "point" else (at.n_cells, at.my_cell)
             values = self._converted(state.fields[name])
-            offsets[name] = self._extend(f"{GROUPS[location]}/{name}", n, mine, values)
+            offsets[name] = self._extend(f"{GROUPS[location]}/{name}", n, mine, values, whole_chunks=True)
         self._steps.append((state.time, at, offsets))
 
     def _converted(self, field):
@@ -162,7 +162,7 @@ class ArchiveWriter:
         return None
 
     def _create(self, mesh):
-        """Make the datasets; chunks are chosen so that a state of this size fills whole chunks."""
+        """Make the datasets; a state of this size fills whole chunks, but for less than a row in each."""
         n_points, n_cells = self._comm.allreduce(np.array([mesh.n_nodes, mesh.n_cells]))
         n_points, n_cells = int(n_points), int(n_cells)
         rows = {"point": n_points, "cell": n_cells, "node": 4 * n_cells, "offset": n_cells + mesh.n_pieces}
@@ -183,10 +183,15 @@ class ArchiveWriter:
             chunk = (max(1, -(-rows[at] // n_chunks)), *tail)
             self._file[ROOT].create_dataset(name, (0, *tail), kind, maxshape=(None, *tail), chunks=chunk, **filters)
 
-    def _extend(self, name, n, mine, values):
-        """Add `n` rows of which this rank has `values`, from row `mine` on; returns the first row's number."""
+    def _extend(self, name, n, mine, values, whole_chunks=False):
+        """Add `n` rows of which this rank has `values`, from row `mine` on; returns the first row's number.
+
+        whole_chunks : begin with a new chunk, so that no chunk is of two states
+        """
         target = self._file[f"{ROOT}/{name}"]
         first = target.shape[0]
+        if whole_chunks:
+            first = -(-first // target.chunks[0]) * target.chunks[0]
         target.resize(first + n, axis=0)
         there, here = target.id.get_space(), h5py.h5s.create_simple(values.shape)
         if len(values):

@@ -1,0 +1,116 @@
+"""One archive out of several whose times follow each other.
+
+Where all their states are on one mesh, the stored chunks are copied as they are, by rank 0: nothing is decompressed, and
+the file system's speed is the limit. Other archives are read and written state by state, by all ranks.
+"""
+
+from contextlib import ExitStack
+
+import h5py
+import numpy as np
+
+from coupling.archive.layout import GROUPS, OURS, ROOT, damage_named, dataset, opened, read_index
+from coupling.archive.reader import Archive
+from coupling.archive.writer import ArchiveWriter
+from coupling.files import on_rank_0, whole_file
+from coupling.vtu import GHOST
+
+_MESH = ("Points", "Connectivity", "Offsets", "Types", f"{GROUPS['cell']}/{GHOST}")
+_SIZES = ("NumberOfPoints", "NumberOfCells", "NumberOfConnectivityIds")
+_PLACES = ("PartOffsets", "NumberOfParts", "PointOffsets", "CellOffsets", "ConnectivityIdOffsets")
+
+
+def join_archives(paths, into, comm, precision="float64", compression=4):
+    """Write the states of some archives into one. Collective.
+
+    Parameters
+    ----------
+    paths : archives that `ArchiveWriter` wrote, in the order of their times; they stay as they are
+    into : the new archive, which appears whole
+    comm : MPI communicator
+    precision, compression : as `ArchiveWriter` takes them, for where values must be written anew
+
+    Raises
+    ------
+    FileError
+        if one of them is damaged
+    MeshError
+        if their times do not follow each other, or their fields differ
+    OSError
+        if the file cannot be written
+    """
+    if on_rank_0(lambda: _alike(paths), comm):
+        on_rank_0(lambda: _copy(paths, into), comm)
+        return
+    with ArchiveWriter(into, comm, precision, compression) as whole:
+        for path in paths:
+            with Archive(path, comm) as part:
+                for step in range(len(part)):
+                    whole.append(part.read(step))
+
+
+def _alike(paths):
+    """Whether chunks of all archives may stand in one file: one mesh, rising times, and every dataset stored alike."""
+    kinds, ends = set(), []
+    for path in paths:
+        index = read_index(path)
+        prints = None if index.fingerprints is None else tuple(sorted(set(index.fingerprints)))
+        if prints is None or len(prints) > 1:
+            return False
+        with opened(path) as file, damage_named(path):
+            stored = []
+            for name, of in sorted(index.fields.items()):
+                found = dataset(file, of.dataset, path)
+                if found.chunks is None or (of.offsets % found.chunks[0]).any():
+                    return False
+                how = found.chunks, found.dtype.str, found.compression, found.compression_opts, found.shuffle
+                stored.append((name, of.location, *how))
+        kinds.add((prints, tuple(stored)))
+        ends += [index.times[0], index.times[-1]]
+    return len(kinds) == 1 and bool((np.diff(ends)[1::2] > 0).all())
+
+
+def _copy(paths, into):
+    with whole_file(into) as beside, h5py.File(beside, "w") as file, ExitStack() as closing:
+        parts = []
+        for path in paths:
+            closing.enter_context(damage_named(path))
+            parts.append((path, closing.enter_context(opened(path))))
+        first = parts[0][1]
+        root = file.create_group(ROOT)
+        for name, value in first[ROOT].attrs.items():
+            root.attrs[name] = value
+        for group in (*GROUPS.values(), "Steps"):
+            root.create_group(group)
+        for name in (*_MESH, *_SIZES):
+            first.copy(f"{ROOT}/{name}", root, name)
+        steps = root["Steps"]
+        for name in ("Values", *_PLACES, f"{GROUPS['cell']}Offsets/{GHOST}"):
+            steps[name] = np.concatenate([part[f"{ROOT}/Steps/{name}"][...] for _, part in parts])
+        steps.attrs["NSteps"] = np.int64(len(steps["Values"]))
+        for group in GROUPS.values():
+            for name in sorted(first[f"{ROOT}/Steps"].get(f"{group}Offsets", ())):
+                if name != GHOST:
+                    steps[f"{group}Offsets/{name}"] = _copy_field(f"{group}/{name}", parts, root)
+        first.copy(f"{OURS}/fingerprints", file.require_group(OURS), "fingerprints")
+        file[f"{OURS}/mesh"] = np.zeros(len(steps["Values"]), "<i8")
+
+
+def _copy_field(name, parts, root):
+    """Copy a field's chunks; returns the first row of each step."""
+    offsets, rows, group = [], 0, name.split("/")[0]
+    for path, part in parts:
+        source = dataset(part, f"{ROOT}/{name}", path)
+        chunk, none = source.chunks[0], (0,) * (source.ndim - 1)
+        if name not in root:
+            space = h5py.h5s.create_simple((0, *source.shape[1:]), (h5py.h5s.UNLIMITED, *source.shape[1:]))
+            properties = source.id.get_create_plist()
+            h5py.h5d.create(root.id, name.encode(), source.id.get_type(), space, properties)
+        target = root[name]
+        target.resize(rows + source.shape[0], axis=0)
+        for row in range(0, source.shape[0], chunk):
+            mask, stored = source.id.read_direct_chunk((row, *none))
+            target.id.write_direct_chunk((rows + row, *none), stored, mask)
+        offsets.append(rows + part[f"{ROOT}/Steps/{group}Offsets/{name.split('/')[1]}"][...])
+        rows += -(-source.shape[0] // chunk) * chunk
+    return np.concatenate(offsets)
