@@ -20,7 +20,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkFiltersCore import vtkProbeFilter
 
-from coupling.embedded.gmsh import read_msh
+from coupling.gmsh import read_msh
 from coupling.grid import make_grid
 from coupling.interpolation import fluid_points, interpolation, multiply
 from coupling.mesh import join_pieces

@@ -14,7 +14,7 @@ from pathlib import Path
 from lxml import etree
 
 from coupling import flml
-from coupling.embedded.gmsh import write_msh
+from coupling.gmsh import write_msh
 from coupling.halo import write_halo
 
 

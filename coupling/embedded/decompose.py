@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from coupling.embedded.gmsh import GmshMesh, read_msh, write_msh
+from coupling.gmsh import GmshMesh, read_msh, write_msh
 from coupling.halo import Halo, HaloLevel, write_halo
 from coupling.vtu import FileError
 

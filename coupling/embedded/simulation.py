@@ -13,7 +13,7 @@ import numpy as np
 
 from coupling.embedded import checkpoints
 from coupling.embedded.fem import advection, make_space
-from coupling.embedded.gmsh import read_msh
+from coupling.gmsh import read_msh
 from coupling.embedded.initial import read_values
 from coupling.embedded.options import FromFile
 from coupling.embedded.output import make_writer

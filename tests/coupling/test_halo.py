@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from coupling.embedded.gmsh import read_msh
+from coupling.gmsh import read_msh
 from coupling.halo import read_halo, serial_halo, write_halo
 from coupling.vtu import FileError
 

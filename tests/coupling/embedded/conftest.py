@@ -7,7 +7,7 @@ from embedded_case import DATA, fresh, model
 from mpi4py import MPI
 
 from coupling.embedded.fem import make_space
-from coupling.embedded.gmsh import read_msh
+from coupling.gmsh import read_msh
 from coupling.halo import serial_halo
 
 

@@ -12,7 +12,7 @@ from skfem import MeshTet
 
 from coupling.embedded.decompose import decompose, partition
 from coupling.embedded.fem import make_space
-from coupling.embedded.gmsh import read_msh, write_msh
+from coupling.gmsh import read_msh, write_msh
 from coupling.halo import serial_halo, write_halo
 from coupling.launch import clean_environment
 from coupling.vtu import add_array, arrays_of, parse_xml, read_grid, write_grid

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from coupling.embedded import decompose
-from coupling.embedded.gmsh import read_msh
+from coupling.gmsh import read_msh
 from coupling.halo import read_halo
 from coupling.vtu import geometry, read_grid
 

@@ -9,7 +9,7 @@ from embedded_case import change, fresh, insert, model
 from mpi4py import MPI
 from scipy.spatial import cKDTree
 
-from coupling.embedded.gmsh import read_msh, write_msh
+from coupling.gmsh import read_msh, write_msh
 from coupling.halo import read_halo
 from coupling.vtu import arrays_of, geometry, parse_xml, read_grid, read_state
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coupling.embedded.gmsh import GmshMesh, read_msh, write_msh
+from coupling.gmsh import GmshMesh, read_msh, write_msh
 from coupling.vtu import FileError
 
 
