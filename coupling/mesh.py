@@ -70,6 +70,13 @@ class Mesh:
         p = self.points[self.cells]
         return np.abs(np.linalg.det(p[:, 1:] - p[:, :1])) / 6.0
 
+    @cached_property
+    def gradients(self):
+        """(E, 4, 3) gradients of the cells' hat functions [1/m], one for each corner."""
+        p = self.points[self.cells]
+        last = np.linalg.inv(p[:, 1:] - p[:, :1]).transpose(0, 2, 1)
+        return np.concatenate([-last.sum(axis=1, keepdims=True), last], axis=1)
+
     def bounds(self, comm):
         """(2, 3) lowest and highest coordinates over all ranks [m]. Collective."""
         from mpi4py import MPI

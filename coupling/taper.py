@@ -1,0 +1,33 @@
+"""Weights that let an increment fade towards open boundaries.
+
+What flows in there is the model's own, or that of a larger one; an increment that ends abruptly at the boundary makes a
+front instead.
+"""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+
+def fading_weights(places, boundary_places, distance, comm):
+    """Weights from 0 at a boundary to 1 from some distance on. Collective.
+
+    With s the distance to the nearest node of the boundary by `distance`, the weight is s² (3 − 2 s): it starts and ends
+    without a kink.
+
+    Parameters
+    ----------
+    places : (N, 3) where weights are wanted [m]
+    boundary_places : (k, 3) this rank's nodes of the boundary [m]; those of all ranks count
+    distance : m
+    comm : MPI communicator
+
+    Returns
+    -------
+    (N,) float64
+    """
+    nodes = np.unique(np.concatenate(comm.allgather(np.asarray(boundary_places).reshape(-1, 3))), axis=0)
+    if len(nodes) == 0 or len(places) == 0:
+        return np.ones(len(places))
+    away, _ = cKDTree(nodes).query(places)
+    s = np.minimum(away / distance, 1.0)
+    return s**2 * (3.0 - 2.0 * s)
