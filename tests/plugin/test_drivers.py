@@ -40,8 +40,8 @@ def test_fluidity_and_the_embedded_model():
 
 def test_a_users_own_gets_the_section(mine):
     found = forecast_model(section("my_simulation:Model")).settings
-    expected = {"launcher": ("mpirun", "-n", "{n}"), "processes": 3, "timeout": 9, "environment": {"A": "b"}}
-    assert found == {"program": ("mine", "-x"), **expected}
+    expected = {"launcher": ("mpirun", "-n", "{n}"), "processes": 3, "timeout": 9, "silence": None}
+    assert found == {"program": ("mine", "-x"), "environment": {"A": "b"}, **expected}
 
 
 @pytest.mark.parametrize(
