@@ -1,0 +1,201 @@
+"""The documents are built without a warning, and what they say is tried: code is run, the rest compared with the code."""
+
+import argparse
+import ast
+import importlib
+import importlib.util
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from pages import PAGES, ROOT, blocks, commands, spans
+
+from plugin.configuration import Case, read_case
+
+PACKAGES = ("plugin", "coupling", "da", "models", "examples", "benchmarks")
+BASE = {
+    "model": {"driver": "fluidity", "start": "start.flml"},
+    "cycle": {"window": 60, "windows": 2},
+    "grid": {"spacing": 8.0},
+    "variables": ["Tracer", "Velocity"],
+    "background": {"snapshots": [{"path": "earlier"}]},
+    "observations": {"file": "readings.csv"},
+}
+
+
+def _reference():
+    spec = importlib.util.spec_from_file_location("configuration_reference", ROOT / "docs/configuration_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = _reference()
+
+
+def _of_pages(found):
+    """Parameters (page, item) of what each page has, each once."""
+    unique = dict.fromkeys((page, item) for page in PAGES for item in found(page))
+    return [pytest.param(page, item, id=f"{page.stem}: {item}") for page, item in unique]
+
+
+def _ran(words, folder):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_the_pages_are_built_and_ask_the_network_for_nothing(tmp_path):
+    _ran([sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "--site-dir", str(tmp_path)], ROOT)
+    pages = sorted(tmp_path.glob("*.html"))
+    assert {page.stem for page in PAGES if page.parent.name == "docs"} <= {page.stem for page in pages}
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"', text), page
+    for style in tmp_path.rglob("*.css"):
+        assert not re.findall(r"url\([\"']?(?:https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_the_reference_has_every_key():
+    schema = Case.model_json_schema()
+    text = reference.reference(schema)
+    keys = {key for section in [schema, *schema["$defs"].values()] for key in section["properties"]}
+    assert not [key for key in keys if f"| `{key}` |" not in text]
+    assert "| `every` | whole number ≥ 1 | `1` |" in text and "| `grid` | [section](#grid) | needed |" in text
+    for link in re.findall(r"\]\(#([\w-]+)\)", text):
+        assert f"{{#{link}}}" in text
+
+
+PYTHON = [page for page in PAGES if any(block.language == "python" and not block.title for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.stem)
+def test_python_runs(page, tmp_path):
+    """Files that blocks are titled by are written, the other blocks are one script; then tests among the files."""
+    for name in ("case.flml", "mesh.msh"):
+        shutil.copyfile(ROOT / "tests/data/embedded" / name, tmp_path / name)
+    script, tests = [], []
+    for block in blocks(page):
+        if block.title is not None:
+            (tmp_path / block.title).write_text(block.text, encoding="utf-8")
+            tests += [block.title] if block.title.startswith("test_") else []
+        elif block.language == "python":
+            script.append(block.text)
+    (tmp_path / "script.py").write_text("\n".join(script), encoding="utf-8")
+    _ran([sys.executable, "script.py"], tmp_path)
+    if tests:
+        _ran([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], tmp_path)
+
+
+YAML = [(page, block.text) for page in PAGES for block in blocks(page) if block.language == "yaml"]
+
+
+@pytest.mark.parametrize(("page", "text"), YAML, ids=[f"{page.stem}-{k}" for k, (page, _) in enumerate(YAML)])
+def test_case_files_are_read(page, text, tmp_path):
+    """Whole ones, or sections beside those of BASE."""
+    path = tmp_path / "case.yml"
+    path.write_text(yaml.safe_dump({**BASE, **yaml.safe_load(text)}), encoding="utf-8")
+    read_case(path, needed=())
+
+
+class Parsed(BaseException):
+    """A command line that its command understands; no error, so that nothing takes it for one."""
+
+
+COMMANDS = {f"{module} {' '.join(words or ())}": (module, words) for page in PAGES for module, words in commands(page)}
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+@pytest.mark.parametrize(("module", "words"), COMMANDS.values(), ids=COMMANDS)
+def test_commands_understand_their_words(module, words, monkeypatch, capsys):
+    """Parsed by the command's own parser, and stopped there."""
+    if words is None:
+        assert importlib.util.find_spec(module) is not None
+        return
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_only(*given, **options):
+        parse(*given, **options)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    try:
+        runpy.run_module(module, run_name="__main__")
+    except Parsed:
+        return
+    except SystemExit:
+        pytest.fail(capsys.readouterr().err)
+    pytest.fail(f"{module} has no parser")
+
+
+def _names(page):
+    return [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+", span)]
+
+
+@pytest.mark.parametrize(("page", "name"), _of_pages(_names))
+def test_names_are_there(page, name):
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:k]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[k:]:
+            fields = getattr(found, "__dataclass_fields__", {})
+            found = fields[part] if part in fields else getattr(found, part)
+        return
+    pytest.fail(f"{page.name}: {name} is neither module nor anything in one")
+
+
+def _paths(page):
+    found = [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(PACKAGES)}|tests|docs)/[\w./*-]*", span)]
+    return [path for path in found if "/run" not in path]
+
+
+@pytest.mark.parametrize(("page", "path"), _of_pages(_paths))
+def test_paths_are_there(page, path):
+    assert list(ROOT.glob(path)), f"{page.name}: {path}"
+
+
+def _keys(page):
+    found = [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(Case.model_fields)})(?:\.[a-z_]+)+", span)]
+    return [key for key in found if not key.endswith(".safetensors")]
+
+
+@pytest.mark.parametrize(("page", "key"), _of_pages(_keys))
+def test_keys_are_there(page, key):
+    schema = Case.model_json_schema()
+    section = schema
+    for part in key.split("."):
+        assert section is not None and part in section["properties"], f"{page.name}: {key}"
+        section = schema["$defs"].get(reference.section_of(section["properties"][part]))
+
+
+def _told_by_the_code():
+    """All texts of the packages, with a zero byte where something is put in."""
+    texts = []
+    for package in ("plugin", "coupling", "da", "models"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    texts.append("".join(p.value if isinstance(p, ast.Constant) else "\0" for p in node.values))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    texts.append(node.value)
+    return texts
+
+
+def test_messages_are_the_codes_own():
+    rows = re.findall(r"^\| `([^`]+)`", (ROOT / "docs/failures.md").read_text(encoding="utf-8"), re.MULTILINE)
+    texts, unknown = _told_by_the_code(), []
+    for row in rows:
+        pattern = re.compile(".*?".join(map(re.escape, row.split("…"))), re.DOTALL)
+        if not any(pattern.search(text) for text in texts):
+            unknown.append(row)
+    assert rows and not unknown, unknown
