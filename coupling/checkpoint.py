@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from coupling import flml
-from coupling.files import whole_file, whole_folder
+from coupling.files import on_rank_0, whole_file, whole_folder
+from coupling.manifest import write_manifest
 from coupling.mesh import Field, MeshError, State, piece_fingerprint
 from coupling.vtu import (
     FileError,
@@ -104,6 +105,42 @@ def n_processes(restart):
     return numbers.pop()
 
 
+def restart_files(restart):
+    """Paths of all files that a restart consists of, each once, the options first."""
+    found = [restart.options]
+    for path, _ in _files(flml.read_options(restart.options), restart.options):
+        found += [path, *(piece_paths(path) if path.suffix == ".pvtu" else ())]
+    return list(dict.fromkeys(found))
+
+
+def mesh_pieces(restart):
+    """The .msh files of the checkpoint's mesh, in the order of its pieces.
+
+    Raises
+    ------
+    FileError
+        if it has no mesh from a file, or several
+    """
+    bases = [element.get("file_name") for element in _mesh_files(flml.read_options(restart.options))]
+    if len(bases) != 1:
+        raise FileError(f"{restart.options}: has {len(bases)} meshes from files, expected one")
+    return _mesh_pieces(restart.folder, bases[0]) or [restart.folder / f"{bases[0]}.msh"]
+
+
+def field_options(restart, name):
+    """The options (`prognostic`) of a field that starts from a file.
+
+    Raises
+    ------
+    FileError
+        if there is no such field
+    """
+    for found, element in _field_files(flml.read_options(restart.options)):
+        if found == name:
+            return element.getparent().getparent()
+    raise FileError(f"{restart.options}: field {name!r} does not start from a file; it has {sorted(restart.fields)}")
+
+
 def read_fields(restart, comm, names=None):
     """Read fields of a checkpoint, each on the mesh of its own file. Collective.
 
@@ -145,7 +182,7 @@ def _disagreement(fields, restart):
     return None
 
 
-def write_restart(restart, folder, comm, changes=None, edit=None):
+def write_restart(restart, folder, comm, changes=None, edit=None, manifest=False):
     """Write a checkpoint under the names above, with some fields changed. Collective.
 
     Parameters
@@ -155,6 +192,7 @@ def write_restart(restart, folder, comm, changes=None, edit=None):
     comm : MPI communicator
     changes : {name: Field} as given by `read_fields`, with other values
     edit : function of the options tree, to change options on the way
+    manifest : with a list of the files and their hashes, for :func:`coupling.manifest.check_manifest`
 
     Returns
     -------
@@ -170,21 +208,15 @@ def write_restart(restart, folder, comm, changes=None, edit=None):
     tree = flml.read_options(restart.options)
     renamed = _new_names(tree)
     with whole_folder(folder, comm) as beside:
-        problem = None
-        try:
-            changed = {restart.fields[name].path for name in changes}
-            if comm.rank == 0:
-                _copy_untouched(tree, restart, renamed, changed, beside)
-            comm.Barrier()
-            for path in sorted(changed):
-                new = beside / renamed[path.name]
-                fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
-                _write_changed(path, new, fields, comm)
-            if comm.rank == 0:
-                _write_renamed(tree, renamed, edit, beside / "restart.flml")
-        except (OSError, ValueError) as error:
-            problem = error
-        raise_together(problem, comm)
+        changed = {restart.fields[name].path for name in changes}
+        on_rank_0(lambda: _copy_untouched(tree, restart, renamed, changed, beside), comm)
+        for path in sorted(changed):
+            new = beside / renamed[path.name]
+            fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
+            _write_changed(path, new, fields, comm)
+        on_rank_0(lambda: _write_renamed(tree, renamed, edit, beside / "restart.flml"), comm)
+        if manifest:
+            write_manifest(beside, comm)
     return open_restart(Path(folder) / "restart.flml")
 
 
@@ -299,21 +331,32 @@ def _write_pvtu(path, new, n_pieces):
 
 
 def _write_changed(path, new, fields, comm):
-    """Write a VTU or PVTU with some arrays replaced; each rank writes its own pieces."""
-    pieces = piece_paths(path)
+    """Write a VTU or PVTU with some arrays replaced; each rank writes its own pieces. Collective."""
+    pieces = on_rank_0(lambda: _make_room(path, new), comm)
     targets = [new] if path.suffix == ".vtu" else _piece_names(new, len(pieces))
-    if comm.rank == 0 and path.suffix == ".pvtu":
+    mesh, problem = next(iter(fields.values())).mesh, None
+    try:
+        for piece in mesh.pieces:
+            grid = read_grid(pieces[piece.index])
+            if piece_fingerprint(*geometry(grid, pieces[piece.index])) != piece.fingerprint:
+                raise MeshError(
+                    f"{pieces[piece.index]}: its mesh is not the one the fields {sorted(fields)} were read on"
+                )
+            for array, field in fields.items():
+                _put(grid, array, field, piece)
+            write_grid(grid, targets[piece.index])
+    except (OSError, ValueError) as error:
+        problem = error
+    raise_together(problem, comm)
+
+
+def _make_room(path, new):
+    """Write what a PVTU has beside its pieces; returns the old pieces, or the one VTU."""
+    pieces = piece_paths(path)
+    if path.suffix == ".pvtu":
         new.with_suffix("").mkdir()
         _write_pvtu(path, new, len(pieces))
-    comm.Barrier()
-    mesh = next(iter(fields.values())).mesh
-    for piece in mesh.pieces:
-        grid = read_grid(pieces[piece.index])
-        if piece_fingerprint(*geometry(grid, pieces[piece.index])) != piece.fingerprint:
-            raise MeshError(f"{pieces[piece.index]}: its mesh is not the one the fields {sorted(fields)} were read on")
-        for array, field in fields.items():
-            _put(grid, array, field, piece)
-        write_grid(grid, targets[piece.index])
+    return pieces
 
 
 def _put(grid, array, field: Field, piece):

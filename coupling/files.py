@@ -1,9 +1,12 @@
 """Files and folders that appear whole or not at all."""
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+
+from coupling.faults import reached
 
 
 def sync(path):
@@ -16,6 +19,17 @@ def sync(path):
 
 
 @contextmanager
+def naming(path):
+    """An OSError of this block names a file, also where a call of the system that failed did not: a full disk's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
 def whole_file(path):
     """Yield a path beside `path` to write to; it takes `path`'s place when the block ends well.
 
@@ -25,8 +39,9 @@ def whole_file(path):
     path = Path(path)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        yield beside
-        _move(beside, path)
+        with naming(path):
+            yield beside
+            _move(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -43,9 +58,10 @@ def whole_shared_file(path, comm):
     beside = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         on_rank_0(lambda: beside.unlink(missing_ok=True), comm)
-        yield beside
-        comm.Barrier()
-        on_rank_0(lambda: _move(beside, path), comm)
+        with naming(path):
+            yield beside
+            comm.Barrier()
+            on_rank_0(lambda: _move(beside, path), comm)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -53,7 +69,9 @@ def whole_shared_file(path, comm):
 
 def _move(beside, path):
     sync(beside)
+    reached("file written")
     os.replace(beside, path)
+    reached("file in place")
     sync(path.parent)
 
 
@@ -103,5 +121,17 @@ def _move_folder(beside, path):
         for name in names:
             sync(os.path.join(folder, name))
         sync(folder)
+    reached("folder written")
     os.replace(beside, path)
+    reached("folder in place")
     sync(path.parent)
+
+
+def remove_leftovers(folder):
+    """Remove the files right in a folder that a killed `whole_file` left beside theirs. Not collective.
+
+    Nobody else may be writing there.
+    """
+    for path in Path(folder).glob(".*.partial*"):
+        if re.fullmatch(r"\..*\.\d+\.partial(\.\w+)?", path.name):
+            path.unlink(missing_ok=True)

@@ -60,7 +60,7 @@ class ForecastModel(Protocol):
         Raises
         ------
         ModelError
-            on every rank, if the program cannot be started, fails, is stopped by its time-out, does not arrive at
+            on every rank, if the program cannot be started, fails, is stopped by a limit of time, does not arrive at
             `until`, or leaves files that cannot be read or values that are not finite
         FileExistsError
             if `folder` is there already
@@ -77,6 +77,7 @@ class FluidityModel:
     processes : MPI processes of the model
     launcher : words before the program; `{n}` becomes `processes`
     timeout : s per run; None waits for ever
+    silence : s without a change of any file in the run's folder, after which it is stopped; None waits for ever
     environment : {name: value} that the program needs, e.g. PYTHONPATH
     """
 
@@ -84,6 +85,7 @@ class FluidityModel:
     processes: int = 1
     launcher: tuple[str, ...] = ("mpirun", "-n", "{n}")
     timeout: float | None = None
+    silence: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     def command(self, options):
@@ -105,7 +107,8 @@ class FluidityModel:
             )
         name = run_name(start.name)
         ready = write_restart(start, folder, comm, edit=lambda tree: _until(tree, name, until - _NEAR * start.timestep))
-        ended = launch(self.command(ready.options.name), folder, comm, self.timeout, self.environment)
+        limits = {"timeout": self.timeout, "silence": self.silence}
+        ended = launch(self.command(ready.options.name), folder, comm, environment=self.environment, **limits)
         return _result(ended, start, until, folder, comm)
 
 
@@ -160,8 +163,8 @@ def _result(ended, start, until, folder, comm):
 
 def _arrived(ended, start, until, folder):
     """(restart, time) of a run that ended well, by its exit code, its files and their time."""
-    if ended.timed_out:
-        raise ModelError(f"the model was stopped after {ended.seconds:.0f} s, its time-out{_logs(folder)}")
+    if ended.stopped is not None:
+        raise ModelError(f"the model was stopped {ended.stopped}{_logs(folder)}")
     if ended.code != 0:
         raise ModelError(f"the model ended with {_told_code(ended.code)}{_logs(folder)}")
     name = run_name(start.name)

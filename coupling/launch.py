@@ -2,23 +2,26 @@
 
 An MPI program that is started by a rank of another MPI job inherits variables that make it believe
 it belongs to that job. They are taken away here. The job's other ranks wait asleep, because a
-spinning barrier would take the processors that the program needs.
+spinning barrier would take the processors that the program needs. A guard (:mod:`coupling.guard`) ends
+the program when we end, however that is.
 """
 
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-_JOB_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "MPI_LOCAL", "MPIR_")
+from coupling import faults, guard
+
+_JOB_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "MPI_LOCAL", "MPIR_", faults.VARIABLE)
 # what a person sets, not the job
 _KEPT = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe")
-
-_PATIENCE = 5.0  # s for a program to end by itself once it is asked to
 
 
 class ModelError(RuntimeError):
@@ -31,12 +34,12 @@ class Ended:
 
     code : exit code; negative is the number of the signal that killed it
     seconds : wall-clock time it took [s]
-    timed_out : true if it was stopped by us
+    stopped : why it was stopped by us, as in "it was stopped …"; None where it ended by itself
     """
 
     code: int
     seconds: float
-    timed_out: bool
+    stopped: str | None
 
 
 def clean_environment(folder, extra=None):
@@ -65,7 +68,7 @@ def clean_environment(folder, extra=None):
     return environment
 
 
-def launch(command, folder, comm, timeout=None, environment=None, log="launch.log"):
+def launch(command, folder, comm, timeout=None, environment=None, log="launch.log", silence=None):
     """Run a command in a folder from rank 0 and tell every rank how it ended. Collective.
 
     Parameters
@@ -75,6 +78,7 @@ def launch(command, folder, comm, timeout=None, environment=None, log="launch.lo
     timeout : s; the program and all its children are killed after it; None waits for ever
     environment : {name: value} added to the clean environment
     log : name of the file in `folder` that keeps what the launcher prints
+    silence : s; the program and all its children are killed once no file in `folder` has changed for so long
 
     Returns
     -------
@@ -88,9 +92,9 @@ def launch(command, folder, comm, timeout=None, environment=None, log="launch.lo
     ended, problem = None, None
     if comm.rank == 0:
         try:
-            ended = _run(command, folder, timeout, clean_environment(folder, environment), log)
-        except OSError as error:
-            problem = ModelError(f"cannot start {command[0]!r}: {error.strerror}; is it installed and on PATH?")
+            ended = _run(command, Path(folder), clean_environment(folder, environment), log, timeout, silence)
+        except (ModelError, OSError) as error:
+            problem = error
     wait_asleep(comm)
     ended, problem = comm.bcast((ended, problem))
     if problem is not None:
@@ -98,78 +102,56 @@ def launch(command, folder, comm, timeout=None, environment=None, log="launch.lo
     return ended
 
 
-def _run(command, folder, timeout, environment, log):
+def _run(command, folder, environment, log, timeout, silence):
+    if shutil.which(command[0], path=environment.get("PATH")) is None:
+        raise ModelError(f"cannot start {command[0]!r}: no such program; is it installed and on PATH?")
     began = time.monotonic()
-    with open(os.path.join(folder, log), "ab") as output, _sigterm_raises():
-        process = subprocess.Popen(
-            command,
+    with open(folder / log, "ab") as output:
+        guarded = subprocess.Popen(
+            [sys.executable, "-IS", guard.__file__, *command],
             cwd=folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # what the guard looks at: it is closed when we end
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that all it starts can be found and killed
         )
-        try:
-            code, timed_out = process.wait(timeout), False
-        except subprocess.TimeoutExpired:
-            code, timed_out = _kill(process), True
-        except BaseException:
-            _kill(process)
-            raise
-    return Ended(code, time.monotonic() - began, timed_out)
-
-
-class _Terminated(BaseException):
-    """SIGTERM came."""
-
-
-@contextmanager
-def _sigterm_raises():
-    """SIGTERM raises in this block, so that a program is not left behind; after it SIGTERM does what it did before.
-
-    It is how mpirun and schedulers end us. The program is in a session of its own, where they do not find it.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
-        yield
-        return
-
-    def stop(number, frame):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop) or signal.SIG_DFL
     try:
-        yield
-    except _Terminated:
-        signal.signal(signal.SIGTERM, before)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise
+        stopped = _wait(guarded, folder, timeout, silence)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        guarded.stdin.close()
+        code = guarded.wait()
+    if code == -signal.SIGKILL:  # it may have been the guard itself
+        guard.end_session(guarded.pid)
+    return Ended(code, time.monotonic() - began, stopped)
 
 
-def _kill(process):
-    """End a program and all that it started; returns its exit code."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_PATIENCE)
-    # a launcher may end before what it started, and mpirun gives each rank a process group of its own
-    for pid in _session(process.pid):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return process.wait()
+def _wait(process, folder, timeout, silence):
+    """Wait for a process; returns why it must be stopped, or None once it has ended."""
+    timeout, silence = (math.inf if limit is None else limit for limit in (timeout, silence))
+    began = heard = time.monotonic()
+    found = None
+    while (left := began + timeout - time.monotonic()) > 0:
+        pause = min(left, silence / 10)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(None if pause == math.inf else pause)
+            return None
+        if silence < math.inf and (there := _written(folder)) != found:
+            found, heard = there, time.monotonic()
+        elif time.monotonic() - heard > silence:
+            return f"as it had written nothing for {silence:g} s"
+    return f"after {timeout:g} s, its time-out"
 
 
-def _session(leader):
-    """Process ids of all processes in a session."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(ProcessLookupError):
-            if os.getsid(int(name)) == leader:
-                found.append(int(name))
-    return found
+def _written(folder):
+    """What tells that something was written: (number of files, their bytes, time of the last change)."""
+    number, size, changed = 0, 0, 0
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                of = os.stat(os.path.join(inside, name))
+                number, size, changed = number + 1, size + of.st_size, max(changed, of.st_mtime_ns)
+    return number, size, changed
 
 
 def wait_asleep(comm, pause=0.02):

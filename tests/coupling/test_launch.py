@@ -1,8 +1,11 @@
 """Starting programs: environment, time-outs, exit codes, waiting ranks."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from mpi4py import MPI
@@ -27,7 +30,7 @@ def test_environment_is_free_of_the_job_that_we_are(monkeypatch, tmp_path):
 def test_it_runs_in_the_folder_and_keeps_what_is_printed(tmp_path):
     code = "import os, sys; print(os.getcwd(), os.environ['PWD']); sys.exit(3)"
     ended = launch([sys.executable, "-c", code], tmp_path, COMM)
-    assert (ended.code, ended.timed_out) == (3, False)
+    assert (ended.code, ended.stopped) == (3, None)
     assert (tmp_path / "launch.log").read_text() == f"{tmp_path} {tmp_path}\n"
 
 
@@ -39,18 +42,57 @@ def test_time_out_kills_the_program_and_its_children(tmp_path):
     )
     began = time.monotonic()
     ended = launch([sys.executable, "-c", code], tmp_path, COMM, timeout=1.0)
-    assert ended.timed_out and time.monotonic() - began < 10
-    child = int((tmp_path / "child").read_text())
-    for _ in range(100):
+    assert ended.stopped == "after 1 s, its time-out" and time.monotonic() - began < 10
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_one_that_writes_nothing_for_a_time_is_stopped(tmp_path):
+    code = "import time\nfor k in range(4): print(k, flush=True); time.sleep(0.4)\ntime.sleep(60)"
+    began = time.monotonic()
+    ended = launch([sys.executable, "-c", code], tmp_path, COMM, silence=1.0)
+    assert ended.stopped == "as it had written nothing for 1 s" and 2.0 < time.monotonic() - began < 15
+    assert (tmp_path / "launch.log").read_text() == "0\n1\n2\n3\n"
+
+
+def test_one_that_goes_on_writing_is_not(tmp_path):
+    code = "import time\nfor k in range(4): open('dump', 'a').write('x'); time.sleep(0.3)"
+    ended = launch([sys.executable, "-c", code], tmp_path, COMM, silence=1.0)
+    assert (ended.code, ended.stopped) == (0, None)
+
+
+@pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGKILL, signal.SIGPIPE])
+def test_a_signal_that_ended_it_is_told(tmp_path, how):
+    code = f"import os, signal; signal.signal({int(how)}, signal.SIG_DFL) if {int(how)} != 9 else None; os.kill(os.getpid(), {int(how)})"
+    assert launch([sys.executable, "-c", code], tmp_path, COMM).code == -how
+
+
+def test_it_ends_when_we_are_killed_and_so_does_all_it_started(tmp_path):
+    code = f"""
+from mpi4py import MPI
+from coupling.launch import launch
+launch(["sh", "-c", "sleep 77 & echo $! > child; echo $$ > parent.new; mv parent.new parent; wait"], {str(tmp_path)!r}, MPI.COMM_SELF)
+"""
+    environment = clean_environment(tmp_path, {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as us:
+        end = time.monotonic() + 30
+        while not (tmp_path / "parent").is_file() and time.monotonic() < end:
+            time.sleep(0.02)
+        us.kill()
+    for name in ("parent", "child"):
+        assert gone(int((tmp_path / name).read_text())), name
+
+
+def gone(pid):
+    """True once a process has ended."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
         try:
-            state = open(f"/proc/{child}/stat").read().split()[2]
-        except FileNotFoundError:
-            break
-        if state == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the program's child still runs")
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path):
