@@ -153,6 +153,9 @@ def background(case, comm, cache=None, said=lambda text: None):
         found = _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
         if settings.modes is not None:
             _keep(settings.modes, *found, about, transfer, comm)
+            found = None  # before they are there twice
+            # as later runs will have them: another order in memory changes the last digits of sums
+            found = _kept(settings.modes, about, transfer, comm)
     close_all(plan)
     modes, scale = found
     return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent)

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
+import signal
 import sys
+import threading
 import time
 import traceback
 
@@ -13,17 +16,20 @@ from da.minimise import MinimisationError
 from da.observations import ObservationsError
 from models.training.errors import TrainingError
 from plugin.configuration import ConfigurationError
+from plugin.gates import GateError
 from plugin.ledger import LedgerError
+from plugin.lock import give_back
 from plugin.readings import ReadingsError
 
 BAD_INPUT = 2
 MODEL_FAILED = 3
 ANALYSIS_FAILED = 4
+STOPPED = 128 + signal.SIGTERM
 
 # OSError covers unwritable folders and full disks
 _CODES = (
     ((ModelError,), MODEL_FAILED),
-    ((MinimisationError, TrainingError), ANALYSIS_FAILED),
+    ((MinimisationError, GateError, TrainingError), ANALYSIS_FAILED),
     ((ConfigurationError, FileError, LedgerError, MeshError, ObservationsError, ReadingsError, OSError), BAD_INPUT),
 )
 _PATIENCE = 5.0  # seconds for the other ranks to come to the same end
@@ -50,10 +56,12 @@ def run_job(main, comm):
     """Call `main()`; end the process with its exit code, or with that of the error it raised.
 
     An error that all ranks raise is told once, by rank 0. One that only some raise would leave the
-    others waiting for ever: it is told by the rank that has it, and the whole job is ended.
+    others waiting for ever: it is told by the rank that has it, and the whole job is ended. SIGTERM ends this process at
+    once with the code STOPPED, as if it were killed: what is on the disk can be gone on from at any moment.
     """
     try:
-        code = main() or 0
+        with _ended_by_sigterm(comm):
+            code = main() or 0
     except Exception as error:
         code, text = _told(error)
         if comm.rank == 0:  # before the others may end the job by their exit codes
@@ -63,6 +71,26 @@ def run_job(main, comm):
                 print(text, file=sys.stderr, flush=True)
             comm.Abort(code)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm(comm):
+    """SIGTERM, by which schedulers and mpirun end a job, gives the run folder back and ends the process in this block."""
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+
+    def stop(number, frame):
+        if comm.rank == 0:
+            os.write(2, b"stopped by SIGTERM; what is finished is kept\n")
+        give_back()
+        os._exit(STOPPED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _told(error):

@@ -1,7 +1,8 @@
 """The run's memory: one line of JSON per finished cycle, each with a checksum.
 
 Lines are only ever added. A line that is cut off, as by a crash while writing, is not a cycle: the
-reader stops before it and the next line written replaces it.
+reader stops before it and the next line written replaces it. Where a run goes back, to make cycles
+again, a line says so; the readers then leave out those that it went back over.
 """
 
 import hashlib
@@ -9,7 +10,10 @@ import json
 import os
 from pathlib import Path
 
-from coupling.files import sync
+from coupling.faults import reached
+from coupling.files import naming, sync
+
+_BACK_TO = "back_to"
 
 
 class LedgerError(ValueError):
@@ -18,7 +22,8 @@ class LedgerError(ValueError):
 
 def _line(entry):
     text = json.dumps(entry, sort_keys=True, allow_nan=False)
-    return json.dumps({"checksum": hashlib.sha256(text.encode()).hexdigest(), "entry": entry}, sort_keys=True) + "\n"
+    stored = {"checksum": hashlib.sha256(text.encode()).hexdigest(), "entry": entry}
+    return json.dumps(stored, sort_keys=True).encode() + b"\n"
 
 
 def _parse(line):
@@ -29,19 +34,10 @@ def _parse(line):
         return None
 
 
-def read_ledger(path):
-    """Entries of a ledger, oldest first; an unfinished last line is left out.
-
-    Raises
-    ------
-    LedgerError
-        if a line before the last does not match its checksum
-    """
-    path = Path(path)
-    if not path.is_file():
-        return []
-    entries = []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+def _told(path):
+    """(entries as they stand there, bytes of their lines)."""
+    entries, size = [], 0
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     for number, line in enumerate(lines, start=1):
         entry = _parse(line)
         if entry is None:
@@ -51,17 +47,41 @@ def read_ledger(path):
                 f"{path}, line {number}: does not match its checksum; restore the file, or start a new run"
             )
         entries.append(entry)
+        size += len(line)
+    return entries, size
+
+
+def read_ledger(path):
+    """Entries of a ledger, oldest first, without those gone back over; an unfinished last line is left out.
+
+    Raises
+    ------
+    LedgerError
+        if a line before the last does not match its checksum
+    """
+    entries = []
+    for entry in _told(Path(path))[0]:
+        if _BACK_TO in entry:
+            del entries[entry[_BACK_TO] :]
+        else:
+            entries.append(entry)
     return entries
 
 
 def append_entry(path, entry):
     """Add an entry; when this returns it is on the disk."""
     path = Path(path)
-    finished = sum(len(_line(old).encode()) for old in read_ledger(path))
-    with open(path, "r+b" if path.exists() else "w+b") as ledger:
+    line, (_, finished) = _line(entry), _told(path)
+    with naming(path), open(path, "r+b" if path.exists() else "w+b") as ledger:
         ledger.truncate(finished)
         ledger.seek(finished)
-        ledger.write(_line(entry).encode())
+        ledger.write(line)
         ledger.flush()
+        reached("entry written")
         os.fsync(ledger.fileno())
     sync(path.parent)
+
+
+def go_back(path, number):
+    """Go back to the first `number` entries: those after them count no longer."""
+    append_entry(path, {_BACK_TO: number})

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from plugin.watchdog import alive
+
 
 class Progress:
-    """Tells of stages as they begin and end; only rank 0 speaks.
+    """Tells of stages as they begin and end; only rank 0 speaks. Each word and stage tells the watchdog that a rank gets on.
 
     seconds : {stage: wall-clock time of the last one of that name [s]}
     """
@@ -25,12 +27,14 @@ class Progress:
 
     def say(self, text):
         """One line that stays."""
+        alive()
         if self._console is not None:
             self._console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name, said=None):
         """Time a stage; on a terminal show a spinner meanwhile."""
+        alive()
         began = time.perf_counter()
         if self._console is not None and self._console.is_terminal:
             with self._console.status(f"{said or name} …"):
@@ -38,6 +42,7 @@ class Progress:
         else:
             yield
         self.seconds[name] = time.perf_counter() - began
+        alive()
 
     @contextmanager
     def bar(self, name):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugin.ledger import LedgerError, append_entry, read_ledger
+from plugin.ledger import LedgerError, append_entry, go_back, read_ledger
 
 
 @pytest.fixture
@@ -37,3 +37,20 @@ def test_what_is_not_json_is_refused_before_writing(ledger):
     with pytest.raises(ValueError):
         append_entry(ledger, {"cost": float("nan")})
     assert ledger.read_bytes() == before
+
+
+def test_entries_gone_back_over_count_no_longer_and_stay_in_the_file(ledger):
+    before = ledger.read_bytes()
+    go_back(ledger, 1)
+    append_entry(ledger, {"window": 7})
+    assert [e["window"] for e in read_ledger(ledger)] == [0, 7]
+    go_back(ledger, 1)
+    assert [e["window"] for e in read_ledger(ledger)] == [0]
+    assert ledger.read_bytes().startswith(before)
+
+
+def test_a_last_line_of_any_bytes_is_unfinished(ledger):
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole + b"\x00\xff\xfe\x00")
+    append_entry(ledger, {"window": 3})
+    assert [e["window"] for e in read_ledger(ledger)] == [0, 1, 2, 3] and ledger.read_bytes().startswith(whole)

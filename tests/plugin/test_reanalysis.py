@@ -73,6 +73,8 @@ def same(one, other, tolerance=0.0):
 def test_each_state_is_analysed_as_if_it_were_alone(folder, whole):
     made, found = whole
     case = read_case(made / "case.yml", needed=())
+    modes = case.background.model_copy(update={"modes": made / "cache/modes.h5"})
+    case = case.model_copy(update={"background": modes})
     statistics, readings = background(case, COMM), readings_of(case)
     assert list(found) == pytest.approx(np.arange(0.0, UNTIL + 1, WINDOW / 2).tolist())
     with open_series(folder / "training/0", COMM) as series:

@@ -1,0 +1,82 @@
+"""A folder's list of files with their sizes and hashes, to see later that they are what was written.
+
+    FOLDER/manifest.json    {"files": {name: [bytes, SHA-256]}}
+
+It is written last, so where it is missing the folder was not finished. The ranks share the reading.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from coupling.files import on_rank_0, whole_file
+from coupling.vtu import FileError, raise_together
+
+NAME = "manifest.json"
+
+
+def write_manifest(folder, comm):
+    """Write the list of all files that are in a folder and below. Collective.
+
+    Raises
+    ------
+    OSError
+        on every rank, if a file cannot be read or the list not be written
+    """
+    folder = Path(folder)
+    names = on_rank_0(lambda: sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), comm)
+    told, problem = {}, None
+    try:
+        told = {name: [(folder / name).stat().st_size, _hash(folder / name)] for name in names[comm.rank :: comm.size]}
+    except OSError as error:
+        problem = error
+    raise_together(problem, comm)
+    parts = comm.gather(told)
+    on_rank_0(lambda: _write(folder / NAME, {name: of for part in parts for name, of in part.items()}), comm)
+
+
+def check_manifest(folder, comm):
+    """See that the files of a folder are those of its list. Collective.
+
+    Raises
+    ------
+    FileError
+        on every rank: the first file that is missing or not as it was written, or the list if that is missing or broken
+    """
+    folder = Path(folder)
+    told, problem = on_rank_0(lambda: _read(folder / NAME), comm), None
+    try:
+        for name in sorted(told)[comm.rank :: comm.size]:
+            _check(folder / name, *told[name])
+    except (FileError, OSError) as error:
+        problem = error
+    raise_together(problem, comm)
+
+
+def _write(path, files):
+    with whole_file(path) as beside:
+        beside.write_text(json.dumps({"files": files}, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _read(path):
+    try:
+        files = json.loads(path.read_bytes())["files"]
+        return {name: (int(size), str(digest)) for name, (size, digest) in files.items()}
+    except FileNotFoundError:
+        raise FileError(f"{path}: is missing, so the files beside it were not all written") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise FileError(f"{path}: is not the list that was written") from None
+
+
+def _check(path, size, digest):
+    if not path.is_file():
+        raise FileError(f"{path}: is missing, and {NAME} names it")
+    if path.stat().st_size != size:
+        raise FileError(f"{path}: has {path.stat().st_size} bytes, {size} were written")
+    if _hash(path) != digest:
+        raise FileError(f"{path}: its bytes are not those that were written (SHA-256)")
+
+
+def _hash(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
