@@ -1,0 +1,81 @@
+"""What is done where a model fails from an analysis: nothing, or one more try from less of the last increment.
+
+A model that stops soon after an analysis was often handed a state that it cannot bear. It can be tried once more from
+the state before that analysis, or from half way to it. Both are found from files of the window before, so that a run
+that is stopped meanwhile and resumed does the same.
+
+    RUN/0007/failed/     what the model left that failed, its logs among it
+    RUN/0007/half/       the restart from half of the increment
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from coupling.checkpoint import Restart, read_fields, write_restart
+from coupling.files import on_rank_0
+from coupling.launch import ModelError
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a window begins from.
+
+    restart : the last analysis, or the start of the run
+    background : the forecast that was analysed; None if there is none, or the analysis is no other
+    biases : {"station variable": bias} as the last analysis left them
+    """
+
+    restart: Restart
+    background: Restart | None
+    biases: dict[str, float]
+
+
+def forecast_from(beginning, run, on_failure, folder, comm, say):
+    """Forecast from the beginning of a window, and if the model fails as `on_failure` says. Collective.
+
+    Parameters
+    ----------
+    beginning : Beginning
+    run : function of a Restart, which forecasts in `folder`/forecast and raises ModelError if that fails. Collective
+    on_failure : "stop"; "background", once more from what was analysed; "half", once more from half of the increment
+    folder : of the window
+    comm : MPI communicator
+    say : function of a text, told if there is another try
+
+    Returns
+    -------
+    Forecast, and None or what the ledger tells of another try: {"from": on_failure, "problem": text}
+
+    Raises
+    ------
+    ModelError
+        of the model's last failure; where there was no increment there is no other try
+    """
+    try:
+        return run(beginning.restart), None
+    except ModelError as failure:
+        before = beginning.background
+        began = on_rank_0((folder / "forecast").is_dir, comm)  # else it was refused, not started
+        if on_failure == "stop" or before is None or not began:
+            raise
+        problem = str(failure).partition("\n")[0]
+    say(f"{problem}; once more from {_TOLD[on_failure]}; the logs of the failure are in {folder / 'failed'}")
+    on_rank_0(lambda: os.replace(folder / "forecast", folder / "failed"), comm)
+    start = before if on_failure == "background" else _half(before, beginning.restart, folder / "half", comm)
+    return run(start), {"from": on_failure, "problem": problem}
+
+
+_TOLD = {"background": "the last forecast, as it was before its analysis", "half": "half of the last increment"}
+
+
+def _half(before, after, folder, comm):
+    """A restart half way between two of the same files. Collective."""
+    old, new = read_fields(before, comm), read_fields(after, comm)
+    changes = {}
+    for name, of in old.fields.items():
+        values = new[name].values
+        if comm.allreduce(int(np.any(values != of.values))):
+            changes[name] = of.replaced(0.5 * (of.values + values))
+    return write_restart(before, folder, comm, changes)

@@ -1,0 +1,86 @@
+"""Which windows keep their states, and whether the disk has room for them.
+
+With `cycle: {keep: K}` every K-th window keeps its forecast and its restart. Of the others the files that hold meshes
+and fields are removed once the next window is told in the ledger: until then a resume, or another try of a model that
+failed, may need them. Tables, options, logs and series of detectors stay.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+
+from coupling.checkpoint import restart_files
+from coupling.faults import reached
+from plugin.configuration import ConfigurationError
+
+_LARGE = (".vtu", ".pvtu", ".msh", ".halo")
+
+
+def window_folder(run, number):
+    """Folder of a window."""
+    return run / f"{number:04d}"
+
+
+def prune(run, numbers, keep):
+    """Remove the states of those of some windows that are not kept; it may have been begun before. Not collective.
+
+    keep : every so-many-th window stays as it is; None keeps all
+    """
+    for number in numbers if keep else ():
+        if number % keep:
+            for part in window_folder(run, number).glob("*/"):
+                _remove_states(part)
+            reached("window pruned")
+
+
+def _remove_states(folder):
+    for inside, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            if name.endswith(_LARGE):
+                os.unlink(os.path.join(inside, name))
+        for name in folders:
+            with suppress(OSError):  # something stays in it
+                os.rmdir(os.path.join(inside, name))
+
+
+def disk_need(run, start, done, cycle):
+    """What the windows to come need of the disk, and what there is, in words. Not collective.
+
+    Parameters
+    ----------
+    run : Path
+    start : Restart of the run; before any window is done it tells what one will need at least: the files the model
+        starts from, those it leaves, and the analysis
+    done : number of windows done; the last of them tells what one needs
+    cycle : CycleSection
+
+    Raises
+    ------
+    ConfigurationError
+        if the disk is sure to be full before the last window
+    """
+    left, keep = cycle.windows - done, cycle.keep or 1
+    n_kept = cycle.windows // keep - done // keep
+    n_kept = min(left, n_kept + (2 if keep > 1 else 0))  # the last window's, and this one's
+    if done:
+        each, least = _size(window_folder(run, done)), ""
+    else:
+        each, least = 3 * sum(path.stat().st_size for path in restart_files(start)), "at least "
+    need, free = n_kept * each, shutil.disk_usage(run).free
+    told = f"{n_kept} windows to keep, {least}{_told(each)} each: {least}{_told(need)}; {_told(free)} are free"
+    if need > free:
+        raise ConfigurationError(
+            f"{run}: the disk is too small: {told}; make room, or keep every so-many-th window only (key cycle.keep)"
+        )
+    return f"disk: {told}"
+
+
+def _size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _told(size):
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.3g} {unit}"
+        size /= 1000

@@ -1,0 +1,125 @@
+"""The cycle's run folder: what a run keeps of its settings, where it goes on, and what is cleared away before it does."""
+
+import json
+import os
+import shutil
+
+from coupling.checkpoint import open_restart
+from coupling.files import on_rank_0, remove_leftovers, whole_file
+from coupling.manifest import check_manifest
+from coupling.vtu import FileError
+from plugin.configuration import ConfigurationError
+from plugin.ledger import go_back, read_ledger
+from plugin.recovery import Beginning
+from plugin.retention import prune, window_folder
+from plugin.run_settings import first_difference, kept_settings, settings_of
+
+# what may be another at a resume: how long a run goes on, how its model is watched, what is kept and told
+_CHANGEABLE = {"cycle": ("windows", "keep", "report"), "model": ("timeout", "silence", "on_failure")}
+_OTHERS = ("diagnostics", "reanalysis", "experiment", "watchdog")
+
+
+def find_run(case, comm, resume=False, after=None):
+    """Where to go on. Collective; nothing is written.
+
+    Parameters
+    ----------
+    case : Case
+    comm : MPI communicator
+    resume : go on with the run that is there
+    after : window to go on after; None for the last one that is finished
+
+    Returns
+    -------
+    (number of windows done, Beginning of the next)
+
+    Raises
+    ------
+    ConfigurationError
+        if there is a run, or none to resume, or one with other settings
+    FileError
+        if the restart to go on from is not as it was written; the message tells of an earlier one that is
+    """
+    entries = on_rank_0(lambda: _entries(case, resume, after), comm)
+    if not entries:
+        return 0, Beginning(open_restart(case.model.start), None, {})
+    entry = entries[-1]
+    restart = case.run / entry["restart"]
+    try:
+        check_manifest(restart.parent, comm)
+    except FileError as error:
+        raise FileError(f"{error}; {_advice(case.run, len(entries), comm)}") from error
+    background = open_restart(case.run / entry["forecast"]) if "analysis" in entry else None
+    return len(entries), Beginning(open_restart(restart), background, entry.get("biases", {}))
+
+
+def _entries(case, resume, after):
+    """Entries of the ledger that the run is to go on after."""
+    kept = case.run / "case.json"
+    if not resume:
+        if kept.exists():
+            raise ConfigurationError(
+                f"{case.run}: holds a run already; go on with it by --resume, or choose another folder (key 'run')"
+            )
+        return []
+    if not kept.is_file():
+        raise ConfigurationError(f"{case.run}: no run to resume, case.json is missing; start without --resume")
+    entries = read_ledger(case.run / "ledger.jsonl")
+    if after is not None and not 0 <= after <= len(entries):
+        raise ConfigurationError(f"--after {after}: {case.run} has {len(entries)} finished windows")
+    entries = entries[:after]
+    if not entries:  # nothing yet that other settings would contradict
+        return []
+    now, earlier = _lasting(settings_of(case)), _lasting(kept_settings(kept))
+    different = first_difference(now, earlier)
+    if different:
+        raise ConfigurationError(
+            f"{kept}: the run was started with another {different!r} section ({earlier.get(different)}); "
+            "resume with the same settings, or start a new run folder"
+        )
+    return entries
+
+
+def _lasting(settings):
+    """What a run keeps to."""
+    return {
+        name: {key: value for key, value in section.items() if key not in _CHANGEABLE[name]}
+        if name in _CHANGEABLE
+        else section
+        for name, section in settings.items()
+        if name not in _OTHERS
+    }
+
+
+def _advice(run, done, comm):
+    """What to do where the restart of the last window is broken. Collective."""
+    for number in range(done - 1, 0, -1):
+        try:
+            check_manifest(window_folder(run, number) / "analysis", comm)
+        except FileError:
+            continue
+        return f"--after {number} goes on after window {number}, the last one whose restart is whole"
+    return "no earlier restart is whole; --after 0 begins anew"
+
+
+def begin_run(case, resume, done):
+    """Keep the settings, and at a resume clear away all that is not of a finished window. Not collective."""
+    with whole_file(case.run / "case.json") as beside:
+        beside.write_text(json.dumps(settings_of(case), indent=2))
+    if not resume:
+        return
+    for folder in (case.run, case.run / "cache", *(window_folder(case.run, n) for n in range(1, done + 1))):
+        remove_leftovers(folder)
+    ledger = case.run / "ledger.jsonl"
+    if len(read_ledger(ledger)) > done:
+        go_back(ledger, done)
+    for folder in sorted(case.run.iterdir()):
+        name = folder.name.removeprefix(".").removesuffix(".unfinished")
+        if not name.isdecimal() or int(name) <= done:
+            continue
+        aside = folder.with_name(f".{name}.unfinished")
+        if folder != aside:
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(folder, aside)  # a model that outlived its cycle may still write there
+        shutil.rmtree(aside, ignore_errors=True)
+    prune(case.run, range(1, done), case.cycle.keep)
