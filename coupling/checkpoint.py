@@ -231,6 +231,18 @@ def _refusal(changes, restart):
                 f"field {name!r}: {len(bad)} values are not finite, the first at {place.tolist()} m; the model would"
                 " take them without a word, so they are not written"
             )
+    return _mesh_refusal(changes, restart)
+
+
+def _mesh_refusal(changes, restart):
+    """All fields of a file must be on its mesh; that each piece is the same node by node is seen in writing."""
+    for path in sorted({restart.fields[name].path for name in changes}):
+        there = {name: field.mesh for name, field in changes.items() if restart.fields[name].path == path}
+        if len({mesh.fingerprint for mesh in there.values()}) > 1:
+            return MeshError(f"{path}: {sorted(there)} were given on different meshes; expected the file's own for all")
+        n_given, n_there = next(iter(there.values())).n_pieces, len(piece_paths(path))
+        if n_given != n_there:
+            return MeshError(f"{path}: {sorted(there)} were given on a mesh of {n_given} pieces, the file's has {n_there}")
     return None
 
 

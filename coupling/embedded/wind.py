@@ -18,11 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from coupling.boundary import free_directions, unit_normals
 from coupling.embedded.fem import distributed, divergence
 from coupling.vtu import FileError
-
-# squared sine, nearly: normals closer than about 16 degrees are one smooth wall, not an edge
-_SAME_WALL = 0.02
 
 
 @dataclass(frozen=True)
@@ -116,9 +114,7 @@ def make_wind(space, facets, facet_ids, walls):
 
 def _tangents(space, facets, facet_ids, walls):
     """(N, 3, 3) projections onto the directions in which a node's flow is free."""
-    corners = space.points[facets]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = unit_normals(space.points[facets])
     blocked = np.zeros((space.n_nodes, 3, 3))
     problem = None
     for surface in walls.ids:
@@ -136,8 +132,4 @@ def _tangents(space, facets, facet_ids, walls):
     problems = [p for p in space.comm.allgather(problem) if p]
     if problems:
         raise FileError(problems[0])
-    sizes, axes = np.linalg.eigh(blocked)
-    across = (sizes > _SAME_WALL * np.trace(blocked, axis1=1, axis2=2)[:, None]).astype(float)
-    tangent = np.eye(3) - np.einsum("nik,nk,njk->nij", axes, across, axes)
-    tangent = space.refresh(tangent.reshape(-1, 9)).reshape(-1, 3, 3)
-    return np.where(np.abs(tangent) < 1e-14, 0.0, tangent)
+    return space.refresh(free_directions(blocked).reshape(-1, 9)).reshape(-1, 3, 3)

@@ -10,7 +10,7 @@ from mpi4py import MPI
 
 from coupling import flml
 from coupling.checkpoint import n_processes, open_restart, read_fields, write_restart
-from coupling.mesh import MeshError
+from coupling.mesh import Field, MeshError, join_pieces
 from coupling.vtu import FileError, arrays_of, piece_paths, read_grid, write_grid
 
 COMM = MPI.COMM_SELF
@@ -120,6 +120,27 @@ def test_a_field_of_another_mesh_is_refused(fluidity_data, tmp_path):
     with pytest.raises(MeshError, match="not the one the fields"):
         write_restart(restart, tmp_path / "new", COMM, {"Tracer": other["Tracer"]})
     assert not (tmp_path / "new").exists()
+
+
+def test_fields_that_cannot_be_of_one_file_are_refused_before_anything_is_written(fluidity_data, tmp_path):
+    restart = open_restart(fluidity_data / "parallel/mini_3_checkpoint.flml")
+    state = read_fields(restart, COMM, ["Tracer", "Velocity", "DGTracer"])
+    of, mesh = state["Tracer"], state["Tracer"].mesh
+    first = mesh.pieces[0]
+    part = join_pieces(
+        [(0, mesh.points[first.nodes], mesh.cells[first.cells], mesh.ghost[first.cells])], 1, COMM
+    )
+    alone = Field("Tracer", part, of.values[first.nodes])
+    with pytest.raises(MeshError, match=r"\['Tracer'\] were given on a mesh of 1 pieces, the file's has 2"):
+        write_restart(restart, tmp_path / "new", COMM, {"Tracer": alone})
+    with pytest.raises(MeshError, match=r"\['Tracer', 'Velocity'\] were given on different meshes"):
+        write_restart(restart, tmp_path / "new", COMM, {"Tracer": alone, "Velocity": state["Velocity"]})
+    with pytest.raises(MeshError, match=r"array 'Tracer': \(.*\) to be written"):
+        write_restart(restart, tmp_path / "new", COMM, {"Tracer": of.replaced(np.zeros((mesh.n_nodes, 3)))})
+    with pytest.raises(MeshError, match="array 'P0Tracer'|not the one the fields"):
+        nodes = Field("P0Tracer", state["DGTracer"].mesh, state["DGTracer"].values)
+        write_restart(restart, tmp_path / "new", COMM, {"P0Tracer": nodes})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_permuted_cells_of_a_p0_file_are_noticed(fluidity_data, tmp_path):

@@ -1,0 +1,178 @@
+"""The boundary of a checkpoint's mesh: its marked surfaces, and where the model holds a field on them.
+
+Surfaces are in the .msh files beside the options, whose nodes are those of the VTU files in the same order; which of
+them hold a vector field is in the options. Understood are, of `prognostic/boundary_conditions`,
+
+- type `dirichlet` with `align_bc_with_cartesian`: the components that it gives are held;
+- type `dirichlet` with `align_bc_with_surface`: the normal component if it gives nothing else, all three otherwise;
+- type `no_normal_flow`: the component along the surface's normal.
+
+Other types hold nothing. Values do not matter here: an increment is to be zero where the model sets a value itself.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from coupling.checkpoint import field_options, mesh_pieces
+from coupling.gmsh import read_msh
+from coupling.mesh import Mesh, MeshError
+from coupling.vtu import FileError, raise_together
+
+NORMAL = "normal"
+# squared sine, nearly: normals closer than about 16 degrees are one smooth wall, not an edge
+_SAME_WALL = 0.02
+_SAME_PLACE = 1e-9  # × extent of the mesh
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Marked surfaces of the pieces that this rank holds, each piece's nodes after those of the one before.
+
+    points : (N, 3) float64 [m]
+    facets : (F, 3) int64, node numbers of the triangles
+    ids : (F,) int64, surface of each
+    surfaces : all surface ids there are, over all ranks
+    """
+
+    points: np.ndarray
+    facets: np.ndarray
+    ids: np.ndarray
+    surfaces: tuple[int, ...]
+
+    def nodes_on(self, surfaces):
+        """(k,) numbers of the nodes on some surfaces."""
+        return np.unique(self.facets[np.isin(self.ids, list(surfaces))])
+
+    def check(self, surfaces: Iterable[int], asking):
+        """FileError if the mesh lacks one of these surfaces; `asking`: who names them."""
+        missing = sorted(set(surfaces) - set(self.surfaces))
+        if missing:
+            raise FileError(
+                f"{asking}: surfaces {missing}, which the mesh does not have; it has {list(self.surfaces)}"
+            )
+
+
+def read_boundary(restart, mesh: Mesh, comm):
+    """Surfaces of a checkpoint. Collective.
+
+    Parameters
+    ----------
+    restart : Restart
+    mesh : Mesh of a field of its, for which pieces this rank holds
+
+    Raises
+    ------
+    FileError
+        if a mesh file is missing or broken, or there is none, or more than one mesh
+    """
+    pieces, problem = [], None
+    try:
+        paths = mesh_pieces(restart)
+        pieces = [read_msh(paths[piece.index]) for piece in mesh.pieces]
+    except FileError as error:
+        problem = error
+    raise_together(problem, comm)
+    starts = np.cumsum([0, *(len(piece.points) for piece in pieces)])
+    ids = np.concatenate([np.empty(0, np.int64), *(piece.facet_ids for piece in pieces)])
+    return Boundary(
+        np.concatenate([np.empty((0, 3)), *(piece.points for piece in pieces)]),
+        np.concatenate([np.empty((0, 3), np.int64), *(p.facets + start for p, start in zip(pieces, starts))]),
+        ids,
+        tuple(sorted(set().union(*comm.allgather(set(ids.tolist()))))),
+    )
+
+
+def held_components(restart, name):
+    """Where the model sets a vector field itself.
+
+    Returns
+    -------
+    {surface id: set of axes 0, 1, 2, or NORMAL}
+
+    Raises
+    ------
+    FileError
+        if the field does not start from a file, or a condition names no surface
+    """
+    options = field_options(restart, name)
+    held = {}
+    for condition in options.findall("boundary_conditions"):
+        words = (condition.findtext("surface_ids/integer_value") or "").split()
+        if not words or not all(word.isdigit() for word in words):
+            raise FileError(
+                f"{restart.options}: boundary condition {condition.get('name')!r} of {name} has surface_ids "
+                f"{' '.join(words)!r}, expected surface ids"
+            )
+        for surface in words:
+            held.setdefault(int(surface), set()).update(_held_by(condition.find("type")))
+    return {surface: axes for surface, axes in held.items() if axes}
+
+
+def _held_by(kind):
+    name = None if kind is None else kind.get("name")
+    if name == "no_normal_flow":
+        return {NORMAL}
+    if name != "dirichlet":
+        return set()
+    given = {part.tag for part in kind.iterfind("align_bc_with_surface/*")}
+    if given:
+        return {NORMAL} if given == {"normal_component"} else {0, 1, 2}
+    return {axis for axis, letter in enumerate("xyz") if kind.find(f"align_bc_with_cartesian/{letter}_component") is not None}
+
+
+def held_squares(boundary: Boundary, mesh: Mesh, held, comm):
+    """Sums of e eᵀ over the directions e that are held at a node, of every facet that meets there. Collective.
+
+    Parameters
+    ----------
+    boundary : Boundary
+    mesh : Mesh of the field, its nodes those of the boundary
+    held : as of `held_components`
+
+    Returns
+    -------
+    (N, 3, 3) float64, of this rank's facets; what other pieces' copies of a node have is to be added
+
+    Raises
+    ------
+    MeshError
+        if the mesh's nodes are not those of the boundary
+    """
+    extent = np.ptp(mesh.bounds(comm), axis=0).max()
+    same = mesh.points.shape == boundary.points.shape
+    same = same and np.abs(mesh.points - boundary.points).max(initial=0.0) <= _SAME_PLACE * extent
+    raise_together(None if same else MeshError(_OTHER_NODES), comm)
+    squares = np.zeros((mesh.n_nodes, 3, 3))
+    normals = unit_normals(boundary.points[boundary.facets])
+    for surface, axes in held.items():
+        here = boundary.ids == surface
+        of = np.zeros((here.sum(), 3, 3))
+        for axis in axes - {NORMAL}:
+            of[:, axis, axis] = 1
+        if NORMAL in axes:
+            of += normals[here][:, :, None] * normals[here][:, None, :]
+        for k in range(3):
+            np.add.at(squares, boundary.facets[here, k], of)
+    return squares
+
+
+_OTHER_NODES = (
+    "the field has other nodes than the mesh file of its checkpoint, as where each cell has nodes of its own (P1DG); its"
+    " divergence is known for continuous fields only"
+)
+
+
+def unit_normals(corners):
+    """(F, 3) normals of triangles with (F, 3, 3) corners."""
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def free_directions(squares):
+    """(N, 3, 3) projections onto the directions in which nodes are free, of (N, 3, 3) sums of e eᵀ over the others."""
+    sizes, axes = np.linalg.eigh(squares)
+    across = (sizes > _SAME_WALL * np.trace(squares, axis1=1, axis2=2)[:, None]).astype(float)
+    free = np.eye(3) - np.einsum("nik,nk,njk->nij", axes, across, axes)
+    return np.where(np.abs(free) < 1e-14, 0.0, free)

@@ -1,0 +1,214 @@
+"""Increments of velocity that add no divergence, and nothing where the model sets the velocity itself.
+
+On P1 the weak divergence of u is C u, (C u)_i = ∫ φ_i ∇·u, with a hat function φ_i for every node. With T the projection
+onto the directions in which nodes are free and M the lumped mass,
+
+    minimise ½ ‖u' − δu‖²_M  subject to  C u' = 0,  T u' = u'
+
+has the solution u' = T δu − M⁻¹ Bᵀ φ, (B M⁻¹ Bᵀ) φ = B δu, B = C T (Sasaki 1958; Gresho & Sani 1998, 3.13). It is an
+orthogonal projection: done twice it does no more, and it takes from δu what B sees and what T forbids, nothing else.
+
+Velocity and φ being both P1, B M⁻¹ Bᵀ has modes φ that it sees weakly or not at all: the constant where nothing is open,
+and checkerboards (Sani et al. 1981), most of them where walls hold all of the velocity. The right-hand side has no part of
+the invisible ones but rounding, so conjugate gradients find a solution if they stop before that, and only Bᵀ φ, which is the
+same for all of them, is used. The weak ones cost iterations: in a street of 4,370 nodes 47 where walls let air slip along
+them, 2,100 (1.3 s) where they hold it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
+from scipy.sparse import csr_matrix
+
+from coupling.boundary import free_directions
+from coupling.interpolation import multiply, sparse_rows
+from coupling.mesh import Mesh
+from coupling.points import MeshPoints, mesh_points
+
+_REDUCTION = 1e-12  # of the residual
+_ROUNDING = 1e-15  # of what the divergence's terms add up to by their size
+_MOST_ITERATIONS = 20_000
+_NOTHING = 1e-12  # of the largest diagonal entry: a row that sees no free node
+
+
+class DivergenceError(ArithmeticError):
+    """A solve that did not converge."""
+
+
+@dataclass(frozen=True)
+class Projected:
+    """An increment without divergence.
+
+    increment : (N, 3) [m/s]
+    before, after : root mean square of the weak divergence over the lumped mass [1/s]
+    kept : norm of the increment, as part of what it was
+    iterations : of the solver
+    """
+
+    increment: np.ndarray
+    before: float
+    after: float
+    kept: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class DivergenceFree:
+    """The projection, set up once for a mesh.
+
+    mesh : Mesh
+    points : MeshPoints, the nodes once each
+    mass : (n_rows,) lumped mass of the points on this rank [m³]
+    free : (n_rows, 3, 3), T
+    divergence : PETSc AIJ (points × 3 points), B [m²]
+    size : norm of what a velocity of 1 m/s can make of the weak divergence [m³/s]
+    solver : PETSc KSP of B M⁻¹ Bᵀ
+    """
+
+    mesh: Mesh
+    points: MeshPoints
+    mass: np.ndarray
+    free: np.ndarray
+    divergence: PETSc.Mat
+    size: float
+    solver: PETSc.KSP
+
+    def project(self, increment):
+        """The nearest increment without divergence. Collective.
+
+        Parameters
+        ----------
+        increment : (N, 3) at the mesh's nodes, the same at all copies of a node [m/s]
+
+        Returns
+        -------
+        Projected
+
+        Raises
+        ------
+        DivergenceError
+            if the solver fails
+        """
+        between, (right, multiplier) = self.points.between, self.solver.getOperators()[0].createVecs()
+        given = multiply(between.to_grid, increment)
+        right.array[:] = multiply(self.divergence, given.ravel())
+        largest = self._comm.allreduce(float(np.abs(given).max(initial=0.0)), MPI.MAX)
+        self.solver.setTolerances(rtol=_REDUCTION, atol=_ROUNDING * self.size * largest, max_it=_MOST_ITERATIONS)
+        self.solver.solve(right, multiplier)
+        if self.solver.getConvergedReason() < 0:
+            raise DivergenceError(
+                f"the velocity's increment could not be made free of divergence: after {self.solver.getIterationNumber()}"
+                f" iterations the residual is {self.solver.getResidualNorm():.2g}, PETSc's reason"
+                f" {self.solver.getConvergedReason()}"
+            )
+        push = multiply(self.divergence, multiplier.array, transpose=True).reshape(-1, 3)
+        found = np.einsum("nij,nj->ni", self.free, given) - push / self.mass[:, None]
+        on_mesh, size = multiply(between.to_mesh, found), self._norm(given)
+        return Projected(
+            on_mesh,
+            self.rms_divergence(increment),
+            self.rms_divergence(on_mesh),
+            self._norm(found) / size if size else 1.0,
+            self.solver.getIterationNumber(),
+        )
+
+    def rms_divergence(self, velocity):
+        """Root mean square over the mesh of the weak divergence by mass [1/s], walls or not. Collective."""
+        there = multiply(self.points.between.to_mesh, weak_divergence(self.mesh, velocity), transpose=True)
+        return self._norm(there / self.mass) / np.sqrt(self._comm.allreduce(self.mass.sum()))
+
+    def _norm(self, values):
+        squares = values**2 if values.ndim == 1 else (values**2).sum(axis=1)
+        return float(np.sqrt(self._comm.allreduce(float(self.mass @ squares))))
+
+    @property
+    def _comm(self):
+        return self.divergence.getComm().tompi4py()
+
+
+def weak_divergence(mesh, velocity):
+    """(N,) ∫ φ_i ∇·u [m³/s] over this rank's own cells, for (N, 3) nodal velocities [m/s]."""
+    own = ~mesh.ghost
+    cells = mesh.cells[own]
+    of_cells = mesh.volumes[own] / 4 * np.einsum("ejd,ejd->e", mesh.gradients[own], velocity[cells])
+    return np.bincount(cells.ravel(), np.repeat(of_cells, 4), minlength=mesh.n_nodes)
+
+
+def divergence_free(mesh, mass, squares, comm, points=None):
+    """Set up the projection for a mesh. Collective.
+
+    Parameters
+    ----------
+    mesh : Mesh, continuous
+    mass : (N,) as of `coupling.mass.lumped_mass`
+    squares : (N, 3, 3) as of `coupling.boundary.held_squares`
+    comm : MPI communicator
+    points : MeshPoints of the mesh where they are known already
+
+    Returns
+    -------
+    DivergenceFree
+    """
+    points = points or mesh_points(mesh, comm)
+    between = points.between
+    there = multiply(between.to_mesh, squares.reshape(-1, 9), transpose=True)
+    free = free_directions(there.reshape(-1, 3, 3))
+    of_points = multiply(between.to_grid, mass)
+    b = _matrix(mesh, between, free, comm)
+    scaled = b.copy()
+    scaled.diagonalScale(R=_vector(np.repeat(1 / of_points, 3), comm))
+    solver = _solver(scaled.matMult(b.transpose(PETSc.Mat())), comm)
+    return DivergenceFree(mesh, points, of_points, free, b, _size(mesh, between, comm), solver)
+
+
+def _size(mesh, between, comm):
+    """Norm over the nodes of Σ ∫ φ_i |∇φ_j|, over the cells around and their corners j."""
+    own = ~mesh.ghost
+    of_cells = mesh.volumes[own] / 4 * np.linalg.norm(mesh.gradients[own], axis=2).sum(axis=1)
+    of_nodes = np.bincount(mesh.cells[own].ravel(), np.repeat(of_cells, 4), minlength=mesh.n_nodes)
+    return float(np.sqrt(comm.allreduce(float((multiply(between.to_mesh, of_nodes, transpose=True) ** 2).sum()))))
+
+
+def _matrix(mesh, between, free, comm):
+    """B: rows of the rank's own nodes, copies among them, then added up over the copies."""
+    own = ~mesh.ghost
+    cells = mesh.cells[own]
+    number = between.to_mesh.getValuesCSR()[1]  # a node's row holds its point, and nothing else
+    free = multiply(between.to_mesh, free.reshape(-1, 9)).reshape(-1, 3, 3)
+    of_cells = np.einsum("e,ejc,ejcd->ejd", mesh.volumes[own] / 4, mesh.gradients[own], free[cells])
+    row = np.repeat(cells, 12)  # all four rows of a cell are the same
+    column = np.tile((3 * number[cells][:, :, None] + np.arange(3)).reshape(-1, 12), 4).ravel()
+    rows = csr_matrix((np.tile(of_cells.reshape(-1, 12), 4).ravel(), (row, column)), (mesh.n_nodes, 3 * between.to_mesh.getSize()[1]))
+    n_local = 3 * between.to_grid.getLocalSize()[0]
+    row = np.repeat(np.arange(mesh.n_nodes), np.diff(rows.indptr))
+    there = sparse_rows(mesh.n_nodes, n_local, row, rows.indices, rows.data, comm)
+    return between.to_mesh.transposeMatMult(there)
+
+
+def _vector(values, comm):
+    return PETSc.Vec().createWithArray(np.ascontiguousarray(values), comm=comm)
+
+
+def _solver(system, comm):
+    """Conjugate gradients for B M⁻¹ Bᵀ."""
+    diagonal = system.getDiagonal()
+    largest = diagonal.max()[1]
+    seen = diagonal.array > _NOTHING * largest
+    constant, product = system.createVecs()
+    constant.array[:] = seen
+    constant.normalize()
+    system.mult(constant, product)
+    # φ at nodes whose cells are held all around: its right-hand side is zero, and so it stays
+    diagonal.array[~seen] = largest
+    system.setDiagonal(diagonal)
+    if product.norm() <= _NOTHING * largest:  # nothing is open
+        system.setNullSpace(PETSc.NullSpace().create(vectors=[constant], comm=comm))
+    solver = PETSc.KSP().create(comm=comm)
+    solver.setOperators(system)
+    solver.setType("cg")
+    solver.getPC().setType("gamg")
+    solver.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+    solver.setUp()
+    return solver

@@ -1,0 +1,117 @@
+"""Increments without divergence: the nearest ones, zero where the model holds the velocity, from a solver and densely."""
+
+import numpy as np
+import pytest
+from box_mesh import box_mesh
+from mpi4py import MPI
+from skfem import Basis, BilinearForm, ElementTetP1, MeshTet
+from skfem.helpers import grad
+
+from coupling.boundary import NORMAL, held_squares
+from coupling.divergence import divergence_free, weak_divergence
+from coupling.interpolation import multiply
+from coupling.mass import lumped_mass
+
+COMM = MPI.COMM_SELF
+STREET = {1: {0, 1, 2}, 5: {NORMAL}, 6: {2}}  # inflow, slippery ground, sky; the rest is open
+CLOSED = {surface: {NORMAL} for surface in range(1, 7)}
+NO_SLIP = {surface: {0, 1, 2} for surface in range(1, 7)}
+
+
+def made(held, n=(4, 3, 3), size=(40.0, 30.0, 20.0)):
+    mesh, boundary = box_mesh(n, size)
+    mass = lumped_mass(mesh, "point", COMM)
+    return mesh, boundary, divergence_free(mesh, mass, held_squares(boundary, mesh, held, COMM), COMM)
+
+
+@pytest.fixture(scope="module", params=[STREET, CLOSED, NO_SLIP, {}], ids=["street", "closed", "no slip", "open"])
+def case(request):
+    # with all walls held a coarse box allows nothing at all: there are more conditions than free components
+    return made(request.param, (8, 7, 6)) if request.param is NO_SLIP else made(request.param)
+
+
+def some_increment(mesh, seed=0):
+    return np.random.default_rng(seed).normal(size=mesh.points.shape)
+
+
+def dense(projection):
+    """B of a serial mesh as a dense matrix, its columns by node and component."""
+    matrix = projection.divergence
+    start, column, value = matrix.getValuesCSR()
+    found = np.zeros(matrix.getSize())
+    np.add.at(found, (np.repeat(np.arange(len(start) - 1), np.diff(start)), column), value)
+    return found
+
+
+def test_weak_divergence_equals_quadrature():
+    mesh, _ = box_mesh((3, 3, 2), (30.0, 20.0, 10.0))
+    u = some_increment(mesh)
+    basis = Basis(MeshTet(mesh.points.T.copy(), mesh.cells.T.copy()), ElementTetP1(), intorder=2)
+    theirs = sum(BilinearForm(lambda a, v, w, d=d: grad(a)[d] * v).assemble(basis) @ u[:, d] for d in range(3))
+    np.testing.assert_allclose(weak_divergence(mesh, u), theirs, atol=1e-12 * np.abs(theirs).max())
+    linear = mesh.points @ np.diag([3.0, -1.0, 0.5])
+    np.testing.assert_allclose(weak_divergence(mesh, linear), 2.5 * lumped_mass(mesh, "point", COMM), rtol=1e-11)
+
+
+def test_the_operator_and_its_adjoint(case):
+    mesh, _, projection = case
+    rng = np.random.default_rng(1)
+    u, q = rng.normal(size=3 * mesh.n_nodes), rng.normal(size=mesh.n_nodes)
+    b = projection.divergence
+    forth, back = q @ multiply(b, u), u @ multiply(b, q, transpose=True)
+    assert abs(forth - back) <= 1e-13 * np.linalg.norm(q) * np.linalg.norm(multiply(b, u))
+    free = np.einsum("nij,nj->ni", projection.free, u.reshape(-1, 3))
+    seen = weak_divergence(mesh, free)
+    np.testing.assert_allclose(multiply(b, u), seen, atol=1e-12 * np.abs(seen).max())
+
+
+def test_it_is_what_a_dense_solver_finds(case):
+    mesh, _, projection = case
+    u, b = some_increment(mesh), dense(projection)
+    mass = np.repeat(projection.mass, 3)
+    given = np.einsum("nij,nj->ni", projection.free, u).ravel()
+    expected = given - (b.T @ np.linalg.lstsq((b / mass) @ b.T, b @ u.ravel(), rcond=1e-13)[0]) / mass
+    found = projection.project(u)
+    np.testing.assert_allclose(found.increment.ravel(), expected, atol=1e-9 * np.abs(u).max())
+    assert found.after < 1e-9 * found.before and 0 < found.kept < 1
+
+
+def test_nothing_is_left_where_the_model_holds_the_velocity():
+    mesh, boundary, projection = made(STREET)
+    found = projection.project(some_increment(mesh)).increment
+    assert (found[boundary.nodes_on([1])] == 0).all()
+    assert (found[boundary.nodes_on([5, 6]), 2] == 0).all()
+    assert np.abs(found[boundary.nodes_on([2]), 0]).min() > 0
+
+
+def test_done_twice_it_does_no_more_and_the_correction_is_orthogonal_to_what_is_allowed(case):
+    mesh, _, projection = case
+    u = some_increment(mesh)
+    once = projection.project(u).increment
+    twice = projection.project(once)
+    assert np.abs(twice.increment - once).max() <= 1e-9 * np.abs(u).max() and twice.kept == pytest.approx(1.0, abs=1e-9)
+    other = projection.project(some_increment(mesh, 7)).increment
+    inner = (projection.mass[:, None] * (u - once) * other).sum()
+    assert abs(inner) <= 1e-9 * (projection.mass[:, None] * np.abs(u) * np.abs(other)).sum()
+
+
+def test_it_is_linear_and_leaves_nothing_as_nothing(case):
+    mesh, _, projection = case
+    u = some_increment(mesh)
+    np.testing.assert_allclose(
+        projection.project(-2.5 * u).increment, -2.5 * projection.project(u).increment, atol=1e-9 * np.abs(u).max()
+    )
+    nothing = projection.project(0.0 * u)
+    assert (nothing.increment == 0).all() and nothing.before == nothing.after == 0.0 and nothing.kept == 1.0
+
+
+def test_a_uniform_wind_blows_on_through_an_open_box():
+    mesh, _, projection = made({5: {NORMAL}, 6: {NORMAL}})
+    wind = np.tile([3.0, -1.0, 0.0], (mesh.n_nodes, 1))
+    np.testing.assert_allclose(projection.project(wind).increment, wind, atol=1e-12)
+
+
+def test_the_divergence_of_a_linear_field_is_told_in_its_own_unit():
+    mesh, _, projection = made({})
+    found = projection.project(mesh.points @ np.diag([3.0, -1.0, 0.5]))
+    assert found.before == pytest.approx(2.5, rel=1e-12)
