@@ -1,0 +1,67 @@
+"""What gates need of a mesh and its boundary, made once for a mesh."""
+
+from dataclasses import dataclass, field
+
+from coupling.boundary import held_components, held_squares, read_boundary
+from coupling.divergence import divergence_free
+from coupling.mass import lumped_mass
+from coupling.points import mesh_points
+from coupling.taper import fading_weights
+
+
+@dataclass(frozen=True)
+class GateTools:
+    """Masses, boundaries, weights and projections of the meshes that are in use. All methods are collective.
+
+    comm : MPI communicator
+    """
+
+    comm: object
+    _made: dict = field(default_factory=dict, repr=False)
+
+    def mass(self, of):
+        """Lumped mass of a Field's values (:mod:`coupling.mass`) [m³]."""
+        points = self._points(of) if of.location == "point" else None
+        return self._once(of, "mass", lambda: lumped_mass(of.mesh, of.location, self.comm, points))
+
+    def weights(self, of, restart, surfaces, distance):
+        """Weights of a Field's values that fade towards some surfaces of a checkpoint."""
+
+        def make():
+            boundary = self._boundary(of, restart)
+            boundary.check(surfaces, "gates.taper")
+            places = of.mesh.points if of.location == "point" else of.mesh.centroids
+            return fading_weights(places, boundary.points[boundary.nodes_on(surfaces)], distance, self.comm)
+
+        return self._once(of, "weights", make)
+
+    def projection(self, of, restart, also_held=()):
+        """DivergenceFree of a vector Field, held where the checkpoint's options say so, and on some more surfaces."""
+
+        def make():
+            boundary = self._boundary(of, restart)
+            held = held_components(restart, of.name)
+            boundary.check(held, f"{restart.options}: boundary conditions of {of.name}")
+            held.update({surface: {0, 1, 2} for surface in also_held})
+            squares = held_squares(boundary, of.mesh, held, self.comm)
+            return divergence_free(of.mesh, self.mass(of), squares, self.comm, self._points(of))
+
+        return self._once(of, "projection", make)
+
+    def keep_only(self, fields):
+        """Forget the meshes that none of these Fields lives on: an adaptive model comes with a new one each time."""
+        here = {of.mesh.fingerprint for of in fields}
+        for key in [key for key in self._made if key[0] not in here]:
+            del self._made[key]
+
+    def _boundary(self, of, restart):
+        return self._once(of, "boundary", lambda: read_boundary(restart, of.mesh, self.comm))
+
+    def _points(self, of):
+        return self._once(of, "points", lambda: mesh_points(of.mesh, self.comm))
+
+    def _once(self, of, what, make):
+        key = of.mesh.fingerprint, of.location, what
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
