@@ -10,8 +10,10 @@ SYSTEM_PYTHON := /usr/bin/python3
 PYTHON := $(VENV)/bin/python
 SITE = $(VENV)/lib/$(shell $(SYSTEM_PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')/site-packages
 
-# MPI with its compiler wrappers, PETSc and parallel HDF5, and the Python bindings built on them
+# MPI with its compiler wrappers, PETSc and parallel HDF5, and the Python bindings built on them; OpenGL without a screen,
+# for the pictures of a report
 PACKAGES := python3-venv python3-dev build-essential openmpi-bin libopenmpi-dev python3-petsc4py python3-h5py-mpi
+PACKAGES += libegl1 libgl1-mesa-dri
 # Debian's bindings are borrowed into the environment, so that pip builds no second PETSc
 BORROWED := petsc4py h5py
 # The CPU build suffices; a cluster chooses its own. PyPI's for Linux brings gigabytes of CUDA along, without it:
@@ -29,7 +31,7 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 .PHONY: setup test demo clean
 setup: $(VENV)/installed
 
-test: setup
+test: setup $(VENV)/browser
 	$(PYTHON) -m pytest
 
 demo: setup
@@ -63,4 +65,10 @@ $(VENV)/installed: pyproject.toml meson.build Makefile
 # Debian's petsc4py is built for numpy 1
 	$(PYTHON) -m pip install -q 'numpy<2' $(TORCH) '.[test]'
 	$(PYTHON) -c "from petsc4py import PETSc; from mpi4py import MPI; import h5py, vtk"
+	touch $@
+
+# For the tests of the report's page; where it cannot be had they are skipped, and say so
+$(VENV)/browser: $(VENV)/installed
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } \
+	  || echo "No Chromium: the page of a report is not tried in a browser."
 	touch $@

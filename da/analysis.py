@@ -63,7 +63,7 @@ class Analysis:
     seconds: Mapping[str, float]
 
     def summary(self):
-        """What a log keeps: plain numbers and names, None for NaN, no vectors and no trace."""
+        """What a log keeps: plain numbers and names, None for NaN, and no vectors but the trace's."""
         first, last = self.trace[0], self.trace[-1]
         return {
             "cost_initial": first.cost,
@@ -78,6 +78,7 @@ class Analysis:
             "innovation": _plain(self.innovation),
             "residual": _plain(self.residual),
             "chi_squared": self.chi_squared if self.innovation.count else None,
+            "trace": {name: [getattr(step, name) for step in self.trace] for name in ("cost", "background", "gradient_norm")},
             "seconds": dict(self.seconds),
         }
 

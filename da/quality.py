@@ -24,6 +24,7 @@ class Flag(IntEnum):
     BACKGROUND = 6, "too far from the background"
     BUDDY = 7, "too far from its neighbours"
     THINNED = 8, "thinned"
+    WITHHELD = 9, "withheld"
 
     def __new__(cls, value, text):
         """A number with its text."""

@@ -61,6 +61,7 @@ class Assimilated:
     biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
     used : what the analysis was made of; None where there is none
     network : what came of a network's analysis; None where the case has none, or no reading is used
+    gates : what gates found and did after it (:mod:`plugin.gates`), by their names; none before
     """
 
     changes: dict[str, Field]
@@ -69,6 +70,7 @@ class Assimilated:
     biases: dict[str, float] = field(default_factory=dict)
     used: Used | None = None
     network: LatentAnalysis | None = None
+    gates: dict = field(default_factory=dict)
 
 
 def assimilate(background, state, readings, comm, minimiser, treatment=Treatment()):
@@ -116,6 +118,7 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
         innovation,
         lambda: background_std(background, sensed, n, comm),
         [(Flag.OUTSIDE, ~inside), *early, *of.marked],
+        of.withheld,
     )
     used = np.flatnonzero(flags == Flag.USED)
     if len(used) == 0:

@@ -7,7 +7,6 @@ seem to have (Desroziers et al. 2005) beside those that were assumed. Some tens 
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from da.observed import ObservedModes
 from da.posterior import marginal, mesh_std, posterior, state_std
 from da.statistics import group_statistics, numbered
 from plugin.job import read_words, run_job
-from plugin.readings import ReadingsError
 from plugin.sensing import spread_out
+from plugin.tables import read_tables
 
 COLUMNS = ("influence", "left_out", "standardised")
 
@@ -178,22 +177,9 @@ def run_table(run, start=-np.inf):
     ReadingsError
         if there is no table, or one is no table of a window
     """
-    paths = sorted(p for p in Path(run).glob("*/readings.csv") if p.parent.name.isdecimal())
-    if not paths:
-        raise ReadingsError(f"{run}: no window's readings.csv is there; expected the folder of a run of plugin.cycle")
-    rows, names = [], ("window", "station", "variable", "innovation", "residual", "error")
-    for path in paths:
-        with open(path, newline="", encoding="utf-8") as file:
-            try:
-                for row in csv.DictReader(file):
-                    if row["used"] == "yes" and float(row["time"]) >= start:
-                        numbers = (float(row[c]) for c in names[3:])
-                        rows.append((int(path.parent.name), row["station"], row["variable"], *numbers))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ReadingsError(f"{path}: no table of a window: {error!r}") from None
-    columns = list(zip(*rows)) if rows else [()] * 6
-    kinds = (int, str, str, float, float, float)
-    return {name: np.array(column, dtype=kind) for name, kind, column in zip(names, kinds, columns)}
+    table = read_tables(run)
+    of = (table["used"] == "yes") & (table["time"] >= start)
+    return {name: table[name][of] for name in ("window", "station", "variable", "innovation", "residual", "error")}
 
 
 def told_estimates(table, centred=False, stations=False):

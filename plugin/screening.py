@@ -30,7 +30,7 @@ def stuck_until(readings, settings, end):
     return marked
 
 
-def screen(readings, settings, grid, time, innovation, background_std, marked):
+def screen(readings, settings, grid, time, innovation, background_std, marked, withheld=()):
     """Flags of readings, of each the first check that marks it. A reading that is out is asked no further.
 
     Parameters
@@ -42,6 +42,7 @@ def screen(readings, settings, grid, time, innovation, background_std, marked):
     innovation : (M,) in the readings' units
     background_std : function without arguments → (M,) standard deviation of the background there, asked if needed
     marked : pairs (Flag, (M,) bool) of what was found before
+    withheld : stations that are not to be used
 
     Returns
     -------
@@ -56,6 +57,8 @@ def screen(readings, settings, grid, time, innovation, background_std, marked):
 
     if settings.range:
         check(Flag.RANGE, lambda r, _: out_of_range(r.value, r.variable, settings.range))
+    if withheld:  # such as are in order; from here on no reading is asked beside them
+        check(Flag.WITHHELD, lambda r, _: np.isin(r.station, withheld))
     if (of := settings.duplicates) is not None:
         check(
             Flag.DUPLICATE,

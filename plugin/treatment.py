@@ -14,7 +14,7 @@ from plugin.window import InWindow, observe_window
 class Treatment:
     """How readings are treated; what is left out changes nothing.
 
-    quality, error_model, huber, outer_loops, bias : as in `ObservationSection`
+    quality, error_model, huber, outer_loops, bias, withheld : as in `ObservationSection`
     in_window : the model at the readings' own times, or None for the analysis time
     marked : pairs (Flag, (M,) bool) of readings that were found to be of no use before
     biases : {"station variable": bias so far, in the variable's units}
@@ -25,6 +25,7 @@ class Treatment:
     huber: float | tuple[float, float] | None = None
     outer_loops: int = 10
     bias: BiasSection | None = None
+    withheld: tuple[str, ...] = ()
     in_window: InWindow | None = None
     marked: tuple = ()
     biases: dict[str, float] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class Treatment:
     @classmethod
     def of(cls, settings: ObservationSection, **found):
         """The treatment that a case file asks for."""
-        names = ("quality", "error_model", "huber", "outer_loops", "bias")
+        names = ("quality", "error_model", "huber", "outer_loops", "bias", "withheld")
         return cls(**{name: getattr(settings, name) for name in names}, **found)
 
 

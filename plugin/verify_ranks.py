@@ -5,7 +5,6 @@ many for one rank, both sides take fewer of them.
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from coupling.files import on_rank_0
 from coupling.launch import ModelError, launch
 from da.analysis import analyse
 from da.checks import Check, relative_gap
+from plugin import child
 from plugin.sensing import spread_out
 
 NAME = "same on one rank and on all"
@@ -89,14 +89,11 @@ def started_on(ranks, path, launcher, comm):
     -------
     Check; one that failed, with the last lines of what was printed, where it could not be run
     """
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         kept, log = Path(folder) / "ranks.json", Path(folder) / "launch.log"
         program = [sys.executable, "-m", "plugin.verify", str(path), "--only-ranks", str(kept)]
         try:
-            launch([word.replace("{n}", str(ranks)) for word in launcher] + program, folder, comm, None, environment)
+            launch([word.replace("{n}", str(ranks)) for word in launcher] + program, folder, comm, None, child.environment())
         except ModelError as error:
             return Check(NAME, float("nan"), 0.0, f"not run: {error}")
         if kept.is_file():

@@ -1,0 +1,46 @@
+"""Surfaces and sensors as a picture, by a process of its own: without OpenGL VTK may crash."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from coupling.launch import clean_environment
+from plugin import child
+
+_LIMIT = 60.0  # s
+
+
+def rendered(surfaces, sensors):
+    """A picture of surfaces and sensors on a transparent ground.
+
+    Parameters
+    ----------
+    surfaces : list of Surface, the ground first
+    sensors : (k, 3) [m]
+
+    Returns
+    -------
+    bytes of a PNG, "" — or none, and why there is no picture
+    """
+    arrays = {"sensors": sensors, "colours": np.array([surface.colour for surface in surfaces])}
+    for k, surface in enumerate(surfaces):
+        arrays |= {f"points{k}": surface.points, f"triangles{k}": surface.triangles}
+    with tempfile.TemporaryDirectory() as folder:
+        scene, picture = Path(folder) / "scene.npz", Path(folder) / "picture.png"
+        np.savez(scene, **arrays)
+        words = [sys.executable, "-m", "plugin.report.render", str(scene), str(picture)]
+        try:
+            ended = subprocess.run(
+                words, env=clean_environment(folder, child.environment()), capture_output=True, text=True, timeout=_LIMIT
+            )
+        except subprocess.TimeoutExpired:
+            return b"", f"no picture within {_LIMIT:g} s"
+        if ended.returncode == 0:
+            return picture.read_bytes(), ""
+    if ended.returncode < 0:
+        return b"", f"VTK ended by {signal.Signals(-ended.returncode).name}"
+    return b"", (ended.stderr.strip().splitlines() or ["VTK said nothing"])[-1]
