@@ -15,6 +15,10 @@ import pytest
 import yaml
 from pages import PAGES, ROOT, blocks, commands, spans
 
+from da.analysis import Analysis, Statistics
+from da.minimise import Step
+from da.quality import Flag
+from plugin import assimilate, diagnostics, reanalysis_step
 from plugin.configuration import Case, read_case
 
 PACKAGES = ("plugin", "coupling", "da", "models", "examples", "benchmarks")
@@ -176,6 +180,16 @@ def test_keys_are_there(page, key):
     for part in key.split("."):
         assert section is not None and part in section["properties"], f"{page.name}: {key}"
         section = schema["$defs"].get(reference.section_of(section["properties"][part]))
+
+
+def test_file_formats_have_every_column():
+    text = (ROOT / "docs/files.md").read_text(encoding="utf-8")
+    nothing = Statistics(0, 0.0, 0.0, 0.0)
+    analysis = Analysis((), (), (Step(0, 0.0, 0.0, 0.0, 0.0),), nothing, nothing, 0.0, "", 0, 0, {}).summary()
+    for name in (*assimilate.TABLE, *diagnostics.COLUMNS, *reanalysis_step.COLUMNS, *analysis):
+        assert f"`{name}`" in text, name
+    for told in (flag.text for flag in Flag if flag is not Flag.USED):
+        assert f"`no: {told}`" in (ROOT / "docs/observations.md").read_text(encoding="utf-8"), told
 
 
 def _told_by_the_code():
