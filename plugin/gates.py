@@ -3,10 +3,10 @@
 The minimum of J knows nothing of signs, walls or mass. What a case asks for is done to the analysis on the mesh, in an
 order in which none undoes what another did:
 
-1. `largest`: an increment that is too large is made smaller as a whole, or given up;
-2. `taper`: it fades towards open boundaries;
-3. `divergence_free`: that of the velocity becomes the nearest one without weak divergence that is zero where the model
+1. `taper`: the increment fades towards open boundaries;
+2. `divergence_free`: that of the velocity becomes the nearest one without weak divergence that is zero where the model
    sets the velocity itself, and on the surfaces of `taper` (:mod:`coupling.divergence`);
+3. `largest`: one that is too large then is made smaller as a whole, or given up;
 4. `bounds`: each such variable becomes the nearest field within its bounds with the same total (:mod:`da.bounds`);
 5. `range`, and values that are not finite: an error, and nothing is written.
 
@@ -107,6 +107,10 @@ class Gates:
             return self._with(found, [None] * len(found.table), told)
         minimum = State(state.time, fields)
         self._check_finite(minimum, "the analysis", GateError)
+        if settings.taper:
+            fields, told["taper"] = self._tapered(fields, state, restart)
+        if settings.divergence_free:
+            fields, told["divergence"] = self._without_divergence(fields, state, restart)
         factor = 1.0
         if settings.largest:
             factor, told["largest"] = self._factor(fields, state)
@@ -118,13 +122,8 @@ class Gates:
             part = {name: biases.get(name, 0.0) for name in found.biases}
             part = {name: old + factor * (found.biases[name] - old) for name, old in part.items()}
             found = replace(found, biases=part)
-        for asked, key, gate in (
-            (settings.taper, "taper", self._tapered),
-            (settings.divergence_free, "divergence", self._without_divergence),
-            (settings.bounds, "bounds", self._bounded),
-        ):
-            if asked:
-                fields, told[key] = gate(fields, state, restart)
+        if settings.bounds:
+            fields, told["bounds"] = self._bounded(fields, state)
         through = State(state.time, fields)
         self.check(through, "the analysis")
         if settings.changing:
@@ -135,7 +134,7 @@ class Gates:
 
     def bounded(self, state):
         """A state with its variables within their bounds, checked like an analysis. Collective."""
-        within = State(state.time, self._bounded(state.fields, state, None)[0])
+        within = State(state.time, self._bounded(state.fields, state)[0])
         self.check(within, "the analysis given in parts")
         return within
 
@@ -180,7 +179,7 @@ class Gates:
         told = {key: getattr(made, key) for key in ("before", "after", "kept", "iterations")}
         return {**fields, name: old.replaced(old.values + made.increment)}, told
 
-    def _bounded(self, fields, state, restart):
+    def _bounded(self, fields, state):
         fields, told, comm = dict(fields), {}, self.transfer.comm
         for v in self.transfer.variables:
             if v.name not in self.settings.bounds or v.field not in fields:

@@ -4,16 +4,16 @@
 def told_gates(told):
     """A line of a ledger entry's `gates`; empty where they left the analysis as it was."""
     words = []
-    largest = told.get("largest", {"factor": 1.0})
-    if largest["factor"] < 1.0:
-        found = ", ".join(f"{name} {size:.3g}" for name, size in largest["increment"].items())
-        done = f"scaled by {largest['factor']:.3g}" if largest["factor"] else "given up, the forecast goes on as it is"
-        words.append(f"increment too large ({found}): {done}")
     for name, of in told.get("taper", {}).items():
         words.append(f"{name} {of['kept']:.0%} within the taper")
     if "divergence" in told:
         of = told["divergence"]
         words.append(f"divergence {of['before']:.2g} → {of['after']:.2g} /s, {of['kept']:.0%} of the increment kept")
+    largest = told.get("largest", {"factor": 1.0})
+    if largest["factor"] < 1.0:
+        found = ", ".join(f"{name} {size:.3g}" for name, size in largest["increment"].items())
+        done = f"scaled by {largest['factor']:.3g}" if largest["factor"] else "given up, the forecast goes on as it is"
+        words.append(f"increment too large ({found}): {done}")
     for name, of in told.get("bounds", {}).items():
         if of["below"] or of["above"]:
             moved = f"{of['mass_moved']:.3g} of mass {of['mass']:.3g} moved"

@@ -13,7 +13,7 @@ DATA = Path(__file__).resolve().parents[1] / "data" / "fluidity"
 RESTART = DATA / "parallel" / "mini_3_checkpoint.flml"
 LOW, LOW_OF_ALL = -0.3, -0.1  # the errors of this background are no plume's: below zero there is more tracer than above
 ALL = {
-    "largest": {"Velocity": 0.5},
+    "largest": {"Velocity": 0.2},
     "taper": {"surfaces": [2], "distance": 40.0},
     "divergence_free": "Velocity",
     "bounds": {"Tracer": [LOW_OF_ALL, None]},

@@ -1,0 +1,79 @@
+"""Incremental analysis update: the increment in equal parts over the first time of a forecast (Bloom et al. 1996).
+
+An increment that is given at once may shake the model. Here the model goes on from the last forecast and a K-th of the
+increment, is stopped after a K-th of the time, given the next part, and so on. What the increment is, the restarts of the
+window before tell: the analysis is written in full, as always, so that a run that is resumed does the same.
+
+    RUN/0007/parts/1/start/       the last forecast and the first part
+    RUN/0007/parts/1/forecast/    the model's run from there until the next part
+    RUN/0007/forecast/            its run from the last part until the end of the window
+"""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+
+from coupling.checkpoint import open_restart, read_fields, write_restart
+from coupling.files import on_rank_0
+from coupling.mesh import MeshError, State
+
+
+def forecast_in_parts(beginning, until, asked, run, folder, bounded, comm):
+    """Forecast to the end of a window, the increment of the one before given in parts. Collective.
+
+    Parameters
+    ----------
+    beginning : Beginning
+    until : s
+    asked : IauSection
+    run : function of a Restart and a time [s], which forecasts in `folder`/forecast. Collective
+    folder : of the window
+    bounded : function of a State, which brings a sum of forecast and part within its bounds. Collective
+    comm : MPI communicator
+
+    Returns
+    -------
+    Forecast, its `seconds` those of all parts
+
+    Raises
+    ------
+    MeshError
+        if the model changes its mesh on the way
+    ModelError
+        as `run`
+    """
+    now, began, seconds = beginning.background, beginning.restart.time, 0.0
+    if now is None:  # no increment
+        return run(beginning.restart, until)
+    state, analysis = read_fields(now, comm), read_fields(beginning.restart, comm)
+    parts = _parts(state, analysis, asked.parts, comm)
+    for k in range(1, asked.parts + 1):
+        if k > 1:
+            inside = folder / "parts" / str(k - 1) / "forecast"
+            on_rank_0(lambda: os.replace(folder / "forecast", inside), comm)
+            now, state = open_restart(inside / made.restart.options.name), made.state
+        sums = bounded(State(state.time, {name: _plus(state[name], part) for name, part in parts.items()}))
+        start = write_restart(now, folder / "parts" / str(k) / "start", comm, sums.fields)
+        made = run(start, until if k == asked.parts else began + k * asked.over / asked.parts)
+        seconds += made.seconds
+    return replace(made, seconds=seconds)
+
+
+def _parts(before, after, count, comm):
+    """{name: Field} of a part of each field's increment, where there is one."""
+    found = {}
+    for name, of in before.fields.items():
+        dx = after[name].values - of.values
+        if comm.allreduce(int(np.any(dx))):
+            found[name] = of.replaced(dx / count)
+    return found
+
+
+def _plus(of, part):
+    if of.mesh.fingerprint != part.mesh.fingerprint:
+        raise MeshError(
+            f"cycle.iau: the model changed the mesh of {of.name} before all of the increment was given; leave iau out, or"
+            " make `over` shorter than the time between adaptations"
+        )
+    return of.replaced(of.values + part.values)
