@@ -78,6 +78,7 @@ def open_restart(options):
     """
     options = Path(options)
     tree = flml.read_options(options)
+    _check_names(tree, options)
     fields = {}
     for name, element in _field_files(tree):
         fields[name] = Source(options.parent / element.get("file_name"), name.split("::")[-1])
@@ -92,6 +93,16 @@ def open_restart(options):
         if not path.is_file():
             raise FileError(f"{options}: names {path.name}, which is not in {path.parent}")
     return restart
+
+
+def _check_names(tree, options):
+    """Refuse files elsewhere: a checkpoint is a folder, and what it names is copied under these names."""
+    for element in (*_mesh_files(tree), *(element for _, element in _field_files(tree))):
+        name = element.get("file_name")
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise FileError(
+                f"{options}: names {name!r}, outside its own folder; put that file beside the options and name it there"
+            )
 
 
 def n_processes(restart):

@@ -18,11 +18,13 @@ def read_options(path):
     Raises
     ------
     FileError
-        if it is missing, not XML, or its root is not `fluidity_options`
+        if it is missing, not XML, includes other files, or its root is not `fluidity_options`
     """
     tree = parse_xml(path)
     if tree.getroot().tag != "fluidity_options":
         raise FileError(f"{path}: root element <{tree.getroot().tag}>, expected <fluidity_options>")
+    if next(tree.iter("{http://www.w3.org/2001/XInclude}*"), None) is not None:
+        raise FileError(f"{path}: includes other files (XInclude), which is refused; write their text out instead")
     return tree
 
 

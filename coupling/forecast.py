@@ -96,11 +96,8 @@ class FluidityModel:
     def run(self, start, until, folder, comm):
         """See :class:`ForecastModel`."""
         folder = Path(folder).absolute()
-        if (found := n_processes(start)) != self.processes:
-            raise ModelError(
-                f"{start.options}: made for {found} processes, the model is to run on {self.processes};"
-                " decompose the mesh for that number (fldecomp, flredecomp) or change model.processes"
-            )
+        if problem := wrong_processes(start, self.processes):
+            raise ModelError(problem)
         if not until - start.time > _NEAR * start.timestep:
             raise ModelError(
                 f"asked to run until {until:g} s from {start.options}, which is at {start.time:g} s already"
@@ -110,6 +107,19 @@ class FluidityModel:
         limits = {"timeout": self.timeout, "silence": self.silence}
         ended = launch(self.command(ready.options.name), folder, comm, environment=self.environment, **limits)
         return _result(ended, start, until, folder, comm)
+
+
+def wrong_processes(start, processes):
+    """Why a restart cannot be run on so many processes, None if it can.
+
+    FileError if one of its files is missing or broken
+    """
+    if (found := n_processes(start)) == processes:
+        return None
+    return (
+        f"{start.options}: made for {found} processes, the model is to run on {processes}; decompose the mesh for that "
+        "number (fldecomp, flredecomp) or change model.processes"
+    )
 
 
 def embedded_model(**settings):

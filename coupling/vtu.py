@@ -18,6 +18,7 @@ from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructured
 
 from coupling.files import whole_file
 from coupling.mesh import Field, MeshError, State, join_pieces, share_of_pieces
+from coupling.vtu_sizes import SizeError, check_sizes
 
 GHOST = "vtkGhostType"
 TIME = "Time"
@@ -92,6 +93,10 @@ def read_grid(path, names=None):
     path = Path(path)
     if not path.is_file():
         raise FileError(f"{path}: no such file")
+    try:
+        check_sizes(path)
+    except SizeError as error:
+        raise FileError(f"{path}: {error}") from None
     reader = vtkXMLUnstructuredGridReader()
     reader.SetFileName(os.fspath(path))
     with _errors_as_exceptions(reader, path, "reading"):

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
+from coupling.files import on_rank_0
 from da.correlated_error import correlated_error, given_error
 from da.observation_error import diagonal_error
 from da.operator import ObservationOperator
@@ -168,16 +170,44 @@ def error_of(readings, numbers, settings, sensed, n_of_window, comm):
 
 
 def _matrix(path, n, comm):
-    problem, matrix = None, None
-    if comm.rank == 0:
-        try:
-            matrix = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            problem = f"{path}: cannot be read: {error}"
-        else:
-            if matrix.shape != (n, n):
-                problem = f"{path}: a matrix of shape {matrix.shape}, expected ({n}, {n}) for the window's readings"
-    problem, matrix = comm.bcast((problem, matrix))
-    if problem:
-        raise ConfigurationError(f"observations.error_model.matrix: {problem}")
+    matrix = on_rank_0(lambda: given_matrix(path), comm)
+    if len(matrix) != n:
+        raise ConfigurationError(
+            f"observations.error_model.matrix: {path}: a matrix of shape {matrix.shape}, expected ({n}, {n}) for the "
+            "window's readings"
+        )
     return matrix
+
+
+def given_matrix(path):
+    """The covariance that a case names, (M, M). Not collective.
+
+    Raises
+    ------
+    ConfigurationError
+        if the file is no square matrix of finite numbers, or holds objects of Python
+    """
+    try:
+        matrix = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigurationError(f"observations.error_model.matrix: {path}: cannot be read: {error}") from None
+    if matrix.dtype.kind not in "fiu" or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ConfigurationError(
+            f"observations.error_model.matrix: {path}: {matrix.dtype} of shape {matrix.shape}, expected a square matrix"
+        )
+    return matrix
+
+
+def check_matrix(path):
+    """Refuse a covariance that no window could use, before anything runs. Not collective.
+
+    Raises
+    ------
+    ConfigurationError
+        as `given_matrix`; if it is not symmetric and positive definite (it tells the smallest eigenvalue)
+    """
+    matrix = given_matrix(path)
+    try:
+        given_error(matrix, slice(0, len(matrix)), MPI.COMM_SELF)
+    except ValueError as error:
+        raise ConfigurationError(f"observations.error_model.matrix: {path}: {error}") from None

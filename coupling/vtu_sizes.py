@@ -1,0 +1,160 @@
+"""Whether what a VTU file tells of its sizes can be, looked at before VTK believes it.
+
+VTK allocates what the header says; where that is more than there is, it ends the whole process. So each array's size
+must follow from the numbers of points and cells, and its bytes must lie within the file.
+"""
+
+import base64
+import mmap
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from lxml import etree
+
+_MOST = 1100  # bytes that a byte of zlib's can become; LZ4 and LZMA are refused above it too
+_WORDS = {"UInt32": "I", "UInt64": "Q"}
+_TYPES = {
+    "Float32": 4, "Float64": 8, "Int8": 1, "UInt8": 1, "Int16": 2, "UInt16": 2, "Int32": 4, "UInt32": 4, "Int64": 8,
+    "UInt64": 8, "String": 1, "Bit": 1,
+}  # fmt: skip
+
+
+class SizeError(ValueError):
+    """A file whose sizes contradict each other or the file; the message does not name it."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """How a file stores its arrays.
+
+    data : the whole file
+    begin : first byte of the appended data, None where there are none
+    base64 : whether these are text
+    word : struct format of a size
+    compressed : whether sizes of blocks stand before an array
+    """
+
+    data: mmap.mmap
+    begin: int | None
+    base64: bool
+    word: str
+    compressed: bool
+
+    def words(self, offset, count):
+        """The first sizes of an array at an offset of the appended data."""
+        size = struct.calcsize(self.word) * count
+        first = self.begin + offset
+        if offset < 0 or first + size > len(self.data):
+            raise SizeError(f"tells of data at byte {offset}, beyond its end")
+        if not self.base64:
+            return struct.unpack(self.word[0] + self.word[1:] * count, self.data[first : first + size])
+        return self.decoded(self.data[first : first + -(-size // 3) * 4], count)
+
+    def decoded(self, text, count):
+        """The first sizes of an array in base64."""
+        size = struct.calcsize(self.word) * count
+        try:
+            found = base64.b64decode(text[: -(-size // 3) * 4], validate=True)
+        except ValueError:
+            raise SizeError("has data that are no base64") from None
+        if len(found) < size:
+            raise SizeError("has an array that is cut off")
+        return struct.unpack(self.word[0] + self.word[1:] * count, found[:size])
+
+
+def check_sizes(path):
+    """Check what a VTU file tells of its sizes; nothing large is read.
+
+    Raises
+    ------
+    SizeError
+        if it contradicts itself or cannot be in a file of its size, is not XML, or declares XML entities
+    """
+    with open(path, "rb") as file:
+        if not file.seek(0, 2):
+            raise SizeError("is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            _check(data)
+
+
+def _check(data):
+    end = data.find(b"<AppendedData")
+    head = data[: end if end >= 0 else len(data)]
+    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
+        raise SizeError("declares a document type or XML entities, which are refused; write the text out instead")
+    parser = etree.XMLPullParser(events=("end",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    try:
+        # what is open at the appended data is closed here
+        parser.feed(head + (b"</VTKFile>" if end >= 0 else b""))
+        elements = [element for _, element in parser.read_events()]
+    except etree.XMLSyntaxError as error:
+        raise SizeError(f"not well-formed XML: {error}") from None
+    root = elements[-1].getroottree().getroot() if elements else None
+    if root is None or root.tag != "VTKFile":
+        raise SizeError("is no VTK file; expected <VTKFile type=\"UnstructuredGrid\"> to begin it")
+    stored = _stored(data, root, end)
+    for piece in root.iter("Piece"):
+        counts = {key: _number(piece, key) for key in ("NumberOfPoints", "NumberOfCells")}
+        for array in piece.iter("DataArray"):
+            _check_array(array, counts, stored)
+
+
+def _stored(data, root, end):
+    word = _WORDS.get(root.get("header_type", "UInt32"))
+    if word is None:
+        raise SizeError(f"has sizes of type {root.get('header_type')!r}, expected UInt32 or UInt64")
+    order = ">" if root.get("byte_order") == "BigEndian" else "<"
+    begin, encoded = None, False
+    if end >= 0:
+        begin = data.find(b"_", data.find(b">", end)) + 1
+        encoded = b'"base64"' in data[end : data.find(b">", end)]
+        if not begin:
+            raise SizeError("has no data after <AppendedData>")
+    return _Stored(data, begin, encoded, order + word, root.get("compressor") is not None)
+
+
+def _number(element, key, otherwise=None):
+    text = element.get(key, otherwise)
+    if text is None or not text.strip().isdecimal():
+        raise SizeError(f"has {key}={text!r}, expected a whole number")
+    return int(text)
+
+
+def _check_array(array, counts, stored):
+    name, kind = array.get("Name", "without a name"), array.get("type")
+    if kind not in _TYPES:
+        raise SizeError(f"array {name} of type {kind!r}, expected one of {', '.join(_TYPES)}")
+    if name == "connectivity" and array.getparent().tag == "Cells":
+        expected = None  # as long as the offsets tell
+    else:
+        rows = counts["NumberOfPoints" if array.getparent().tag in ("PointData", "Points") else "NumberOfCells"]
+        expected = rows * _number(array, "NumberOfComponents", "1") * _TYPES[kind]
+    how, text = array.get("format", "ascii"), (array.text or "").strip()
+    if how == "ascii":
+        if expected is not None and expected > len(text) * _TYPES[kind]:
+            raise SizeError(f"array {name} of {expected} bytes, its text cannot hold them")
+        return
+    if how == "appended" and stored.begin is None:
+        raise SizeError(f"array {name} lies in appended data, which are missing")
+    size, held = _sizes(array, text.encode() if how == "binary" else None, stored)
+    there = len(text) if how == "binary" else len(stored.data)
+    if held > there or size > _MOST * held + 64:
+        raise SizeError(f"array {name} tells {held} bytes that hold {size}, the file has {there}")
+    if expected is not None and kind not in ("String", "Bit") and size != expected:
+        raise SizeError(f"array {name} has {size} bytes, {expected} are expected for its number of points or cells")
+
+
+def _sizes(array, text, stored):
+    """(bytes of an array, bytes that hold them in the file) as its first words tell."""
+
+    def words(count):
+        return stored.words(_number(array, "offset"), count) if text is None else stored.decoded(text, count)
+
+    if not stored.compressed:
+        return words(1) * 2
+    blocks, block, last = words(3) if words(1)[0] else (0, 0, 0)
+    if blocks > len(stored.data):
+        raise SizeError(f"array {array.get('Name')} tells {blocks} blocks, the file has {len(stored.data)} bytes")
+    held = int(np.sum(words(3 + blocks)[3:], dtype=object)) if blocks else 0
+    return (blocks - 1) * block + last if last else blocks * block, held
