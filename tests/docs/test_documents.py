@@ -97,15 +97,17 @@ def test_python_runs(page, tmp_path):
         _ran([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], tmp_path)
 
 
-YAML = [(page, block.text) for page in PAGES for block in blocks(page) if block.language == "yaml"]
+YAML = [(page, block) for page in PAGES for block in blocks(page) if block.language == "yaml"]
 
 
-@pytest.mark.parametrize(("page", "text"), YAML, ids=[f"{page.stem}-{k}" for k, (page, _) in enumerate(YAML)])
-def test_case_files_are_read(page, text, tmp_path):
-    """Whole ones, or sections beside those of BASE."""
-    path = tmp_path / "case.yml"
-    path.write_text(yaml.safe_dump({**BASE, **yaml.safe_load(text)}), encoding="utf-8")
+@pytest.mark.parametrize(("page", "block"), YAML, ids=[f"{page.stem}-{k}" for k, (page, _) in enumerate(YAML)])
+def test_case_files_are_read(page, block, tmp_path):
+    """Whole ones, or sections beside those of BASE; those of the examples are what these have."""
+    path, found = tmp_path / "case.yml", yaml.safe_load(block.text)
+    path.write_text(yaml.safe_dump({**BASE, **found}), encoding="utf-8")
     read_case(path, needed=())
+    if block.title and "/" in block.title:
+        assert found == yaml.safe_load((ROOT / block.title).read_text(encoding="utf-8"))
 
 
 class Parsed(BaseException):
