@@ -10,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from pages import PAGES, ROOT, blocks, commands, spans
 from da.analysis import Analysis, Statistics
 from da.minimise import Step
 from da.quality import Flag
+from models import zoo
 from plugin import assimilate, diagnostics, reanalysis_step
 from plugin.configuration import Case, read_case
 
@@ -108,6 +110,11 @@ def test_case_files_are_read(page, block, tmp_path):
     read_case(path, needed=())
     if block.title and "/" in block.title:
         assert found == yaml.safe_load((ROOT / block.title).read_text(encoding="utf-8"))
+
+
+def test_entry_points_are_of_our_group():
+    (text,) = [block.text for page in PAGES for block in blocks(page) if block.language == "toml"]
+    assert list(tomllib.loads(text)["project"]["entry-points"]) == [zoo.ENTRY_POINTS]
 
 
 class Parsed(BaseException):
