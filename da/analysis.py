@@ -78,7 +78,9 @@ class Analysis:
             "innovation": _plain(self.innovation),
             "residual": _plain(self.residual),
             "chi_squared": self.chi_squared if self.innovation.count else None,
-            "trace": {name: [getattr(step, name) for step in self.trace] for name in ("cost", "background", "gradient_norm")},
+            "trace": {
+                name: [getattr(step, name) for step in self.trace] for name in ("cost", "background", "gradient_norm")
+            },
             "seconds": dict(self.seconds),
         }
 

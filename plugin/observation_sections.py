@@ -123,7 +123,7 @@ class ObservationSection(Section):
     outer_loops: int = Field(10, ge=1, description="at most so many linearisations of H where speeds are read")
     bias: BiasSection | None = Field(None, description="biases of stations; none if left out")
     withheld: tuple[str, ...] = Field(
-        (), description="stations that no analysis sees, only its residuals: they tell whether it is better where no sensor is"
+        (), description="stations that no analysis uses: their residuals tell whether it is better where no sensor is"
     )
 
     @model_validator(mode="after")

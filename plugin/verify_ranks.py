@@ -93,7 +93,8 @@ def started_on(ranks, path, launcher, comm):
         kept, log = Path(folder) / "ranks.json", Path(folder) / "launch.log"
         program = [sys.executable, "-m", "plugin.verify", str(path), "--only-ranks", str(kept)]
         try:
-            launch([word.replace("{n}", str(ranks)) for word in launcher] + program, folder, comm, None, child.environment())
+            words = [word.replace("{n}", str(ranks)) for word in launcher] + program
+            launch(words, folder, comm, None, child.environment())
         except ModelError as error:
             return Check(NAME, float("nan"), 0.0, f"not run: {error}")
         if kept.is_file():

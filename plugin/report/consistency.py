@@ -70,8 +70,8 @@ def _what_errors_say(name, of, assumed):
     shown, likely = of.observation.variance, 2.0 * of.observation.standard_error
     if shown <= 0.0:
         return Text(
-            f"{name}: analyses go beyond the readings (r·d < 0 on average): background errors are assumed far too large "
-            "beside the readings', or either are correlated otherwise.",
+            f"{name}: analyses go beyond the readings (r·d < 0 on average): background errors are assumed "
+            "far too large beside the readings', or either are correlated otherwise.",
             "fair",
         )
     ratio = np.sqrt(shown) / assumed

@@ -20,7 +20,9 @@ def headline(run):
         for row in _rows(name, readings.select(of), last.select(last.used if name == "used" else last.withheld))
     ]
     if rows:
-        blocks.append(Table("Distance of readings from forecast and analysis, in the variables' units", _COLUMNS, rows, 2))
+        blocks.append(
+            Table("Distance of readings from forecast and analysis, in the variables' units", _COLUMNS, rows, 2)
+        )
     return Chapter("headline", "Is the analysis better?", blocks)
 
 

@@ -47,7 +47,10 @@ def write_report(folder, path=None):
 def chapters(run):
     """The chapters that a run gives, in their order."""
     if not run.entries:
-        return [Chapter("headline", "No window is finished yet", [Text("The page is worth another look later.")]), settings(run)]
+        return [
+            Chapter("headline", "No window is finished yet", [Text("The page is worth another look later.")]),
+            settings(run),
+        ]
     found = [headline(run), timeline(run), *_pictures(run), convergence(run), consistency(run), quality(run)]
     return [chapter for chapter in (*found, running(run), settings(run)) if chapter is not None]
 
@@ -57,7 +60,9 @@ def _pictures(run):
     try:
         fields = last_fields(run)
     except (FileError, MeshError) as error:
-        return [Chapter("fields", "Last analysis in the streets", [Text(f"There are no pictures of it: {error}", "bad")])]
+        return [
+            Chapter("fields", "Last analysis in the streets", [Text(f"There are no pictures of it: {error}", "bad")])
+        ]
     return [slices(run, fields), solid(run, fields)]
 
 

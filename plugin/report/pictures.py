@@ -41,5 +41,7 @@ def svg(figure, told):
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :].replace(_INK, "currentColor")
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'(<(?:g|image)\b[^>]*?) id="[^"]*"', r"\1", drawn)  # figures would share them, nothing refers to them
+    drawn = re.sub(
+        r'(<(?:g|image)\b[^>]*?) id="[^"]*"', r"\1", drawn
+    )  # figures would share them, nothing refers to them
     return Markup(drawn.replace("<svg", f'<svg role="img" aria-label="{escape(told)}"', 1))

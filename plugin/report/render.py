@@ -104,7 +104,8 @@ def main(scene, picture):
     """Draw a scene that `rendered` left."""
     with np.load(scene, allow_pickle=False) as kept:
         surfaces = [
-            Surface(kept[f"points{k}"], kept[f"triangles{k}"], str(colour), "") for k, colour in enumerate(kept["colours"])
+            Surface(kept[f"points{k}"], kept[f"triangles{k}"], str(colour), "")
+            for k, colour in enumerate(kept["colours"])
         ]
         draw(surfaces, kept["sensors"], picture)
 

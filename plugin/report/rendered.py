@@ -34,9 +34,8 @@ def rendered(surfaces, sensors):
         np.savez(scene, **arrays)
         words = [sys.executable, "-m", "plugin.report.render", str(scene), str(picture)]
         try:
-            ended = subprocess.run(
-                words, env=clean_environment(folder, child.environment()), capture_output=True, text=True, timeout=_LIMIT
-            )
+            environment = clean_environment(folder, child.environment())
+            ended = subprocess.run(words, check=False, env=environment, capture_output=True, text=True, timeout=_LIMIT)
         except subprocess.TimeoutExpired:
             return b"", f"no picture within {_LIMIT:g} s"
         if ended.returncode == 0:

@@ -39,18 +39,22 @@ def _networks(run):
     if not fell:
         yield Text(f"All {len(asked)} analyses are the network's.", "good")
         return
-    yield Text(f"{len(fell)} of {len(asked)} analyses are TSVD's, because the network's was not to be believed.", "fair")
+    yield Text(
+        f"{len(fell)} of {len(asked)} analyses are TSVD's, because the network's was not to be believed.", "fair"
+    )
     rows = [(e["window"], e["time"], e["network"]["reason"]) for e in fell[-_LISTED:]]
     yield Table(f"Fallen back to TSVD, the last {_LISTED} at most", ("window", "time [s]", "because"), rows)
 
 
 def _between(run):
-    """What the ledger holds of gates, and of other tries after a model's failure: whatever it is, a line for each value."""
+    """What the ledger holds of gates, and of other tries after a model's failure: a line for each value."""
     for key, told in (
         ("recovery", "The model failed, and was tried once more"),
         ("gates", "What was done to analyses before the model went on"),
     ):
-        rows = [(e["window"], name, value) for e in run.entries[-_LISTED:] if key in e for name, value in leaves(e[key])]
+        rows = [
+            (e["window"], name, value) for e in run.entries[-_LISTED:] if key in e for name, value in leaves(e[key])
+        ]
         if rows and key == "recovery":
             yield Text(f"{told} in windows {_some(list(dict.fromkeys(row[0] for row in rows)))}.", "bad")
         if rows:
@@ -87,7 +91,9 @@ def _times(run):
         yield Picture(svg(figure, told), told + ".")
     rows = [
         (name, *map(float, (np.median(of), of.max(), of[-1], of.sum())))
-        for name, of in zip([*stages, "the model alone"], [*seconds.T, np.array([e["model_seconds"] for e in run.entries])])
+        for name, of in zip(
+            [*stages, "the model alone"], [*seconds.T, np.array([e["model_seconds"] for e in run.entries])]
+        )
     ]
     yield Table("Wall-clock seconds", ("stage", "median", "longest", "last window", "all windows"), rows)
     left = run.windows - len(run.entries)

@@ -9,9 +9,7 @@ from petsc4py import PETSc
 
 from plugin.report.page import Chapter, Listing, Table
 
-PACKAGES = (
-    "fluidity-da", "numpy", "scipy", "mpi4py", "petsc4py", "h5py", "vtk", "torch", "safetensors", "pydantic", "matplotlib",
-)  # fmt: skip
+PACKAGES = ("fluidity-da", "numpy", "scipy", "mpi4py", "petsc4py", "h5py", "vtk", "torch", "safetensors", "matplotlib")
 
 
 def settings(run):

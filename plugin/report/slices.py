@@ -74,9 +74,9 @@ def slices(run, fields):
     cutter, now = Cutter(), run.readings.select(run.readings.window == run.last["window"])
     blocks = [
         Text(
-            f"Window {run.last['window']}, t = {run.last['time']:g} s: from above at z = {street.at:.3g} m, and from the "
-            f"side at y = {side.at:.4g} m, where the analysis changes {first.name} most (dotted line). Grey is what the "
-            "mesh leaves out: buildings. Circles: sensors that were used; triangles: others."
+            f"Window {run.last['window']}, t = {run.last['time']:g} s: from above at z = {street.at:.3g} m, and from "
+            f"the side at y = {side.at:.4g} m (dotted line), where {first.name} is changed most. Grey is what the mesh "
+            "leaves out: buildings. Circles: sensors that were used; triangles: others."
         )
     ]
     blocks += [_picture(of, cutter, street, side, now, run.last["time"]) for of in fields]

@@ -36,7 +36,9 @@ def solid(run, fields):
 
 def _picture(png, problem, told):
     if problem:
-        return Text(f"There is no picture of this: {problem}. It takes OpenGL (Debian: libegl1, libgl1-mesa-dri).", "fair")
+        return Text(
+            f"There is no picture of this: {problem}. It takes OpenGL (Debian: libegl1, libgl1-mesa-dri).", "fair"
+        )
     data = base64.b64encode(png).decode()
     return Picture(Markup(f'<img src="data:image/png;base64,{data}" alt="{escape(told)}">'), f"{told}.", wide=False)
 

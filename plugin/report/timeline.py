@@ -33,14 +33,19 @@ def _by_variable(of):
                 mine = of.select(which & (of.variable == name))
                 if len(mine) == 0:
                     continue
-                for values, colour, label in ((mine.innovation, BEFORE, "forecast"), (mine.residual, AFTER, "analysis")):
+                for values, colour, label in (
+                    (mine.innovation, BEFORE, "forecast"),
+                    (mine.residual, AFTER, "analysis"),
+                ):
                     time, rms = _rms_in_time(mine, values)
                     ax.plot(time, rms, style, marker=".", color=colour, label=label + note)
             ax.set(title=name, xlabel="time [s]", ylim=(0, None))
         figure.axes[0].set_ylabel("rms distance from readings")
         figure.axes[0].legend()
         told = "Root mean square distance of forecast and analysis from the readings over time, for " + ", ".join(names)
-        return Picture(svg(figure, told), f"{told}, in their units. The sensors in use need not be the same throughout.")
+        return Picture(
+            svg(figure, told), f"{told}, in their units. The sensors in use need not be the same throughout."
+        )
 
 
 def _rms_in_time(of, values):
@@ -93,7 +98,9 @@ def _worst(of, labels):
             ax.axhline(0.0, color=BUILDING, lw=0.8)
             kind = ", withheld" if mine.withheld.any() else ""
             ax.plot(mine.time, mine.innovation, ".-", color=BEFORE, lw=0.8, label="reading − forecast")
-            ax.plot(mine.time, mine.residual, ".-", color=WITHHELD if kind else AFTER, lw=0.8, label="reading − analysis")
+            ax.plot(
+                mine.time, mine.residual, ".-", color=WITHHELD if kind else AFTER, lw=0.8, label="reading − analysis"
+            )
             ax.set_title(name + kind, fontsize=8)
         figure.axes[0].legend(fontsize=7)
         figure.supxlabel("time [s]", fontsize=9)

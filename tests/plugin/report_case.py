@@ -28,8 +28,9 @@ def entry(number, rows, **more):
     used = sum(row["used"] == "yes" for row in rows)
     numbers = {"count": used, "mean": 0.0, "std": 1.0, "rms": 1.0}
     analysis = {
-        "cost_initial": 20.0, "cost": 2.0, "cost_background": 0.5, "cost_observation": 1.5, "gradient_norm_initial": 10.0,
-        "gradient_norm": 1e-6, "reason": "CONVERGED_GATOL", "iterations": 2, "evaluations": 3, "innovation": numbers,
+        "cost_initial": 20.0, "cost": 2.0, "cost_background": 0.5, "cost_observation": 1.5,
+        "gradient_norm_initial": 10.0, "gradient_norm": 1e-6,
+        "reason": "CONVERGED_GATOL", "iterations": 2, "evaluations": 3, "innovation": numbers,
         "residual": numbers, "chi_squared": 0.9, "seconds": {},
         "trace": {"cost": [20.0, 4.0, 2.0], "background": [0.0, 0.4, 0.5], "gradient_norm": [10.0, 0.1, 1e-6]},
     }  # fmt: skip
@@ -42,7 +43,7 @@ def entry(number, rows, **more):
 
 
 def rows(number, rng, stations=STATIONS, gain=0.2, elsewhere=0.6):
-    """A window's table: residuals are `gain` of the innovations, and `elsewhere` of them where a station is withheld."""
+    """A window's table: residuals are `gain` of the innovations, `elsewhere` of them where a station is withheld."""
     made = []
     for k, station in enumerate(stations):
         innovation = float(rng.normal())

@@ -10,7 +10,7 @@ from cycle_case import COMM, cycle, python
 from report_case import STATIONS, WITHHELD, make_run
 
 from coupling.mesh import Mesh, Piece
-from plugin.configuration import ConfigurationError
+from plugin.configuration import Case, ConfigurationError
 from plugin.ledger import read_ledger
 from plugin.report.consistency import ENOUGH, consistency
 from plugin.report.fields import Shown
@@ -24,6 +24,7 @@ from plugin.report.slices import Cutter, plane
 from plugin.report.solid import scene
 from plugin.report.started import report_of
 from plugin.report.surfaces import surfaces
+from plugin.run_settings import readings_of
 
 
 def texts(chapter):
@@ -74,19 +75,12 @@ def test_readings_left_out_are_counted_by_reason(tmp_path):
     assert by_sensor["at 40, 5, 2", "Tracer", "outside the model's air"] == (3, 3, 1.0)
 
 
-def made_with_errors(folder, observation, background, windows):
-    """A run whose true errors are not the 0.5 that its readings are given: r = d σ_o² / (σ_o² + σ_b²), each assumed 0.5."""
-    rng = np.random.default_rng(4)
-    make_run(folder, windows=windows)
-    run = read_run(folder)
-    d = rng.normal(size=len(run.readings)) * np.hypot(observation, background)
-    return run, d
-
-
 @pytest.mark.parametrize(("factor", "mood", "word"), [(1.0, "", "look like"), (3.0, "fair", "larger than assumed")])
 def test_errors_that_readings_show_are_compared_with_those_assumed(tmp_path, factor, mood, word):
-    run, d = made_with_errors(tmp_path / "run", 0.5 * factor, 0.5 * factor, 3 * ENOUGH)
-    run.readings.innovation[:], run.readings.residual[:] = d, 0.5 * d  # gain of equal variances
+    run = read_run(make_run(tmp_path / "run", windows=3 * ENOUGH))
+    # errors of readings and background are as large as each other, and `factor` times the 0.5 that readings are given
+    d = np.random.default_rng(4).normal(size=len(run.readings)) * np.hypot(0.5 * factor, 0.5 * factor)
+    run.readings.innovation[:], run.readings.residual[:] = d, 0.5 * d
     told = [text for text in texts(consistency(run)) if text.text.startswith("Tracer")]
     assert [text.mood for text in told] == [mood] and word in told[0].text
 
@@ -99,7 +93,10 @@ def test_errors_of_few_windows_are_not_judged(tmp_path):
 def test_warnings_name_windows_fallbacks_gates_and_slow_models(tmp_path):
     more = {
         1: {"network": {"transform": "tsvd", "reason": "the round trip is 3 off", "checks": {}}},
-        2: {"network": {"transform": "decoded", "checks": {}}, "gates": {"largest": {"factor": 0.5}, "mass": [1.0, 2.0]}},
+        2: {
+            "network": {"transform": "decoded", "checks": {}},
+            "gates": {"largest": {"factor": 0.5}, "mass": [1.0, 2.0]},
+        },
         3: {"model_seconds": 95.0, "recovery": {"from": "half", "problem": "the model ended with exit code 7"}},
     }
     chapter = running(read_run(make_run(tmp_path / "run", more=more)))
@@ -120,7 +117,11 @@ def test_windows_without_analysis_are_told(tmp_path):
 
 
 def test_leaves_of_nested_values():
-    assert list(leaves({"a": {"b": 1}, "c": [{"d": None}, {"d": "x"}]})) == [("a.b", 1), ("c.1.d", None), ("c.2.d", "x")]
+    assert list(leaves({"a": {"b": 1}, "c": [{"d": None}, {"d": "x"}]})) == [
+        ("a.b", 1),
+        ("c.1.d", None),
+        ("c.2.d", "x"),
+    ]
 
 
 # The page
@@ -134,7 +135,9 @@ def test_what_a_run_says_is_no_html(tmp_path):
 
 
 def test_fragment_of_numbers_and_gaps():
-    chapter = Chapter("c", "C", [Table("t", ("a", "b"), [("x", 1.23456), ("y", float("nan")), ("z", None)]), Text("p", "bad")])
+    chapter = Chapter(
+        "c", "C", [Table("t", ("a", "b"), [("x", 1.23456), ("y", float("nan")), ("z", None)]), Text("p", "bad")]
+    )
     html = fragment(chapter)
     assert 'data-value="1.23456">1.235<' in html and html.count("–") == 2 and '<p class="bad">p</p>' in html
     assert number(-0.5) == "−0.5" and number(True) == "yes" and number(12) == "12"
@@ -159,7 +162,9 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_a_report_that_fails_is_a_line_and_no_error(tmp_path):
     told = report_of(tmp_path, COMM)
-    assert told.startswith("warning: the report ended with exit code 2; error: ") and (tmp_path / "report.log").is_file()
+    assert (
+        told.startswith("warning: the report ended with exit code 2; error: ") and (tmp_path / "report.log").is_file()
+    )
 
 
 # Slices and surfaces
@@ -274,12 +279,10 @@ def test_withheld_stations_change_nothing(reported):
 
 
 def test_an_unknown_withheld_station_is_refused(reported):
-    folder = reported.folder
-    case = json.loads((folder / "run/case.json").read_text())
-    case["observations"]["withheld"], case["run"] = ["P99"], str(folder / "no-run")
-    (folder / "unknown.yml").write_text(json.dumps(case))
-    ended = python(1, "-m", "plugin.cycle", folder / "unknown.yml")
-    assert ended.returncode == 2 and "withheld" in ended.stderr and "'P99'" in ended.stderr
+    case = json.loads((reported.folder / "run/case.json").read_text())
+    case["observations"]["withheld"] = ["P99"]
+    with pytest.raises(ConfigurationError, match="withheld: .*readings.csv has no station 'P99'"):
+        readings_of(Case.model_validate(case))
 
 
 def test_page_of_a_run_is_whole_and_speaks_to_those_who_do_not_see(reported):

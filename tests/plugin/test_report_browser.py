@@ -60,7 +60,12 @@ def test_tables_are_sorted_by_mouse_and_keyboard(opened):
     column = heading.evaluate("h => h.cellIndex")
 
     def values():
-        return [float(v) for v in table.locator(f"tbody tr > :nth-child({column + 1})").evaluate_all("all => all.map(c => c.dataset.value)")]
+        return [
+            float(v)
+            for v in table.locator(f"tbody tr > :nth-child({column + 1})").evaluate_all(
+                "all => all.map(c => c.dataset.value)"
+            )
+        ]
 
     heading.locator("button").click()
     assert values() == sorted(values()) and heading.get_attribute("aria-sort") == "ascending"
@@ -89,7 +94,8 @@ def test_dark_mode_and_print_change_the_colours(opened):
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         colours[scheme] = page.evaluate(
-            "[document.body, document.querySelector('main svg text')].map(e => getComputedStyle(e).backgroundColor + getComputedStyle(e).fill)"
+            """[document.body, document.querySelector('main svg text')]
+               .map(getComputedStyle).map(s => s.backgroundColor + s.fill)"""
         )
     assert colours["light"][0] != colours["dark"][0] and colours["light"][1] != colours["dark"][1]
     page.emulate_media(media="print", color_scheme="dark")
@@ -104,7 +110,8 @@ def test_the_keyboard_reaches_the_content_and_headings_are_in_order(opened):
     page.keyboard.press("Enter")
     assert page.url.endswith("#content")
     unnamed = page.evaluate(
-        "Array.from(document.querySelectorAll('[tabindex], button, summary, a')).filter(e => !(e.getAttribute('aria-label') || e.textContent.trim())).length"
+        """Array.from(document.querySelectorAll('[tabindex], button, summary, a'))
+           .filter(e => !(e.getAttribute('aria-label') || e.textContent.trim())).length"""
     )
     assert unnamed == 0
     levels = page.evaluate("Array.from(document.querySelectorAll('h1, h2, h3')).map(h => Number(h.tagName[1]))")

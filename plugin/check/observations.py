@@ -1,0 +1,52 @@
+"""Readings: in the model's air, and in the run's windows."""
+
+import numpy as np
+
+from plugin.check.finding import FAIL, OK, WARN, Finding
+from plugin.screening import sensors_of
+from plugin.transfer import values_at
+from plugin.treatment import window_of
+
+_SAME = 1e-3  # of a time step
+
+
+def in_windows(subject):
+    """Findings about the times of the readings."""
+    case, readings, restart = subject.case, subject.readings, subject.restart
+    if len(readings) == 0:
+        yield Finding(FAIL, "readings", f"{case.observations.file} has none")
+        return
+    sensors = len(np.unique(sensors_of(readings)))
+    about = f"{len(readings)} readings of {sensors} sensors from {readings.time.min():g} to {readings.time.max():g} s"
+    ends = restart.time + case.cycle.window * np.arange(1, case.cycle.windows + 1)
+    half, slack = 0.5 * restart.timestep, _SAME * restart.timestep
+    counts = [
+        int(window_of(readings, end - case.cycle.window, end, case.observations, half, slack).sum()) for end in ends
+    ]
+    empty = [k + 1 for k, count in enumerate(counts) if count == 0]
+    run = f"the run's windows end from {ends[0]:g} to {ends[-1]:g} s"
+    if len(empty) == len(ends):
+        advice = "compare the clocks (observations.epoch), or set observations.window: interpolate, or a tolerance"
+        yield Finding(FAIL, "readings", f"{about}; none is in a window: {run}", advice)
+    elif empty:
+        told = f"{about}; {len(empty)} of {len(ends)} windows have none, the first is window {empty[0]} ({run})"
+        yield Finding(WARN, "readings", told, "these forecasts go on as they are")
+    else:
+        yield Finding(OK, "readings", f"{about}; {min(counts)} to {max(counts)} in each window")
+
+
+def in_air(subject):
+    """Findings about the places of the sensors."""
+    readings, transfer = subject.readings, subject.transfer
+    transfer.check_known(readings.variable)
+    _, first = np.unique(sensors_of(readings), return_index=True)
+    sensors = readings.select(first)
+    _, inside = values_at(subject.state, transfer, sensors.position, sensors.variable)
+    out = np.flatnonzero(~inside)
+    if len(out) == 0:
+        yield Finding(OK, "sensors", f"all {len(sensors)} lie in the model's air")
+        return
+    place = ", ".join(f"{c:g}" for c in sensors.position[out[0]])
+    told = f"{len(out)} of {len(sensors)} lie outside the model's air, the first at ({place}) m"
+    advice = "they are in a building, in the ground or outside the mesh: compare co-ordinates and heights"
+    yield Finding(FAIL if len(out) == len(sensors) else WARN, "sensors", told, advice)

@@ -1,0 +1,330 @@
+"""The doctor: what its checks say of sound and of broken set-ups, by hand and by the command."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from cycle_case import ROOT, WINDOW, files, make_case, python, settings, write_readings, write_settings
+from lxml import etree
+
+from coupling import flml
+from coupling.grid import make_grid
+from coupling.mesh import Mesh, Piece
+from plugin.check.finding import FAIL, OK, WARN, Finding, NotKnown, findings, told
+from plugin.check.geometry import median_edge, on_mesh
+from plugin.check.libraries import libraries, loaded, packages
+from plugin.check.machine import Place, free_memory, gpu, processors
+from plugin.check.model import launcher as launched
+from plugin.check.needs import kept_modes
+from plugin.check.options import Change, options, write_fixed
+from plugin.configuration import Case, ConfigurationError, read_case
+
+
+def levels(found):
+    return [finding.level for finding in found]
+
+
+# How checks speak
+
+
+def test_a_check_that_breaks_down_is_a_finding():
+    def breaks():
+        yield Finding(OK, "a", "first")
+        return 1 / 0
+
+    first, last = findings("a", breaks)
+    assert first.text == "first" and last.level == FAIL and "ZeroDivisionError" in last.text
+
+
+def test_an_expected_error_is_told_as_it_is_and_what_follows_from_it_is_no_second_fault():
+    def raises(error):
+        raise error
+
+    (found,) = findings("a", raises, ConfigurationError("case.yml: line 3"))
+    assert (found.level, found.text) == (FAIL, "case.yml: line 3")
+    (found,) = findings("a", raises, NotKnown("the grid cannot be had, see above"))
+    assert found.level == WARN and "see above" in found.text
+
+
+def test_findings_are_told_with_what_to_do():
+    lines = told(Finding(FAIL, "grid", "too coarse", "make it finer")).splitlines()
+    assert lines[0].startswith("FAIL  grid") and lines[1].strip() == "→ make it finer"
+
+
+# Libraries and machine
+
+
+MAPS = """7f00-7f01 r-xp 00000000 08:01 11 /usr/lib/x86_64-linux-gnu/libmpi.so.40.30.4
+7f01-7f02 r--p 00000000 08:01 11 /usr/lib/x86_64-linux-gnu/libmpi.so.40.30.4
+7f02-7f03 r-xp 00000000 08:01 12 /usr/lib/x86_64-linux-gnu/libhdf5_openmpi.so.103.3.0
+7f03-7f04 r-xp 00000000 08:01 13 /a folder/libvtkhdf5-9.7.so.1
+7f04-7f05 rw-p 00000000 00:00 0
+7f05-7f06 r-xp 00000000 08:01 14 /usr/lib/libmpi_cxx.so.40
+7f06-7f07 r-xp 00000000 08:01 15 /usr/lib/libpetsc_real.so.3.18.5
+"""
+
+
+def test_loaded_libraries_are_found_in_the_memory_map():
+    found = loaded(MAPS)
+    assert [Path(p).name for p in found["MPI"]] == ["libmpi.so.40.30.4"]
+    assert [Path(p).name for p in found["HDF5"]] == ["libhdf5_openmpi.so.103.3.0"]
+    assert [Path(p).name for p in found["PETSc"]] == ["libpetsc_real.so.3.18.5"]
+    assert levels(libraries([found])) == [OK, OK, OK]
+
+
+def test_two_mpi_libraries_fail_also_on_two_ranks():
+    other = {"MPI": ["/opt/mpich/libmpi.so.12"], "HDF5": [], "PETSc": []}
+    found = list(libraries([loaded(MAPS), other]))
+    assert levels(found) == [FAIL, OK, OK] and "/opt/mpich/libmpi.so.12" in found[0].text and found[0].advice
+    assert levels(libraries([{"MPI": [], "HDF5": [], "PETSc": []}])) == [WARN, WARN, WARN]
+
+
+def test_debian_s_two_kinds_of_hdf5_keep_apart_and_two_of_one_kind_do_not():
+    for names, level in ((("_openmpi.so.103", "_serial.so.103"), OK), ((".so.103", ".so.200"), FAIL)):
+        found = {
+            "MPI": ["/a/libmpi.so.40"],
+            "HDF5": [f"/a/libhdf5{name}" for name in names],
+            "PETSc": ["/a/libpetsc.so"],
+        }
+        assert levels(libraries([found])) == [OK, level, OK]
+
+
+def test_this_environment_has_all_packages():
+    assert FAIL not in levels(packages()) and loaded()["MPI"]
+
+
+@pytest.mark.parametrize(
+    ("places", "level", "advice"),
+    [
+        ([Place("a", 8, 1, 10**9)], OK, ""),
+        (2 * [Place("a", 8, None, 10**9)], WARN, "OMP_NUM_THREADS=1"),
+        (2 * [Place("a", 1, 1, 10**9)], WARN, "--bind-to none"),
+    ],
+)
+def test_processors(places, level, advice):
+    (found,) = processors(places, 1)
+    assert found.level == level and advice in found.advice
+
+
+def test_each_node_is_told():
+    assert len(list(processors([Place("a", 8, 1, 1), Place("b", 8, 1, 1)], 1))) == 2
+
+
+def test_memory_and_gpu_of_a_machine():
+    assert free_memory("MemTotal: 9 kB\nMemAvailable:    5 kB\n") == 5120 and free_memory("") == 0
+    assert FAIL not in levels(gpu([]))
+
+
+def test_truncations_and_what_they_keep():
+    assert [kept_modes(t, 20) for t in (None, 0.95, 12, 50)] == [20, 20, 12, 20]
+
+
+# Options of the model
+
+
+def case_of(tmp_path, **changes):
+    """A Case that points to nothing that is read."""
+    return Case.model_validate(settings(tmp_path, tmp_path / "run", **changes))
+
+
+def tree_of(*changes):
+    tree = flml.read_options(ROOT / "tests/data/embedded/case.flml")
+    for change in changes:
+        change(tree)
+    return tree
+
+
+def add(path):
+    return lambda tree: flml.set_flag(tree, path)
+
+
+def test_the_options_of_a_sound_case_pass(tmp_path):
+    found = options(case_of(tmp_path), tree_of())
+    assert {finding.level for finding, _ in found} == {OK} and not any(changes for _, changes in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "section", "level", "said", "fix"),
+    [
+        (add("timestepping/final_timestep"), {}, FAIL, "ends the model", "remove /timestepping/final_timestep"),
+        (add("timestepping/steady_state"), {}, FAIL, "changes little", "remove /timestepping/steady_state"),
+        (add("timestepping/wall_time_limit"), {}, WARN, "model.timeout", "remove /timestepping/wall_time_limit"),
+        (lambda tree: flml.set_option(tree, "io/dump_format", "gmsh"), {}, FAIL, "VTU", "set /io/dump_format to vtk"),
+        (
+            lambda tree: flml.set_option(tree, "io/dump_period/constant", 8.0),
+            {"observations__window": "interpolate"}, WARN, "few for readings", "set /io/dump_period/constant to 2.0",
+        ),
+        (add("mesh_adaptivity"), {"grid": {"space": "mesh"}}, FAIL, "changes its mesh", None),
+        (add("io/nothing"), {"variables": ["Tracer", "Heat"]}, FAIL, "'Heat' is no field", None),
+        (add("io/nothing"), {"variables": ["Pressure.x"]}, FAIL, "'Pressure' is no field", None),
+        (add("io/nothing"), {"cycle__window": 7.75}, WARN, "no whole number of time steps", None),
+        (add("io/nothing"), {"cycle__window": 0.25}, FAIL, "a time step is 0.5 s", None),
+    ],
+)  # fmt: skip
+def test_options_that_would_spoil_a_cycle(tmp_path, change, section, level, said, fix):
+    found = [(f, changes) for f, changes in options(case_of(tmp_path, **section), tree_of(change)) if f.level != OK]
+    ((finding, changes),) = found
+    assert finding.level == level and said in finding.text and finding.advice
+    assert [str(c) for c in changes] == ([fix] if fix else [])
+
+
+def test_fields_that_the_model_does_not_carry_on_fail(tmp_path):
+    def prescribed(tree):
+        tree.getroot().find(".//scalar_field[@name='Tracer']/prognostic").tag = "prescribed"
+
+    def hidden(tree):
+        of = tree.getroot().find(".//scalar_field[@name='Tracer']/prognostic")
+        etree.SubElement(etree.SubElement(of, "output"), "exclude_from_vtu")
+
+    (found,) = [f for f, _ in options(case_of(tmp_path), tree_of(prescribed)) if f.level == FAIL]
+    assert "not prognostic" in found.text
+    assert {f.level for f, _ in options(case_of(tmp_path), tree_of(hidden))} == {OK}
+    within = case_of(tmp_path, observations__window="nearest")
+    ((found, (change,)),) = [(f, c) for f, c in options(within, tree_of(hidden)) if f.level == FAIL]
+    changed = tree_of(hidden)
+    change.make(changed)
+    assert not any(f.level == FAIL for f, _ in options(within, changed))
+
+
+def test_a_fixed_copy_takes_no_file_s_place(tmp_path):
+    folder = tmp_path / "start-1"
+    folder.mkdir()
+    flml.write_options(tree_of(add("timestepping/final_timestep")), folder / "case.flml")
+    case = case_of(tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(ConfigurationError, match="is there already"):
+        write_fixed(case, [Change("timestepping/final_timestep")], folder / "case.flml")
+    with pytest.raises(ConfigurationError, match="choose a name in"):
+        write_fixed(case, [Change("timestepping/final_timestep")], tmp_path / "other.flml")
+    assert files(tmp_path) == before
+    write_fixed(case, [Change("timestepping/final_timestep")], folder / "fixed.flml")
+    assert {f.level for f, _ in options(case, flml.read_options(folder / "fixed.flml"))} == {OK}
+
+
+# Grid and mesh
+
+
+def one_cell():
+    points = np.array([[0.0, 0, 0], [6, 0, 0], [0, 6, 0], [0, 0, 6]])
+    piece = Piece(0, slice(0, 4), slice(0, 1), "one")
+    return Mesh(points, np.array([[0, 1, 2, 3]]), np.zeros(1, bool), (piece,), 1, "one")
+
+
+def test_median_edge_of_a_tetrahedron():
+    assert median_edge(one_cell()) == pytest.approx(0.5 * (6 + np.sqrt(72)))
+
+
+@pytest.mark.parametrize(
+    ("box", "spacing", "expected"),
+    [
+        ([[0, 0, 0], [6, 6, 6]], 6.0, [OK, OK]),
+        ([[0, 0, 0], [60, 60, 60]], 20.0, [WARN, OK]),
+        ([[0, 0, 0], [6, 6, 6]], 0.5, [WARN, OK]),
+        ([[0, 0, 0], [3, 3, 3]], 3.0, [OK, WARN]),
+    ],
+)
+def test_grid_beside_the_mesh(box, spacing, expected):
+    assert levels(on_mesh(make_grid(box, spacing=spacing), one_cell())) == expected
+
+
+def test_a_grid_without_air_fails():
+    empty = make_grid([[0, 0, 0], [6, 6, 6]], spacing=6.0).with_fluid(np.zeros(8, bool))
+    assert levels(on_mesh(empty, one_cell())) == [FAIL]
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    return make_case(tmp_path_factory.mktemp("doctor") / "case")
+
+
+def examine(file, *words, ranks=1):
+    """(exit code, {name: [findings]}) of the doctor as a person calls it."""
+    ended = python(ranks, "-m", "plugin.check", file, "--json", *words)
+    assert ended.stdout.startswith("["), ended.stdout + ended.stderr
+    found = {}
+    for finding in json.loads(ended.stdout):
+        found.setdefault(finding["name"], []).append(SimpleNamespace(**finding))
+    return ended.returncode, found
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_sound_case_is_let_pass_and_left_alone(case, tmp_path, ranks):
+    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", 2)
+    before = files(case) | files(tmp_path)
+    code, found = examine(file, ranks=ranks)
+    assert code == 0, found
+    assert {"launcher", "one time step", "restart round trip", "sensors", "memory", "disk", "one window"} <= set(found)
+    assert "2 processes that find each other" in found["launcher"][0].text
+    assert found["sensors"][0].text == "all 72 lie in the model's air"
+    assert files(case) | files(tmp_path) == before and not (tmp_path / "run").exists()
+
+
+def test_restart_of_a_checkpoint_comes_back(case, tmp_path):
+    (start,) = (case / "truth").glob("*_checkpoint.flml")
+    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", model__start=str(start))
+    code, found = examine(file, "--quick")
+    assert found["restart round trip"][0].level == OK and "to the last bit" in found["restart round trip"][0].text
+    # the readings are of the time before
+    assert code == 1 and found["readings"][0].level == FAIL and "none is in a window" in found["readings"][0].text
+
+
+def test_what_is_broken_is_named(case, tmp_path):
+    readings = write_readings(tmp_path / "readings.csv", [(WINDOW, 45.0, 22.0, 5.0, "Tracer", 1.0, 0.1)])
+    program = tmp_path / "fails"
+    program.write_text("#!/bin/sh\necho no licence\nexit 3\n")
+    program.chmod(0o755)
+    file = write_settings(
+        tmp_path / "case.yml", case, tmp_path / "run", 1, observations__file=str(readings), background__truncation=500,
+        model__driver="fluidity", model__program=[str(program)],
+        model__start=str(case / "start-2/case.flml"), network={"file": str(tmp_path / "none.safetensors")},
+        background__transform="decoded",
+    )  # fmt: skip
+    code, found = examine(file)
+    assert code == 1
+    failed = {name: some for name, of in found.items() if (some := [f.text for f in of if f.level == FAIL])}
+    assert set(failed) == {"pieces of the mesh", "earlier states", "sensors", "network", "one time step"}
+    assert (
+        "no such file" in failed["network"][0] and "2, and the model is to run on 1" in failed["pieces of the mesh"][0]
+    )
+    assert "500 are asked for" in failed["earlier states"][0]
+    assert "no licence" in " ".join(f.text for f in found["model"])
+    assert "see above" in found["one window"][0].text and found["one window"][0].level == WARN
+
+
+def test_a_launcher_that_starts_single_jobs_fails(case, tmp_path):
+    alone = tmp_path / "alone"
+    alone.write_text('#!/bin/bash\nshift 2\n"$@" & "$@"; wait\n')
+    alone.chmod(0o755)
+    for launcher, said in (([str(alone), "-n", "{n}"], "jobs of 1, 1"), (["/no/such/launcher", "{n}"], "cannot start")):
+        changed = read_case(write_settings(tmp_path / "case.yml", case, tmp_path / "run", 2, model__launcher=launcher))
+        (found,) = findings("launcher", launched, changed, tmp_path)
+        assert found.level == FAIL and said in found.text
+
+
+def test_fix_writes_a_copy_that_passes(case, tmp_path):
+    start = tmp_path / "start"
+    start.mkdir()
+    for path in (case / "start-1").iterdir():
+        (start / path.name).write_bytes(path.read_bytes())
+    tree = flml.read_options(start / "case.flml")
+    flml.set_option(tree, "timestepping/final_timestep", 3)
+    flml.write_options(tree, start / "case.flml")
+    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", model__start=str(start / "case.flml"))
+    code, found = examine(file, "--quick", "--fix", start / "fixed.flml")
+    assert code == 1 and any("--fix" in f.advice for f in found["model's options"])
+    fixed = options(read_case(file), flml.read_options(start / "fixed.flml"))
+    assert {finding.level for finding, _ in fixed} == {OK}
+
+
+def test_a_broken_case_file_is_a_line_and_the_machine_is_looked_at_all_the_same(tmp_path):
+    file = tmp_path / "case.yml"
+    file.write_text("modell: {}\n")
+    ended = python(1, "-m", "plugin.check", file)
+    assert ended.returncode == 1 and re.search(r"^FAIL  case file .*line", ended.stdout, re.MULTILINE)
+    assert "one MPI" in ended.stdout and "in the way" in ended.stdout and ended.stderr == ""
