@@ -57,7 +57,10 @@ def give_back():
 def _take(folder):
     """Lock a folder; returns what is to be said of it, if anything."""
     made = not folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"run: {folder} cannot be made a folder: {error.strerror}; choose another") from None
     path, said = folder / "lock", None
     holder = _read(path)
     if holder is not None:
@@ -78,7 +81,7 @@ def _take(folder):
 
 def _remove(path, holder):
     """Take away the lock of a holder that is gone."""
-    aside = path.with_name(f".lock.{os.getpid()}.stale.partial")
+    aside = path.with_name(f".stale-lock.{os.getpid()}.partial")
     with suppress(FileNotFoundError):
         os.rename(path, aside)  # of several who try, one gets it
         if _read(aside) != holder:  # another was quicker, and this is its lock

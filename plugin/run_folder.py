@@ -103,13 +103,13 @@ def _advice(run, done, comm):
 
 
 def begin_run(case, resume, done):
-    """Keep the settings, and at a resume clear away all that is not of a finished window. Not collective."""
+    """Keep the settings, and clear away what a kill left, at a resume all that is not of a finished window. Not collective."""
     with whole_file(case.run / "case.json") as beside:
         beside.write_text(json.dumps(settings_of(case), indent=2))
-    if not resume:
-        return
     for folder in (case.run, case.run / "cache", *(window_folder(case.run, n) for n in range(1, done + 1))):
         remove_leftovers(folder)
+    if not resume:
+        return
     ledger = case.run / "ledger.jsonl"
     if len(read_ledger(ledger)) > done:
         go_back(ledger, done)
