@@ -75,6 +75,9 @@ def piece_paths(path):
     sources = [piece.get("Source") for piece in parse_xml(path).iter("{*}Piece")]
     if not sources or None in sources:
         raise FileError(f"{path}: names no pieces; expected <Piece Source=…> elements")
+    for source in sources:
+        if Path(source).is_absolute() or ".." in Path(source).parts:
+            raise FileError(f"{path}: its piece {source!r} is outside its own folder; put the pieces beside or below it")
     pieces = [path.parent / source for source in sources]
     for piece in pieces:
         if not piece.is_file():

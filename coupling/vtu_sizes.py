@@ -13,6 +13,7 @@ import numpy as np
 from lxml import etree
 
 _MOST = 1100  # bytes that a byte of zlib's can become; LZ4 and LZMA are refused above it too
+_BLOCK = 1 << 26  # bytes; a block that writers use is far smaller, and memory for one is allocated
 _WORDS = {"UInt32": "I", "UInt64": "Q"}
 _TYPES = {
     "Float32": 4, "Float64": 8, "Int8": 1, "UInt8": 1, "Int16": 2, "UInt16": 2, "Int32": 4, "UInt32": 4, "Int64": 8,
@@ -157,4 +158,7 @@ def _sizes(array, text, stored):
     if blocks > len(stored.data):
         raise SizeError(f"array {array.get('Name')} tells {blocks} blocks, the file has {len(stored.data)} bytes")
     held = int(np.sum(words(3 + blocks)[3:], dtype=object)) if blocks else 0
-    return (blocks - 1) * block + last if last else blocks * block, held
+    size = (blocks - 1) * block + last if last else blocks * block
+    if block > max(size, _BLOCK):
+        raise SizeError(f"array {array.get('Name')} tells blocks of {block} bytes, all of it are {size}")
+    return size, held

@@ -275,6 +275,15 @@ def _(folder, told):
     told["background"]["snapshots"] = [{"path": str(folder / "pieces")}]
 
 
+@bad("dump", "is a PVTU with a piece outside its folder", r"\.pvtu: its piece '.*' is outside its own folder")
+def _(folder, told):
+    data = Path(__file__).resolve().parents[1] / "data/fluidity/parallel"
+    (folder / "pieces").mkdir()
+    text = (data / "mini_3.pvtu").read_text()
+    (folder / "pieces/mini_3.pvtu").write_text(text.replace('Source="mini_3/', f'Source="{data}/mini_3/'))
+    told["background"]["snapshots"] = [{"path": str(folder / "pieces")}]
+
+
 @bad("dump", "is of another mesh than the model's, with space: mesh", r"mesh")
 def _(folder, told):
     told["grid"] = {"space": "mesh"}
@@ -549,15 +558,27 @@ def _(folder, told):
 # --- the run folder ------------------------------------------------------------------------------------------------
 
 
-@bad("run folder", "is a file", r"run: |run'|/run")
+@bad("run folder", "is a file", r"run: .*cannot be made a folder: File exists; choose another")
 def _(folder, told):
     (folder / "run").write_text("a file")
+
+
+@bad("run folder", "cannot be made", r"run: .*cannot be made a folder: .*; choose another")
+def _(folder, told):
+    told["run"] = "/proc/none/run"
 
 
 @bad("run folder", "holds another run", r"run: holds a run already; go on with it by --resume")
 def _(folder, told):
     (folder / "run").mkdir()
     (folder / "run/case.json").write_text(json.dumps({}))
+
+
+def test_the_document_has_the_same_table():
+    rows = dict(re.findall(r"^\| ([^|]+: [^|]+) \| (.+) \|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
+    assert list(rows) == list(CASES) and len(rows) >= 40
+    for name, (_, pattern) in CASES.items():
+        assert re.search(pattern, rows[name].replace("\\|", "|").replace("<br>", "\n"), re.DOTALL), name
 
 
 @pytest.mark.parametrize("name", CASES)
