@@ -49,9 +49,7 @@ class Boundary:
         """FileError if the mesh lacks one of these surfaces; `asking`: who names them."""
         missing = sorted(set(surfaces) - set(self.surfaces))
         if missing:
-            raise FileError(
-                f"{asking}: surfaces {missing}, which the mesh does not have; it has {list(self.surfaces)}"
-            )
+            raise FileError(f"{asking}: surfaces {missing}, which the mesh does not have; it has {list(self.surfaces)}")
 
 
 def read_boundary(restart, mesh: Mesh, comm):
@@ -119,7 +117,11 @@ def _held_by(kind):
     given = {part.tag for part in kind.iterfind("align_bc_with_surface/*")}
     if given:
         return {NORMAL} if given == {"normal_component"} else {0, 1, 2}
-    return {axis for axis, letter in enumerate("xyz") if kind.find(f"align_bc_with_cartesian/{letter}_component") is not None}
+    return {
+        axis
+        for axis, letter in enumerate("xyz")
+        if kind.find(f"align_bc_with_cartesian/{letter}_component") is not None
+    }
 
 
 def held_squares(boundary: Boundary, mesh: Mesh, held, comm):
@@ -159,8 +161,8 @@ def held_squares(boundary: Boundary, mesh: Mesh, held, comm):
 
 
 _OTHER_NODES = (
-    "the field has other nodes than the mesh file of its checkpoint, as where each cell has nodes of its own (P1DG); its"
-    " divergence is known for continuous fields only"
+    "the field has other nodes than the mesh file of its checkpoint, as where each cell has nodes of its own (P1DG);"
+    " its divergence is known for continuous fields only"
 )
 
 

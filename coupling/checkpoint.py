@@ -251,9 +251,9 @@ def _mesh_refusal(changes, restart):
         there = {name: field.mesh for name, field in changes.items() if restart.fields[name].path == path}
         if len({mesh.fingerprint for mesh in there.values()}) > 1:
             return MeshError(f"{path}: {sorted(there)} were given on different meshes; expected the file's own for all")
-        n_given, n_there = next(iter(there.values())).n_pieces, len(piece_paths(path))
-        if n_given != n_there:
-            return MeshError(f"{path}: {sorted(there)} were given on a mesh of {n_given} pieces, the file's has {n_there}")
+        given, here = next(iter(there.values())).n_pieces, len(piece_paths(path))
+        if given != here:
+            return MeshError(f"{path}: {sorted(there)} were given on a mesh of {given} pieces, the file's has {here}")
     return None
 
 

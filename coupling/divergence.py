@@ -1,18 +1,18 @@
 """Increments of velocity that add no divergence, and nothing where the model sets the velocity itself.
 
-On P1 the weak divergence of u is C u, (C u)_i = ∫ φ_i ∇·u, with a hat function φ_i for every node. With T the projection
-onto the directions in which nodes are free and M the lumped mass,
+On P1 the weak divergence of u is C u, (C u)_i = ∫ φ_i ∇·u, with a hat function φ_i for every node. With T the
+projection onto the directions in which nodes are free and M the lumped mass,
 
     minimise ½ ‖u' − δu‖²_M  subject to  C u' = 0,  T u' = u'
 
 has the solution u' = T δu − M⁻¹ Bᵀ φ, (B M⁻¹ Bᵀ) φ = B δu, B = C T (Sasaki 1958; Gresho & Sani 1998, 3.13). It is an
 orthogonal projection: done twice it does no more, and it takes from δu what B sees and what T forbids, nothing else.
 
-Velocity and φ being both P1, B M⁻¹ Bᵀ has modes φ that it sees weakly or not at all: the constant where nothing is open,
-and checkerboards (Sani et al. 1981), most of them where walls hold all of the velocity. The right-hand side has no part of
-the invisible ones but rounding, so conjugate gradients find a solution if they stop before that, and only Bᵀ φ, which is the
-same for all of them, is used. The weak ones cost iterations: in a street of 4,370 nodes 47 where walls let air slip along
-them, 2,100 (1.3 s) where they hold it.
+Velocity and φ being both P1, B M⁻¹ Bᵀ has modes φ that it sees weakly or not at all: the constant where nothing is
+open, and checkerboards (Sani et al. 1981), most of them where walls hold all of the velocity. The right-hand side has
+no part of the invisible ones but rounding, so conjugate gradients find a solution if they stop before that, and only
+Bᵀ φ, which is the same for all of them, is used. The weak ones cost iterations: in a street of 4,370 nodes 47 where
+walls let air slip along them, 2,100 (1.3 s) where they hold it.
 """
 
 from dataclasses import dataclass
@@ -99,9 +99,9 @@ class DivergenceFree:
         self.solver.solve(right, multiplier)
         if self.solver.getConvergedReason() < 0:
             raise DivergenceError(
-                f"the velocity's increment could not be made free of divergence: after {self.solver.getIterationNumber()}"
-                f" iterations the residual is {self.solver.getResidualNorm():.2g}, PETSc's reason"
-                f" {self.solver.getConvergedReason()}"
+                "the velocity's increment could not be made free of divergence: after"
+                f" {self.solver.getIterationNumber()} iterations the residual is {self.solver.getResidualNorm():.2g},"
+                f" PETSc's reason {self.solver.getConvergedReason()}"
             )
         push = multiply(self.divergence, multiplier.array, transpose=True).reshape(-1, 3)
         found = np.einsum("nij,nj->ni", self.free, given) - push / self.mass[:, None]
@@ -180,7 +180,9 @@ def _matrix(mesh, between, free, comm):
     of_cells = np.einsum("e,ejc,ejcd->ejd", mesh.volumes[own] / 4, mesh.gradients[own], free[cells])
     row = np.repeat(cells, 12)  # all four rows of a cell are the same
     column = np.tile((3 * number[cells][:, :, None] + np.arange(3)).reshape(-1, 12), 4).ravel()
-    rows = csr_matrix((np.tile(of_cells.reshape(-1, 12), 4).ravel(), (row, column)), (mesh.n_nodes, 3 * between.to_mesh.getSize()[1]))
+    rows = csr_matrix(
+        (np.tile(of_cells.reshape(-1, 12), 4).ravel(), (row, column)), (mesh.n_nodes, 3 * between.to_mesh.getSize()[1])
+    )
     n_local = 3 * between.to_grid.getLocalSize()[0]
     row = np.repeat(np.arange(mesh.n_nodes), np.diff(rows.indptr))
     there = sparse_rows(mesh.n_nodes, n_local, row, rows.indices, rows.data, comm)

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 def fading_weights(places, boundary_places, distance, comm):
     """Weights from 0 at a boundary to 1 from some distance on. Collective.
 
-    With s the distance to the nearest node of the boundary by `distance`, the weight is s² (3 − 2 s): it starts and ends
-    without a kink.
+    With s the distance to the nearest node of the boundary by `distance`, the weight is s² (3 − 2 s): it starts and
+    ends without a kink.
 
     Parameters
     ----------

@@ -5,8 +5,8 @@ norm of the weights m (the lumped mass) that lies within bounds and keeps the to
 
     minimise ½ Σ m_i (x_i − y_i)²  subject to  low ≤ x_i ≤ high,  Σ m_i x_i = Σ m_i y_i,
 
-is x_i = min(max(y_i + λ, low), high) with one number λ for all, the multiplier of the total: so the conditions of Karush,
-Kuhn and Tucker of this convex problem say (Brucker 1984, eq. 3). The total rises with λ and is linear in pieces, so
+is x_i = min(max(y_i + λ, low), high) with one number λ for all, the multiplier of the total: so the conditions of
+Karush, Kuhn and Tucker of this convex problem say (Brucker 1984). The total rises with λ and is linear in pieces, so
 Newton's method ends after finitely many steps; a bracket holds it.
 """
 
@@ -49,8 +49,8 @@ def nearest_within(values, weights, low, high, comm):
     Parameters
     ----------
     values : (n,) this rank's part of the field
-    weights : (n,) none negative, and not all zero; values without weight, such as copies of those on other ranks, change
-        like the others and are not counted
+    weights : (n,) none negative, and not all zero; values without weight, such as copies of those on other ranks,
+        change like the others and are not counted
     low, high : bounds, −inf and inf where there is none
     comm : MPI communicator
 

@@ -63,7 +63,9 @@ class Gates:
                 bad = np.flatnonzero(far > 0)
                 worst = bad[np.argsort(-far[bad])]
                 found = f", {values[worst[0]]:g}," if len(bad) else ""
-                told = f"{what}: {{}} values of {v.name} are outside {low:g} to {high:g} (gates.range), the worst{found}"
+                told = (
+                    f"{what}: {{}} values of {v.name} are outside {low:g} to {high:g} (gates.range), the worst{found}"
+                )
                 self._raise_for(worst, state[v.field], told, kind)
 
     def _check_finite(self, state, what, kind):
@@ -91,8 +93,8 @@ class Gates:
 
         Returns
         -------
-        Assimilated with `gates`, what each found and did; without changes if the increment is given up. Where a gate may
-        change it, `table` has the column RESIDUAL
+        Assimilated with `gates`, what each found and did; without changes if the increment is given up. Where a gate
+        may change it, `table` has the column RESIDUAL
 
         Raises
         ------
@@ -231,8 +233,8 @@ def check_without_model(settings):
     for key in ("taper", "divergence_free"):
         if getattr(settings, key) is not None:
             raise ConfigurationError(
-                f"gates.{key} needs surfaces and boundary conditions, which a model's checkpoint tells: it goes with the"
-                " cycle"
+                f"gates.{key} needs surfaces and boundary conditions, which a model's checkpoint tells: it goes with"
+                " the cycle"
             )
 
 

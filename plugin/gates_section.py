@@ -22,13 +22,15 @@ class GatesSection(Section):
 
     taper: TaperSection | None = Field(None, description="increments fade towards open boundaries")
     divergence_free: str | None = Field(
-        None, description="vector field whose increment is to have no divergence, and nothing at walls and inflows: Velocity"
+        None,
+        description="vector field whose increment is to have no divergence, and nothing at walls and inflows: Velocity",
     )
     largest: dict[str, Positive] = Field(
         {}, description="largest |increment| by variable, of a vector its length: Tracer, Velocity, Velocity.x …"
     )
     too_large: Literal["scale", "refuse"] = Field(
-        "scale", description="an increment beyond `largest` is made smaller as a whole, or the forecast goes on as it is"
+        "scale",
+        description="an increment beyond `largest` is made smaller as a whole, or the forecast goes on as it is",
     )
     bounds: dict[str, Bounds] = Field(
         {}, description="lowest and highest value by variable, null for none; the total over the mesh is kept"

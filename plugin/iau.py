@@ -1,8 +1,8 @@
 """Incremental analysis update: the increment in equal parts over the first time of a forecast (Bloom et al. 1996).
 
-An increment that is given at once may shake the model. Here the model goes on from the last forecast and a K-th of the
-increment, is stopped after a K-th of the time, given the next part, and so on. What the increment is, the restarts of the
-window before tell: the analysis is written in full, as always, so that a run that is resumed does the same.
+An increment that is given at once may shake the model. Here the model goes on from the last forecast and a K-th of
+the increment, is stopped after a K-th of the time, given the next part, and so on. What the increment is, the restarts
+of the window before tell: the analysis is written in full, as always, so that a run that is resumed does the same.
 
     RUN/0007/parts/1/start/       the last forecast and the first part
     RUN/0007/parts/1/forecast/    the model's run from there until the next part
@@ -49,15 +49,20 @@ def forecast_in_parts(beginning, until, asked, run, folder, bounded, comm):
     state, analysis = read_fields(now, comm), read_fields(beginning.restart, comm)
     parts = _parts(state, analysis, asked.parts, comm)
     for k in range(1, asked.parts + 1):
-        if k > 1:
-            inside = folder / "parts" / str(k - 1) / "forecast"
-            on_rank_0(lambda: os.replace(folder / "forecast", inside), comm)
-            now, state = open_restart(inside / made.restart.options.name), made.state
         sums = bounded(State(state.time, {name: _plus(state[name], part) for name, part in parts.items()}))
-        start = write_restart(now, folder / "parts" / str(k) / "start", comm, sums.fields)
-        made = run(start, until if k == asked.parts else began + k * asked.over / asked.parts)
-        seconds += made.seconds
+        inside, last = folder / "parts" / str(k), k == asked.parts
+        start = write_restart(now, inside / "start", comm, sums.fields)
+        made = run(start, until if last else began + k * asked.over / asked.parts)
+        state, seconds = made.state, seconds + made.seconds
+        if not last:
+            now = _set_aside(made.restart, inside / "forecast", comm)
     return replace(made, seconds=seconds)
+
+
+def _set_aside(restart, folder, comm):
+    """The restart of a run whose folder is moved. Collective."""
+    on_rank_0(lambda: os.replace(restart.folder, folder), comm)
+    return open_restart(folder / restart.options.name)
 
 
 def _parts(before, after, count, comm):
@@ -73,7 +78,7 @@ def _parts(before, after, count, comm):
 def _plus(of, part):
     if of.mesh.fingerprint != part.mesh.fingerprint:
         raise MeshError(
-            f"cycle.iau: the model changed the mesh of {of.name} before all of the increment was given; leave iau out, or"
-            " make `over` shorter than the time between adaptations"
+            f"cycle.iau: the model changed the mesh of {of.name} before all of the increment was given; leave iau out,"
+            " or make `over` shorter than the time between adaptations"
         )
     return of.replaced(of.values + part.values)

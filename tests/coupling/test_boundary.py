@@ -95,7 +95,12 @@ def test_nodes_at_edges_and_corners_are_free_along_what_is_left():
     mesh, boundary = box_mesh((2, 2, 2))
     free = free_directions(held_squares(boundary, mesh, {5: {NORMAL}, 3: {NORMAL}, 1: {0}}, COMM))
     at = {tuple(place): k for k, place in enumerate(mesh.points.round(6).tolist())}
-    for place, axes in (((1, 0.5, 0), (1, 1, 0)), ((1, 0, 0), (1, 0, 0)), ((0, 0, 0), (0, 0, 0)), ((1, 1, 1), (1, 1, 1))):
+    for place, axes in (
+        ((1, 0.5, 0), (1, 1, 0)),
+        ((1, 0, 0), (1, 0, 0)),
+        ((0, 0, 0), (0, 0, 0)),
+        ((1, 1, 1), (1, 1, 1)),
+    ):
         np.testing.assert_allclose(free[at[place]], np.diag(axes), atol=1e-14)
 
 

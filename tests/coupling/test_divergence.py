@@ -1,4 +1,4 @@
-"""Increments without divergence: the nearest ones, zero where the model holds the velocity, from a solver and densely."""
+"""Increments without divergence: the nearest ones, zero where the model holds the velocity; densely too."""
 
 import numpy as np
 import pytest

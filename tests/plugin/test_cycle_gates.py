@@ -70,7 +70,9 @@ def test_restarts_are_what_the_gates_let_through(case, tmp_path):
 
 
 def test_a_forecast_out_of_range_is_the_models_failure(case, tmp_path):
-    with pytest.raises(ModelError, match=r"in its forecast: \d+ values of Tracer are outside 0 to 0.001 \(gates.range\)"):
+    with pytest.raises(
+        ModelError, match=r"in its forecast: \d+ values of Tracer are outside 0 to 0.001 \(gates.range\)"
+    ):
         run(case, tmp_path, gates={"range": {"Tracer": [0, 1e-3]}})
     assert ledger(tmp_path / "run") == []
 
@@ -99,7 +101,9 @@ def test_each_part_is_a_share_of_the_increment_added_to_where_the_model_is(in_pa
     whole = analysis(in_parts, 1)["Velocity"].values - forecast(in_parts, 1)["Velocity"].values
     for before, after in zip((forecast(in_parts, 1), between), given):
         np.testing.assert_allclose(after["Velocity"].values - before["Velocity"].values, whole / 2, atol=1e-13)
-        assert after["Tracer"].values.min() >= 0.0 and np.abs(after["Tracer"].values - before["Tracer"].values).max() > 0
+        assert (
+            after["Tracer"].values.min() >= 0.0 and np.abs(after["Tracer"].values - before["Tracer"].values).max() > 0
+        )
         assert_same(after, before, ["Smoke"])
     np.testing.assert_array_equal(first_dump(in_parts, 2)["Velocity"].values, given[1]["Velocity"].values)
     assert forecast(in_parts, 2).time == 2 * WINDOW
@@ -116,7 +120,10 @@ def test_a_run_in_parts_goes_on_to_the_same_bits(in_parts, case, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"cycle__iau": {"parts": 5, "over": 8.0}}, "5 parts over 8 s are nearer to each other than the model's time step"),
+        (
+            {"cycle__iau": {"parts": 5, "over": 8.0}},
+            "5 parts over 8 s are nearer to each other than the model's time step",
+        ),
         ({"cycle__iau": {"parts": 2, "over": 9.0}}, "iau gives parts over 9 s, longer than the window of 8 s"),
         (
             {"cycle__iau": {"parts": 2, "over": 8.0}, "observations__window": "nearest"},

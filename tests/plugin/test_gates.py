@@ -78,7 +78,7 @@ def test_bounds_of_one_component_leave_the_others(analysis):
 
 
 def test_an_increment_that_is_too_large_is_made_smaller_as_a_whole(analysis):
-    of, told, through = passed(analysis, largest={"Velocity": 0.1, "Tracer": 1e3})
+    of, told, _ = passed(analysis, largest={"Velocity": 0.1, "Tracer": 1e3})
     size = np.linalg.norm(increment(analysis, State(0.0, analysis[3].changes), "Velocity"), axis=1).max()
     assert told["largest"]["increment"]["Velocity"] == size > 0.1
     assert told["largest"]["factor"] == 0.1 / size
@@ -141,8 +141,8 @@ def test_the_velocity_gets_no_divergence_and_nothing_where_the_model_sets_it(ana
 
 
 def test_all_of_them_keep_what_the_others_did(analysis):
-    _, state, restart, found = analysis
-    of, told, through = passed(analysis, **ALL)
+    _, state, restart, _ = analysis
+    of, told, _ = passed(analysis, **ALL)
     du = increment(analysis, of, "Velocity")
     assert np.linalg.norm(du, axis=1).max() == pytest.approx(0.2) and told["largest"]["factor"] < 1
     boundary = read_boundary(restart, state["Velocity"].mesh, COMM)
@@ -213,7 +213,10 @@ def test_a_forecast_or_an_analysis_out_of_range_is_an_error(analysis):
         ({"largest": {"Velocity.z": 1.0}}, r"gates.largest: 'Velocity.z' is not analysed; .*\['Tracer', 'Velocity', "),
         ({"bounds": {"Velocity": [0, 1]}}, r"gates.bounds: 'Velocity' is not analysed; .*\['Tracer', 'Velocity.x', "),
         ({"range": {"Trace": [0, 1]}}, "gates.range: 'Trace' is not analysed"),
-        ({"divergence_free": "Tracer"}, r"gates.divergence_free: 'Tracer' is not analysed; expected one of \['Velocity'"),
+        (
+            {"divergence_free": "Tracer"},
+            r"gates.divergence_free: 'Tracer' is not analysed; expected one of \['Velocity'",
+        ),
     ],
 )
 def test_gates_for_what_is_not_analysed_are_named(analysis, asked, told):
