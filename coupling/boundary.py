@@ -33,23 +33,15 @@ class Boundary:
     points : (N, 3) float64 [m]
     facets : (F, 3) int64, node numbers of the triangles
     ids : (F,) int64, surface of each
-    surfaces : all surface ids there are, over all ranks
     """
 
     points: np.ndarray
     facets: np.ndarray
     ids: np.ndarray
-    surfaces: tuple[int, ...]
 
     def nodes_on(self, surfaces):
         """(k,) numbers of the nodes on some surfaces."""
         return np.unique(self.facets[np.isin(self.ids, list(surfaces))])
-
-    def check(self, surfaces: Iterable[int], asking):
-        """FileError if the mesh lacks one of these surfaces; `asking`: who names them."""
-        missing = sorted(set(surfaces) - set(self.surfaces))
-        if missing:
-            raise FileError(f"{asking}: surfaces {missing}, which the mesh does not have; it has {list(self.surfaces)}")
 
 
 def read_boundary(restart, mesh: Mesh, comm):
@@ -73,13 +65,19 @@ def read_boundary(restart, mesh: Mesh, comm):
         problem = error
     raise_together(problem, comm)
     starts = np.cumsum([0, *(len(piece.points) for piece in pieces)])
-    ids = np.concatenate([np.empty(0, np.int64), *(piece.facet_ids for piece in pieces)])
     return Boundary(
         np.concatenate([np.empty((0, 3)), *(piece.points for piece in pieces)]),
         np.concatenate([np.empty((0, 3), np.int64), *(p.facets + start for p, start in zip(pieces, starts))]),
-        ids,
-        tuple(sorted(set().union(*comm.allgather(set(ids.tolist()))))),
+        np.concatenate([np.empty(0, np.int64), *(piece.facet_ids for piece in pieces)]),
     )
+
+
+def check_surfaces(asked: Iterable[int], restart, asking):
+    """FileError if a checkpoint's mesh lacks one of some surfaces; `asking` says who names them. Not collective."""
+    there = set().union(*(read_msh(path).facet_ids.tolist() for path in mesh_pieces(restart)))
+    missing = sorted(set(asked) - there)
+    if missing:
+        raise FileError(f"{asking}: surfaces {missing}, which the mesh does not have; it has {sorted(there)}")
 
 
 def held_components(restart, name):
@@ -92,7 +90,7 @@ def held_components(restart, name):
     Raises
     ------
     FileError
-        if the field does not start from a file, or a condition names no surface
+        if there is no such field, or a condition names no surface
     """
     options = field_options(restart, name)
     held = {}

@@ -139,17 +139,17 @@ def mesh_pieces(restart):
 
 
 def field_options(restart, name):
-    """The options (`prognostic`) of a field that starts from a file.
+    """The options (`prognostic`) of a field.
 
     Raises
     ------
     FileError
         if there is no such field
     """
-    for found, element in _field_files(flml.read_options(restart.options)):
-        if found == name:
-            return element.getparent().getparent()
-    raise FileError(f"{restart.options}: field {name!r} does not start from a file; it has {sorted(restart.fields)}")
+    found = dict(_prognostic(flml.read_options(restart.options)))
+    if name not in found:
+        raise FileError(f"{restart.options}: has no prognostic field {name!r}; it has {sorted(found)}")
+    return found[name]
 
 
 def read_fields(restart, comm, names=None):
@@ -261,15 +261,22 @@ def _mesh_files(tree):
     return tree.getroot().findall("geometry/mesh/from_file[@file_name]")
 
 
-def _field_files(tree):
-    """(name, element with the file's name) of every field that starts from a file."""
+def _prognostic(tree):
+    """(name, its options) of every field that the model solves for."""
     phases = tree.getroot().findall("material_phase")
     for phase in phases:
         prefix = f"{phase.get('name')}::" if len(phases) > 1 else ""
         for kind in ("scalar_field", "vector_field", "tensor_field"):
             for field in phase.findall(f".//{kind}[@name]"):
-                for element in field.findall("prognostic/initial_condition/from_file[@file_name]"):
-                    yield prefix + field.get("name"), element
+                for options in field.findall("prognostic"):
+                    yield prefix + field.get("name"), options
+
+
+def _field_files(tree):
+    """(name, element with the file's name) of every field that starts from a file."""
+    for name, options in _prognostic(tree):
+        for element in options.findall("initial_condition/from_file[@file_name]"):
+            yield name, element
 
 
 def _new_names(tree):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from coupling.boundary import held_components, held_squares, read_boundary
+from coupling.boundary import check_surfaces, held_components, held_squares, read_boundary
 from coupling.divergence import divergence_free
 from coupling.mass import lumped_mass
 from coupling.points import mesh_points
@@ -29,7 +29,6 @@ class GateTools:
 
         def make():
             boundary = self._boundary(of, restart)
-            boundary.check(surfaces, "gates.taper")
             places = of.mesh.points if of.location == "point" else of.mesh.centroids
             return fading_weights(places, boundary.points[boundary.nodes_on(surfaces)], distance, self.comm)
 
@@ -41,7 +40,6 @@ class GateTools:
         def make():
             boundary = self._boundary(of, restart)
             held = held_components(restart, of.name)
-            boundary.check(held, f"{restart.options}: boundary conditions of {of.name}")
             held.update({surface: {0, 1, 2} for surface in also_held})
             squares = held_squares(boundary, of.mesh, held, self.comm)
             return divergence_free(of.mesh, self.mass(of), squares, self.comm, self._points(of))
@@ -65,3 +63,18 @@ class GateTools:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+
+def check_boundary(settings, restart):
+    """See that what a GatesSection asks of a checkpoint's boundary is there. Not collective.
+
+    Raises
+    ------
+    FileError
+        if a surface, or the field that is to have no divergence, is not
+    """
+    if settings.taper is not None:
+        check_surfaces(settings.taper.surfaces, restart, "gates.taper")
+    if settings.divergence_free is not None:
+        held = held_components(restart, settings.divergence_free)
+        check_surfaces(held, restart, f"{restart.options}: boundary conditions of {settings.divergence_free}")

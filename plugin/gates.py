@@ -101,7 +101,7 @@ class Gates:
         GateError
             if a value is not finite or out of `range`, or the velocity cannot be made free of divergence
         FileError, MeshError
-            if the boundary cannot be read, lacks a surface, or the velocity is not continuous
+            if the boundary cannot be read, or the velocity is not continuous
         """
         settings, fields, told, biases = self.settings, found.changes, {}, biases or {}
         self.tools.keep_only(fields.values())

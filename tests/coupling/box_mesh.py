@@ -22,4 +22,4 @@ def box_mesh(n, size=(1.0, 1.0, 1.0), shake=0.2, seed=0):
     points = points * np.array(size)
     cells = cut.t.T.astype(np.int64)
     mesh = join_pieces([(0, points, cells, np.zeros(len(cells), bool))], 1, MPI.COMM_SELF)
-    return mesh, Boundary(points, facets, ids, tuple(range(1, 7)))
+    return mesh, Boundary(points, facets, ids)

@@ -15,6 +15,7 @@ from coupling.mass import lumped_mass
 from coupling.mesh import State
 from coupling.vtu import FileError
 from plugin.configuration import ConfigurationError
+from plugin.gate_tools import check_boundary
 from plugin.gates import RESIDUAL, GateError, check_without_model
 from plugin.gates_section import GatesSection
 from plugin.gates_told import told_gates
@@ -246,6 +247,9 @@ def test_settings_that_make_no_sense_are_refused(asked, told):
         GatesSection(**asked)
 
 
-def test_a_surface_that_the_mesh_lacks_is_named(analysis):
+def test_what_the_boundary_lacks_is_named_before_anything_runs(analysis):
+    check_boundary(GatesSection(**ALL), analysis[2])
     with pytest.raises(FileError, match=r"gates.taper: surfaces \[8\], which the mesh does not have"):
-        passed(analysis, taper={"surfaces": [8], "distance": 40.0})
+        check_boundary(GatesSection(taper={"surfaces": [8], "distance": 40.0}), analysis[2])
+    with pytest.raises(FileError, match="has no prognostic field 'Wind'"):
+        check_boundary(GatesSection(divergence_free="Wind"), analysis[2])
