@@ -15,7 +15,13 @@ from plugin.drivers import forecast_model
 
 _LIMIT = 60.0  # s
 _LOG = "launcher.log"
-_PROBE = "from mpi4py import MPI; print('ranks', MPI.COMM_WORLD.size, flush=True)"
+# a file and not a line of output, of which launchers may lose some under load
+_PROBE = """
+import os, socket
+from mpi4py import MPI
+with open(f"probe-{socket.gethostname()}-{os.getpid()}", "w") as file:
+    file.write(str(MPI.COMM_WORLD.size))
+"""
 
 
 def program(case):
@@ -63,7 +69,7 @@ def launcher(case, scratch):
     ended = launch([*words, sys.executable, "-c", _PROBE], scratch, ALONE, _LIMIT, environment, _LOG)
     said = (scratch / _LOG).read_text(errors="replace")
     last = " | ".join(said.strip().splitlines()[-3:])
-    seen = [line.split()[1] for line in said.splitlines() if line.startswith("ranks ")]
+    seen = [path.read_text() for path in scratch.glob("probe-*")]
     if ended.stopped:
         yield Finding(FAIL, name, f"{' '.join(words)}: stopped {ended.stopped}; {last}", _ADVICE)
     elif ended.code != 0:

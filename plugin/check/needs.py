@@ -46,8 +46,8 @@ def duration(subject, ranks):
     analysis = 2 * 8 * n * kept_modes(case.background.truncation, count) / bandwidth / ranks
     modes = 2.0 * n * count**2 / flops / ranks
     told = (
-        f"model at most {_clock(model)} ({steps} steps as long as the one with start-up), analysis about {_clock(analysis)}; "
-        f"all windows at most {_clock((model + analysis) * case.cycle.windows)}"
+        f"model at most {_clock(model)} ({steps} steps as long as the one with start-up), analysis about "
+        f"{_clock(analysis)}; all windows at most {_clock((model + analysis) * case.cycle.windows)}"
     )
     if not (case.background.modes and case.background.modes.is_file()):
         told += f", and once about {_clock(modes)} for the modes beside reading {count} states"

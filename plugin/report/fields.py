@@ -67,7 +67,7 @@ def last_fields(run):
 
 
 def _standard_deviations(run):
-    """{"VARIABLE.analysis", "VARIABLE.background": Field} as `diagnostics.posterior` left them; none if not asked for."""
+    """{"VARIABLE.analysis", "VARIABLE.background": Field} as `diagnostics.posterior` left them; or none."""
     found = {}
     for path in sorted(run.window_folder(run.last).glob("posterior*.*vtu")):
         found.update(read_state(path, _ALONE).fields)
