@@ -104,9 +104,9 @@ class Gates:
             if the boundary cannot be read, or the velocity is not continuous
         """
         settings, fields, told, biases = self.settings, found.changes, {}, biases or {}
-        self.tools.keep_only(fields.values())
         if not fields:
             return self._with(found, [None] * len(found.table), told)
+        self.tools.keep_only(fields.values())
         minimum = State(state.time, fields)
         self._check_finite(minimum, "the analysis", GateError)
         if settings.taper:
