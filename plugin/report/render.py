@@ -50,7 +50,7 @@ def draw(surfaces, sensors, path):
     camera.SetViewUp(0.0, 0.0, 1.0)
     camera.SetPosition(-1.0, -1.3, 1.1)  # from the left and the front
     renderer.ResetCamera()
-    camera.Zoom(1.25)
+    renderer.ResetCameraScreenSpace(0.95)
     window.Render()
     _write(window, path)
 

@@ -84,31 +84,29 @@ def slices(run, fields):
 
 
 def _picture(of, cutter, street, side, readings, time):
-    values = {"background": of.background, "increment": of.increment, "analysis": of.analysis}
-    columns = [
-        (name, [cutter.cut(of.mesh, of.location, v, where) for where in (street, side)]) for name, v in values.items()
-    ]
+    """A row for each plane, with scales of its own: winds aloft would hide those in the street."""
+    fields = {name: (of.mesh, of.location, getattr(of, name)) for name in ("background", "increment", "analysis")}
     if of.std is not None:
-        std = of.std
-        cuts = [cutter.cut(std.mesh, std.location, std.values, where) for where in (street, side)]
-        columns.append(("standard deviation", cuts))
-    limits = _limits(columns)
-    tall, flat = (abs(p.extent[3] - p.extent[2]) / (p.extent[1] - p.extent[0]) for p in (street, side))
-    with drawing(3.0 * len(columns), 3.0 * (tall + flat) + 1.1) as figure:
-        axes = figure.subplots(2, len(columns), squeeze=False, height_ratios=[max(tall, 0.1), max(flat, 0.1)])
-        for k, (name, cuts) in enumerate(columns):
-            for ax, cut, where in zip(axes[:, k], cuts, (street, side)):
+        fields["standard deviation"] = of.std.mesh, of.std.location, of.std.values
+    ratios = [max((p.extent[3] - p.extent[2]) / (p.extent[1] - p.extent[0]), 0.1) for p in (street, side)]
+    with drawing(3.0 * len(fields), 2.8 * sum(ratios) + 1.5) as figure:
+        axes = figure.subplots(2, len(fields), squeeze=False, height_ratios=ratios)
+        for row, where in zip(axes, (street, side)):
+            cuts = {name: cutter.cut(*field, where) for name, field in fields.items()}
+            limits = _limits(cuts)
+            for ax, (name, cut) in zip(row, cuts.items()):
                 low, high, colours = limits[name]
                 drawn = ax.imshow(
                     cut, cmap=colours, vmin=low, vmax=high, extent=where.extent, interpolation="none", aspect="equal"
                 )
+                figure.colorbar(drawn, ax=ax, location="bottom", shrink=0.9, aspect=30).ax.tick_params(labelsize=7)
                 ax.set_facecolor(BUILDING)
                 ax.grid(False)
                 ax.tick_params(labelsize=7)
-            figure.colorbar(drawn, ax=axes[:, k], location="bottom", shrink=0.9)
-            axes[0, k].set_title(name)
-            axes[0, k].axhline(side.at, color="#808080", lw=0.8, ls=":")
-            _sensors(axes[0, k], readings, of.name, street.at)
+        for ax, name in zip(axes[0], fields):
+            ax.set_title(name)
+            ax.axhline(side.at, color="#808080", lw=0.8, ls=":")
+            _sensors(ax, readings, of.name, street.at)
         axes[0, 0].set_ylabel("y [m]")
         axes[1, 0].set_ylabel("z [m]")
         told = (
@@ -120,16 +118,16 @@ def _picture(of, cutter, street, side, readings, time):
         return Picture(svg(figure, f"Slices of {told}"), told + ", on the whole mesh.")
 
 
-def _limits(columns):
-    """{column: (lowest, highest, colours)}: background and analysis share theirs, the increment's are even."""
-    shown = {name: np.concatenate([cut[np.isfinite(cut)] for cut in cuts]) for name, cuts in columns}
+def _limits(cuts):
+    """{name: (lowest, highest, colours)}: background and analysis share theirs, the increment's are even."""
+    shown = {name: cut[np.isfinite(cut)] for name, cut in cuts.items()}
     both = np.concatenate([shown["background"], shown["analysis"]])
     low, high = np.percentile(both, [0.5, 99.5]) if len(both) else (0.0, 1.0)
-    change = np.percentile(np.abs(shown["increment"]), 99.5) if len(shown["increment"]) else 1.0
+    change = np.percentile(np.abs(shown["increment"]), 99.5) if len(both) else 0.0
     found = {"background": (low, high, "viridis"), "analysis": (low, high, "viridis")}
-    found["increment"] = (-(change or 1.0), change or 1.0, "RdBu_r")
+    found["increment"] = -(change or 1.0), change or 1.0, "RdBu_r"
     if "standard deviation" in shown:
-        found["standard deviation"] = (0.0, float(np.max(shown["standard deviation"], initial=0.0)) or 1.0, "magma")
+        found["standard deviation"] = 0.0, np.max(shown["standard deviation"], initial=0.0) or 1.0, "magma"
     return found
 
 
