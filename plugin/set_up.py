@@ -25,7 +25,7 @@ class SetUp:
 
     background : Background
     state : State, and `source`, where it is from
-    readings : Observations inside the model's air
+    readings : Observations inside the model's air that an analysis may use
     sensed : Sensed of them
     error : ObservationError
     innovation : (M_local,) in the readings' units
@@ -74,7 +74,7 @@ def set_up(case, comm, said=lambda text: None):
     window = replace(window, error=errors)
     sampled = made.transfer.sample(state, window.position, window.variable)
     sensed, _ = sense(made.transfer, sampled, window)
-    numbers = np.flatnonzero(sensed.inside)
+    numbers = np.flatnonzero(sensed.inside & ~np.isin(window.station, of.withheld))
     if len(numbers) == 0:
         raise ReadingsError(f"{of.file}: no reading lies inside the model's air; there is nothing to check H with")
     if len(numbers) > N_READINGS:

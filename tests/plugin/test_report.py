@@ -18,6 +18,7 @@ from plugin.report.headline import headline
 from plugin.report.making import chapters, write_report
 from plugin.report.page import Chapter, Table, Text, fragment, number, page
 from plugin.report.quality import quality
+from plugin.report.rendered import rendered
 from plugin.report.run import read_run
 from plugin.report.running import leaves, running
 from plugin.report.slices import Cutter, plane
@@ -220,6 +221,11 @@ def test_surfaces_are_ground_walls_and_levels(location):
         np.testing.assert_allclose(lowered.points[:, 0], 1.5 - 0.3 * 1.5, atol=1e-6)
     drawn = scene([ground, raised, lowered], np.ones((2, 3)))
     assert json.dumps(drawn, allow_nan=False) and [d["type"] for d in drawn["data"]] == 3 * ["mesh3d"] + ["scatter3d"]
+
+
+def test_a_picture_that_cannot_be_made_is_explained():
+    picture, why = rendered([], np.empty((0, 3)))
+    assert picture == b"" and "IndexError" in why
 
 
 def test_no_increment_has_no_surface_but_the_ground():
