@@ -13,14 +13,16 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from plugin.experiment_section import ExperimentSection
+from plugin.gates_section import GatesSection
 from plugin.latent_section import LatentSection
 from plugin.network_section import NetworkSection
-from plugin.observation_sections import ObservationSection
+from plugin.observation_sections import ANALYSIS_TIME, ObservationSection
 from plugin.reanalysis_section import ReanalysisSection
 from plugin.sections import Positive, Section, SeriesSection, Triple, Truncation
 
 
 CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
+DRIVERS = ("fluidity", "embedded")  # forecast models that need no import
 
 
 class ConfigurationError(ValueError):
@@ -30,7 +32,9 @@ class ConfigurationError(ValueError):
 class ModelSection(Section):
     """The forecast model and how to start it."""
 
-    driver: Literal["fluidity", "embedded"] = Field(description="Fluidity, or the model that comes with this package")
+    driver: str = Field(
+        description="fluidity; embedded, the model that comes with this package; or package.module:function of your own"
+    )
     start: Path = Field(
         description="options file (.flml) the first forecast starts from: a checkpoint's or a cold start's"
     )
@@ -40,14 +44,52 @@ class ModelSection(Section):
         ["mpirun", "-n", "{n}"], description="words before the program; {n} becomes `processes`"
     )
     timeout: Positive | None = Field(None, description="seconds after which a forecast is stopped")
+    silence: Positive | None = Field(
+        None, description="seconds without a change of any file of the forecast's, after which it is stopped"
+    )
+    on_failure: Literal["stop", "background", "half"] = Field(
+        "stop",
+        description="what follows a forecast that fails: the end of the job, or one more try, from the last forecast as "
+        "it was before its analysis (background) or with half of that increment (half)",
+    )
     environment: dict[str, str] = Field({}, description="variables the model needs, e.g. PYTHONPATH")
+
+    @field_validator("driver")
+    @classmethod
+    def _known_or_own(cls, value):
+        if value not in DRIVERS and ":" not in value:
+            raise ValueError("expected 'fluidity' or 'embedded', or package.module:function of your own")
+        return value
+
+
+class IauSection(Section):
+    """Increments given in parts over the first time of the next forecast, which is stopped for each."""
+
+    parts: int = Field(ge=2, description="number of equal parts")
+    over: Positive = Field(description="time over which they are given [s]")
 
 
 class CycleSection(Section):
-    """When analyses are made."""
+    """When analyses are made, and how the model goes on from them."""
 
     window: Positive = Field(description="time between analyses [s]")
     windows: int = Field(ge=1, description="number of windows")
+    keep: int | None = Field(
+        None,
+        ge=1,
+        description="every so-many-th window keeps its forecast and restart, of the others only tables and logs stay once "
+        "the next one is done; all do if left out",
+    )
+    iau: IauSection | None = Field(
+        None, description="incremental analysis update; the whole increment at once if left out"
+    )
+    report: bool = Field(False, description="write a page about the run so far, RUN/report.html, after each window")
+
+    @model_validator(mode="after")
+    def _parts_within_the_window(self):
+        if self.iau is not None and self.iau.over > self.window:
+            raise ValueError(f"iau gives parts over {self.iau.over:g} s, longer than the window of {self.window:g} s")
+        return self
 
 
 class GridSection(Section):
@@ -155,10 +197,16 @@ class Case(Section):
     background: BackgroundSection
     observations: ObservationSection | None = Field(None, description="needed by all but plugin.train, plugin.modes")
     minimiser: MinimiserSection = MinimiserSection()
+    gates: GatesSection = GatesSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()
     network: NetworkSection | None = Field(None, description="an autoencoder on the grid, and how it is trained")
     experiment: ExperimentSection | None = Field(None, description="needed by plugin.experiment")
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
+    watchdog: Positive | None = Field(
+        None,
+        description="seconds after which a rank that has not got on, beside a model that runs, shows where it is and ends "
+        "the job; longer than the longest stage; none if left out",
+    )
 
     @model_validator(mode="after")
     def _what_a_network_goes_with(self):
@@ -182,6 +230,12 @@ class Case(Section):
         ):
             if found:
                 raise ValueError(f"{section}.{key} goes with background.transform: tsvd or reduced")
+        return self
+
+    @model_validator(mode="after")
+    def _iau_leaves_dumps_in_several_folders(self):
+        if self.cycle and self.cycle.iau and self.observations and self.observations.window != ANALYSIS_TIME:
+            raise ValueError(f"cycle.iau goes with observations.window: {ANALYSIS_TIME}")
         return self
 
     @model_validator(mode="after")

@@ -4,19 +4,20 @@ For each window the model runs, its state is compared with the readings, the ana
 the restart is written from which the model goes on. What a window did is told in the ledger, once
 all its files are on the disk; `--resume` goes on after the last window told there.
 
+    RUN/lock                 the job that is at work here
     RUN/case.json            the settings of this run
     RUN/ledger.jsonl         one line per finished window
     RUN/0001/forecast/       what the model started from and wrote: dumps, checkpoint, logs
     RUN/0001/analysis/       the restart of the next window
     RUN/0001/readings.csv    each reading with innovation and residual, or why it was left out
+    RUN/0001/parts/          starts and forecasts between parts of the last increment, where `cycle.iau` asks for them
+    RUN/0001/failed/         what a model left that failed, where `model.on_failure` asks for another try
     RUN/0001/posterior.*     standard deviations of background and analysis, if `diagnostics` asks for them
     RUN/cache/               interpolations between mesh and grid
 """
 
 import argparse
 import json
-import os
-import shutil
 import sys
 from collections import Counter
 from contextlib import nullcontext
@@ -24,40 +25,40 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, write_restart
-from coupling.files import on_rank_0, whole_file
-from coupling.forecast import FluidityModel, embedded_model
+from coupling.checkpoint import open_restart, read_fields, restart_files, write_restart
+from coupling.faults import reached
+from coupling.files import on_rank_0, sync
+from coupling.forecast import wrong_processes
+from coupling.launch import ModelError
 from coupling.series import open_series
 from da.quality import Flag
 from plugin.assimilate import assimilate, write_table
 from plugin.background import background
 from plugin.configuration import Case, ConfigurationError, read_case
 from plugin.diagnostics import diagnose
+from plugin.drivers import forecast_model
+from plugin.gate_tools import check_boundary
+from plugin.gates import make_gates
+from plugin.gates_told import told_gates
+from plugin.iau import forecast_in_parts
 from plugin.job import read_words, run_job
-from plugin.ledger import append_entry, read_ledger
+from plugin.ledger import append_entry
+from plugin.lock import locked
 from plugin.observation_sections import ANALYSIS_TIME
 from plugin.progress import Progress
 from plugin.readings import ReadingsError
-from plugin.run_settings import first_difference, readings_of, settings_of
+from plugin.recovery import Beginning, forecast_from
+from plugin.report.started import report_of
+from plugin.retention import disk_need, prune, window_folder
+from plugin.run_folder import begin_run, find_run
+from plugin.run_settings import readings_of
 from plugin.treatment import treated, window_of
+from plugin.watchdog import unwatched, watched
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
 
-def forecast_model(settings):
-    """The driver a case file's `model` section asks for."""
-    common = {
-        "processes": settings.processes,
-        "launcher": tuple(settings.launcher),
-        "timeout": settings.timeout,
-        "environment": dict(settings.environment),
-    }
-    if settings.driver == "embedded":
-        return embedded_model(**common)
-    return FluidityModel(program=tuple(settings.program), **common)
-
-
-def run_cycle(case, comm, resume=False, progress=None):
+def run_cycle(case, comm, resume=False, progress=None, after=None):
     """Run all windows of a case. Collective.
 
     Parameters
@@ -66,78 +67,129 @@ def run_cycle(case, comm, resume=False, progress=None):
     comm : MPI communicator
     resume : go on after the last finished window of the run folder
     progress : Progress that tells of it; None makes one
+    after : window of the run folder to go on after, the later ones being made again; None for its last
 
     Raises
     ------
     ConfigurationError
-        if the run folder holds another run, `resume` finds nothing that fits, or the background cannot be had
-    ReadingsError, LedgerError, FileError, MeshError, ModelError, MinimisationError, OSError
+        if the run folder holds another run or is in use, `resume` finds nothing that fits, the background cannot be had,
+        or the disk is too small
+    ReadingsError, LedgerError, FileError, MeshError, ModelError, MinimisationError, GateError, OSError
         as the stages raise them; finished windows stay as they are
     """
     progress = progress or Progress(comm)
-    last, done = on_rank_0(lambda: _find_run(case, resume), comm)
-    start, began = open_restart(last), open_restart(case.model.start).time
+    with locked(case.run, comm, progress.say), watched(case.watchdog):
+        _run(case, comm, resume, after, progress)
+
+
+def _run(case, comm, resume, after, progress):
+    done, beginning = find_run(case, comm, resume, after)
+    first = open_restart(case.model.start)
     model = forecast_model(case.model)
     readings = on_rank_0(lambda: readings_of(case), comm)
-    biases = on_rank_0(lambda: _biases(case.run, done), comm)
+    _check_times(readings, first, case)
+    on_rank_0(lambda: _check_processes(first, case.model), comm)
+
+    def check_disk(done):
+        if done < case.cycle.windows:
+            progress.say(on_rank_0(lambda: disk_need(case.run, first, done, case.cycle), comm))
+
+    check_disk(done)
     with progress.stage("background"):
         statistics = background(case, comm, case.run / "cache", progress.say)
     _check_variables(readings, statistics.transfer, case.observations.file)
+    if first.fields:  # a cold start has none to look at
+        statistics.transfer.to_grid(read_fields(first, comm, statistics.transfer.field_names))
+    gates = make_gates(case.gates, statistics.transfer)
+    on_rank_0(lambda: check_boundary(case.gates, first), comm)
+    _check_parts(case.cycle.iau, first)
     progress.say(_told_background(statistics, readings, progress))
-    on_rank_0(lambda: _begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
+    on_rank_0(lambda: begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
     for number in range(done + 1, case.cycle.windows + 1):
-        until = began + number * case.cycle.window
-        start, biases = _window(number, start, until, case, model, readings, biases, statistics, comm, progress)
+        until = first.time + number * case.cycle.window
+        beginning = _window(number, beginning, until, case, model, readings, statistics, gates, comm, progress)
+        if number == 1:
+            check_disk(number)  # now it can be told what a window needs
+        if case.cycle.report:
+            _report(case.run, f"window {number} of {case.cycle.windows}", comm, progress)
     progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
 
 
-def _window(number, start, until, case, model, readings, biases, statistics, comm, progress):
-    """Forecast, analysis, restart, ledger. Returns the next window's restart and the stations' biases."""
-    folder = case.run / f"{number:04d}"
+def _report(run, label, comm, progress):
+    """The page of the run so far; a page that cannot be made is no reason to stop."""
+    with progress.stage("report", f"{label}: report"), unwatched():
+        warning = report_of(run, comm)
+    if warning:
+        progress.say(warning)
+
+
+def _window(number, beginning, until, case, model, readings, statistics, gates, comm, progress):
+    """Forecast, analysis, restart, ledger. Returns the next window's beginning."""
+    folder = window_folder(case.run, number)
     on_rank_0(folder.mkdir, comm)
     label = f"window {number} of {case.cycle.windows}"
-    with progress.stage("forecast", f"{label}: forecast to {until:g} s"):
+    reached("window begun")
+
+    def run(start, until=until):
         forecast = model.run(start, until, folder / "forecast", comm)
-    time = forecast.state.time
+        gates.check(forecast.state, "the model ended well but in its forecast", ModelError)
+        return forecast
+
+    def begin(start):
+        if case.cycle.iau is None or start is not beginning.restart:  # another try
+            return run(start)
+        return forecast_in_parts(beginning, until, case.cycle.iau, run, folder, gates.bounded, comm)
+
+    with progress.stage("forecast", f"{label}: forecast to {until:g} s"), unwatched():
+        forecast, recovery = forecast_from(beginning, begin, case.model.on_failure, folder, comm, progress.say)
+    reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
-        usable, treatment = _treated(readings, biases, start.time, forecast, case.observations, statistics, comm)
+        usable, treatment = _treated(readings, beginning, forecast, case.observations, statistics, comm)
         found = assimilate(statistics, forecast.state, usable, comm, case.minimiser, treatment)
+    reached("analysis found")
+    with progress.stage("gates", f"{label}: gates") if case.gates.changing else nullcontext():
+        found = gates.passed(found, forecast.state, forecast.restart, beginning.biases)
     asked = case.diagnostics.influence or case.diagnostics.posterior  # the others cost nothing to speak of
     with progress.stage("diagnostics", f"{label}: diagnostics") if asked else nullcontext():
         told = diagnose(found, statistics, forecast.state, case.diagnostics, folder, comm)
     with progress.stage("restart", f"{label}: writing the restart"):
-        restart = write_restart(forecast.restart, folder / "analysis", comm, found.changes)
-    entry = _entry(number, time, forecast, restart, usable, found, case, progress)
+        restart = write_restart(forecast.restart, folder / "analysis", comm, found.changes, manifest=True)
+    reached("restart written")
+    entry = _entry(number, forecast, restart, usable, found, case, progress)
     entry.get("analysis", {}).update(told)
-    on_rank_0(lambda: _keep(case.run, folder, entry, found), comm)
+    if recovery is not None:
+        entry["recovery"] = recovery
+    elif case.cycle.iau is not None and beginning.background is not None:
+        entry["iau"] = case.cycle.iau.model_dump()
+    on_rank_0(lambda: _keep(case, folder, entry, found, forecast.restart), comm)
     progress.say(_told_window(label, entry))
-    return restart, found.biases
+    return Beginning(restart, forecast.restart if found.analysis else None, found.biases)
 
 
-def _treated(readings, biases, began, forecast, settings, statistics, comm):
+def _treated(readings, beginning, forecast, settings, statistics, comm):
     """The readings of a window, and how they are treated. Collective."""
-    end, step = forecast.state.time, forecast.restart.timestep
-    in_time = window_of(readings, began, end, settings, 0.5 * step, _SAME * step)
+    end, step, biases = forecast.state.time, forecast.restart.timestep, beginning.biases
+    in_time = window_of(readings, beginning.restart.time, end, settings, 0.5 * step, _SAME * step)
     # the dumps are looked into for times within the window only
     within = settings.window != ANALYSIS_TIME and in_time.any()
     with open_series(forecast.folder, comm) if within else nullcontext() as dumps:
         return treated(readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, biases=biases)
 
 
-def _biases(run, done):
-    """Biases of stations as the last finished window left them."""
-    return read_ledger(run / "ledger.jsonl")[done - 1].get("biases", {}) if done else {}
-
-
-def _keep(run, folder, entry, found):
+def _keep(case, folder, entry, found, background):
+    for path in restart_files(background):  # the model wrote them, and did not see to it that they are on the disk
+        sync(path)
     write_table(folder / "readings.csv", found.table)
-    append_entry(run / "ledger.jsonl", entry)
+    reached("table written")
+    append_entry(case.run / "ledger.jsonl", entry)
+    reached("window told")
+    prune(case.run, [entry["window"] - 1], case.cycle.keep)
 
 
-def _entry(number, time, forecast, restart, usable, found, case, progress):
+def _entry(number, forecast, restart, usable, found, case, progress):
     entry = {
         "window": number,
-        "time": time,
+        "time": forecast.state.time,
         "readings": len(usable),
         "used": sum(row["used"] == "yes" for row in found.table),
         "left_out": dict(Counter(row["used"].removeprefix("no: ") for row in found.table if row["used"] != "yes")),
@@ -152,6 +204,8 @@ def _entry(number, time, forecast, restart, usable, found, case, progress):
         entry["analysis"] = found.analysis.summary()
     if found.network:
         entry["network"] = found.network.summary()
+    if found.gates:
+        entry["gates"] = found.gates
     return entry
 
 
@@ -175,11 +229,38 @@ def _told_window(label, entry):
         return f"{label}: t = {entry['time']:g} s  {why}, the forecast goes on as it is  {times}"
     a, by = entry["analysis"], entry.get("network", {})
     instead = f"  by TSVD, not by the network: {by['reason']}" if "reason" in by else ""
+    gates = told_gates(entry.get("gates", {}))
+    gates = f"  gates: {gates}" if gates else ""
     return (
         f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings  "
         f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {a['iterations']} iterations  "
-        f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}"
+        f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}{gates}"
     )
+
+
+def _check_parts(iau, first):
+    if iau is not None and iau.over < iau.parts * first.timestep:
+        raise ConfigurationError(
+            f"cycle.iau: {iau.parts} parts over {iau.over:g} s are nearer to each other than the model's time step of "
+            f"{first.timestep:g} s; give fewer parts, or more time"
+        )
+
+
+def _check_times(readings, first, case):
+    """Refuse readings that are all of other times than the run: their epoch is wrong more often than they."""
+    began, end = first.time, first.time + case.cycle.windows * case.cycle.window
+    near = case.observations.tolerance or first.timestep
+    if len(readings) and not ((readings.time >= began - near) & (readings.time <= end + near)).any():
+        raise ReadingsError(
+            f"{case.observations.file}: none of the {len(readings)} readings, of {readings.time.min():g} to "
+            f"{readings.time.max():g} s, is of a window of this run, {began:g} to {end:g} s; see observations.epoch, or "
+            "give a file of this time"
+        )
+
+
+def _check_processes(first, settings):
+    if problem := wrong_processes(first, settings.processes):
+        raise ConfigurationError(problem)
 
 
 def _check_variables(readings, transfer, path):
@@ -191,61 +272,12 @@ def _check_variables(readings, transfer, path):
             )
 
 
-def _find_run(case, resume):
-    """Where to go on: (options of the restart, number of windows done). Nothing is written."""
-    kept = case.run / "case.json"
-    if not resume:
-        if kept.exists():
-            raise ConfigurationError(
-                f"{case.run}: holds a run already; go on with it by --resume, or choose another folder (key 'run')"
-            )
-        return case.model.start, 0
-    if not kept.is_file():
-        raise ConfigurationError(f"{case.run}: no run to resume, case.json is missing; start without --resume")
-    entries = read_ledger(case.run / "ledger.jsonl")
-    if not entries:  # nothing yet that other settings would contradict
-        return case.model.start, 0
-    now, earlier = _lasting(settings_of(case)), _lasting(json.loads(kept.read_text()))
-    different = first_difference(now, earlier)
-    if different:
-        raise ConfigurationError(
-            f"{kept}: the run was started with another {different!r} section ({earlier.get(different)}); "
-            "resume with the same settings, or start a new run folder"
-        )
-    return case.run / entries[-1]["restart"], len(entries)
-
-
-def _lasting(settings):
-    """What a run keeps: it may be made longer, its model be given more time, and more or less be told of it."""
-    changeable = {"cycle": "windows", "model": "timeout"}
-    others = ("diagnostics", "reanalysis", "experiment")
-    settings = {name: section for name, section in settings.items() if name not in others}
-    return {
-        name: {key: value for key, value in section.items() if key != changeable[name]}
-        if name in changeable
-        else section
-        for name, section in settings.items()
-    }
-
-
-def _begin_run(case, resume, done):
-    """Keep the settings, and clear away the window that was not finished."""
-    case.run.mkdir(parents=True, exist_ok=True)
-    with whole_file(case.run / "case.json") as beside:
-        beside.write_text(json.dumps(settings_of(case), indent=2))
-    for folder in sorted(case.run.iterdir()) if resume else ():
-        if folder.name.isdecimal() and int(folder.name) > done:
-            aside = folder.with_name(f".{folder.name}.unfinished")
-            shutil.rmtree(aside, ignore_errors=True)
-            os.replace(folder, aside)  # a model that outlived its cycle may still write there
-            shutil.rmtree(aside, ignore_errors=True)
-
-
 def main(argv, comm):
     """Command line of the cycle; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.cycle", description="Run the forecast–assimilate loop.")
     parser.add_argument("case", nargs="?", type=Path, help="case file (YAML)")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished window")
+    parser.add_argument("--after", type=int, metavar="N", help="resume after window N; later ones are made again")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of case files and end")
     arguments = read_words(parser, argv, comm)
     if arguments.schema:
@@ -254,7 +286,8 @@ def main(argv, comm):
         return 0
     if arguments.case is None:
         raise ConfigurationError("no case file is named; python -m plugin.cycle case.yml, or --schema to see its keys")
-    run_cycle(read_case(arguments.case), comm, arguments.resume)
+    resume = arguments.resume or arguments.after is not None
+    run_cycle(read_case(arguments.case), comm, resume, after=arguments.after)
     return 0
 
 

@@ -31,20 +31,24 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.archive import Archive, ArchiveWriter
-from coupling.files import on_rank_0, whole_file, whole_folder
+from coupling.archive import ArchiveWriter, join_archives
+from coupling.faults import reached
+from coupling.files import on_rank_0, remove_leftovers, whole_file, whole_folder
+from coupling.launch import wait_asleep
 from coupling.overlap import ahead, behind
 from coupling.series import reopened
 from coupling.vtu import FileError
 from da.observations import Observations
-from plugin.assimilate import TABLE
 from plugin.background import Background, background, close_all, fingerprint, plan_of
 from plugin.configuration import Case, ConfigurationError, read_case
+from plugin.gates import Gates, check_without_model, columns_of, make_gates
 from plugin.job import read_words, run_job
+from plugin.lock import locked
 from plugin.progress import Progress
 from plugin.rank_groups import RankGroup, groups_for, split
 from plugin.reanalysis_step import COLUMNS, KeptStd, Step, analysed, steps_of
-from plugin.run_settings import first_difference, readings_of, settings_of
+from plugin.run_settings import first_difference, kept_settings, readings_of, settings_of
+from plugin.watchdog import alive, unwatched, watched
 
 _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
 
@@ -59,6 +63,7 @@ class Work:
     within : the same, for readings between states
     readings : Observations
     background : Background over the group's ranks
+    gates : Gates
     group : RankGroup
     writing : communicator of the group's writing thread
     """
@@ -69,6 +74,7 @@ class Work:
     within: list
     readings: Observations
     background: Background
+    gates: Gates
     group: RankGroup
     writing: MPI.Comm
 
@@ -86,13 +92,20 @@ def reanalyse(case, comm, resume=False, progress=None):
     Raises
     ------
     ConfigurationError
-        if the run folder holds another reanalysis, `resume` finds nothing that fits, or settings do not fit each other
-    ReadingsError, FileError, MeshError, MinimisationError, OSError
+        if the run folder holds another reanalysis or is in use, `resume` finds nothing that fits, or settings do not fit each other
+    ReadingsError, FileError, MeshError, MinimisationError, GateError, OSError
         as the stages raise them; finished blocks stay
     """
-    progress, of = progress or Progress(comm), case.reanalysis
+    progress = progress or Progress(comm)
+    with locked(case.run, comm, progress.say), watched(case.watchdog):
+        _reanalyse(case, comm, resume, progress)
+
+
+def _reanalyse(case, comm, resume, progress):
+    of = case.reanalysis
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise ConfigurationError("this MPI was started without threads; reading ahead needs MPI_THREAD_MULTIPLE")
+    check_without_model(case.gates)
     if case.observations.bias is not None:
         raise ConfigurationError("observations.bias: biases go on from window to window, states are analysed alone here")
     if "std" in of.keep and case.background.linear_transform != case.background.transform:
@@ -109,10 +122,11 @@ def reanalyse(case, comm, resume=False, progress=None):
     readings = on_rank_0(lambda: readings_of(case), comm)
     with progress.stage("background"):
         made, group = _backgrounds(case, comm, len(steps), progress)
+    gates = make_gates(case.gates, made.transfer)
     threads = group.comm.Dup(), group.comm.Dup()
     own, within = ([reopened(one, ranks) for one in series] for ranks in (threads[0], group.comm))
     close_all(plan)
-    work = Work(case, steps, own, within, readings, made, group, threads[1])
+    work = Work(case, steps, own, within, readings, made, gates, group, threads[1])
     blocks = [steps[first : first + of.block] for first in range(0, len(steps), of.block)]
     todo = on_rank_0(lambda: [block for block in blocks if not _folder(case, block).is_dir()], comm)
     progress.say(_told_start(work, blocks, todo))
@@ -121,9 +135,11 @@ def reanalyse(case, comm, resume=False, progress=None):
         for block in group.share(todo):
             _block(block, work, kept)
             progress.say(_told_progress(case, blocks, len(blocks) - len(todo), began))
-        comm.Barrier()
+        with unwatched():
+            wait_asleep(comm)
     with progress.stage("archive"):
         _join(case, blocks, comm)
+    reached("archive joined")
     on_rank_0(lambda: _finish(case, blocks, left_out or []), comm)
     progress.say(
         f"{of.output}: {len(steps)} states; analyses {progress.seconds['analyses']:.1f} s, "
@@ -165,6 +181,7 @@ def _block(block, work, kept):
     with whole_folder(_folder(case, block), comm) as folder, ExitStack() as closing, behind(comm.size == 1) as write:
         archive = None
         for step, coming in ahead(read, block, comm.size == 1):
+            alive()
             try:
                 state = coming.result()
             except FileError as error:
@@ -173,14 +190,15 @@ def _block(block, work, kept):
                 rows.append(dict.fromkeys(COLUMNS) | {"time": step.time, "skipped": str(error)})
                 continue
             within = work.within[step.series]
-            found, row, readings = analysed(step, state, within, work.readings, case, work.background, comm, kept)
+            with_what = work.background, work.gates, comm, kept
+            found, row, readings = analysed(step, state, within, work.readings, case, *with_what)
             if archive is None:
-                archive = closing.enter_context(ArchiveWriter(folder / _STATES, work.writing, of.precision, 0))
+                archive = closing.enter_context(ArchiveWriter(folder / _STATES, work.writing, of.precision, of.compression))
             write(archive.append, found)
             rows.append(row)
             table += readings
         on_rank_0(lambda: _write_csv(folder / _STEPS, COLUMNS, rows), comm)
-        on_rank_0(lambda: _write_csv(folder / _READINGS, TABLE, table), comm)
+        on_rank_0(lambda: _write_csv(folder / _READINGS, columns_of(case.gates), table), comm)
 
 
 def _folder(case, block):
@@ -201,23 +219,20 @@ def _read_csv(path):
 
 def _join(case, blocks, comm):
     """Put the blocks' states into the archive. Collective."""
-    of, reading = case.reanalysis, comm.Dup()
+    of = case.reanalysis
     archives = [_folder(case, block) / _STATES for block in blocks]
     archives = on_rank_0(lambda: [path for path in archives if path.is_file()], comm)
     if not archives:
         raise FileError(f"{of.output}: no state could be read; steps.csv of the blocks in {case.run} tell why")
     on_rank_0(lambda: of.output.parent.mkdir(parents=True, exist_ok=True), comm)
-    with ArchiveWriter(of.output, comm, of.precision, of.compression) as whole:
-        for path in archives:
-            with Archive(path, reading) as part:
-                for _, state in ahead(part.read, range(len(part)), comm.size == 1):
-                    whole.append(state.result())
+    with unwatched():  # how long it takes, the file system says
+        join_archives(archives, of.output, comm, of.precision, of.compression)
 
 
 def _about(case, plan):
     """What blocks depend on: the settings, and the states."""
     settings = settings_of(case)
-    for name in ("model", "cycle", "experiment"):
+    for name in ("model", "cycle", "experiment", "watchdog"):
         del settings[name]
     for name in ("groups", "memory"):
         del settings["reanalysis"][name]
@@ -228,6 +243,8 @@ def _about(case, plan):
 def _begin(case, about, resume):
     """Keep what the blocks depend on, or see that it is what it was. Returns whether all is done already."""
     kept, output = case.run / "reanalysis.json", case.reanalysis.output
+    for folder in (case.run, case.run / "cache"):
+        remove_leftovers(folder)
     if not resume:
         for path, what in ((kept, "a reanalysis"), (output, "an archive")):
             if path.exists():
@@ -235,13 +252,12 @@ def _begin(case, about, resume):
                     f"{path}: there is {what} already; go on with it by --resume, or choose another folder and file "
                     "(keys 'run' and 'reanalysis.output')"
                 )
-        case.run.mkdir(parents=True, exist_ok=True)
         with whole_file(kept) as beside:
             beside.write_text(json.dumps(about, indent=2))
         return False
     if not kept.is_file():
         raise ConfigurationError(f"{kept}: no reanalysis to resume; start without --resume")
-    earlier = json.loads(kept.read_text())
+    earlier = kept_settings(kept)
     different = first_difference(about["settings"], earlier["settings"])
     if different:
         raise ConfigurationError(f"{kept}: the reanalysis was started with another {different!r} section; resume with it")
@@ -256,7 +272,7 @@ def _begin(case, about, resume):
 def _finish(case, blocks, left_out):
     """Join the tables, and take the blocks away, whose states are in the archive."""
     rows = [dict.fromkeys(COLUMNS) | {"skipped": problem} for problem in left_out]
-    for name, columns in ((_STEPS, COLUMNS), (_READINGS, TABLE)):
+    for name, columns in ((_STEPS, COLUMNS), (_READINGS, columns_of(case.gates))):
         for block in blocks:
             rows += _read_csv(_folder(case, block) / name)
         with whole_file(case.run / name) as beside:

@@ -1,10 +1,11 @@
 """The analysis of one state of an archive: what is kept of it, and its lines in the tables."""
 
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from coupling.mesh import Field, State
+from coupling.mesh import Field, MeshError, State
 from da.observed import ObservedModes
 from da.posterior import mesh_std, prior
 from plugin.assimilate import assimilate
@@ -16,7 +17,7 @@ from plugin.treatment import treated, window_of
 COLUMNS = (
     "time", "skipped", "readings", "used", "transform", "cost_initial", "cost", "cost_background", "cost_observation",
     "chi_squared", "innovation_mean", "innovation_rms", "residual_mean", "residual_rms", "iterations", "reason",
-    "prepare_seconds", "minimise_seconds", "increment_seconds",
+    "prepare_seconds", "minimise_seconds", "increment_seconds", "gates",
 )  # fmt: skip
 _SAME = 1e-3  # times this near, in distances of states, are the same
 
@@ -78,7 +79,7 @@ class KeptStd:
     fields: dict[str, Field] = field(default_factory=dict)
 
 
-def analysed(step, state, series, readings, case, background, comm, kept):
+def analysed(step, state, series, readings, case, background, gates, comm, kept):
     """Analyse a state. Collective.
 
     Parameters
@@ -89,6 +90,7 @@ def analysed(step, state, series, readings, case, background, comm, kept):
     readings : Observations, all there are
     case : Case
     background : Background
+    gates : Gates
     comm : MPI communicator
     kept : KeptStd, changed here
 
@@ -100,7 +102,8 @@ def analysed(step, state, series, readings, case, background, comm, kept):
     in_time = window_of(readings, step.began, step.time, of, 0.5 * step.spacing, slack)
     within = series if of.window != ANALYSIS_TIME else None
     usable, treatment = treated(readings, in_time, step.time, of, background.transfer, within, slack)
-    found = assimilate(background, state, usable, comm, case.minimiser, treatment)
+    gates.check(state, f"the state at {state.time:g} s", MeshError)
+    found = gates.passed(assimilate(background, state, usable, comm, case.minimiser, treatment), state)
     fields = {}
     for name in background.transfer.field_names:
         old = state[name]
@@ -148,4 +151,6 @@ def _row(step, usable, found):
     row.update({f"{name}_seconds": seconds for name, seconds in told["seconds"].items()})
     if found.network is not None:
         row["transform"] = found.network.summary()["transform"]
+    if found.gates:
+        row["gates"] = json.dumps(found.gates)
     return row

@@ -399,11 +399,13 @@ def test_the_schema_tells_every_section_and_key():
         "background",
         "observations",
         "minimiser",
+        "gates",
         "diagnostics",
         "run",
+        "watchdog",
     }
     sections = schema["$defs"]
-    assert len(sections) == 29 and "from" in sections["SeriesSection"]["properties"]
+    assert len(sections) == 32 and "from" in sections["SeriesSection"]["properties"]
     for section in sections.values():
         assert section["description"]
         # a section within another tells its own

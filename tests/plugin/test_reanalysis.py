@@ -1,6 +1,7 @@
 """Archives of states analysed in a batch: as one by one, on any ranks, after a stop as without one."""
 
 import csv
+import json
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ import pytest
 from mpi4py import MPI
 
 from coupling.archive import Archive, ArchiveWriter
+from coupling.mesh import MeshError
 from coupling.series import open_series
 from coupling.vtu import FileError
 from cycle_case import ROOT, SENSORS, WINDOW, command, environment, make_case, python, write_settings
@@ -30,11 +32,11 @@ def folder(tmp_path_factory):
     return make_case(tmp_path_factory.mktemp("reanalysis") / "case")
 
 
-def case_file(folder, run, states=None, observations=None, **reanalysis):
+def case_file(folder, run, states=None, observations=None, gates=None, **reanalysis):
     states = states or [{"path": str(folder / "training/0"), "until": UNTIL}]
     given = {"states": states, "output": str(run / "analyses.vtkhdf"), "block": 2, **reanalysis}
     more = {f"observations__{name}": value for name, value in (observations or {}).items()}
-    return write_settings(run / "case.yml", folder, run, reanalysis=given, **more)
+    return write_settings(run / "case.yml", folder, run, reanalysis=given, gates=gates or {}, **more)
 
 
 def run(*words, **reanalysis):
@@ -222,3 +224,31 @@ def test_what_does_not_fit_is_refused(folder, whole, tmp_path):
         read_case(case_file(folder, tmp_path / "d", output="analyses.vtu"), needed=())
     with pytest.raises(ConfigurationError, match="observations.bias: biases go on"):
         run(folder, tmp_path / "e", observations={"bias": {"std": {"Tracer": 1.0}}})
+
+
+# Gates
+
+
+def test_analyses_of_an_archive_go_through_the_gates_that_need_no_model(folder, whole, tmp_path):
+    gates = {"bounds": {"Tracer": [0, None]}, "largest": {"Velocity": 1e3}}
+    reanalyse(read_case(case_file(folder, tmp_path, gates=gates), needed=()), COMM)
+    found, rows = contents(tmp_path), table(tmp_path / "steps.csv")
+    assert min(fields["Tracer"].min() for fields in whole[1].values()) < 0 <= min(f["Tracer"].min() for f in found.values())
+    for row in rows:
+        told = json.loads(row["gates"]) if row["gates"] else None
+        assert (told is not None) == (int(row["used"]) > 0)
+        assert told is None or (told["bounds"]["Tracer"]["mass_kept"] and told["largest"]["factor"] == 1.0)
+    assert any(row["residual_of_restart"] != row["residual"] for row in table(tmp_path / "readings.csv"))
+
+
+@pytest.mark.parametrize("gate", [{"divergence_free": "Velocity"}, {"taper": {"surfaces": [2], "distance": 5.0}}])
+def test_gates_that_need_a_model_are_refused(folder, tmp_path, gate):
+    with pytest.raises(ConfigurationError, match=f"gates.{next(iter(gate))} needs surfaces .* it goes with the cycle"):
+        reanalyse(read_case(case_file(folder, tmp_path, gates=gate), needed=()), COMM)
+    assert not (tmp_path / "run").exists() or not list(tmp_path.glob("**/reanalysis.json"))
+
+
+def test_a_state_out_of_range_is_named(folder, tmp_path):
+    path = case_file(folder, tmp_path, gates={"range": {"Tracer": [-1, 1e-4]}})
+    with pytest.raises(MeshError, match=r"the state at \S+ s: \d+ values of Tracer are outside -1 to 0.0001"):
+        reanalyse(read_case(path, needed=()), COMM)
