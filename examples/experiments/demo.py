@@ -24,8 +24,10 @@ def main(words=None):
     parser = argparse.ArgumentParser(prog="python -m examples.experiments.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycles")
     asked, began = parser.parse_args(words), time.monotonic()
+    street = small_street(HERE / "run")
     twin = replace(
-        small_street(HERE / "run"),
+        street,
+        networks=street.networks[:1],  # the tracer's sensors
         cycles={"TSVD": HERE / "case.yml", "autoencoder": HERE / "autoencoder.yml"},
         training=earlier_winds(np.random.default_rng(7), 5),
         windows=4,

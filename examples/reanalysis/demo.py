@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
 
 from coupling.files import whole_file  # noqa: E402
+from coupling.forecast import embedded_model  # noqa: E402
 from coupling.series import open_series  # noqa: E402
 from examples.score import draw_slices, places_to_score, slice_places  # noqa: E402
 from examples.street.demo import earlier_winds, street_twin  # noqa: E402
@@ -43,6 +44,7 @@ def small_street(run) -> Twin:
     return replace(
         street_twin(run),
         mesh=COARSE,
+        model=embedded_model(timeout=600.0),
         cycles={},
         training=earlier_winds(np.random.default_rng(7), 6),
         spin_up=60.0,

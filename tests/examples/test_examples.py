@@ -26,7 +26,7 @@ def ran(clone, module):
     """What an example says."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", module]
-    ended = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=280)
+    ended = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
