@@ -115,8 +115,11 @@ def _examine(words, seen, imported, say):
     if case is None:
         return made
     beside = next(p for p in case.run.parents if p.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".check-", dir=beside) as scratch:
-        tell(check_case(case, Path(scratch), [place for _, place in seen], words.quick, words.fix))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".check-", dir=beside) as scratch:
+            tell(check_case(case, Path(scratch), [place for _, place in seen], words.quick, words.fix))
+    except OSError as error:
+        tell([Finding(FAIL, "run folder", f"{beside} cannot be written: {error}", "choose another `run` folder")])
     return made
 
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cycle_case import ROOT, WINDOW, files, make_case, python, settings, write_readings, write_settings
+from cycle_case import COMM, ROOT, WINDOW, files, make_case, python, settings, write_readings, write_settings
 from lxml import etree
 
 from coupling import flml
 from coupling.grid import make_grid
 from coupling.mesh import Mesh, Piece
+from plugin.check.__main__ import main
 from plugin.check.finding import FAIL, OK, WARN, Finding, NotKnown, findings, told
 from plugin.check.geometry import median_edge, on_mesh
 from plugin.check.libraries import libraries, loaded, packages
@@ -322,9 +323,23 @@ def test_fix_writes_a_copy_that_passes(case, tmp_path):
     assert {finding.level for finding, _ in fixed} == {OK}
 
 
-def test_a_broken_case_file_is_a_line_and_the_machine_is_looked_at_all_the_same(tmp_path):
+def test_a_broken_case_file_is_a_line_and_the_machine_is_looked_at_all_the_same(tmp_path, capsys):
     file = tmp_path / "case.yml"
     file.write_text("modell: {}\n")
-    ended = python(1, "-m", "plugin.check", file)
-    assert ended.returncode == 1 and re.search(r"^FAIL  case file .*line", ended.stdout, re.MULTILINE)
-    assert "one MPI" in ended.stdout and "in the way" in ended.stdout and ended.stderr == ""
+    assert main([str(file)], COMM) == 1
+    said = capsys.readouterr()
+    assert re.search(r"^FAIL  case file .*line", said.out, re.MULTILINE)
+    assert "one MPI" in said.out and "in the way" in said.out and said.err == ""
+
+
+def test_a_run_folder_that_cannot_be_written_is_a_line(tmp_path, capsys):
+    file = write_settings(tmp_path / "case.yml", tmp_path, "/proc/run")
+    assert main([str(file), "--quick"], COMM) == 1
+    assert re.search(r"^FAIL  run folder .*/proc cannot be written", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_without_a_case_the_machine_is_looked_at(capsys):
+    assert main(["--json"], COMM) == 0
+    assert {"numpy", "one MPI", "processors", "GPU"} <= {
+        finding["name"] for finding in json.loads(capsys.readouterr().out)
+    }
