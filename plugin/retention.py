@@ -49,8 +49,8 @@ def disk_need(run, start, done, cycle):
     Parameters
     ----------
     run : Path
-    start : Restart of the run; before any window is done it tells what one will need at least: the files the model
-        starts from, those it leaves, and the analysis
+    start : Restart of the run; before any window is done it tells what one will need at least: a copy of its files for
+        the model, and another for the analysis
     done : number of windows done; the last of them tells what one needs
     cycle : CycleSection
 
@@ -65,7 +65,7 @@ def disk_need(run, start, done, cycle):
     if done:
         each, least = _size(window_folder(run, done)), ""
     else:
-        each, least = 3 * sum(path.stat().st_size for path in restart_files(start)), "at least "
+        each, least = 2 * sum(path.stat().st_size for path in restart_files(start)), "at least "
     need, free = n_kept * each, shutil.disk_usage(run).free
     told = f"{n_kept} windows to keep, {least}{_told(each)} each: {least}{_told(need)}; {_told(free)} are free"
     if need > free:

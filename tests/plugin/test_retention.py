@@ -67,4 +67,4 @@ def test_before_the_first_window_the_files_of_the_start_tell_the_least(tmp_path,
     files = restart_files(start)
     assert len(files) == len(set(files)) > 6 and any(path.suffix == ".halo" for path in files)
     told = disk_need(tmp_path, start, 0, SimpleNamespace(windows=2, keep=None))
-    assert f"at least {retention._told(3 * sum(path.stat().st_size for path in files))} each" in told
+    assert f"at least {retention._told(2 * sum(path.stat().st_size for path in files))} each" in told
