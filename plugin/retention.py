@@ -59,9 +59,8 @@ def disk_need(run, start, done, cycle):
     ConfigurationError
         if the disk is sure to be full before the last window
     """
-    left, keep = cycle.windows - done, cycle.keep or 1
-    n_kept = cycle.windows // keep - done // keep
-    n_kept = min(left, n_kept + (2 if keep > 1 else 0))  # the last window's, and this one's
+    keep = cycle.keep or 1
+    n_kept = cycle.windows // keep - done // keep + (cycle.windows % keep > 0)  # every so-many-th, and the last
     if done:
         each, least = _size(window_folder(run, done)), ""
     else:
