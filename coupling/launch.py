@@ -88,6 +88,8 @@ def launch(command, folder, comm, timeout=None, environment=None, log="launch.lo
     ------
     ModelError
         if the command cannot be started
+    OSError
+        if its log cannot be written
     """
     ended, problem = None, None
     if comm.rank == 0:
