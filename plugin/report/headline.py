@@ -5,8 +5,15 @@ import numpy as np
 from plugin.report.page import Chapter, Table, Text
 
 _COLUMNS = (
-    "sensors", "variable", "readings", "rms of forecast", "rms of analysis", "change", "rms, last window", "analysis",
-)  # fmt: skip
+    "sensors",
+    "variable",
+    "readings",
+    "rms of forecast",
+    "rms of analysis",
+    "change",
+    "rms of forecast, last window",
+    "rms of analysis, last window",
+)
 
 
 def headline(run):
@@ -39,7 +46,7 @@ def _seen(last, entry):
     before, after, n = gain(last.select(last.used))
     if n == 0:
         return Text(f"{where}no reading was used, so the analysis is the forecast.", "bad")
-    told = f"{where}at the {n} readings it used the analysis is {_compared(before, after)}."
+    told = f"{where}at the {_count(n)} it used the analysis is {_compared(before, after)}."
     return Text(told, "good" if after < before else "bad")
 
 
@@ -54,11 +61,15 @@ def _unseen(readings, last):
     before, after, n = gain(last.select(last.withheld))
     windows = np.unique(kept.window)
     better = sum(g[1] < g[0] for g in (gain(kept.select(kept.window == w)) for w in windows))
-    now = f"at the {n} readings withheld from it, {_compared(before, after)}" if n else "no withheld reading"
+    now = f"at the {_count(n)} withheld from it, {_compared(before, after)}" if n else "no withheld reading"
     told = f"Last window: {now}. It was better there in {better} of {len(windows)} windows."
     if better == len(windows):
         return Text(told, "good")
     return Text(told, "fair" if 2 * better > len(windows) else "bad")
+
+
+def _count(n):
+    return "1 reading" if n == 1 else f"{n} readings"
 
 
 def _compared(before, after):

@@ -61,17 +61,18 @@ def _labels(of):
 def _all_sensors(of):
     """Every sensor's departures as a row of colours, a column for each window."""
     names, row = numbered(_labels(of))
-    windows, column = np.unique(of.window, return_inverse=True)
+    first, last = of.window.min(), of.window.max()
+    shape, at = (len(names), last - first + 1), (row, of.window - first)
     with drawing(9.0, float(np.clip(0.6 + 0.13 * len(names), 2.2, 9.0))) as figure:
         for ax, values, title in zip(
             figure.subplots(1, 2, sharey=True), (of.innovation, of.residual), ("forecast", "analysis")
         ):
             # the mean of a sensor that tells several times in a window
-            count, total = (np.zeros((len(names), len(windows))) for _ in range(2))
-            np.add.at(count, (row, column), 1.0)
-            np.add.at(total, (row, column), values / of.error)
+            count, total = np.zeros(shape), np.zeros(shape)
+            np.add.at(count, at, 1.0)
+            np.add.at(total, at, values / of.error)
             image = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-            extent = windows[0] - 0.5, windows[-1] + 0.5, -0.5, len(names) - 0.5
+            extent = first - 0.5, last + 0.5, -0.5, len(names) - 0.5
             drawn = ax.imshow(
                 image, cmap="RdBu_r", vmin=-_SPAN, vmax=_SPAN, aspect="auto", extent=extent, interpolation="none"
             )
@@ -80,9 +81,9 @@ def _all_sensors(of):
             ax.grid(False)
             ax.set_facecolor(BUILDING)
         step = -(-len(names) // 60)
-        figure.axes[0].set_yticks(range(0, len(names), step), names[::step], fontsize=6)
+        figure.axes[0].set_yticks(range(0, len(names), step), names[::step], fontsize=6, parse_math=False)
         figure.colorbar(drawn, ax=figure.axes, label="(reading − model) / σ_o", extend="both", aspect=40)
-        told = f"Departures of {len(names)} sensors' readings from forecast and analysis in {len(windows)} windows"
+        told = f"Departures of {len(names)} sensors' readings from forecast and analysis in windows {first} to {last}"
         return Picture(svg(figure, told), f"{told}, in standard deviations of the readings. Grey: no reading.")
 
 
@@ -101,7 +102,7 @@ def _worst(of, labels):
             ax.plot(
                 mine.time, mine.residual, ".-", color=WITHHELD if kind else AFTER, lw=0.8, label="reading − analysis"
             )
-            ax.set_title(name + kind, fontsize=8)
+            ax.set_title(name + kind, fontsize=8, parse_math=False)
         figure.axes[0].legend(fontsize=7)
         figure.supxlabel("time [s]", fontsize=9)
         told = f"Departures in time of the {len(labels)} sensors that the forecasts miss most: {', '.join(labels)}"

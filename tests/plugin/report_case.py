@@ -7,7 +7,7 @@ import numpy as np
 from plugin.assimilate import write_table
 from plugin.ledger import append_entry
 
-STATIONS = ("S1", "S2", "<S3> & co", "kept away")
+STATIONS = ("S1", "S2", "<S3> & $co$", "kept away")
 WITHHELD = STATIONS[3]
 
 

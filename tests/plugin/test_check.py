@@ -19,8 +19,11 @@ from plugin.check.geometry import median_edge, on_mesh
 from plugin.check.libraries import libraries, loaded, packages
 from plugin.check.machine import Place, free_memory, gpu, processors
 from plugin.check.model import launcher as launched
+from plugin.check.model import processes
 from plugin.check.needs import kept_modes
 from plugin.check.options import Change, options, write_fixed
+from plugin.check.restart import round_trip
+from plugin.check.subject import Subject
 from plugin.configuration import Case, ConfigurationError, read_case
 
 
@@ -234,6 +237,18 @@ def test_grid_beside_the_mesh(box, spacing, expected):
 def test_a_grid_without_air_fails():
     empty = make_grid([[0, 0, 0], [6, 6, 6]], spacing=6.0).with_fluid(np.zeros(8, bool))
     assert levels(on_mesh(empty, one_cell())) == [FAIL]
+
+
+# Restarts of Fluidity's
+
+
+@pytest.mark.parametrize(("kind", "pieces"), [("serial", 1), ("parallel", 2)])
+def test_fluidity_s_checkpoint_comes_back(fluidity_data, tmp_path, kind, pieces):
+    start = str(fluidity_data / kind / "mini_3_checkpoint.flml")
+    case = case_of(tmp_path, model__start=start, model__processes=pieces)
+    (found,) = round_trip(Subject(case, tmp_path))
+    assert found.level == OK and "to the last bit" in found.text
+    assert levels(processes(Subject(case, tmp_path))) == [OK]
 
 
 # The command
