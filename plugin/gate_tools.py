@@ -34,14 +34,12 @@ class GateTools:
 
         return self._once(of, "weights", make)
 
-    def projection(self, of, restart, also_held=()):
-        """DivergenceFree of a vector Field, held where the checkpoint's options say so, and on some more surfaces."""
+    def projection(self, of, restart):
+        """DivergenceFree of a vector Field, held where the checkpoint's options say so."""
 
         def make():
             boundary = self._boundary(of, restart)
-            held = held_components(restart, of.name)
-            held.update({surface: {0, 1, 2} for surface in also_held})
-            squares = held_squares(boundary, of.mesh, held, self.comm)
+            squares = held_squares(boundary, of.mesh, held_components(restart, of.name), self.comm)
             return divergence_free(of.mesh, self.mass(of), squares, self.comm, self._points(of))
 
         return self._once(of, "projection", make)

@@ -5,7 +5,8 @@ order in which none undoes what another did:
 
 1. `taper`: the increment fades towards open boundaries;
 2. `divergence_free`: that of the velocity becomes the nearest one without weak divergence that is zero where the model
-   sets the velocity itself, and on the surfaces of `taper` (:mod:`coupling.divergence`);
+   sets the velocity itself (:mod:`coupling.divergence`). On open boundaries it is what the balance of the air needs:
+   held there as well, next to an inflow that is held, it could do little but turn round in the street;
 3. `largest`: one that is too large then is made smaller as a whole, or given up;
 4. `bounds`: each such variable becomes the nearest field within its bounds with the same total (:mod:`da.bounds`);
 5. `range`, and values that are not finite: an error, and nothing is written.
@@ -171,9 +172,9 @@ class Gates:
         return float(np.sqrt(self.transfer.comm.allreduce(float(self.tools.mass(of) @ squares))))
 
     def _without_divergence(self, fields, state, restart):
-        name, taper = self.settings.divergence_free, self.settings.taper
+        name = self.settings.divergence_free
         old = state[name]
-        projection = self.tools.projection(old, restart, taper.surfaces if taper else ())
+        projection = self.tools.projection(old, restart)
         try:
             made = projection.project(fields[name].values - old.values)
         except DivergenceError as error:
