@@ -8,6 +8,7 @@ from mpi4py import MPI
 from coupling.checkpoint import open_restart, read_fields
 from coupling.mesh import Field, Mesh
 from coupling.vtu import read_state
+from plugin.retention import window_folder
 from plugin.transfer import variables_of
 
 _ALONE = MPI.COMM_SELF
@@ -69,6 +70,6 @@ def last_fields(run):
 def _standard_deviations(run):
     """{"VARIABLE.analysis", "VARIABLE.background": Field} as `diagnostics.posterior` left them; or none."""
     found = {}
-    for path in sorted(run.window_folder(run.last).glob("posterior*.*vtu")):
+    for path in sorted(window_folder(run.folder, run.last["window"]).glob("posterior*.*vtu")):
         found.update(read_state(path, _ALONE).fields)
     return found

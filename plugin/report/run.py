@@ -10,7 +10,7 @@ import numpy as np
 from da.quality import Flag
 from plugin.configuration import ConfigurationError
 from plugin.ledger import read_ledger
-from plugin.tables import read_tables
+from plugin.tables import NAMES, NUMBERS, read_tables
 
 _YES, _NO = "yes", "no: "
 
@@ -61,12 +61,14 @@ class Run:
 
     folder : of the run
     settings : of its case file, as case.json keeps them
+    windows : how many there are to be
     entries : of the ledger, one for each finished window
     readings : Readings of these windows
     """
 
     folder: Path
     settings: dict
+    windows: int
     entries: list[dict]
     readings: Readings
 
@@ -74,15 +76,6 @@ class Run:
     def last(self):
         """The last window's entry; there is one."""
         return self.entries[-1]
-
-    @property
-    def windows(self):
-        """How many there are to be."""
-        return self.settings["cycle"]["windows"]
-
-    def window_folder(self, entry):
-        """Where a window's files are."""
-        return self.folder / f"{entry['window']:04d}"
 
 
 def read_run(folder):
@@ -99,18 +92,16 @@ def read_run(folder):
     kept = folder / "case.json"
     try:
         settings = json.loads(kept.read_text(encoding="utf-8"))
-        settings["cycle"]["windows"]
+        windows = settings["cycle"]["windows"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{kept}: no settings of a run of plugin.cycle: {error!r}") from None
     entries = read_ledger(folder / "ledger.jsonl")
     done = [entry["window"] for entry in entries]
     readings = _readings(read_tables(folder)) if entries else _readings(_EMPTY)
-    return Run(folder, settings, entries, readings.select(np.isin(readings.window, done)))
+    return Run(folder, settings, windows, entries, readings.select(np.isin(readings.window, done)))
 
 
-_EMPTY = {name: np.empty(0) for name in ("time", "x", "y", "z", "value", "error", "innovation", "residual")} | {
-    name: np.empty(0, str) for name in ("station", "variable", "used")
-} | {"window": np.empty(0, int)}  # fmt: skip
+_EMPTY = {"window": np.empty(0, int), **dict.fromkeys(NUMBERS, np.empty(0)), **dict.fromkeys(NAMES, np.empty(0, str))}
 
 
 def _readings(table):
