@@ -58,9 +58,13 @@ def _errors(used):
         rows.append((name, of.count, of.analyses, assumed, of.observation.std, of.background.std, background, chi))
         yield _what_errors_say(name, of, assumed)
     heads = (
-        "variable", "readings", "windows", "σ_o assumed", "σ_o shown", "σ_b shown", "σ_b if σ_o is right", "χ² = (r/σ_o)²",
+        "variable", "readings", "windows", "σ_o assumed", "σ_o shown", "σ_b shown", "σ_b if σ_o is right", "χ²",
     )  # fmt: skip
-    yield Table("Errors that innovations d and residuals r show (Desroziers et al. 2005)", heads, rows)
+    yield Table(
+        "Errors that innovations d and residuals r show (Desroziers et al. 2005); χ² is the mean of (r/σ_o)²",
+        heads,
+        rows,
+    )
 
 
 def _what_errors_say(name, of, assumed):
