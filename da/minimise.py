@@ -137,7 +137,7 @@ def minimise(
     try:
         space = _Space(root if cost.linear else None)
         control, trace, reason, evaluations, first = _searches(
-            cost, comm, centre, tao, vector, space, rounding_tolerance
+            cost, comm, centre, tao, vector, space, rounding_tolerance, method
         )
     finally:
         tao.destroy()
@@ -164,7 +164,7 @@ class _Space:
         return gradient if self.root is None else solve_triangular(self.root, gradient, lower=True, check_finite=False)
 
 
-def _searches(cost, comm, centre, tao, vector, space, rounding_tolerance):
+def _searches(cost, comm, centre, tao, vector, space, rounding_tolerance, method):
     """Search from a centre, and from what was found as long as rounding stops a search that gets on."""
     trace, evaluations, first = [], 0, 0.0
     if centre.any():
@@ -184,20 +184,21 @@ def _searches(cost, comm, centre, tao, vector, space, rounding_tolerance):
             trace.append(_step(cost, 0, value, centre, norm))
             first = max(first, norm)
             absolute = max(absolute, relative * first)
+        unit = _unit(value, norm) if method == "lmvm" and not cost.linear else 1.0
         # petsc4py asks TAO's own test before ours, which would compare the gradient by u with a tolerance of the other
-        tao.setTolerances(gatol=absolute if space.root is None else 0.0, gttol=0.0)
+        tao.setTolerances(gatol=absolute / unit if space.root is None else 0.0, gttol=0.0)
         tao.setMaximumIterations(limit - trace[-1].iteration)
         slope_at = _slope_at(cost, gradient, space)
         if slope_at is not None:
             left = limit - trace[-1].iteration
             tao.setConvergenceTest(_test(slope_at, absolute, rounding_tolerance * first, left, comm))
         function, constant = _shifted(cost, centre, value, gradient, space)
-        reason, moved, n = _search(function, comm, tao, vector)
+        reason, moved, n = _search(function, unit, comm, tao, vector)
         base = trace[-1].iteration
         for i, f, slope, u in seen:
             if i > 0:
-                slope = slope if slope_at is None else slope_at(u)
-                trace.append(_step(cost, base + i, f + constant, centre + space.step(u), slope))
+                slope = unit * slope if slope_at is None else slope_at(u)
+                trace.append(_step(cost, base + i, unit * f + constant, centre + space.step(u), slope))
         seen.clear()
         centre, evaluations = centre + space.step(moved), evaluations + n + 1
         got_on = trace[-1].gradient_norm <= _PROGRESS * norm
@@ -234,16 +235,24 @@ def _test(slope_at, absolute, rounding, limit, comm):
     return test
 
 
-def _search(function, comm, tao, vector):
-    """One run of TAO from v = 0: its reason, v, and how often it asked for the function."""
+def _unit(value, slope):
+    """What J is measured in for lmvm, whose first step is as long as the gradient: it becomes 2 J / ‖∇J‖.
+
+    A network may leave the numbers of a float behind before a line search comes back from a longer one.
+    """
+    return slope**2 / (2.0 * value) if value > 0.0 and slope > 0.0 else 1.0
+
+
+def _search(function, unit, comm, tao, vector):
+    """One run of TAO from v = 0: its reason, v, and how often it asked for the function, which it gets in a unit."""
     asked = 0
 
     def evaluate(_, v, into):
         nonlocal asked
         asked += 1
         f, slope = function(whole(v, comm))
-        into.array[:] = slope[slice(*into.getOwnershipRange())]
-        return f
+        into.array[:] = slope[slice(*into.getOwnershipRange())] / unit
+        return f / unit
 
     vector.set(0.0)
     tao.setObjectiveGradient(evaluate, None)

@@ -107,6 +107,30 @@ def test_any_other_cost_may_stop_at_rounding():
         minimise(cost, COMM, rounding_tolerance=1e-14)
 
 
+class Steep:
+    """½ wᵀw + ½ ‖exp(9 w) − d‖², which a step as long as its gradient takes beyond all numbers."""
+
+    n_control, linear = 4, False
+    target = np.exp(9.0 * np.array([0.1, 0.3, -0.2, 0.5]))
+
+    def background(self, control):
+        return 0.5 * float(control @ control)
+
+    def value_and_gradient(self, control):
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = np.exp(9.0 * control)
+            misfit = value - self.target
+            return self.background(control) + 0.5 * float(misfit @ misfit), control + 9.0 * value * misfit
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_step_is_not_as_long_as_the_gradient(method):
+    found = minimise(Steep(), COMM, method=method, gradient_tolerance=1e-8)
+    np.testing.assert_allclose(found.control, [0.1, 0.3, -0.2, 0.5], atol=0.05)
+    assert found.trace[-1].gradient_norm <= 1e-8 * found.trace[0].gradient_norm
+    assert found.trace[0].cost == pytest.approx(Steep().value_and_gradient(np.zeros(4))[0])
+
+
 def test_trace_tells_of_each_iteration():
     problem = make_problem(COMM)
     cost = CostFunction(*problem.arguments, COMM)
