@@ -10,16 +10,18 @@ from gated_analysis import ALL, LOW, LOW_OF_ALL, gates_of, make_analysis
 from mpi4py import MPI
 
 from coupling.boundary import read_boundary
+from coupling.checkpoint import read_fields
 from coupling.divergence import weak_divergence
 from coupling.mass import lumped_mass
 from coupling.mesh import State
 from coupling.vtu import FileError
+from plugin.assimilate import Assimilated
 from plugin.configuration import ConfigurationError
 from plugin.gate_tools import check_boundary
-from plugin.gates import RESIDUAL, GateError, check_without_model
+from plugin.gates import RESIDUAL, GateError, check_without_model, make_gates
 from plugin.gates_section import GatesSection
 from plugin.gates_told import told_gates
-from plugin.transfer import values_at
+from plugin.transfer import Transfer, values_at, variables_of
 
 COMM = MPI.COMM_SELF
 
@@ -76,6 +78,28 @@ def test_bounds_of_one_component_leave_the_others(analysis):
     before = analysis[3].changes["Velocity"].values
     assert of["Velocity"].values[:, 0].max() <= 1.0 < before[:, 0].max() and told["bounds"]["Velocity.x"]["above"] > 0
     np.testing.assert_array_equal(of["Velocity"].values[:, 1:], before[:, 1:])
+
+
+def test_tracers_by_cell_and_with_nodes_of_their_own_in_each_cell_go_through_too(analysis):
+    background, _, restart, _ = analysis
+    state = read_fields(restart, COMM, ["DGTracer", "P0Tracer"])
+    transfer = Transfer(background.transfer.grid, variables_of(list(state.fields), state), COMM)
+    changes = {}
+    for name, of in state.fields.items():
+        places = of.mesh.points if of.location == "point" else of.mesh.centroids
+        changes[name] = of.replaced(of.values + 0.1 + 0.2 * np.sin(0.1 * places).sum(axis=1))
+    found = Assimilated(changes, None, [])
+    asked = GatesSection(
+        bounds={"DGTracer": [0, None], "P0Tracer": [0, 0.4]}, taper={"surfaces": [2], "distance": 30.0}
+    )
+    through = make_gates(asked, transfer).passed(found, state, restart)
+    for name, (low, high) in asked.bounds.items():
+        of, told = through.changes[name], through.gates["bounds"][name]
+        assert told["below"] > 0 and told["mass_kept"] and of.values.min() == low
+        assert high is None or of.values.max() == high
+        mass = lumped_mass(of.mesh, of.location, COMM)
+        assert mass @ of.values == pytest.approx(told["mass"], rel=1e-12)
+        assert 0 < through.gates["taper"][name]["kept"] < 1
 
 
 def test_an_increment_that_is_too_large_is_made_smaller_as_a_whole(analysis):
