@@ -5,7 +5,8 @@ become an archive in time (VTKHDF) on the states' own mesh. Groups of ranks take
 group share the grid. A group of one rank reads ahead and writes behind, in threads; larger ones work in turn, for ranks
 that wait for each other in several threads may wait for ever.
 
-    OUTPUT                          the archive, when all is done
+    OUTPUT.vtkhdf                   the archive, when all is done; or
+    OUTPUT/000016.vtkhdf            one for each block, by the number of its first state
     RUN/reanalysis.json             the settings and what the states are
     RUN/reanalysis/000016/          a finished block: states.vtkhdf, steps.csv, readings.csv; gone when all is done
     RUN/steps.csv, readings.csv     a line for each state, and for each reading
@@ -134,7 +135,8 @@ def _reanalyse(case, comm, resume, progress):
         kept, began = KeptStd(), time.perf_counter()
         for block in group.share(todo):
             _block(block, work, kept)
-            progress.say(_told_progress(case, blocks, len(blocks) - len(todo), began))
+            if comm.rank == 0:  # the others would ask the file system in vain
+                progress.say(_told_progress(case, blocks, len(blocks) - len(todo), began))
         with unwatched():
             wait_asleep(comm)
     with progress.stage("archive"):
@@ -218,15 +220,36 @@ def _read_csv(path):
 
 
 def _join(case, blocks, comm):
-    """Put the blocks' states into the archive. Collective."""
+    """Put the blocks' states into the archive, or their archives into the folder. Collective."""
     of = case.reanalysis
-    archives = [_folder(case, block) / _STATES for block in blocks]
-    archives = on_rank_0(lambda: [path for path in archives if path.is_file()], comm)
-    if not archives:
-        raise FileError(f"{of.output}: no state could be read; steps.csv of the blocks in {case.run} tell why")
-    on_rank_0(lambda: of.output.parent.mkdir(parents=True, exist_ok=True), comm)
     with unwatched():  # how long it takes, the file system says
-        join_archives(archives, of.output, comm, of.precision, of.compression)
+        if of.output.suffix:
+            archives = on_rank_0(lambda: _archives(case, blocks), comm)
+            join_archives(archives, of.output, comm, of.precision, of.compression)
+        else:
+            on_rank_0(lambda: _move(case, blocks), comm)
+
+
+def _archives(case, blocks):
+    """The blocks' archives; a block of broken states only has none."""
+    archives = [path for path in (_folder(case, block) / _STATES for block in blocks) if path.is_file()]
+    if not archives:
+        raise FileError(f"{case.reanalysis.output}: no state could be read; steps.csv of the blocks in {case.run} tell why")
+    case.reanalysis.output.parent.mkdir(parents=True, exist_ok=True)
+    return archives
+
+
+def _move(case, blocks):
+    """Move the blocks' archives to where they are wanted; a stop may have left some of them there."""
+    folder = case.reanalysis.output
+    if not folder.is_dir():
+        _archives(case, blocks)
+        folder.mkdir()
+    for block in blocks:
+        path = _folder(case, block) / _STATES
+        if path.is_file():
+            with whole_file(folder / f"{path.parent.name}.vtkhdf") as beside:
+                shutil.move(path, beside)  # within a file system no byte is copied
 
 
 def _about(case, plan):

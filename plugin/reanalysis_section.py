@@ -12,7 +12,11 @@ class ReanalysisSection(Section):
     """Analyses of states that are there already: python -m plugin.reanalysis."""
 
     states: list[SeriesSection] = Field(min_length=1, description="what is analysed, later series after earlier ones")
-    output: Path = Field(Path("analyses.vtkhdf"), description="archive of the analyses")
+    output: Path = Field(
+        Path("analyses.vtkhdf"),
+        description="archive of the analyses, NAME.vtkhdf; or a folder of archives, one for each block, which nobody has to "
+        "wait for where ranks are many",
+    )
     keep: list[Literal["analysis", "background", "increment", "std"]] = Field(
         ["analysis"],
         min_length=1,
@@ -42,6 +46,6 @@ class ReanalysisSection(Section):
     @field_validator("output")
     @classmethod
     def _suffix(cls, value):
-        if value.suffix != ".vtkhdf":
-            raise ValueError("expected a name that ends with .vtkhdf")
+        if value.suffix not in (".vtkhdf", ""):
+            raise ValueError("expected a name that ends with .vtkhdf, or a folder's name without an ending")
         return value
