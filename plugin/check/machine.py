@@ -80,7 +80,7 @@ def gpu(devices=None):
         if devices and torch.version.cuda is None:
             told = f"{len(devices)} NVIDIA device(s), but this torch is built for CPUs"
             yield Finding(
-                WARN, "GPU", told, "a CPU is enough; for trainings on it install PyPI's own torch (README, 'Networks')"
+                WARN, "GPU", told, "a CPU is enough; for trainings on it install PyPI's own torch (README, 'Installing')"
             )
         elif devices:
             yield Finding(

@@ -68,6 +68,12 @@ def test_the_pages_are_built_and_ask_the_network_for_nothing(tmp_path):
         assert not re.findall(r"url\([\"']?(?:https?:)?//", style.read_text(encoding="utf-8")), style
 
 
+def test_the_readmes_links_lead_somewhere():
+    """Those of the pages are the builder's to check."""
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert not [link for link in links if "://" not in link and not (ROOT / link.partition("#")[0]).exists()]
+
+
 def test_the_reference_has_every_key():
     schema = Case.model_json_schema()
     text = reference.reference(schema)
