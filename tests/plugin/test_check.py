@@ -1,13 +1,15 @@
 """The doctor: what its checks say of sound and of broken set-ups, by hand and by the command."""
 
+import io
 import json
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cycle_case import COMM, ROOT, WINDOW, files, make_case, python, settings, write_readings, write_settings
+from cycle_case import COMM, ROOT, WINDOW, files, python, settings, write_readings, write_settings
 from lxml import etree
 
 from coupling import flml
@@ -254,51 +256,53 @@ def test_fluidity_s_checkpoint_comes_back(fluidity_data, tmp_path, kind, pieces)
 # The command
 
 
-@pytest.fixture(scope="module")
-def case(tmp_path_factory):
-    return make_case(tmp_path_factory.mktemp("doctor") / "case")
-
-
 def examine(file, *words, ranks=1):
-    """(exit code, {name: [findings]}) of the doctor as a person calls it."""
-    ended = python(ranks, "-m", "plugin.check", file, "--json", *words)
-    assert ended.stdout.startswith("["), ended.stdout + ended.stderr
+    """(exit code, {name: [findings]}) of the doctor: as a person calls it on several ranks, or in this process."""
+    words, said = ["--json", *map(str, words)], io.StringIO()
+    if ranks == 1:
+        with redirect_stdout(said):
+            code = main([str(file), *words], COMM)
+    else:
+        ended = python(ranks, "-m", "plugin.check", file, *words)
+        assert ended.stdout.startswith("["), ended.stdout + ended.stderr
+        code = ended.returncode
+        said.write(ended.stdout)
     found = {}
-    for finding in json.loads(ended.stdout):
+    for finding in json.loads(said.getvalue()):
         found.setdefault(finding["name"], []).append(SimpleNamespace(**finding))
-    return ended.returncode, found
+    return code, found
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_sound_case_is_let_pass_and_left_alone(case, tmp_path, ranks):
-    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", 2)
-    before = files(case) | files(tmp_path)
+def test_a_sound_case_is_let_pass_and_left_alone(twin, tmp_path, ranks):
+    file = write_settings(tmp_path / "case.yml", twin, tmp_path / "run", 2)
+    before = files(twin) | files(tmp_path)
     code, found = examine(file, ranks=ranks)
     assert [f for some in found.values() for f in some if f.level == FAIL] == [] and code == 0
     assert {"launcher", "one time step", "restart round trip", "sensors", "memory", "disk", "one window"} <= set(found)
     assert "2 processes that find each other" in found["launcher"][0].text
     assert found["sensors"][0].text == "all 72 lie in the model's air"
-    assert files(case) | files(tmp_path) == before and not (tmp_path / "run").exists()
+    assert files(twin) | files(tmp_path) == before and not (tmp_path / "run").exists()
 
 
-def test_restart_of_a_checkpoint_comes_back(case, tmp_path):
-    (start,) = (case / "truth").glob("*_checkpoint.flml")
-    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", model__start=str(start))
+def test_restart_of_a_checkpoint_comes_back(twin, tmp_path):
+    (start,) = (twin / "truth").glob("*_checkpoint.flml")
+    file = write_settings(tmp_path / "case.yml", twin, tmp_path / "run", model__start=str(start))
     code, found = examine(file, "--quick")
     assert found["restart round trip"][0].level == OK and "to the last bit" in found["restart round trip"][0].text
     # the readings are of the time before
     assert code == 1 and found["readings"][0].level == FAIL and "none is in a window" in found["readings"][0].text
 
 
-def test_what_is_broken_is_named(case, tmp_path):
+def test_what_is_broken_is_named(twin, tmp_path):
     readings = write_readings(tmp_path / "readings.csv", [(WINDOW, 45.0, 22.0, 5.0, "Tracer", 1.0, 0.1)])
     program = tmp_path / "fails"
     program.write_text("#!/bin/sh\necho no licence\nexit 3\n")
     program.chmod(0o755)
     file = write_settings(
-        tmp_path / "case.yml", case, tmp_path / "run", 1, observations__file=str(readings), background__truncation=500,
+        tmp_path / "case.yml", twin, tmp_path / "run", 1, observations__file=str(readings), background__truncation=500,
         model__driver="fluidity", model__program=[str(program)],
-        model__start=str(case / "start-2/case.flml"), network={"file": str(tmp_path / "none.safetensors")},
+        model__start=str(twin / "start-2/case.flml"), network={"file": str(tmp_path / "none.safetensors")},
         background__transform="decoded",
     )  # fmt: skip
     code, found = examine(file)
@@ -313,25 +317,25 @@ def test_what_is_broken_is_named(case, tmp_path):
     assert "see above" in found["one window"][0].text and found["one window"][0].level == WARN
 
 
-def test_a_launcher_that_starts_single_jobs_fails(case, tmp_path):
+def test_a_launcher_that_starts_single_jobs_fails(twin, tmp_path):
     alone = tmp_path / "alone"
     alone.write_text('#!/bin/bash\nshift 2\n"$@" & "$@"; wait\n')
     alone.chmod(0o755)
     for launcher, said in (([str(alone), "-n", "{n}"], "jobs of 1, 1"), (["/no/such/launcher", "{n}"], "cannot start")):
-        changed = read_case(write_settings(tmp_path / "case.yml", case, tmp_path / "run", 2, model__launcher=launcher))
+        changed = read_case(write_settings(tmp_path / "case.yml", twin, tmp_path / "run", 2, model__launcher=launcher))
         (found,) = findings("launcher", launched, changed, tmp_path)
         assert found.level == FAIL and said in found.text
 
 
-def test_fix_writes_a_copy_that_passes(case, tmp_path):
+def test_fix_writes_a_copy_that_passes(twin, tmp_path):
     start = tmp_path / "start"
     start.mkdir()
-    for path in (case / "start-1").iterdir():
+    for path in (twin / "start-1").iterdir():
         (start / path.name).write_bytes(path.read_bytes())
     tree = flml.read_options(start / "case.flml")
     flml.set_option(tree, "timestepping/final_timestep", 3)
     flml.write_options(tree, start / "case.flml")
-    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", model__start=str(start / "case.flml"))
+    file = write_settings(tmp_path / "case.yml", twin, tmp_path / "run", model__start=str(start / "case.flml"))
     code, found = examine(file, "--quick", "--fix", start / "fixed.flml")
     assert code == 1 and any("--fix" in f.advice for f in found["model's options"])
     fixed = options(read_case(file), flml.read_options(start / "fixed.flml"))

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from cycle_case import COMM, cycle, python
+from cycle_case import COMM, cycle
 from report_case import STATIONS, WITHHELD, make_run
 
 from coupling.mesh import Mesh, Piece
@@ -157,8 +157,6 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="case.json: no settings of a run"):
         write_report(tmp_path)
-    ended = python(1, "-m", "plugin.report", tmp_path)
-    assert ended.returncode == 2 and "no settings of a run" in ended.stderr
 
 
 def test_a_report_that_fails_is_a_line_and_no_error(tmp_path):
