@@ -69,6 +69,7 @@ $(VENV)/installed: pyproject.toml meson.build Makefile
 
 # For the tests of the report's page; where it cannot be had they are skipped, and say so
 $(VENV)/browser: $(VENV)/installed
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } \
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } \
 	  || echo "No Chromium: the page of a report is not tried in a browser."
 	touch $@
