@@ -16,7 +16,7 @@ def sparse(setting):
     systems = [few, whole(setting)[0]]
     for name in beside(setting):
         network = networks_of(name, setting)[0]
-        systems += [decoded(states, protocol, network, few), encoded(network, setting)]
+        systems += [decoded(states, protocol, network), encoded(network, setting)]
     systems += [interpolation("optimal interpolation", states, protocol), voronoi(setting)]
     rows = []
     for system in systems:
