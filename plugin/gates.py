@@ -27,14 +27,10 @@ from da.bounds import nearest_within
 from plugin.assimilate import TABLE
 from plugin.configuration import ConfigurationError
 from plugin.gate_tools import GateTools
-from plugin.gates_section import GatesSection
+from plugin.gates_section import GateError, GatesSection
 from plugin.transfer import Transfer, values_at
 
 RESIDUAL = "residual_of_restart"  # a column of readings.csv
-
-
-class GateError(ValueError):
-    """An analysis that the model must not go on from; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,10 @@ from plugin.sections import Positive, Section
 Bounds = tuple[float | None, float | None]
 
 
+class GateError(ValueError):
+    """An analysis that the model must not go on from; the message says why."""
+
+
 class TaperSection(Section):
     """Where increments fade towards open boundaries."""
 

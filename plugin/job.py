@@ -16,7 +16,7 @@ from da.minimise import MinimisationError
 from da.observations import ObservationsError
 from models.training.errors import TrainingError
 from plugin.configuration import ConfigurationError
-from plugin.gates import GateError
+from plugin.gates_section import GateError
 from plugin.ledger import LedgerError
 from plugin.lock import give_back
 from plugin.readings import ReadingsError
