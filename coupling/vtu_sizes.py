@@ -47,7 +47,7 @@ class _Stored:
         size = struct.calcsize(self.word) * count
         first = self.begin + offset
         if offset < 0 or first + size > len(self.data):
-            raise SizeError(f"tells of data at byte {offset}, beyond its end")
+            raise SizeError(f"tells of data at byte {offset}, beyond its end; was it written whole?")
         if not self.base64:
             return struct.unpack(self.word[0] + self.word[1:] * count, self.data[first : first + size])
         return self.decoded(self.data[first : first + -(-size // 3) * 4], count)
@@ -141,7 +141,7 @@ def _check_array(array, counts, stored):
     size, held = _sizes(array, text.encode() if how == "binary" else None, stored)
     there = len(text) if how == "binary" else len(stored.data)
     if held > there or size > _MOST * held + 64:
-        raise SizeError(f"array {name} tells {held} bytes that hold {size}, the file has {there}")
+        raise SizeError(f"array {name} tells {held} bytes that hold {size}, the file has {there}; was it written whole?")
     if expected is not None and kind not in ("String", "Bit") and size != expected:
         raise SizeError(f"array {name} has {size} bytes, {expected} are expected for its number of points or cells")
 

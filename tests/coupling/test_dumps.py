@@ -79,7 +79,7 @@ def test_near_times_are_two(tmp_path):
 def test_a_broken_dump_is_named(fluidity_data, tmp_path):
     shutil.copy(fluidity_data / "adaptive/mini_0.vtu", tmp_path)
     (tmp_path / "mini_1.vtu").write_bytes((fluidity_data / "adaptive/mini_2.vtu").read_bytes()[:5000])
-    with pytest.raises(FileError, match="mini_1.vtu: reading failed"):
+    with pytest.raises(FileError, match="mini_1.vtu: .* was it written whole"):
         dumps_in_time(tmp_path, SELF)
     shutil.copy(fluidity_data / "serial/mini_PressureMesh_3_checkpoint.vtu", tmp_path / "mini_1.vtu")
     with pytest.raises(FileError, match="mini_1.vtu: has no point array 'Time'"):
