@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from coupling import flml
-from coupling.files import on_rank_0, whole_file, whole_folder
+from coupling.files import leads_out, on_rank_0, whole_file, whole_folder
 from coupling.manifest import write_manifest
 from coupling.mesh import Field, MeshError, State, piece_fingerprint
 from coupling.vtu import (
@@ -92,17 +92,21 @@ def open_restart(options):
     for path, _ in _files(tree, options):
         if not path.is_file():
             raise FileError(f"{options}: names {path.name}, which is not in {path.parent}")
+        if leads_out(options.parent, path.relative_to(options.parent)):
+            raise _outside(options, path.name)
     return restart
+
+
+def _outside(options, name):
+    return FileError(f"{options}: names {str(name)!r}, outside its own folder; put a copy of it beside the options")
 
 
 def _check_names(tree, options):
     """Refuse files elsewhere: a checkpoint is a folder, and what it names is copied under these names."""
     for element in (*_mesh_files(tree), *(element for _, element in _field_files(tree))):
         name = element.get("file_name")
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise FileError(
-                f"{options}: names {name!r}, outside its own folder; put that file beside the options and name it there"
-            )
+        if leads_out(options.parent, name):
+            raise _outside(options, name)
 
 
 def n_processes(restart):

@@ -135,3 +135,10 @@ def remove_leftovers(folder):
     for path in Path(folder).glob(".*.partial*"):
         if re.fullmatch(r"\..*\.\d+\.partial(\.\w+)?", path.name):
             path.unlink(missing_ok=True)
+
+
+def leads_out(folder, name):
+    """Whether a name that a file tells leads out of its folder: by itself, or by a link."""
+    path, folder = Path(name), Path(folder)
+    by_name = path.is_absolute() or ".." in path.parts
+    return by_name or not (folder / path).resolve().is_relative_to(folder.resolve())

@@ -16,7 +16,7 @@ from vtkmodules.vtkCommonCore import vtkLogger, vtkPoints
 from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
-from coupling.files import whole_file
+from coupling.files import leads_out, whole_file
 from coupling.mesh import Field, MeshError, State, join_pieces, share_of_pieces
 from coupling.vtu_sizes import SizeError, check_sizes
 
@@ -76,7 +76,7 @@ def piece_paths(path):
     if not sources or None in sources:
         raise FileError(f"{path}: names no pieces; expected <Piece Source=…> elements")
     for source in sources:
-        if Path(source).is_absolute() or ".." in Path(source).parts:
+        if leads_out(path.parent, source):
             raise FileError(f"{path}: its piece {source!r} is outside its own folder; put the pieces beside or below it")
     pieces = [path.parent / source for source in sources]
     for piece in pieces:

@@ -163,6 +163,15 @@ def _(folder, told):
     told["background"]["snapshots"] = [{"path": str(folder / "pieces")}]
 
 
+@bad("dump", "is a PVTU with a piece that is a link to elsewhere", r"\.pvtu: its piece '.*' is outside its own folder")
+def _(folder, told):
+    shutil.copytree(Path(__file__).resolve().parents[1] / "data/fluidity/parallel", folder / "pieces")
+    piece = sorted((folder / "pieces").rglob("*_1.vtu"))[0]
+    piece.rename(folder / "elsewhere.vtu")
+    piece.symlink_to(folder / "elsewhere.vtu")
+    told["background"]["snapshots"] = [{"path": str(folder / "pieces")}]
+
+
 @bad("dump", "is of another mesh than the model's, with space: mesh", r"mesh")
 def _(folder, told):
     told["grid"] = {"space": "mesh"}
