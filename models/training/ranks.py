@@ -1,4 +1,8 @@
-"""torch.distributed over the ranks of an MPI communicator: gloo on CPUs, NCCL where each rank has a GPU."""
+"""torch.distributed over the ranks of an MPI communicator: gloo on CPUs, NCCL where each rank has a GPU.
+
+The batch norms' sums are of some hundred numbers, and there are a hundred of them in a step: on CPUs these go by MPI,
+whose ranks look for a message all the time, where gloo's threads are woken for each.
+"""
 
 import socket
 from contextlib import contextmanager
@@ -72,23 +76,29 @@ class _Sum(torch.autograd.Function):
     """The ranks' sum; what one rank's part does to the loss it does on all ranks."""
 
     @staticmethod
-    def forward(ctx, part):
-        whole = part.clone()
-        distributed.all_reduce(whole)
-        return whole
+    def forward(ctx, part, comm):
+        ctx.comm = comm
+        return _summed(part, comm)
 
     @staticmethod
     def backward(ctx, slope):
-        whole = slope.clone()
+        return _summed(slope, ctx.comm), None
+
+
+def _summed(part, comm):
+    whole = part.detach().clone(memory_format=torch.contiguous_format)
+    if whole.device.type == "cpu":
+        comm.Allreduce(MPI.IN_PLACE, whole.numpy())
+    else:
         distributed.all_reduce(whole)
-        return whole
+    return whole
 
 
 @contextmanager
 def norms_over_ranks(model, comm):
     """Batch norm over all ranks' samples, for as long as the block lasts."""
     for norm in norms(model):
-        norm.summed = _Sum.apply if comm.size > 1 else None
+        norm.summed = (lambda part: _Sum.apply(part, comm)) if comm.size > 1 else None
     try:
         yield
     finally:
