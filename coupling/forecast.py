@@ -4,7 +4,6 @@ A model is anything that goes on from a :class:`~coupling.checkpoint.Restart` un
 another. The drivers differ only in the program they start: `fluidity`, or the embedded model.
 """
 
-import os
 import re
 import signal
 import sys
@@ -16,7 +15,7 @@ import numpy as np
 
 from coupling import flml
 from coupling.checkpoint import Restart, n_processes, open_restart, read_fields, write_restart
-from coupling.launch import ModelError, launch
+from coupling.launch import ModelError, launch, package_environment
 from coupling.mesh import MeshError, State
 from coupling.vtu import FileError, dump_time, raise_together
 
@@ -124,11 +123,7 @@ def wrong_processes(start, processes):
 
 def embedded_model(**settings):
     """The driver of the model that comes with this package (`python -m coupling.embedded`)."""
-    root = str(Path(__file__).resolve().parent.parent)
-    environment = dict(settings.pop("environment", {}))
-    paths = [root, *filter(None, [environment.get("PYTHONPATH") or os.environ.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment = package_environment(settings.pop("environment", {}))
     return FluidityModel(program=(sys.executable, "-m", "coupling.embedded"), environment=environment, **settings)
 
 

@@ -68,6 +68,17 @@ def clean_environment(folder, extra=None):
     return environment
 
 
+def package_environment(given=None):
+    """{name: value} that a Python program of this package needs beside `clean_environment`: where the package is.
+
+    given : {name: value} that is kept; its PYTHONPATH, or else this process' own, comes after the package's
+    """
+    given = dict(given or {})
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [given.get("PYTHONPATH") or os.environ.get("PYTHONPATH")])]
+    return {"OMP_NUM_THREADS": "1", **given, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def launch(command, folder, comm, timeout=None, environment=None, log="launch.log", silence=None):
     """Run a command in a folder from rank 0 and tell every rank how it ended. Collective.
 

@@ -5,11 +5,10 @@
 It is written last, so where it is missing the folder was not finished. The ranks share the reading.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
-from coupling.files import on_rank_0, whole_file
+from coupling.files import file_hash, on_rank_0, whole_file
 from coupling.vtu import FileError, raise_together
 
 NAME = "manifest.json"
@@ -27,7 +26,7 @@ def write_manifest(folder, comm):
     names = on_rank_0(lambda: sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), comm)
     told, problem = {}, None
     try:
-        told = {name: [(folder / name).stat().st_size, _hash(folder / name)] for name in names[comm.rank :: comm.size]}
+        told = {name: [(folder / name).stat().st_size, file_hash(folder / name)] for name in names[comm.rank :: comm.size]}
     except OSError as error:
         problem = error
     raise_together(problem, comm)
@@ -73,10 +72,5 @@ def _check(path, size, digest):
         raise FileError(f"{path}: is missing, and {NAME} names it")
     if path.stat().st_size != size:
         raise FileError(f"{path}: has {path.stat().st_size} bytes, {size} were written")
-    if _hash(path) != digest:
+    if file_hash(path) != digest:
         raise FileError(f"{path}: its bytes are not those that were written (SHA-256)")
-
-
-def _hash(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

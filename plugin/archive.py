@@ -26,6 +26,7 @@ from coupling.files import on_rank_0, whole_folder
 from coupling.series import open_series
 from coupling.vtu import FileError, piece_paths
 from plugin.job import read_words, run_job
+from plugin.progress import told_bytes
 
 _WIDTH = 160  # of tables that do not go to a terminal
 
@@ -88,12 +89,12 @@ def info(source, console):
     gaps = np.diff(times)
     spaced = f", {gaps.min():g} … {gaps.max():g} s apart" if len(gaps) else ""
     size = Path(source).stat().st_size
-    _say(console, f"{source}: {len(times)} states, {times[0]:g} … {times[-1]:g} s{spaced}; {_bytes(size)}")
+    _say(console, f"{source}: {len(times)} states, {times[0]:g} … {times[-1]:g} s{spaced}; {told_bytes(size)}")
     table = _table("field", "at", "components", "stored as", "size", "compressed", "ratio")
     for f in fields:
         ratio = f"{f.raw_bytes / f.stored_bytes:.1f}" if f.stored_bytes else "–"
         kind = np.dtype(f.kind).name
-        sizes = _bytes(f.raw_bytes), _bytes(f.stored_bytes), ratio
+        sizes = told_bytes(f.raw_bytes), told_bytes(f.stored_bytes), ratio
         table.add_row(f.name, f.location + "s", str(f.components), kind, *sizes)
     console.print(table)
     table = _table("mesh", "nodes", "cells", "pieces", "states", "from step", "fingerprint")
@@ -155,17 +156,9 @@ def _told(out, before, seconds):
     raw = sum(f.raw_bytes for f in fields)
     return (
         f"{out}: {len(times)} states of {times[0]:g} … {times[-1]:g} s, {len(fields)} fields, {len(meshes)} "
-        f"mesh{'es' if len(meshes) > 1 else ''}; {_bytes(Path(out).stat().st_size)}, before {_bytes(before)}; "
+        f"mesh{'es' if len(meshes) > 1 else ''}; {told_bytes(Path(out).stat().st_size)}, before {told_bytes(before)}; "
         f"{seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of values"
     )
-
-
-def _bytes(n):
-    for unit in ("B", "kB", "MB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} GB"
 
 
 def _names(text):

@@ -4,13 +4,13 @@ R_l hangs on where the sensors are and how well they read. So it is not kept wit
 states that are: they are observed with the very H and R of an analysis, and encoded. While H and R stay, it does.
 """
 
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from mpi4py import MPI
 
+from coupling.files import file_hash
 from da.bireduced import LatentMinimum, Seen, latent_error, observation_encoded
 from da.collective import raise_together
 from da.decoder import DecoderError
@@ -178,9 +178,3 @@ def read_encoder(case, transfer, decoder, expected, comm):
         case.background.latent.variance,
         comm,
     )
-
-
-def file_hash(path):
-    """SHA-256 of a file, by which an observation encoder knows its autoencoder."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

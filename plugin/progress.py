@@ -12,6 +12,14 @@ from rich.progress import Progress as Bars
 from plugin.watchdog import alive
 
 
+def told_bytes(size):
+    """A number of bytes in words."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.3g} {unit}"
+        size /= 1000
+
+
 class Progress:
     """Tells of stages as they begin and end; only rank 0 speaks. Each word and stage tells the watchdog that a rank gets on.
 

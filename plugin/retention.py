@@ -12,6 +12,7 @@ from contextlib import suppress
 from coupling.checkpoint import restart_files
 from coupling.faults import reached
 from plugin.configuration import ConfigurationError
+from plugin.progress import told_bytes
 
 _LARGE = (".vtu", ".pvtu", ".msh", ".halo")
 
@@ -66,7 +67,7 @@ def disk_need(run, start, done, cycle):
     else:
         each, least = 2 * sum(path.stat().st_size for path in restart_files(start)), "at least "
     need, free = n_kept * each, shutil.disk_usage(run).free
-    told = f"{n_kept} windows to keep, {least}{_told(each)} each: {least}{_told(need)}; {_told(free)} are free"
+    told = f"{n_kept} windows to keep, {least}{told_bytes(each)} each: {least}{told_bytes(need)}; {told_bytes(free)} are free"
     if need > free:
         raise ConfigurationError(
             f"{run}: the disk is too small: {told}; make room, or keep every so-many-th window only (key cycle.keep)"
@@ -76,10 +77,3 @@ def disk_need(run, start, done, cycle):
 
 def _size(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _told(size):
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:.3g} {unit}"
-        size /= 1000

@@ -13,10 +13,9 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.files import on_rank_0
-from coupling.launch import ModelError, launch
+from coupling.launch import ModelError, launch, package_environment
 from da.analysis import analyse
 from da.checks import Check, relative_gap
-from plugin import child
 from plugin.sensing import spread_out
 
 NAME = "same on one rank and on all"
@@ -94,7 +93,7 @@ def started_on(ranks, path, launcher, comm):
         program = [sys.executable, "-m", "plugin.verify", str(path), "--only-ranks", str(kept)]
         try:
             words = [word.replace("{n}", str(ranks)) for word in launcher] + program
-            launch(words, folder, comm, None, child.environment())
+            launch(words, folder, comm, None, package_environment())
         except ModelError as error:
             return Check(NAME, float("nan"), 0.0, f"not run: {error}")
         if kept.is_file():

@@ -7,8 +7,7 @@ import tempfile
 from pathlib import Path
 
 from coupling.checkpoint import n_processes
-from coupling.launch import ModelError, clean_environment, launch
-from plugin import child
+from coupling.launch import ModelError, clean_environment, launch, package_environment
 from plugin.check.finding import FAIL, OK, Finding
 from plugin.check.subject import ALONE
 from plugin.drivers import forecast_model
@@ -65,7 +64,7 @@ def launcher(case, scratch):
     else:
         words = [word.replace("{n}", str(n)) for word in case.model.launcher]
         told = f"{' '.join(words)} starts {n} processes that find each other"
-    environment = {**child.environment(), **case.model.environment}
+    environment = {**package_environment(), **case.model.environment}
     ended = launch([*words, sys.executable, "-c", _PROBE], scratch, ALONE, _LIMIT, environment, _LOG)
     said = (scratch / _LOG).read_text(errors="replace")
     last = " | ".join(said.strip().splitlines()[-3:])

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling.launch import clean_environment
-from plugin import child
+from coupling.launch import clean_environment, package_environment
 
 _LIMIT = 60.0  # s
 
@@ -34,7 +33,7 @@ def rendered(surfaces, sensors):
         np.savez(scene, **arrays)
         words = [sys.executable, "-m", "plugin.report.render", str(scene), str(picture)]
         try:
-            environment = clean_environment(folder, child.environment())
+            environment = clean_environment(folder, package_environment())
             ended = subprocess.run(words, check=False, env=environment, capture_output=True, text=True, timeout=_LIMIT)
         except subprocess.TimeoutExpired:
             return b"", f"no picture within {_LIMIT:g} s"

@@ -3,8 +3,7 @@
 import sys
 
 from coupling.files import on_rank_0
-from coupling.launch import ModelError, launch
-from plugin import child
+from coupling.launch import ModelError, launch, package_environment
 
 _LIMIT = 300.0  # s
 _LOG = "report.log"
@@ -26,7 +25,7 @@ def report_of(run, comm):
     try:
         on_rank_0(lambda: log.unlink(missing_ok=True), comm)
         command = [sys.executable, "-m", "plugin.report", str(run)]
-        ended = launch(command, run, comm, _LIMIT, child.environment(), _LOG)
+        ended = launch(command, run, comm, _LIMIT, package_environment(), _LOG)
         return on_rank_0(lambda: _told(ended, log), comm)
     except (ModelError, OSError) as error:
         return f"warning: the report could not be made: {error}"
