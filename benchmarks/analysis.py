@@ -32,10 +32,10 @@ from scipy.optimize import minimize
 
 from benchmarks.measuring import alone, keep, machine, rows_of, shape_of, snapshots_of, table, timed
 from da.analysis import analyse, prepare
-from da.modes import reduced_modes, truncated_modes
-from da.observation_error import diagonal_error
-from da.operator import selection
-from da.transform import LinearTransform
+from da.background.modes import reduced_modes, truncated_modes
+from da.background.transform import LinearTransform
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
 COMM = MPI.COMM_WORLD
 STD = np.sqrt(0.05)  # the seed's σ_o, of standardised values

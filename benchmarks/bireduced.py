@@ -16,11 +16,11 @@ from mpi4py import MPI
 
 from benchmarks.analysis import ours
 from benchmarks.measuring import SEED_SAMPLES, SEED_SHAPE, keep, machine, table
+from da.background.latent import decoded_transform, latent_modes
+from da.background.modes import Modes
 from da.bireduced import LatentMinimum, bireduced, latent_error
-from da.decoder import parallel_decoder
-from da.latent import decoded_transform, latent_modes
-from da.modes import Modes
 from models import zoo
+from models.decoder import parallel_decoder
 from models.inference import fast_decoder
 
 COMM = MPI.COMM_SELF

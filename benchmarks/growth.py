@@ -17,7 +17,7 @@ from mpi4py import MPI
 
 from benchmarks.analysis import ours
 from benchmarks.measuring import keep, machine, shape_of, snapshots_of, table, taking_turns
-from da.modes import Modes, truncated_modes
+from da.background.modes import Modes, truncated_modes
 
 COMM = MPI.COMM_SELF
 TAU = 32

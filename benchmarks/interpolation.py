@@ -20,11 +20,11 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkFiltersCore import vtkProbeFilter
 
-from coupling.gmsh import read_msh
-from coupling.grid import make_grid
-from coupling.interpolation import fluid_points, interpolation, multiply
-from coupling.mesh import join_pieces
-from coupling.vtu import as_grid, read_state
+from coupling.fluidity.msh import read_msh
+from coupling.geometry.grid import make_grid
+from coupling.geometry.interpolation import fluid_points, interpolation, multiply
+from coupling.geometry.mesh import join_pieces
+from coupling.vtk.vtu import as_grid, read_state
 
 COMM = MPI.COMM_SELF
 

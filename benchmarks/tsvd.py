@@ -28,8 +28,8 @@ import numpy as np
 from mpi4py import MPI
 
 from benchmarks.measuring import keep, machine, rows_of, shape_of, snapshots_of, table, timed
-from da.modes import truncated_modes
-from da.snapshots import collected
+from da.background.modes import truncated_modes
+from da.background.snapshots import collected
 
 WAYS = ("ours", "ours, τ = S", "ours, out of core", "numpy.linalg.svd", "scipy svds")
 TAU = 32

@@ -12,7 +12,7 @@
         promise(trial)
 
 A trial is four forecasts; each promise is a function of it that asserts, so that every one is told by itself. How a
-model fails is no part of it: provoke that in tests of your own (:class:`coupling.forecast.ForecastModel` tells how it
+model fails is no part of it: provoke that in tests of your own (:class:`coupling.fluidity.driver.ForecastModel` tells how it
 is to be told).
 """
 
@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.checkpoint import Restart, read_fields, write_restart
-from coupling.files import on_rank_0
-from coupling.forecast import Forecast, ForecastModel
-from coupling.launch import ModelError
-from coupling.mesh import Field, State
-from coupling.series import open_series
+from coupling.archive.series import open_series
+from coupling.common.collective import on_rank_0
+from coupling.fluidity.checkpoint import Restart, read_fields, write_restart
+from coupling.fluidity.driver import Forecast, ForecastModel
+from coupling.geometry.mesh import Field, State
+from coupling.simulation.launch import ModelError
 
 _NEAR = 1e-3  # times this near, in time steps, are the same
 

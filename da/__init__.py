@@ -3,9 +3,9 @@
 This room knows vectors. A grid state is its rank's run of rows, numbered point by point with the
 variable fastest; files, meshes and networks belong elsewhere. The communicator is an argument.
 
-:mod:`da.snapshots` → :mod:`da.scaling` → :mod:`da.modes` (kept by :mod:`da.modes_file`) → :mod:`da.transform`; with :mod:`da.operator` and
-:mod:`da.observation_error` it makes the :mod:`da.cost` that :mod:`da.minimise` hands to TAO;
+:mod:`da.background.snapshots` → :mod:`da.background.scaling` → :mod:`da.background.modes` (kept by :mod:`plugin.window.modes_file`) → :mod:`da.background.transform`; with :mod:`da.observation.operator` and
+:mod:`da.observation.error` it makes the :mod:`da.minimisation.cost` that :mod:`da.minimisation.minimise` hands to TAO;
 :mod:`da.analysis` is the whole of it for one time. Round it lie quality control, other norms and errors,
-what an analysis is worth (:mod:`da.posterior`, :mod:`da.desroziers`), and the transforms through a network
-(:mod:`da.latent`, :mod:`da.decoded`, :mod:`da.bireduced`), trusted only as far as :mod:`da.trust` says.
+what an analysis is worth (:mod:`da.diagnostics.posterior`, :mod:`da.diagnostics.desroziers`), and the transforms through a network
+(:mod:`da.background.latent`, :mod:`da.decoded`, :mod:`da.bireduced`), trusted only as far as :mod:`da.diagnostics.trust` says.
 """

@@ -8,7 +8,7 @@ Where U and H are linear and the sensors stay, `prepare` is called once for them
     FLOPs   2 n s, and the smaller of 2 n s and 2 M s; in the minimisation 6 s² for each evaluation of J
 
 n, M and s being values of the state, readings and modes. What `prepare` costs is told in
-:class:`da.observed.ObservedModes`; without it an analysis does the same for itself alone. Where U or H
+:class:`da.minimisation.hessian.ObservedModes`; without it an analysis does the same for itself alone. Where U or H
 is not linear, an evaluation of J is one each of U, H and their adjoints.
 """
 
@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from da.cost import CostFunction
-from da.minimise import Step, minimise
-from da.observed import ObservedModes
+from da.minimisation.cost import CostFunction
+from da.minimisation.hessian import ObservedModes
+from da.minimisation.minimise import Step, minimise
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def analyse(transform, operator, error, innovation, comm, *, background_weight=1
     comm : MPI communicator
     background_weight : factor of ½ wᵀw in J
     observed : what `prepare` made of the same U, H and R; None makes it for this analysis
-    minimiser : keyword arguments of `da.minimise.minimise`
+    minimiser : keyword arguments of `da.minimisation.minimise.minimise`
 
     Returns
     -------
@@ -143,7 +143,7 @@ def analysis_of(minimum, increment_of, operator, error, innovation, comm, second
 
     Parameters
     ----------
-    minimum : da.minimise.Minimum
+    minimum : da.minimisation.minimise.Minimum
     increment_of : U, a function of the control
     operator, error, innovation, comm : as `analyse`
     seconds : wall-clock times of what went before; "increment" is added

@@ -7,9 +7,9 @@ d_l = f(d) where the readings cover the grid; it is given, from an encoder of sp
 
     prepare   once for R_l: s² m FLOPs and a Cholesky factor of min(s, m)² numbers
     online    one encode, 4 s m + 2 min(s, m)² FLOPs, one decode of V_l w
-    parallel  the small solve on rank 0, s numbers broadcast; f and g as `da.decoder` tells
+    parallel  the small solve on rank 0, s numbers broadcast; f and g as `models.decoder` tells
 
-The centred form (`da.latent`) is d_l = f(x_b + d) − f(x_b), δx = g(z_b + V_l w) − g(z_b).
+The centred form (`da.background.latent`) is d_l = f(x_b + d) − f(x_b), δx = g(z_b + V_l w) − g(z_b).
 """
 
 import time
@@ -20,12 +20,12 @@ import numpy as np
 from mpi4py import MPI
 from scipy.linalg import cho_factor, cho_solve
 
+from coupling.common.collective import refuse_together
 from da.analysis import Analysis, statistics
-from da.collective import raise_together
-from da.correlated_error import given_error
-from da.latent import LatentModes
-from da.minimise import Step
-from da.observation_error import DiagonalError
+from da.background.latent import LatentModes
+from da.minimisation.minimise import Step
+from da.observation.correlated_error import given_error
+from da.observation.error import DiagonalError
 
 REASON = "CLOSED_FORM"
 
@@ -144,7 +144,7 @@ def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_w
     """
     innovation = np.asarray(innovation, dtype=np.float64)
     takes_part = transform.decoder.scale != 0.0
-    raise_together(_problem(innovation, takes_part), comm)
+    refuse_together(_problem(innovation, takes_part), comm)
     began = time.perf_counter()
     code = transform.encode_increment(innovation)
     seen = Seen(innovation[takes_part], lambda increment: increment[takes_part])
@@ -196,7 +196,7 @@ def observation_encoded(
     Parameters
     ----------
     transform : DecodedTransform
-    latent_innovation : (m,) d_l, the same on every rank; see `da.encoded`
+    latent_innovation : (m,) d_l, the same on every rank; see `da.observation.encoded`
     comm : MPI communicator
     latent_variance, background_weight, minimum : as in `bireduced`
     seen : Seen, the readings of which innovation and residual are told; None tells of d_l itself

@@ -14,10 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from da.analysis import analysis_of
-from da.cost import CostFunction
-from da.gauss_newton import gauss_newton
-from da.latent import warm_start
-from da.minimise import AT_ROUNDING, MinimisationError, Minimum, Step, minimise
+from da.background.latent import warm_start
+from da.minimisation.cost import CostFunction
+from da.minimisation.gauss_newton import gauss_newton
+from da.minimisation.minimise import AT_ROUNDING, MinimisationError, Minimum, Step, minimise
 
 KINK = "STOPPED_AT_KINK"
 MINIMISERS = ("lmvm", "blmvm", "bqnls", "gauss_newton")
@@ -52,7 +52,7 @@ def analyse_decoded(
     first_increment : (n_local,) of another analysis, as TSVD's; the search begins there if J is lower than at no
         control. None begins at no control
     method : one of MINIMISERS
-    minimiser : keyword arguments of `da.minimise.minimise` or `da.gauss_newton.gauss_newton`; their tolerances are
+    minimiser : keyword arguments of `da.minimisation.minimise.minimise` or `da.minimisation.gauss_newton.gauss_newton`; their tolerances are
         wider by default where the network is in float32
 
     Returns

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from da.analysis import analysis_of
-from da.cost import CostFunction
-from da.huber import Huber
-from da.huber_cost import HuberCost, polished
-from da.minimise import Step, minimise
+from da.minimisation.cost import CostFunction
+from da.minimisation.huber import Huber
+from da.minimisation.huber_cost import HuberCost, polished
+from da.minimisation.minimise import Step, minimise
 
 CONVERGED, STOPPED = "CONVERGED_OUTER_LOOPS", "STOPPED_AFTER_OUTER_LOOPS"
 _HALVINGS = 10
@@ -70,7 +70,7 @@ def outer_loops(
     huber : Huber, or None for the quadratic norm
     loops : at most, 1 or more; that they are used up is no error, and `reason` tells it
     tolerance : on ‖Δw‖ / ‖w‖
-    minimiser : keyword arguments of `da.minimise.minimise`
+    minimiser : keyword arguments of `da.minimisation.minimise.minimise`
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """The configuration reference, made of the case file's schema when the documents are built.
 
-A hook of MkDocs: the page with MARKER gets, for each section of `plugin.configuration.Case`, its meaning and a table of
+A hook of MkDocs: the page with MARKER gets, for each section of `plugin.case.configuration.Case`, its meaning and a table of
 its keys, in the order of the schema. It is the same schema that `python -m plugin.cycle --schema` prints.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from plugin.configuration import Case
+from plugin.case.configuration import Case
 
 MARKER = "<!-- configuration -->"
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

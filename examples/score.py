@@ -13,12 +13,12 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
 
-from coupling.checkpoint import open_restart, read_fields  # noqa: E402
-from coupling.files import whole_file  # noqa: E402
-from coupling.interpolation import multiply, sampling  # noqa: E402
+from coupling.common.files import whole_file  # noqa: E402
+from coupling.fluidity.checkpoint import open_restart, read_fields  # noqa: E402
+from coupling.geometry.interpolation import multiply, sampling  # noqa: E402
 from examples.twin import COMM, analysis_times, dumps, values_at  # noqa: E402
-from plugin.configuration import read_case  # noqa: E402
-from plugin.ledger import read_ledger  # noqa: E402
+from plugin.case.configuration import read_case  # noqa: E402
+from plugin.run.ledger import read_ledger  # noqa: E402
 
 FREE, FORECAST, ANALYSIS = "free run", "forecast", "analysis"
 GREY, COLOURS = "#7f7f7f", ("#1f6fb4", "#d6743c", "#2f8f5b")

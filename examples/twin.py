@@ -26,13 +26,13 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling import flml
-from coupling.checkpoint import open_restart, write_restart
-from coupling.files import whole_file
-from coupling.forecast import FluidityModel
-from coupling.interpolation import multiply, sampling
-from coupling.series import open_series
-from plugin.configuration import read_case
+from coupling.archive.series import open_series
+from coupling.common.files import whole_file
+from coupling.fluidity import options as flml
+from coupling.fluidity.checkpoint import open_restart, write_restart
+from coupling.fluidity.driver import FluidityModel
+from coupling.geometry.interpolation import multiply, sampling
+from plugin.case.configuration import read_case
 
 COMM = MPI.COMM_SELF
 _ROOT = Path(__file__).resolve().parent.parent

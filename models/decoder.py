@@ -31,7 +31,7 @@ import torch
 from mpi4py import MPI
 from torch.autograd import forward_ad
 
-from da.collective import raise_together
+from coupling.common.collective import refuse_together
 
 _MPI_TYPE = {np.dtype(np.float32): MPI.FLOAT, np.dtype(np.float64): MPI.DOUBLE}
 
@@ -241,7 +241,7 @@ class Decoder:
                 result = compute()
             except Exception as error:  # whatever a network may raise: the other ranks wait
                 problem = f"the network failed: {type(error).__name__}: {error}"
-        raise_together(problem, self.comm, DecoderError)
+        refuse_together(problem, self.comm, DecoderError)
         return result
 
     def _scattered(self, compute):
@@ -307,11 +307,11 @@ def parallel_decoder(network, scale, comm, *, group=None, device=None, faster=No
     scale = np.array(scale, dtype=np.float64)
     counts = np.array(comm.allgather(len(scale)))
     leads = group.rank == 0
-    raise_together(_problem(network, counts.sum()) if leads else None, comm)
+    refuse_together(_problem(network, counts.sum()) if leads else None, comm)
     facts = (int(network.n_latent), np.dtype(_dtype(network)).name) if leads else None
     n_latent, dtype = comm.bcast(facts, root=_first(comm, leads))
     unlike = leads and facts != (n_latent, dtype)
-    raise_together(f"networks {facts} and {(n_latent, dtype)} on different ranks" if unlike else None, comm)
+    refuse_together(f"networks {facts} and {(n_latent, dtype)} on different ranks" if unlike else None, comm)
     if leads:
         device = torch.device(device) if device is not None else _device(local_rank)
         # a copy: the caller's may be in training, and weights that take no gradient save their activations

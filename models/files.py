@@ -14,8 +14,6 @@ the caller names it.
 
 import hashlib
 import json
-import os
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,13 +22,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from coupling.common.files import whole_file
+from coupling.common.headers import header_differences, short
 from models import zoo
 
 FORMAT, VERSION = "autoencoder", "1"
 _OURS = ("name", "channels", "shape", "options", "n_latent", "precision", "mask", "code")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 _DATA = "data."  # before the names of arrays that are no weights
-_LONGEST = 200  # letters of a value in a message
 
 
 class ModelFileError(ValueError):
@@ -75,7 +74,7 @@ def save(path, model, metadata, arrays=None):
         "code": {"fluidity-da": _code_version(), "torch": torch.__version__},
     }
     header = {"format": FORMAT, "version": VERSION, "about": json.dumps(about)}
-    with _whole_file(Path(path)) as beside:
+    with whole_file(Path(path)) as beside:
         save_file(tensors, beside, header)
 
 
@@ -122,7 +121,7 @@ def load(path, expected=None):
     except ModelFileError:
         raise
     except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
-        raise ModelFileError(f"{path}: does not hold a {about['name']}: {_short(str(error))}") from error
+        raise ModelFileError(f"{path}: does not hold a {about['name']}: {short(str(error))}") from error
     if mask_hash(model.mask) != about["mask"]:
         raise ModelFileError(f"{path}: the mask is not the one its header tells; train it anew")
     return model.eval(), about
@@ -194,20 +193,13 @@ def mask_hash(mask):
 
 
 def _compare(found, expected, path):
-    expected = json.loads(json.dumps(expected))  # as the file would have kept it: tuples are lists there
-    for item, wanted in expected.items():
-        if item not in found:
-            raise ModelFileError(f"{path}: does not say {item}, expected {_short(wanted)}; train it anew")
-        if found[item] != wanted:
-            raise ModelFileError(
-                f"{path}: the network was made with another {item}: {_short(found[item])}, expected {_short(wanted)}; "
-                "train one for this case, or name another file"
-            )
-
-
-def _short(value):
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+    for item, had, wanted in header_differences(found, expected):
+        if had is None:
+            raise ModelFileError(f"{path}: does not say {item}, expected {wanted}; train it anew")
+        raise ModelFileError(
+            f"{path}: the network was made with another {item}: {had}, expected {wanted}; "
+            "train one for this case, or name another file"
+        )
 
 
 def _code_version():
@@ -215,24 +207,3 @@ def _code_version():
         return version("fluidity-da")
     except PackageNotFoundError:
         return "not installed"
-
-
-@contextmanager
-def _whole_file(path):
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield beside
-        _sync(beside)
-        os.replace(beside, path)
-        _sync(path.parent)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,7 @@
 
     f°(y) = f(H⁺(y)),   H⁺(y) = s(y) + U(s(y))
 
-s spreads the readings over the grid (:mod:`models.sensors`), the U-net U adds what fields look like that have such
+s spreads the readings over the grid (:mod:`models.gridding`), the U-net U adds what fields look like that have such
 values, and f is the autoencoder's own encoder, fine-tuned. One network serves any number of sensors anywhere. It is
 trained on g(f°(y)) against the field, with the autoencoder's g as it is.
 """
@@ -62,7 +62,7 @@ class ObservationEncoder(nn.Module):
         return self
 
     def field(self, spread):
-        """H⁺: (B, 2C, nx, ny, nz) of `models.sensors.Layout.spread` → (B, C, nx, ny, nz), zero at solid points."""
+        """H⁺: (B, 2C, nx, ny, nz) of `models.gridding.Layout.spread` → (B, C, nx, ny, nz), zero at solid points."""
         return self.tuned.without_solids(spread[:, : self.channels] + self.unet(spread))
 
     def encode(self, spread):

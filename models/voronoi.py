@@ -11,12 +11,12 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from models.sensors import Layout, SensorGrid
+from models.gridding import Layout, SensorGrid
 
 
 @dataclass(frozen=True)
 class VoronoiGrid:
-    """A grid that sensors' values are spread over; in the place of a :class:`models.sensors.SensorGrid`.
+    """A grid that sensors' values are spread over; in the place of a :class:`models.gridding.SensorGrid`.
 
     spacing : (3,) distance of neighbours [m]
     part : (C, nx, ny, nz) bool, where a variable's values take part; elsewhere they are zero

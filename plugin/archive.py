@@ -21,12 +21,13 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from coupling.archive import Archive, ArchiveWriter, describe
-from coupling.dumps import write_dump
-from coupling.files import on_rank_0, whole_folder
-from coupling.series import open_series
-from coupling.vtu import FileError, piece_paths
-from plugin.job import read_words, run_job
-from plugin.progress import told_bytes
+from coupling.archive.series import open_series
+from coupling.common.collective import on_rank_0
+from coupling.common.files import FileError, whole_folder
+from coupling.vtk.dumps import write_dump
+from coupling.vtk.vtu import piece_paths
+from plugin.run.job import read_words, run_job
+from plugin.run.progress import told_bytes
 
 _WIDTH = 160  # of tables that do not go to a terminal
 
@@ -37,7 +38,7 @@ def pack(out, sources, comm, console, fields=None, chosen=None, precision="float
     Parameters
     ----------
     out : new .vtkhdf file
-    sources : dumps as :func:`coupling.series.open_series` takes them; or an archive, to pack it anew
+    sources : dumps as :func:`coupling.archive.series.open_series` takes them; or an archive, to pack it anew
     comm : MPI communicator
     console : rich Console of rank 0; None elsewhere
     fields : names of the fields to keep; None keeps all

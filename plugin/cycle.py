@@ -25,35 +25,36 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields, restart_files, write_restart
-from coupling.faults import reached
-from coupling.files import on_rank_0, sync
-from coupling.forecast import wrong_processes
-from coupling.launch import ModelError
-from coupling.series import open_series
-from da.quality import Flag
-from plugin.assimilate import assimilate, write_table
-from plugin.background import background
-from plugin.configuration import Case, ConfigurationError, read_case
+from coupling.archive.series import open_series
+from coupling.common.collective import on_rank_0
+from coupling.common.faults import reached
+from coupling.common.files import sync
+from coupling.fluidity.checkpoint import open_restart, read_fields, restart_files, write_restart
+from coupling.fluidity.driver import wrong_processes
+from coupling.simulation.launch import ModelError
+from da.observation.quality import Flag
+from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.case.observations import ANALYSIS_TIME
 from plugin.diagnostics import diagnose
-from plugin.drivers import forecast_model
-from plugin.gate_tools import check_boundary
-from plugin.gates import make_gates
-from plugin.gates_told import told_gates
-from plugin.iau import forecast_in_parts
-from plugin.job import read_words, run_job
-from plugin.ledger import append_entry
-from plugin.lock import locked
-from plugin.observation_sections import ANALYSIS_TIME
-from plugin.progress import Progress
 from plugin.readings import ReadingsError
-from plugin.recovery import Beginning, forecast_from
 from plugin.report.started import report_of
-from plugin.retention import disk_need, prune, window_folder
-from plugin.run_folder import begin_run, find_run
-from plugin.run_settings import readings_of
-from plugin.treatment import treated, window_of
-from plugin.watchdog import unwatched, watched
+from plugin.run.drivers import forecast_model
+from plugin.run.folder import begin_run, find_run
+from plugin.run.job import read_words, run_job
+from plugin.run.ledger import append_entry
+from plugin.run.lock import locked
+from plugin.run.progress import Progress
+from plugin.run.recovery import Beginning, forecast_from
+from plugin.run.retention import disk_need, prune, window_folder
+from plugin.run.settings import readings_of
+from plugin.run.watchdog import unwatched, watched
+from plugin.window.assimilate import assimilate, write_table
+from plugin.window.background import background
+from plugin.window.gates.passing import make_gates
+from plugin.window.gates.telling import told_gates
+from plugin.window.gates.tools import check_boundary
+from plugin.window.iau import forecast_in_parts
+from plugin.window.treatment import treated, window_of
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 

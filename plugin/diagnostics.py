@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.dumps import write_dump
-from coupling.files import on_rank_0, whole_file
-from coupling.mesh import Field, State
-from da.desroziers import error_estimates
-from da.influence import influence, influence_by_group
-from da.observed import ObservedModes
-from da.posterior import marginal, mesh_std, posterior, state_std
-from da.statistics import group_statistics, numbered
-from plugin.job import read_words, run_job
-from plugin.sensing import spread_out
-from plugin.tables import read_tables
+from coupling.common.collective import on_rank_0
+from coupling.common.files import whole_file
+from coupling.geometry.mesh import Field, State
+from coupling.vtk.dumps import write_dump
+from da.diagnostics.desroziers import error_estimates
+from da.diagnostics.influence import influence, influence_by_group
+from da.diagnostics.posterior import marginal, mesh_std, posterior, state_std
+from da.diagnostics.statistics import group_statistics, numbered
+from da.minimisation.hessian import ObservedModes
+from plugin.run.job import read_words, run_job
+from plugin.run.tables import read_tables
+from plugin.window.observation_operator import spread_out
 
 COLUMNS = ("influence", "left_out", "standardised")
 
@@ -33,7 +34,7 @@ def diagnose(found, background, state, settings, folder, comm):
 
     Parameters
     ----------
-    found : Assimilated; with `influence` its table gets COLUMNS, in the order of `da.influence.Influence`
+    found : Assimilated; with `influence` its table gets COLUMNS, in the order of `da.diagnostics.influence.Influence`
     background : Background
     state : State, the forecast
     settings : DiagnosticsSection
@@ -69,7 +70,7 @@ def posterior_of(found, comm):
 
     Returns
     -------
-    da.posterior.Posterior
+    da.diagnostics.posterior.Posterior
     """
     operator, error, _ = _as_quadratic(found)
     observed = found.used.observed or ObservedModes(found.used.transform, operator, error, comm)
@@ -185,7 +186,7 @@ def run_table(run, start=-np.inf):
 def told_estimates(table, centred=False, stations=False):
     """Lines that compare the errors which a run's readings show with those that were assumed.
 
-    table : as from `run_table`; centred : take means away first, see `da.desroziers.error_estimates`; stations : a line
+    table : as from `run_table`; centred : take means away first, see `da.diagnostics.desroziers.error_estimates`; stations : a line
     for each station's variable
     """
     group, title = table["variable"], "variable"

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from plugin.background import background
-from plugin.configuration import ConfigurationError, read_case
-from plugin.job import read_words, run_job
-from plugin.progress import Progress
+from plugin.case.configuration import ConfigurationError, read_case
+from plugin.run.job import read_words, run_job
+from plugin.run.progress import Progress
+from plugin.window.background import background
 
 
 def make_modes(case, comm, progress=None):

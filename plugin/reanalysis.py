@@ -33,23 +33,23 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.archive import ArchiveWriter, join_archives
-from coupling.faults import reached
-from coupling.files import on_rank_0, remove_leftovers, whole_file, whole_folder
-from coupling.launch import wait_asleep
-from coupling.overlap import ahead, behind
-from coupling.series import reopened
-from coupling.vtu import FileError
-from da.observations import Observations
-from plugin.background import Background, background, close_all, fingerprint, plan_of
-from plugin.configuration import Case, ConfigurationError, read_case
-from plugin.gates import Gates, check_without_model, columns_of, make_gates
-from plugin.job import read_words, run_job
-from plugin.lock import locked
-from plugin.progress import Progress
-from plugin.rank_groups import RankGroup, groups_for, split
-from plugin.reanalysis_step import COLUMNS, KeptStd, Step, analysed, steps_of
-from plugin.run_settings import first_difference, kept_settings, readings_of, settings_of
-from plugin.watchdog import alive, unwatched, watched
+from coupling.archive.overlap import ahead, behind
+from coupling.archive.series import reopened
+from coupling.common.collective import on_rank_0
+from coupling.common.faults import reached
+from coupling.common.files import FileError, remove_leftovers, whole_file, whole_folder
+from coupling.simulation.launch import wait_asleep
+from da.observation.observations import Observations
+from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.run.job import read_words, run_job
+from plugin.run.lock import locked
+from plugin.run.progress import Progress
+from plugin.run.rank_groups import RankGroup, groups_for, split
+from plugin.run.settings import first_difference, kept_settings, readings_of, settings_of
+from plugin.run.watchdog import alive, unwatched, watched
+from plugin.window.background import Background, background, close_all, fingerprint, plan_of
+from plugin.window.gates.passing import Gates, check_without_model, columns_of, make_gates
+from plugin.window.reanalysis_step import COLUMNS, KeptStd, Step, analysed, steps_of
 
 _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
 

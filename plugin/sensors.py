@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.files import on_rank_0, whole_file
-from coupling.grid import Grid
-from da.observed import ObservedModes
-from da.placement import next_sensors
-from da.posterior import metric, posterior
-from plugin.configuration import ConfigurationError, read_case
-from plugin.job import read_words, run_job
-from plugin.progress import Progress
-from plugin.set_up import set_up
+from coupling.common.collective import on_rank_0
+from coupling.common.files import whole_file
+from coupling.geometry.grid import Grid
+from da.diagnostics.posterior import metric, posterior
+from da.diagnostics.sensor_placement import next_sensors
+from da.minimisation.hessian import ObservedModes
+from plugin.case.configuration import ConfigurationError, read_case
+from plugin.run.job import read_words, run_job
+from plugin.run.progress import Progress
+from plugin.window.set_up import set_up
 
 _SEED = 20
 

@@ -14,17 +14,17 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.files import on_rank_0
+from coupling.common.collective import on_rank_0
 from models import zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
 from models.training.loop import Recipe
-from plugin.configuration import ConfigurationError, read_case
-from plugin.job import read_words, run_job
-from plugin.progress import Progress
-from plugin.train_observations import train_observation_encoder
-from plugin.training_run import LAST, first_epoch, keep_network, run_training
-from plugin.training_set import training_set
+from plugin.case.configuration import ConfigurationError, read_case
+from plugin.run.job import read_words, run_job
+from plugin.run.progress import Progress
+from plugin.training.observation_encoder import train_observation_encoder
+from plugin.training.runs import LAST, first_epoch, keep_network, run_training
+from plugin.training.training_set import training_set
 
 
 def train_network(case, comm, progress=None, start=None):

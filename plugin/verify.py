@@ -24,12 +24,15 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.files import on_rank_0, whole_file
-from coupling.interpolation import multiply
-from coupling.mesh import State
-from coupling.points import MeshPoints
+from coupling.common.collective import on_rank_0
+from coupling.common.files import whole_file
+from coupling.geometry.interpolation import multiply
+from coupling.geometry.mesh import State
+from coupling.geometry.points import MeshPoints
 from da.analysis import analyse
-from da.checks import (
+from da.background.modes import Modes
+from da.background.transform import LinearTransform
+from da.diagnostics.checks import (
     Check,
     adjoint_gap,
     cost_gap,
@@ -40,19 +43,17 @@ from da.checks import (
     taylor_slope,
     whole_dot,
 )
-from da.cost import CostFunction
-from da.modes import Modes
-from da.transform import LinearTransform
-from plugin.configuration import read_case
-from plugin.job import read_words, run_job
-from plugin.progress import Progress
-from plugin.set_up import set_up
-from plugin.transfer import values_at
-from plugin.verify_network import network_checks
-from plugin.verify_ranks import rank_check, started_on
+from da.minimisation.cost import CostFunction
+from plugin.case.configuration import read_case
+from plugin.run.job import read_words, run_job
+from plugin.run.progress import Progress
+from plugin.state.transfer import values_at
+from plugin.verification.network import network_checks
+from plugin.verification.ranks import rank_check, started_on
+from plugin.window.set_up import set_up
 
 ROUNDING, SUMS, SLOPE, DIFFERENCES, DENSE = 1e-12, 1e-9, 0.05, 1e-6, 1e-7
-N_MODES, N_VALUES = 128, 300  # of the sub-problem that is solved densely, beside `plugin.set_up.N_READINGS`
+N_MODES, N_VALUES = 128, 300  # of the sub-problem that is solved densely, beside `plugin.window.set_up.N_READINGS`
 _SEED = 20
 
 

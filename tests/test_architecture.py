@@ -34,5 +34,5 @@ def test_rooms_import_what_they_may(room):
 
 def test_imports_are_seen(tmp_path):
     path = tmp_path / "module.py"
-    path.write_text("import da.modes as m\nfrom plugin.job import run_job\ndef f():\n    import coupling, os\n")
+    path.write_text("import da.background.modes as m\nfrom plugin.run.job import run_job\ndef f():\n    import coupling, os\n")
     assert list(imported(path)) == [(1, "da"), (2, "plugin"), (4, "coupling"), (4, "os")]

@@ -12,8 +12,9 @@ import numpy as np
 from coupling.archive.layout import GROUPS, OURS, ROOT, damage_named, dataset, opened, read_index
 from coupling.archive.reader import Archive
 from coupling.archive.writer import ArchiveWriter
-from coupling.files import on_rank_0, whole_file
-from coupling.vtu import GHOST
+from coupling.common.collective import on_rank_0
+from coupling.common.files import whole_file
+from coupling.vtk.vtu import GHOST
 
 _MESH = ("Points", "Connectivity", "Offsets", "Types", f"{GROUPS['cell']}/{GHOST}")
 _SIZES = ("NumberOfPoints", "NumberOfCells", "NumberOfConnectivityIds")

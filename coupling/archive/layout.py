@@ -15,7 +15,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from coupling.vtu import GHOST, TIME, FileError
+from coupling.common.files import FileError
+from coupling.vtk.vtu import GHOST, TIME
 
 ROOT = "VTKHDF"
 OURS = "FluidityDA"

@@ -6,9 +6,10 @@ import numpy as np
 from vtkmodules.vtkCommonDataModel import VTK_TETRA
 
 from coupling.archive.layout import GROUPS, ROOT, damage_named, dataset, opened, read_index
-from coupling.files import on_rank_0
-from coupling.mesh import Field, State, join_pieces, share_of_pieces
-from coupling.vtu import DUPLICATE_CELL, GHOST, FileError, raise_together
+from coupling.common.collective import on_rank_0, raise_together
+from coupling.common.files import FileError
+from coupling.geometry.mesh import Field, State, join_pieces, share_of_pieces
+from coupling.vtk.vtu import DUPLICATE_CELL, GHOST
 
 
 class Archive:

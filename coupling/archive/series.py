@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from coupling.archive import Archive
-from coupling.dumps import dumps_in_time
-from coupling.files import on_rank_0
-from coupling.mesh import State
-from coupling.vtu import GHOST, TIME, arrays_of, piece_paths, read_grid, read_state
+from coupling.common.collective import on_rank_0
+from coupling.geometry.mesh import State
+from coupling.vtk.dumps import dumps_in_time
+from coupling.vtk.vtu import GHOST, TIME, arrays_of, piece_paths, read_grid, read_state
 
 ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
 
@@ -17,7 +17,7 @@ ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
 class DumpSeries:
     """The dumps of a run in the order of their times, to be used as an Archive is. Collective.
 
-    paths : files, folders or patterns, as :func:`coupling.dumps.list_dumps` takes them
+    paths : files, folders or patterns, as :func:`coupling.vtk.dumps.list_dumps` takes them
     comm : MPI communicator
     left_out : list that takes what is wrong with broken dumps; None makes that an error
     files : the dumps in time order

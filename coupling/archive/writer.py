@@ -10,9 +10,10 @@ import numpy as np
 from vtkmodules.vtkCommonDataModel import VTK_TETRA
 
 from coupling.archive.layout import GROUPS, OURS, ROOT, TYPE, VERSION
-from coupling.files import on_rank_0, whole_shared_file
-from coupling.mesh import MeshError
-from coupling.vtu import DUPLICATE_CELL, GHOST, TIME, FileError, raise_together
+from coupling.common.collective import on_rank_0, raise_together
+from coupling.common.files import FileError, whole_shared_file
+from coupling.geometry.mesh import MeshError
+from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, TIME
 
 _CHUNK = 1 << 20  # bytes; a chunk must fit into HDF5's cache of 1 MiB per dataset
 _SHARE = 1 << 17  # bytes that are worth a rank's time to compress

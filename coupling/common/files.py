@@ -7,7 +7,12 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from coupling.faults import reached
+from coupling.common.collective import on_rank_0
+from coupling.common.faults import reached
+
+
+class FileError(ValueError):
+    """A file that is missing, broken or not what was expected; the message names it."""
 
 
 def sync(path):
@@ -80,20 +85,6 @@ def _move(beside, path):
     os.replace(beside, path)
     reached("file in place")
     sync(path.parent)
-
-
-def on_rank_0(work, comm):
-    """What `work()` returns on rank 0, on every rank; and so with an OSError or ValueError it raises. Collective."""
-    done, problem = None, None
-    if comm.rank == 0:
-        try:
-            done = work()
-        except (OSError, ValueError) as error:
-            problem = error
-    done, problem = comm.bcast((done, problem))
-    if problem is not None:
-        raise problem
-    return done
 
 
 @contextmanager

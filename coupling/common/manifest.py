@@ -8,8 +8,8 @@ It is written last, so where it is missing the folder was not finished. The rank
 import json
 from pathlib import Path
 
-from coupling.files import file_hash, on_rank_0, whole_file
-from coupling.vtu import FileError, raise_together
+from coupling.common.collective import on_rank_0, raise_together
+from coupling.common.files import FileError, file_hash, whole_file
 
 NAME = "manifest.json"
 

@@ -78,7 +78,7 @@ def _wait_for_the_others(comm):
 
 
 def _report(error):
-    from coupling.vtu import FileError
+    from coupling.common.files import FileError
 
     if not isinstance(error, FileError | OSError):
         traceback.print_exception(error)

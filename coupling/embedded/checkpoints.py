@@ -13,9 +13,9 @@ from pathlib import Path
 
 from lxml import etree
 
-from coupling import flml
-from coupling.gmsh import write_msh
-from coupling.halo import write_halo
+from coupling.fluidity import options as flml
+from coupling.fluidity.halo import write_halo
+from coupling.fluidity.msh import write_msh
 
 
 def write_checkpoint(case, number, time, fields, mesh, halo, writer):

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from coupling.gmsh import GmshMesh, read_msh, write_msh
-from coupling.halo import Halo, HaloLevel, write_halo
-from coupling.vtu import FileError
+from coupling.common.files import FileError
+from coupling.fluidity.halo import Halo, HaloLevel, write_halo
+from coupling.fluidity.msh import GmshMesh, read_msh, write_msh
 
 
 def node_graph(cells, n_nodes):

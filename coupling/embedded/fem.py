@@ -15,8 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 from skfem import Basis, BilinearForm, ElementTetP1, MeshTet
 
-from coupling.halo import refresh
-from coupling.vtu import FileError
+from coupling.common.files import FileError
+from coupling.fluidity.halo import refresh
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Space:
     """P1 on this rank.
 
     comm : MPI communicator
-    halo : coupling.halo.Halo
+    halo : coupling.fluidity.halo.Halo
     points : (N, 3) float64 [m]
     cells : (E, 4) int64
     volumes : (E,) float64 [m³]

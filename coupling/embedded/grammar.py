@@ -5,7 +5,7 @@ model, though they would Fluidity's: solver settings, statistics, output of dete
 They, and whatever is below them, are passed over.
 """
 
-from coupling.vtu import FileError
+from coupling.common.files import FileError
 
 ELSEWHERE = None  # known, ignored with all that is below
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
-from coupling.vtu import FileError, arrays_of, read_grid
+from coupling.common.files import FileError
+from coupling.vtk.vtu import arrays_of, read_grid
 
 _TOLERANCE = 1e-9  # × extent of the mesh
 

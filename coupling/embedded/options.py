@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling import flml
+from coupling.common.files import FileError
 from coupling.embedded.functions import Constant, compile_function
 from coupling.embedded.grammar import check_known, option_path
 from coupling.embedded.wind import Walls
-from coupling.vtu import FileError
+from coupling.fluidity import options as flml
 
 _RELAXATION_TIME = 20.0  # s
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 
-from coupling.vtu import TIME, add_array, as_grid, mark_ghosts, write_grid, write_pvtu
+from coupling.vtk.vtu import TIME, add_array, as_grid, mark_ghosts, write_grid, write_pvtu
 
 _ACTIVE = {1: "Scalars", 3: "Vectors", 9: "Tensors"}
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from coupling.common.files import FileError
 from coupling.embedded import checkpoints
 from coupling.embedded.fem import advection, make_space
-from coupling.gmsh import read_msh
 from coupling.embedded.initial import read_values
 from coupling.embedded.options import FromFile
 from coupling.embedded.output import make_writer
 from coupling.embedded.transport import make_transport
 from coupling.embedded.wind import make_wind
-from coupling.halo import read_halo, serial_halo
-from coupling.vtu import TIME, FileError
+from coupling.fluidity.halo import read_halo, serial_halo
+from coupling.fluidity.msh import read_msh
+from coupling.vtk.vtu import TIME
 
 
 @dataclass(frozen=True)

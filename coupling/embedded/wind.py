@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from coupling.boundary import free_directions, unit_normals
+from coupling.common.files import FileError
 from coupling.embedded.fem import distributed, divergence
-from coupling.vtu import FileError
+from coupling.fluidity.boundary import free_directions, unit_normals
 
 
 @dataclass(frozen=True)

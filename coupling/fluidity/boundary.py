@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coupling.checkpoint import field_options, mesh_pieces
-from coupling.gmsh import read_msh
-from coupling.mesh import Mesh, MeshError
-from coupling.vtu import FileError, raise_together
+from coupling.common.collective import raise_together
+from coupling.common.files import FileError
+from coupling.fluidity.checkpoint import field_options, mesh_pieces
+from coupling.fluidity.msh import read_msh
+from coupling.geometry.mesh import Mesh, MeshError
 
 NORMAL = "normal"
 # squared sine, nearly: normals closer than about 16 degrees are one smooth wall, not an edge

@@ -20,21 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling import flml
-from coupling.files import leads_out, on_rank_0, whole_file, whole_folder
-from coupling.manifest import write_manifest
-from coupling.mesh import Field, MeshError, State, piece_fingerprint
-from coupling.vtu import (
-    FileError,
-    geometry,
-    parse_xml,
-    piece_paths,
-    raise_together,
-    read_grid,
-    read_state,
-    set_array,
-    write_grid,
-)
+from coupling.common.collective import on_rank_0, raise_together
+from coupling.common.files import FileError, leads_out, whole_file, whole_folder
+from coupling.common.manifest import write_manifest
+from coupling.fluidity import options as flml
+from coupling.geometry.mesh import Field, MeshError, State, piece_fingerprint
+from coupling.vtk.vtu import geometry, parse_xml, piece_paths, read_grid, read_state, set_array, write_grid
 
 
 @dataclass(frozen=True)
@@ -207,7 +198,7 @@ def write_restart(restart, folder, comm, changes=None, edit=None, manifest=False
     comm : MPI communicator
     changes : {name: Field} as given by `read_fields`, with other values
     edit : function of the options tree, to change options on the way
-    manifest : with a list of the files and their hashes, for :func:`coupling.manifest.check_manifest`
+    manifest : with a list of the files and their hashes, for :func:`coupling.common.manifest.check_manifest`
 
     Returns
     -------

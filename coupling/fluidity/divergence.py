@@ -22,10 +22,10 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
-from coupling.boundary import free_directions
-from coupling.interpolation import multiply, sparse_rows
-from coupling.mesh import Mesh
-from coupling.points import MeshPoints, mesh_points
+from coupling.fluidity.boundary import free_directions
+from coupling.geometry.interpolation import multiply, sparse_rows
+from coupling.geometry.mesh import Mesh
+from coupling.geometry.points import MeshPoints, mesh_points
 
 _REDUCTION = 1e-12  # of the residual
 _ROUNDING = 1e-15  # of what the divergence's terms add up to by their size
@@ -142,8 +142,8 @@ def divergence_free(mesh, mass, squares, comm, points=None):
     Parameters
     ----------
     mesh : Mesh, continuous
-    mass : (N,) as of `coupling.mass.lumped_mass`
-    squares : (N, 3, 3) as of `coupling.boundary.held_squares`
+    mass : (N,) as of `coupling.geometry.mass.lumped_mass`
+    squares : (N, 3, 3) as of `coupling.fluidity.boundary.held_squares`
     comm : MPI communicator
     points : MeshPoints of the mesh where they are known already
 

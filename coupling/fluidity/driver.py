@@ -1,6 +1,6 @@
 """The forecast model as the cycle sees it, and the drivers of models that keep Fluidity's contract.
 
-A model is anything that goes on from a :class:`~coupling.checkpoint.Restart` until a time and leaves
+A model is anything that goes on from a :class:`~coupling.fluidity.checkpoint.Restart` until a time and leaves
 another. The drivers differ only in the program they start: `fluidity`, or the embedded model.
 """
 
@@ -13,11 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
-from coupling import flml
-from coupling.checkpoint import Restart, n_processes, open_restart, read_fields, write_restart
-from coupling.launch import ModelError, launch, package_environment
-from coupling.mesh import MeshError, State
-from coupling.vtu import FileError, dump_time, raise_together
+from coupling.common.collective import raise_together
+from coupling.common.files import FileError
+from coupling.fluidity import options as flml
+from coupling.fluidity.checkpoint import Restart, n_processes, open_restart, read_fields, write_restart
+from coupling.geometry.mesh import MeshError, State
+from coupling.simulation.launch import ModelError, launch, package_environment
+from coupling.vtk.vtu import dump_time
 
 _TAIL = 15  # lines of the model's log that an error shows
 # Times this near, in time steps, are the same: a sum of steps drifts, and just short of its end a run makes one more

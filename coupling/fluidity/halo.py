@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from lxml import etree
 
-from coupling.files import whole_file
-from coupling.vtu import FileError, parse_xml
+from coupling.common.files import FileError, whole_file
+from coupling.vtk.vtu import parse_xml
 
 
 @dataclass(frozen=True)

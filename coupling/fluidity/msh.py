@@ -13,8 +13,7 @@ from pathlib import Path
 import meshio
 import numpy as np
 
-from coupling.files import whole_file
-from coupling.vtu import FileError
+from coupling.common.files import FileError, whole_file
 
 _TRIANGLE, _TETRAHEDRON = 2, 4
 

@@ -6,8 +6,8 @@ Paths are Fluidity's own, e.g. `timestepping/current_time`; a value sits in a `r
 
 from lxml import etree
 
-from coupling.files import whole_file
-from coupling.vtu import FileError, parse_xml
+from coupling.common.files import FileError, whole_file
+from coupling.vtk.vtu import parse_xml
 
 _VALUES = {float: "real_value", int: "integer_value", str: "string_value"}
 

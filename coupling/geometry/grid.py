@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coupling.mesh import MeshError
+from coupling.geometry.mesh import MeshError
 
 
 @dataclass(frozen=True)

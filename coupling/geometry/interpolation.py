@@ -24,9 +24,9 @@ from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from coupling.files import whole_file
-from coupling.location import Located, locate_grid, locate_points
-from coupling.mesh import MeshError
+from coupling.common.files import whole_file
+from coupling.geometry.location import Located, locate_grid, locate_points
+from coupling.geometry.mesh import MeshError
 
 _INT = PETSc.IntType
 

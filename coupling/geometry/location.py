@@ -34,7 +34,7 @@ def locate_grid(points, cells, ghost, grid):
 
     Parameters
     ----------
-    points, cells, ghost : the piece, as in :class:`~coupling.mesh.Mesh`
+    points, cells, ghost : the piece, as in :class:`~coupling.geometry.mesh.Mesh`
     grid : Grid
 
     Returns
@@ -57,7 +57,7 @@ def locate_points(points, cells, ghost, places):
 
     Parameters
     ----------
-    points, cells, ghost : the piece, as in :class:`~coupling.mesh.Mesh`
+    points, cells, ghost : the piece, as in :class:`~coupling.geometry.mesh.Mesh`
     places : (k, 3) [m]
 
     Returns

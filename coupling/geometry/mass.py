@@ -6,8 +6,8 @@ P1DG field have the quarter of their own cell, values of cells (P0) its whole vo
 
 import numpy as np
 
-from coupling.interpolation import multiply
-from coupling.points import mesh_points
+from coupling.geometry.interpolation import multiply
+from coupling.geometry.points import mesh_points
 
 
 def lumped_mass(mesh, location, comm, points=None):
@@ -28,7 +28,7 @@ def lumped_mass(mesh, location, comm, points=None):
     Raises
     ------
     MeshError
-        if copies of nodes cannot be told from their neighbours, as `coupling.points.mesh_points`
+        if copies of nodes cannot be told from their neighbours, as `coupling.geometry.points.mesh_points`
     """
     own = np.where(mesh.ghost, 0.0, mesh.volumes)
     if location == "cell":

@@ -5,7 +5,7 @@ whole pieces, and the arrays below are those pieces one after another: nothing i
 the seams occur in every piece that uses them; which *cells* are a piece's own is marked, and each
 cell has exactly one owner.
 
-Not for reading files: that is :mod:`coupling.vtu`.
+Not for reading files: that is :mod:`coupling.vtk.vtu`.
 """
 
 import hashlib

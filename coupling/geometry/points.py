@@ -13,10 +13,10 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from coupling.grid import share_of_points
-from coupling.interpolation import Interpolation, numbering, sparse_rows
-from coupling.mesh import MeshError
-from coupling.vtu import raise_together
+from coupling.common.collective import raise_together
+from coupling.geometry.grid import share_of_points
+from coupling.geometry.interpolation import Interpolation, numbering, sparse_rows
+from coupling.geometry.mesh import MeshError
 
 _INT = PETSc.IntType
 # odd and large, so that a place's bits spread over the ranks: any would do

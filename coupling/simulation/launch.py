@@ -2,7 +2,7 @@
 
 An MPI program that is started by a rank of another MPI job inherits variables that make it believe
 it belongs to that job. They are taken away here. The job's other ranks wait asleep, because a
-spinning barrier would take the processors that the program needs. A guard (:mod:`coupling.guard`) ends
+spinning barrier would take the processors that the program needs. A guard (:mod:`coupling.simulation.guard`) ends
 the program when we end, however that is.
 """
 
@@ -17,7 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from coupling import faults, guard
+from coupling.common import faults
+from coupling.simulation import guard
 
 _JOB_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "MPI_LOCAL", "MPIR_", faults.VARIABLE)
 # what a person sets, not the job

@@ -5,19 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling.files import on_rank_0
-from coupling.mesh import MeshError
-from coupling.vtu import (
-    TIME,
-    FileError,
-    add_array,
-    as_grid,
-    dump_time,
-    mark_ghosts,
-    raise_together,
-    write_grid,
-    write_pvtu,
-)
+from coupling.common.collective import on_rank_0, raise_together
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
+from coupling.vtk.vtu import TIME, add_array, as_grid, dump_time, mark_ghosts, write_grid, write_pvtu
 
 _SUFFIXES = (".vtu", ".pvtu")
 # Fluidity rounds the time it restarts from: 1.1 where the dump has 1.0999999999999999
@@ -134,7 +125,7 @@ def dumps_in_time(paths, comm, left_out=None):
 
 
 def write_dump(state, path, comm):
-    """Write a state as a dump that :func:`coupling.vtu.read_state` reads back bit for bit. Collective.
+    """Write a state as a dump that :func:`coupling.vtk.vtu.read_state` reads back bit for bit. Collective.
 
     Parameters
     ----------

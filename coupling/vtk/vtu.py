@@ -1,6 +1,6 @@
 """Read and write VTU files and the PVTU sets of a parallel run.
 
-VTK does the reading and writing; this module turns what it holds into :class:`~coupling.mesh.State`
+VTK does the reading and writing; this module turns what it holds into :class:`~coupling.geometry.mesh.State`
 and keeps the promises a simulation needs: same nodes, same order, Float64, all other arrays as they
 were.
 """
@@ -16,17 +16,14 @@ from vtkmodules.vtkCommonCore import vtkLogger, vtkPoints
 from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
-from coupling.files import leads_out, whole_file
-from coupling.mesh import Field, MeshError, State, join_pieces, share_of_pieces
-from coupling.vtu_sizes import SizeError, check_sizes
+from coupling.common.collective import raise_together
+from coupling.common.files import FileError, leads_out, whole_file
+from coupling.geometry.mesh import Field, MeshError, State, join_pieces, share_of_pieces
+from coupling.vtk.sizes import SizeError, check_sizes
 
 GHOST = "vtkGhostType"
 TIME = "Time"
 DUPLICATE_CELL = 1
-
-
-class FileError(ValueError):
-    """A file that is missing, broken or not what was expected; the message names it."""
 
 
 @contextmanager
@@ -217,13 +214,6 @@ def dump_time(path):
 
 def _timeless(path):
     return FileError(f"{path}: has no point array {TIME!r} to tell its time; is it a dump of the simulation?")
-
-
-def raise_together(problem, comm):
-    """Raise on every rank the first problem any rank met. Collective."""
-    problems = [p for p in comm.allgather(problem) if p is not None]
-    if problems:
-        raise problems[0]
 
 
 def _join_fields(mesh, data, path, comm):

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from da.collective import raise_together
-from da.decoder import Decoder
-from da.modes import n_kept
+from coupling.common.collective import refuse_together
+from da.background.modes import n_kept
+from models.decoder import Decoder
 
 _SMALLEST = 1e-8  # of σ₁: directions of V_l below it are rounding, and reached by no control of sensible size
 
@@ -79,7 +79,7 @@ def latent_modes(encoded, comm, truncation=None, *, unbiased=True, centred=False
         more than there is
     """
     encoded = np.asarray(encoded, dtype=np.float64)
-    raise_together(_problem(encoded), comm)
+    refuse_together(_problem(encoded), comm)
     n_samples = encoded.shape[1]
     mean = encoded.mean(axis=1)
     whole = encoded - mean[:, None] if centred else encoded

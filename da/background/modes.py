@@ -6,7 +6,7 @@ formed as V W_τ, W being V's right singular vectors: only these small ones are 
 
 V itself is never there as a whole. A block of rows is copied from the snapshots, centred and scaled;
 one pass over all blocks reduces them to a triangle, a second multiplies them by W_τ. So the snapshots
-may as well lie in a file (:func:`da.snapshots.collected`). On each rank `truncated_modes` takes,
+may as well lie in a file (:func:`da.background.snapshots.collected`). On each rank `truncated_modes` takes,
 beside the snapshots:
 
     memory  8 n_local τ for the modes, or nothing with `overwrite`, plus 40 S² + 16 max(S², 2²⁰) bytes
@@ -19,9 +19,9 @@ from numbers import Integral, Real
 import numpy as np
 from mpi4py import MPI
 
-from da.collective import raise_together
-from da.snapshots import row_blocks
-from da.tsqr import Triangle, shared_svd, triangle_of_all
+from coupling.common.collective import refuse_together
+from da.background.snapshots import row_blocks
+from da.background.tsqr import Triangle, shared_svd, triangle_of_all
 
 PRECISIONS = ("float64", "float32")
 _SMALL = 0.25  # modes of this part of the snapshots' size get memory of their own
@@ -58,7 +58,7 @@ def reduced_modes(snapshots, comm, unbiased=True, *, scale=None, precision="floa
     snapshots : (n_local, S) floats, this rank's rows; any number of them, also none
     comm : MPI communicator
     unbiased : V = [x_i − x̄]/√(S−1); False leaves the root away, as Mack et al. 2020 do
-    scale : (n_local,) what the anomalies are divided by, see `da.scaling`; where it is zero they become
+    scale : (n_local,) what the anomalies are divided by, see `da.background.scaling`; where it is zero they become
         zero; None for ones
     precision : of the vectors that are kept: "float64", or "float32", which rounds each entry by 6e-8 of
         itself at most; everything before and every sum over them is made in float64
@@ -176,7 +176,7 @@ def _checked(snapshots, comm, precision):
         raise ValueError(f"precision {precision!r} of the modes, expected one of {', '.join(PRECISIONS)}")
     snapshots = np.asarray(snapshots)
     shape = snapshots.shape
-    raise_together(
+    refuse_together(
         None if len(shape) == 2 else f"snapshots of shape {shape}, expected (rows of this rank, snapshots)", comm
     )
     numbers = sorted(set(comm.allgather(shape[1])))

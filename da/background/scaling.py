@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from da.collective import raise_together
-from da.snapshots import row_blocks
+from coupling.common.collective import refuse_together
+from da.background.snapshots import row_blocks
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def given_scaling(spreads, n_points, mask=None):
 def _variances(snapshots, variables, comm, mask):
     """(n_points, n_variables) unbiased variances of this rank's values, and its mask."""
     snapshots, n_variables = np.asarray(snapshots), len(variables)
-    raise_together(_misfit_of_shapes(snapshots.shape, n_variables, mask), comm)
+    refuse_together(_misfit_of_shapes(snapshots.shape, n_variables, mask), comm)
     n_points = len(snapshots) // n_variables
     variance = np.empty(len(snapshots))
     # by blocks, for the snapshots may lie in a file; in one order of summation, wherever they lie

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from mpi4py import MPI
 
-from da.modes import Modes
+from da.background.modes import Modes
 
 _CONVERTED = 1 << 19  # values converted at once
 

@@ -9,7 +9,7 @@ A W / σ.
 import numpy as np
 from scipy.linalg.lapack import dtpqrt
 
-from da.snapshots import row_blocks
+from da.background.snapshots import row_blocks
 
 _TIE = 1e-6  # entries closer than this count as equally large when a sign is chosen
 _PANEL = 32  # columns that LAPACK reduces together

@@ -76,7 +76,7 @@ def taylor_slope(cost, control, direction):
 
     Parameters
     ----------
-    cost : Cost, see `da.minimise`
+    cost : Cost, see `da.minimisation.minimise`
     control, direction : (s,) w and p, the same on every rank
 
     Returns

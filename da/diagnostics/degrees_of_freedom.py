@@ -1,6 +1,6 @@
 """Degrees of freedom for signal where A is too large to be made, or where there is none: by random probes.
 
-The exact number is :attr:`da.posterior.Posterior.degrees_of_freedom`. Estimates come with their standard
+The exact number is :attr:`da.diagnostics.posterior.Posterior.degrees_of_freedom`. Estimates come with their standard
 error and with the seed that gives them again, on any number of ranks.
 """
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from da.posterior import posterior
+from da.diagnostics.posterior import posterior
 
 _SMALL = 2048  # controls of which A is made and its eigenvalues are found
 

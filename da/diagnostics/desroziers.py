@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from da.statistics import numbered
+from da.diagnostics.statistics import numbered
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What the Hessian of J tells of the analysis: its errors, and how much of it the readings determine.
 
 Where U and H are linear the analysis' errors have the covariance U C Uᵀ with C = (a I + A)⁻¹, the inverse
-of the s × s Hessian; A = (HU)ᵀ R⁻¹ (HU) is :class:`da.observed.ObservedModes`'. It is as true as B and R
-are: where these are guesses, so are the errors told here (:mod:`da.desroziers` checks them).
+of the s × s Hessian; A = (HU)ᵀ R⁻¹ (HU) is :class:`da.minimisation.hessian.ObservedModes`'. It is as true as B and R
+are: where these are guesses, so are the errors told here (:mod:`da.diagnostics.desroziers` checks them).
 
 No n × n matrix is made: a standard deviation is the norm of a row of U T with T Tᵀ = C, so that all n of
 them cost 2 n s² FLOPs and one pass over the modes.
@@ -15,8 +15,8 @@ import numpy as np
 from mpi4py import MPI
 from scipy.linalg import eigh
 
-from da.collective import raise_together
-from da.operator import ObservationOperator
+from coupling.common.collective import refuse_together
+from da.observation.operator import ObservationOperator
 
 _BLOCK = 1 << 19  # values in a block of rows; it and its product stay in the processor's last cache
 
@@ -169,7 +169,7 @@ def mesh_std(of, transform, to_mesh, column, n_columns):
     found, problem = to_mesh.getLocalSize()[1], None
     if found != len(vectors):
         problem = f"Q with {found} columns on this rank, which has {len(vectors)} grid points"
-    raise_together(problem, transform.comm)
+    refuse_together(problem, transform.comm)
     operator = ObservationOperator(to_mesh)
     result = np.empty(operator.rows.stop - operator.rows.start)
     for rows, block in operator.observe_modes_in_blocks(vectors, scale):
@@ -204,7 +204,7 @@ def metric(transform, weight=None):
         on every rank, if the weights do not fit, or one is negative or no number
     """
     vectors = transform.modes.vectors
-    raise_together(_weight_problem(weight, len(vectors)), transform.comm)
+    refuse_together(_weight_problem(weight, len(vectors)), transform.comm)
     if weight is not None:
         scale = 1.0 if transform.scale is None else transform.scale
         root = np.sqrt(weight) * scale

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from da.collective import raise_together
+from coupling.common.collective import refuse_together
 
 _TIE = 1e-9  # gains closer than this count as equal: rounding, which ranks change, must not choose
 
@@ -41,7 +41,7 @@ def next_sensors(of, candidates, n, comm, metric=None):
         are independent, and a place can be chosen once
     n : how many to choose
     comm : MPI communicator
-    metric : (s, s) M as `da.posterior.metric` makes it; None counts the control's own variances
+    metric : (s, s) M as `da.diagnostics.posterior.metric` makes it; None counts the control's own variances
 
     Returns
     -------
@@ -54,7 +54,7 @@ def next_sensors(of, candidates, n, comm, metric=None):
     """
     rows = np.array(candidates, dtype=np.float64)
     s = len(of.eigenvalues)
-    raise_together(_problem(rows, s), comm)
+    refuse_together(_problem(rows, s), comm)
     ends = np.cumsum(comm.allgather(len(rows)))
     if not 0 <= n <= ends[-1]:
         raise ValueError(f"{n} sensors to be chosen of {ends[-1]} candidates")

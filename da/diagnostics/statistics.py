@@ -49,7 +49,7 @@ def group_statistics(innovation, residual, weighted, group, influence=None):
     innovation, residual : (M,) d and r, in the readings' units
     weighted : (M,) R⁻¹ r; r / σ² where errors are independent
     group : (M,) labels; a group's readings should be of one unit
-    influence : (M,) S_ii of `da.influence.influence`, or None
+    influence : (M,) S_ii of `da.diagnostics.influence.influence`, or None
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """The cost of a control, J(w) = ½ a wᵀw + ½ ‖d − H U(w)‖²_{R⁻¹}, and its derivatives.
 
-Where U and H are linear, A = (HU)ᵀ R⁻¹ (HU) is made once (:mod:`da.observed`): the Hessian a I + A is a
+Where U and H are linear, A = (HU)ᵀ R⁻¹ (HU) is made once (:mod:`da.minimisation.hessian`): the Hessian a I + A is a
 small matrix that every rank holds, and a search that starts from J and ∇J at one control touches
 neither the state nor the sensors again. Elsewhere each evaluation goes through U, H and their adjoints,
 each of them once.
@@ -12,11 +12,11 @@ from functools import cached_property
 import numpy as np
 from mpi4py import MPI
 
-from da.collective import raise_together
-from da.observation_error import ObservationError
-from da.observed import ObservedModes
-from da.operator import ObservationOperator
-from da.transform import Transform
+from coupling.common.collective import refuse_together
+from da.background.transform import Transform
+from da.minimisation.hessian import ObservedModes
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CostFunction:
     observed: ObservedModes | None = None
 
     def __post_init__(self):
-        raise_together(self._problem(), self.comm)
+        refuse_together(self._problem(), self.comm)
 
     def _problem(self):
         rows, shape = self.operator.rows, np.shape(self.innovation)

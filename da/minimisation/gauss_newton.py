@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from petsc4py import PETSc
 
-from da.minimise import AT_ROUNDING, MinimisationError, Minimum, Step
-from da.tao import whole
+from da.minimisation.minimise import AT_ROUNDING, MinimisationError, Minimum, Step
+from da.minimisation.tao import whole
 
 CONVERGED, STOPPED = "CONVERGED_GAUSS_NEWTON", "STOPPED_AFTER_ITERATIONS"
 _ENOUGH = 1e-4  # Armijo: part of the fall that the slope promises

@@ -13,9 +13,9 @@ import numpy as np
 from mpi4py import MPI
 from scipy.linalg import LinAlgError, cholesky
 
-from da.observation_error import DiagonalError, ObservationError
-from da.operator import ObservationOperator
-from da.transform import Transform
+from da.background.transform import Transform
+from da.observation.error import DiagonalError, ObservationError
+from da.observation.operator import ObservationOperator
 
 _KEPT = 0.5  # G is kept for fewer readings than this part of the state's values
 

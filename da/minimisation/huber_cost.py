@@ -7,15 +7,15 @@ import numpy as np
 from mpi4py import MPI
 from scipy.sparse.linalg import LinearOperator, cg
 
-from da.cost import CostFunction
-from da.huber import Huber
+from da.minimisation.cost import CostFunction
+from da.minimisation.huber import Huber
 
 _NEWTON_STEPS = 20
 
 
 @dataclass(frozen=True)
 class HuberCost:
-    """J with ρ of `da.huber`, D being the standard deviations in R. All methods are collective.
+    """J with ρ of `da.minimisation.huber`, D being the standard deviations in R. All methods are collective.
 
     quadratic : the cost whose U, H, R, d and a it takes
     norm : Huber

@@ -21,7 +21,7 @@ import numpy as np
 from petsc4py import PETSc
 from scipy.linalg import solve_triangular
 
-from da.tao import METHODS, REASONS, solver, whole
+from da.minimisation.tao import METHODS, REASONS, solver, whole
 
 AT_ROUNDING = "STOPPED_AT_ROUNDING"
 _REFINEMENTS = 4

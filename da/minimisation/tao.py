@@ -23,7 +23,7 @@ def solver(n, comm, method, gradient_tolerance, max_iterations, memory, prefix):
     comm : MPI communicator
     method : one of METHODS
     gradient_tolerance : of the norm, relative to the first
-    max_iterations, memory : as in `da.minimise.minimise`
+    max_iterations, memory : as in `da.minimisation.minimise.minimise`
     prefix : of the PETSc options
 
     Returns

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from da.collective import raise_together
+from coupling.common.collective import refuse_together
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class BiasedOperator:
     comm: MPI.Comm
 
     def __post_init__(self):
-        raise_together(self._problem(), self.comm)
+        refuse_together(self._problem(), self.comm)
 
     def _problem(self):
         station, m = np.asarray(self.station), self.inner.rows.stop - self.inner.rows.start

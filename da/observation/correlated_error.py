@@ -15,9 +15,9 @@ from scipy.linalg.lapack import dpocon
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from da.collective import raise_together
-from da.correlation import correlation_matrix
-from da.observation_error import check_std
+from coupling.common.collective import refuse_together
+from da.observation.correlation import correlation_matrix
+from da.observation.error import check_std
 
 _ASYMMETRY = 1e-10  # of a given matrix, relative to its variances: more is no rounding
 
@@ -130,7 +130,7 @@ def correlated_error(std, position, group, length, rows, comm, *, kind="soar", n
     std : (M,) standard deviations, in the variables' units
     position : (M, 3) [m]
     group : (M,) labels; readings of different groups know nothing of each other: the variable, or variable and time
-    length : of the correlation [m]; what it means is `da.correlation.correlation_matrix`'s, as are kind and nugget
+    length : of the correlation [m]; what it means is `da.observation.correlation.correlation_matrix`'s, as are kind and nugget
     rows : slice of the rows this rank holds
     comm : MPI communicator; all arrays are the same on every rank
 
@@ -175,7 +175,7 @@ def given_error(matrix, rows, comm):
         the smallest eigenvalue
     """
     matrix = np.asarray(matrix, dtype=np.float64)
-    raise_together(_problem(matrix, rows, comm), comm)
+    refuse_together(_problem(matrix, rows, comm), comm)
     _, label = connected_components(csr_matrix(matrix), directed=False)
     symmetric = 0.5 * (matrix + matrix.T)
     variance = np.diag(symmetric)
@@ -223,7 +223,7 @@ def _block_error(std, members, covariance, rows, comm):
             factor, problem = _factor(matrix, of)
             if len(of) > 1:
                 blocks.append(_Block(of, factor))
-    raise_together(problem, comm)
+    refuse_together(problem, comm)
     return BlockError(rows, std[rows], tuple(blocks), np.sort(np.concatenate(shared)), comm)
 
 

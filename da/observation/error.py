@@ -1,7 +1,7 @@
 """Covariance R of the observations' errors, as its inverse is needed.
 
 Here R is diagonal and stays distributed, however many readings there are; errors that know of each
-other are :mod:`da.correlated_error`'s.
+other are :mod:`da.observation.correlated_error`'s.
 """
 
 from collections.abc import Mapping

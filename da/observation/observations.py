@@ -4,7 +4,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-
 _NAMES = ("variable", "station", "instrument")
 
 

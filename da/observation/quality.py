@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from scipy.spatial import cKDTree
 
-from da.correlation import CORRELATIONS
+from da.observation.correlation import CORRELATIONS
 
 
 class Flag(IntEnum):
@@ -160,7 +160,7 @@ def buddy_check(
     innovation, background_std, observation_std : (M,) in the variables' units
     position : (M, 3) [m]
     group : (M,) labels, the variable; a reading without a neighbour within two lengths is not checked
-    length : of the background's correlation [m]; kind : see `da.correlation`
+    length : of the background's correlation [m]; kind : see `da.observation.correlation`
     limit : k, residual's standard deviations that are too many
     buddies : neighbours asked, the nearest
 

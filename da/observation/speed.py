@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from petsc4py import PETSc
 
-from da.operator import ObservationOperator
+from da.observation.operator import ObservationOperator
 
 CALM = 1e-6  # m/s: far below what any sensor resolves
 

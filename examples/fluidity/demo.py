@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling.forecast import FluidityModel
+from coupling.fluidity.driver import FluidityModel
 from examples.street.demo import earlier_winds, experiment, street_twin
 
 HERE = Path(__file__).resolve().parent

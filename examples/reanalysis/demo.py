@@ -15,9 +15,9 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
 
-from coupling.files import whole_file  # noqa: E402
-from coupling.forecast import embedded_model  # noqa: E402
-from coupling.series import open_series  # noqa: E402
+from coupling.archive.series import open_series  # noqa: E402
+from coupling.common.files import whole_file  # noqa: E402
+from coupling.fluidity.driver import embedded_model  # noqa: E402
 from examples.score import draw_slices, places_to_score, slice_places  # noqa: E402
 from examples.street.demo import earlier_winds, street_twin  # noqa: E402
 from examples.twin import (  # noqa: E402

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling.forecast import embedded_model
+from coupling.fluidity.driver import embedded_model
 from examples.score import present
 from examples.twin import Network, Twin, run_twin
 

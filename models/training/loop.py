@@ -15,6 +15,7 @@ import torch
 from mpi4py import MPI
 from torch import nn
 
+from coupling.common.collective import on_rank_0
 from models.training import ranks, state
 from models.training.dataset import NETWORK, OBJECTIVE, batches_of, batches_together, random_seed, read_batches, share
 from models.training.errors import TrainingError
@@ -88,13 +89,13 @@ def train(
         found = state.State()
         if resume is not None:
             found = state.load_state(folder, resume, model, optimisers, about)
-            ranks.on_first(lambda: state.forget_after(folder, resume), comm)
+            on_rank_0(lambda: state.forget_after(folder, resume), comm)
         with ranks.norms_over_ranks(model, comm):
             while found.epoch < recipe.epochs and found.epoch - found.best_epoch < recipe.patience:
                 record = _epoch(run, optimisers, found.epoch, stepped)
                 _note(found, record, model)
                 if folder is not None:
-                    ranks.on_first(lambda: state.save_state(folder, model, optimisers, found, about, every), comm)
+                    on_rank_0(lambda: state.save_state(folder, model, optimisers, found, about, every), comm)
                 told(found.history)
     model.load_state_dict(found.best)
     model.to("cpu").eval()

@@ -59,19 +59,6 @@ def joined(comm, device):
         distributed.destroy_process_group()
 
 
-def on_first(work, comm):
-    """Do `work()` on rank 0; an OSError or ValueError that it raises is raised on every rank. Collective."""
-    problem = None
-    if comm.rank == 0:
-        try:
-            work()
-        except (OSError, ValueError) as error:
-            problem = error
-    problem = comm.bcast(problem)
-    if problem is not None:
-        raise problem
-
-
 class _Sum(torch.autograd.Function):
     """The ranks' sum; what one rank's part does to the loss it does on all ranks."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from models.sensors import SensorGrid
+from models.gridding import SensorGrid
 from models.training.augmentation import Augmentation
 from models.training.dataset import AUGMENTATION, random
 

@@ -12,14 +12,13 @@ from typing import Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from plugin.experiment_section import ExperimentSection
-from plugin.gates_section import GatesSection
-from plugin.latent_section import LatentSection
-from plugin.network_section import NetworkSection
-from plugin.observation_sections import ANALYSIS_TIME, ObservationSection
-from plugin.reanalysis_section import ReanalysisSection
-from plugin.sections import Positive, Section, SeriesSection, Triple, Truncation
-
+from plugin.case.experiment import ExperimentSection
+from plugin.case.gates import GatesSection
+from plugin.case.latent import LatentSection
+from plugin.case.network import NetworkSection
+from plugin.case.observations import ANALYSIS_TIME, ObservationSection
+from plugin.case.reanalysis import ReanalysisSection
+from plugin.case.sections import Positive, Section, SeriesSection, Triple, Truncation
 
 CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
 DRIVERS = ("fluidity", "embedded")  # forecast models that need no import

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plugin.network_section import NotNegative
-from plugin.sections import Positive, Section, SeriesSection, Truncation
+from plugin.case.network import NotNegative
+from plugin.case.sections import Positive, Section, SeriesSection, Truncation
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Inner = Annotated[float, Field(gt=0, lt=1)]

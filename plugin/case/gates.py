@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from plugin.sections import Positive, Section
+from plugin.case.sections import Positive, Section
 
 Bounds = tuple[float | None, float | None]
 

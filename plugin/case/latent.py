@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plugin.sections import Positive, Section, Truncation
+from plugin.case.sections import Positive, Section, Truncation
 
 
 class TrustSection(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from plugin.sections import Part, Positive, Section, SeriesSection
+from plugin.case.sections import Part, Positive, Section, SeriesSection
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

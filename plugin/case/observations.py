@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from plugin.sections import Part, Positive, Section
+from plugin.case.sections import Part, Positive, Section
 
 Kind = Literal["exponential", "soar", "gaspari-cohn"]
 ANALYSIS_TIME = "analysis time"

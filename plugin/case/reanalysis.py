@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from plugin.sections import Positive, Section, SeriesSection
+from plugin.case.sections import Positive, Section, SeriesSection
 
 
 class ReanalysisSection(Section):

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling import flml
-from coupling.launch import wait_asleep
+from coupling.fluidity import options as flml
+from coupling.simulation.launch import wait_asleep
+from plugin.case.configuration import ConfigurationError, read_case
 from plugin.check.finding import FAIL, OK, WARN, Finding, findings, told
 from plugin.check.geometry import grid
 from plugin.check.libraries import libraries, loaded, packages
@@ -30,8 +31,7 @@ from plugin.check.options import options, write_fixed
 from plugin.check.restart import round_trip
 from plugin.check.states import same_mesh, states
 from plugin.check.subject import Subject
-from plugin.configuration import ConfigurationError, read_case
-from plugin.job import read_words, run_job
+from plugin.run.job import read_words, run_job
 
 
 def check_machine(seen, model_processes=1):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from coupling.points import MeshPoints
+from coupling.geometry.points import MeshPoints
 from plugin.check.finding import FAIL, OK, WARN, Finding
 
 _NAME = "grid"

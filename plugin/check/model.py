@@ -6,11 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from coupling.checkpoint import n_processes
-from coupling.launch import ModelError, clean_environment, launch, package_environment
+from coupling.fluidity.checkpoint import n_processes
+from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
 from plugin.check.finding import FAIL, OK, Finding
 from plugin.check.subject import ALONE
-from plugin.drivers import forecast_model
+from plugin.run.drivers import forecast_model
 
 _LIMIT = 60.0  # s
 _LOG = "launcher.log"

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from plugin.check.finding import FAIL, OK, WARN, Finding
-from plugin.retention import disk_need
+from plugin.run.retention import disk_need
 
 _TIGHT = 0.7  # of what is free
 _GB = 1e9

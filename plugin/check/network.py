@@ -2,7 +2,7 @@
 
 from plugin.check.finding import OK, Finding
 from plugin.check.subject import ALONE
-from plugin.latent import read_latent
+from plugin.window.latent import read_latent
 
 
 def network(subject):

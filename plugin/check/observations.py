@@ -3,9 +3,9 @@
 import numpy as np
 
 from plugin.check.finding import FAIL, OK, WARN, Finding
-from plugin.screening import sensors_of
-from plugin.transfer import values_at
-from plugin.treatment import window_of
+from plugin.state.transfer import values_at
+from plugin.window.quality_control import sensors_of
+from plugin.window.treatment import window_of
 
 _SAME = 1e-3  # of a time step
 

@@ -7,10 +7,10 @@ alone is looked at here.
 from dataclasses import dataclass
 from pathlib import Path
 
-from coupling import flml
+from coupling.fluidity import options as flml
+from plugin.case.configuration import ConfigurationError
+from plugin.case.observations import ANALYSIS_TIME
 from plugin.check.finding import FAIL, OK, WARN, Finding
-from plugin.configuration import ConfigurationError
-from plugin.observation_sections import ANALYSIS_TIME
 
 _PERIOD = "io/dump_period/constant"
 _NAME = "model's options"
@@ -40,7 +40,7 @@ def options(case, tree):
     Parameters
     ----------
     case : Case
-    tree : as from `coupling.flml.read_options`
+    tree : as from `coupling.fluidity.options.read_options`
     """
     made = [*_endings(tree), *_dumps(case, tree), *_fields(case, tree), *_steps(case, tree)]
     own = Finding(OK, _NAME, "name, end and the checkpoint at the end are set by the cycle in its own copy")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from coupling.checkpoint import read_fields, write_restart
+from coupling.fluidity.checkpoint import read_fields, write_restart
 from plugin.check.finding import FAIL, OK, WARN, Finding
 from plugin.check.subject import ALONE
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields
-from plugin.background import make_grid_of, plan_of, states_of
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from plugin.case.configuration import Case
 from plugin.check.finding import NotKnown
-from plugin.configuration import Case
-from plugin.drivers import forecast_model
-from plugin.run_settings import readings_of
-from plugin.transfer import Transfer, variables_of
+from plugin.run.drivers import forecast_model
+from plugin.run.settings import readings_of
+from plugin.state.transfer import Transfer, variables_of
+from plugin.window.background import make_grid_of, plan_of, states_of
 
 ALONE = MPI.COMM_SELF
 
@@ -31,7 +31,7 @@ class Subject:
 
     @property
     def restart(self):
-        """coupling.checkpoint.Restart of the case's start."""
+        """coupling.fluidity.checkpoint.Restart of the case's start."""
         return self._once("the model's start", lambda: open_restart(self.case.model.start))
 
     @property

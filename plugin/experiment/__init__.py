@@ -1,7 +1,7 @@
 """The experiments of Mack et al. 2020, and ours, with the states of any archive.
 
 Started by `python -m plugin.experiment NAME case.yml`. The protocol is the case file's `experiment.protocol`
-(:mod:`plugin.experiment_section`) and nothing else:
+(:mod:`plugin.case.experiment`) and nothing else:
 
     protocol   states, standardised and split in time; readings of a truth
     systems    what is compared: made once, prepared for a set of sensors, then asked for an analysis

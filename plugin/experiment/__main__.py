@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from plugin.configuration import ConfigurationError, read_case
+from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment.cycled import cycled
 from plugin.experiment.observations import observations
 from plugin.experiment.protocol import Setting, read_states
@@ -29,8 +29,8 @@ from plugin.experiment.steps import steps
 from plugin.experiment.tables import tables
 from plugin.experiment.tradeoff import tradeoff
 from plugin.experiment.truncation import truncation
-from plugin.job import read_words, run_job
-from plugin.progress import Progress
+from plugin.run.job import read_words, run_job
+from plugin.run.progress import Progress
 
 EXPERIMENTS = {one.__name__: one for one in (tables, observations, tradeoff, steps, truncation, sparse, cycled)}
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coupling.checkpoint import open_restart, read_fields
-from plugin.background import close_all, plan_of, states_of
-from plugin.configuration import ConfigurationError, read_case
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment.protocol import COMM, States
 from plugin.experiment.results import Result, Table
 from plugin.experiment.scores import relative_error
-from plugin.ledger import read_ledger
-from plugin.transfer import Transfer, variables_of
+from plugin.run.ledger import read_ledger
+from plugin.state.transfer import Transfer, variables_of
+from plugin.window.background import close_all, plan_of, states_of
 
 FREE = "free run"
 KINDS = {"forecast": "forecast", "analysis": "restart"}  # and where the ledger has their checkpoints

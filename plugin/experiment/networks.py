@@ -16,7 +16,7 @@ from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
 from models.training.loop import train
 from models.training.recipe import Recipe
-from plugin.configuration import ConfigurationError
+from plugin.case.configuration import ConfigurationError
 from plugin.experiment.protocol import COMM
 
 COMBINED = Augmentation(noise=(0.0, 0.0), combine=1.0)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from coupling.grid import Grid
-from plugin.configuration import Case, ConfigurationError
-from plugin.progress import Progress
-from plugin.training_set import standardised_states
+from coupling.geometry.grid import Grid
+from plugin.case.configuration import Case, ConfigurationError
+from plugin.run.progress import Progress
+from plugin.training.training_set import standardised_states
 
 COMM = MPI.COMM_SELF
 _PLACES, _NOISE = 7, 8  # what random numbers are for
@@ -119,7 +119,7 @@ def read_states(case, said=lambda text: None):
     Raises
     ------
     ConfigurationError, FileError, MeshError, OSError
-        as `plugin.training_set.standardised_states`
+        as `plugin.training.training_set.standardised_states`
     """
     of, cache = case.experiment, case.run / "cache"
     found = standardised_states(

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from da.bireduced import LatentMinimum, latent_error, observation_encoded
-from da.encoded import code_variance
+from da.observation.encoded import code_variance
 from models import zoo
+from models.gridding import SensorGrid
 from models.observation_encoder import ObservationEncoder
-from models.sensors import SensorGrid
 from models.training.sensors import SensorDraws
 from models.voronoi import VoronoiGrid
-from plugin.encoded import file_hash
 from plugin.experiment.networks import COMBINED, RECIPE, Wanted, n_validation, taken, weights
 from plugin.experiment.protocol import COMM, noise
 from plugin.experiment.systems import System, latent, timed
+from plugin.window.encoded import file_hash
 
 VORONOI, ENCODED = "Voronoi-CNN", "bireduced"
 _NOISE = (0.02, 0.3)  # of readings in training, in standard deviations

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from matplotlib.figure import Figure
 
-from coupling.files import whole_file
+from coupling.common.files import whole_file
 from plugin.experiment import magic
 
 _LIBRARIES = ("fluidity-da", "numpy", "petsc4py", "torch")

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from da.minimise import MinimisationError
+from da.minimisation.minimise import MinimisationError
 from plugin.experiment.protocol import noise
 from plugin.experiment.systems import timed
 

@@ -12,16 +12,16 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from da.analysis import analyse, prepare
+from da.background.latent import decoded_transform, latent_modes
+from da.background.modes import Modes, reduced_modes, truncated_modes
+from da.background.transform import LinearTransform
 from da.bireduced import LatentMinimum, bireduced, latent_error
 from da.decoded import analyse_decoded
-from da.decoder import parallel_decoder
-from da.latent import decoded_transform, latent_modes
-from da.modes import Modes, reduced_modes, truncated_modes
-from da.observation_error import diagonal_error
-from da.operator import selection
-from da.transform import LinearTransform
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
+from models.decoder import parallel_decoder
 from models.inference import fast_decoder
-from plugin.configuration import ConfigurationError
+from plugin.case.configuration import ConfigurationError
 from plugin.experiment.protocol import COMM
 
 
@@ -50,7 +50,7 @@ def background(states):
 
 
 def tsvd(states, protocol, truncation=None):
-    """Modes of a truncation, as `da.modes.truncated_modes` takes it."""
+    """Modes of a truncation, as `da.background.modes.truncated_modes` takes it."""
     try:
         return truncated_modes(states.training, COMM, truncation, protocol.unbiased)
     except ValueError as error:

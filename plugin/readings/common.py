@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
-from da.observations import Observations
+from da.observation.observations import Observations
 
 SPEED = "speed"  # Velocity.speed is |Velocity|
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from da.observations import Observations
+from da.observation.observations import Observations
 from plugin.readings.common import Choice, ReadingsError
 
 COLUMNS = ("time", "x", "y", "z", "variable", "value", "error")

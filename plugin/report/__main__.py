@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.files import on_rank_0
-from plugin.job import read_words, run_job
+from coupling.common.collective import on_rank_0
 from plugin.report.making import write_report
+from plugin.run.job import read_words, run_job
 
 
 def main(argv, comm):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from da.desroziers import error_estimates
+from da.diagnostics.desroziers import error_estimates
 from plugin.report.page import Chapter, Picture, Table, Text
 from plugin.report.pictures import AFTER, BUILDING, drawing, svg
 

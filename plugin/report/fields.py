@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields
-from coupling.mesh import Field, Mesh
-from coupling.vtu import read_state
-from plugin.retention import window_folder
-from plugin.transfer import variables_of
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.mesh import Field, Mesh
+from coupling.vtk.vtu import read_state
+from plugin.run.retention import window_folder
+from plugin.state.transfer import variables_of
 
 _ALONE = MPI.COMM_SELF
 

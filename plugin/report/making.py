@@ -3,9 +3,8 @@
 import time
 from pathlib import Path
 
-from coupling.files import whole_file
-from coupling.mesh import MeshError
-from coupling.vtu import FileError
+from coupling.common.files import FileError, whole_file
+from coupling.geometry.mesh import MeshError
 from plugin.report.consistency import consistency
 from plugin.report.convergence import convergence
 from plugin.report.fields import last_fields

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling.launch import clean_environment, package_environment
+from coupling.simulation.launch import clean_environment, package_environment
 
 _LIMIT = 60.0  # s
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from da.quality import Flag
-from plugin.configuration import ConfigurationError
-from plugin.ledger import read_ledger
-from plugin.tables import NAMES, NUMBERS, read_tables
+from da.observation.quality import Flag
+from plugin.case.configuration import ConfigurationError
+from plugin.run.ledger import read_ledger
+from plugin.run.tables import NAMES, NUMBERS, read_tables
 
 _YES, _NO = "yes", "no: "
 

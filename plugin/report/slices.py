@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from coupling.interpolation import multiply, sampling
+from coupling.geometry.interpolation import multiply, sampling
 from plugin.report.page import Chapter, Picture, Text
 from plugin.report.pictures import BUILDING, drawing, svg
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from coupling.files import on_rank_0
-from coupling.launch import ModelError, launch, package_environment
+from coupling.common.collective import on_rank_0
+from coupling.simulation.launch import ModelError, launch, package_environment
 
 _LIMIT = 300.0  # s
 _LOG = "report.log"

@@ -14,7 +14,7 @@ from vtkmodules.vtkFiltersCore import (
 )
 from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 
-from coupling.vtu import add_array, as_grid
+from coupling.vtk.vtu import add_array, as_grid
 from plugin.report.pictures import AFTER, BEFORE, BUILDING
 
 _LEVEL = 0.3  # of the largest change: where the surfaces are drawn

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from da.statistics import numbered
+from da.diagnostics.statistics import numbered
 from plugin.report.page import Chapter, Picture, Table
 from plugin.report.pictures import AFTER, BEFORE, BUILDING, WITHHELD, drawing, svg
 

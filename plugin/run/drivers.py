@@ -2,15 +2,15 @@
 
 import importlib
 
-from coupling.forecast import FluidityModel, embedded_model
-from plugin.configuration import ConfigurationError
+from coupling.fluidity.driver import FluidityModel, embedded_model
+from plugin.case.configuration import ConfigurationError
 
 
 def forecast_model(settings):
     """The driver that a case file's `model` section asks for.
 
     `package.module:function` is called with the section's program, processes, launcher, timeout, silence and environment as
-    keywords; it gives a :class:`coupling.forecast.ForecastModel`.
+    keywords; it gives a :class:`coupling.fluidity.driver.ForecastModel`.
 
     Raises
     ------

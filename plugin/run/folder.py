@@ -4,15 +4,15 @@ import json
 import os
 import shutil
 
-from coupling.checkpoint import open_restart
-from coupling.files import on_rank_0, remove_leftovers, whole_file
-from coupling.manifest import check_manifest
-from coupling.vtu import FileError
-from plugin.configuration import ConfigurationError
-from plugin.ledger import go_back, read_ledger
-from plugin.recovery import Beginning
-from plugin.retention import prune, window_folder
-from plugin.run_settings import first_difference, kept_settings, settings_of
+from coupling.common.collective import on_rank_0
+from coupling.common.files import FileError, remove_leftovers, whole_file
+from coupling.common.manifest import check_manifest
+from coupling.fluidity.checkpoint import open_restart
+from plugin.case.configuration import ConfigurationError
+from plugin.run.ledger import go_back, read_ledger
+from plugin.run.recovery import Beginning
+from plugin.run.retention import prune, window_folder
+from plugin.run.settings import first_difference, kept_settings, settings_of
 
 # what may be another at a resume: how long a run goes on, how its model is watched, what is kept and told
 _CHANGEABLE = {"cycle": ("windows", "keep", "report"), "model": ("timeout", "silence", "on_failure")}

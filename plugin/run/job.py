@@ -9,17 +9,17 @@ import threading
 import time
 import traceback
 
-from coupling.launch import ModelError
-from coupling.mesh import MeshError
-from coupling.vtu import FileError
-from da.minimise import MinimisationError
-from da.observations import ObservationsError
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
+from coupling.simulation.launch import ModelError
+from da.minimisation.minimise import MinimisationError
+from da.observation.observations import ObservationsError
 from models.training.errors import TrainingError
-from plugin.configuration import ConfigurationError
-from plugin.gates_section import GateError
-from plugin.ledger import LedgerError
-from plugin.lock import give_back
+from plugin.case.configuration import ConfigurationError
+from plugin.case.gates import GateError
 from plugin.readings import ReadingsError
+from plugin.run.ledger import LedgerError
+from plugin.run.lock import give_back
 
 BAD_INPUT = 2
 MODEL_FAILED = 3

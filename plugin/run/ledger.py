@@ -10,8 +10,8 @@ import json
 import os
 from pathlib import Path
 
-from coupling.faults import reached
-from coupling.files import naming, sync
+from coupling.common.faults import reached
+from coupling.common.files import naming, sync
 
 _BACK_TO = "back_to"
 

@@ -13,8 +13,9 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from coupling.files import on_rank_0, sync
-from plugin.configuration import ConfigurationError
+from coupling.common.collective import on_rank_0
+from coupling.common.files import sync
+from plugin.case.configuration import ConfigurationError
 
 _held = {}  # {lock: whether its folder was made for it}
 

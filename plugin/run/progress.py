@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from plugin.watchdog import alive
+from plugin.run.watchdog import alive
 
 
 def told_bytes(size):

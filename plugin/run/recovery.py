@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coupling.checkpoint import Restart, read_fields, write_restart
-from coupling.files import on_rank_0
-from coupling.launch import ModelError
+from coupling.common.collective import on_rank_0
+from coupling.fluidity.checkpoint import Restart, read_fields, write_restart
+from coupling.simulation.launch import ModelError
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import os
 import shutil
 from contextlib import suppress
 
-from coupling.checkpoint import restart_files
-from coupling.faults import reached
-from plugin.configuration import ConfigurationError
-from plugin.progress import told_bytes
+from coupling.common.faults import reached
+from coupling.fluidity.checkpoint import restart_files
+from plugin.case.configuration import ConfigurationError
+from plugin.run.progress import told_bytes
 
 _LARGE = (".vtu", ".pvtu", ".msh", ".halo")
 

@@ -2,10 +2,10 @@
 
 import json
 
-from plugin.configuration import ConfigurationError
+from plugin.case.configuration import ConfigurationError
 from plugin.readings import Choice, read_readings
 from plugin.readings.common import SPEED
-from plugin.sensing import check_matrix
+from plugin.window.observation_operator import check_matrix
 
 
 def settings_of(case):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plugin.transfer import values_at
+from plugin.state.transfer import values_at
 
 MODES = ("nearest", "interpolate")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from petsc4py import PETSc
 
-from coupling.grid import Grid
-from coupling.interpolation import interpolation, multiply, sampling, sparse_rows
-from coupling.mesh import MeshError, State
-from coupling.points import MeshPoints
-from da.speed import speed_of
+from coupling.geometry.grid import Grid
+from coupling.geometry.interpolation import interpolation, multiply, sampling, sparse_rows
+from coupling.geometry.mesh import MeshError, State
+from coupling.geometry.points import MeshPoints
+from da.observation.speed import speed_of
 
 _COMPONENTS = "xyz"
 _SPEED = "speed"  # Velocity.speed is |Velocity|

@@ -4,7 +4,7 @@ import csv
 
 import matplotlib.pyplot as plt
 
-from coupling.files import whole_file
+from coupling.common.files import whole_file
 
 
 def write_history(path, history):

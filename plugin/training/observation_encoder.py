@@ -7,22 +7,22 @@ often as the case asks for, a set for each window of the cycle; random ones othe
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from coupling.files import on_rank_0
-from da.encoded import LEAST_PART
+from coupling.common.collective import on_rank_0
+from da.observation.encoded import LEAST_PART
 from models import files
+from models.gridding import SensorGrid
 from models.observation_encoder import ObservationEncoder
-from models.sensors import SensorGrid
 from models.training.augmentation import Augmentation
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
-from plugin.background import close_all, plan_of, states_of
-from plugin.configuration import ConfigurationError
-from plugin.encoded import file_hash
-from plugin.progress import Progress
-from plugin.run_settings import readings_of
-from plugin.training_run import first_epoch, keep_network, run_training
-from plugin.training_set import training_set
-from plugin.transfer import Transfer, variables_of
+from plugin.case.configuration import ConfigurationError
+from plugin.run.progress import Progress
+from plugin.run.settings import readings_of
+from plugin.state.transfer import Transfer, variables_of
+from plugin.training.runs import first_epoch, keep_network, run_training
+from plugin.training.training_set import training_set
+from plugin.window.background import close_all, plan_of, states_of
+from plugin.window.encoded import file_hash
 
 KEPT = 64  # states of the validation that R_l is found from
 _TITLE = "observation encoder"

@@ -1,11 +1,11 @@
 """What trainings of a case's networks have in common: where they begin, what they tell, what they leave."""
 
-from coupling.files import on_rank_0
+from coupling.common.collective import on_rank_0
 from models import files
 from models.training.loop import train
 from models.training.state import kept_epochs
-from plugin.configuration import ConfigurationError
-from plugin.loss_curves import draw_history, write_history
+from plugin.case.configuration import ConfigurationError
+from plugin.training.curves import draw_history, write_history
 
 LAST = "last"
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from coupling.files import on_rank_0, whole_shared_file
-from coupling.grid import Grid
-from da.scaling import point_scaling, variable_scaling
-from da.snapshots import collected, row_blocks
-from plugin.background import close_all, columns_of, fingerprint, make_grid_of, plan_of, states_of
-from plugin.configuration import ConfigurationError
-from plugin.transfer import Transfer, variables_of
+from coupling.common.collective import on_rank_0
+from coupling.common.files import whole_shared_file
+from coupling.geometry.grid import Grid
+from da.background.scaling import point_scaling, variable_scaling
+from da.background.snapshots import collected, row_blocks
+from plugin.case.configuration import ConfigurationError
+from plugin.state.transfer import Transfer, variables_of
+from plugin.window.background import close_all, columns_of, fingerprint, make_grid_of, plan_of, states_of
 
 _BLOCK = 16  # samples that are written at a time
 
@@ -45,7 +46,7 @@ class TrainingSet:
     """What a network learns from, and what it has to keep of it.
 
     samples : StoredSamples, (x − mean) / scale in time order; zero where scale is
-    mean, scale : (nx·ny·nz·C,) float64 in the order of a state of plugin.transfer, of the states before validation
+    mean, scale : (nx·ny·nz·C,) float64 in the order of a state of plugin.state.transfer, of the states before validation
     times : (S,) [s]
     n_validation : the last so many are for validation
     grid : Grid

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from da.checks import Check, adjoint_gap, cost_gap, dot_over, gradient_gap, taylor_slope, whole_dot
-from da.cost import CostFunction
-from da.decoder import parallel_decoder
-from da.trust import check_background, round_trip_error
+from da.diagnostics.checks import Check, adjoint_gap, cost_gap, dot_over, gradient_gap, taylor_slope, whole_dot
+from da.diagnostics.trust import check_background, round_trip_error
+from da.minimisation.cost import CostFunction
+from models.decoder import parallel_decoder
 
 ROUNDING, SLOPE, DIFFERENCES, SUMS = 1e-10, 0.1, 1e-6, 1e-9
 _SEED = 20

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.files import on_rank_0
-from coupling.launch import ModelError, launch, package_environment
+from coupling.common.collective import on_rank_0
+from coupling.simulation.launch import ModelError, launch, package_environment
 from da.analysis import analyse
-from da.checks import Check, relative_gap
-from plugin.sensing import spread_out
+from da.diagnostics.checks import Check, relative_gap
+from plugin.window.observation_operator import spread_out
 
 NAME = "same on one rank and on all"
 _LIMIT = 1 << 30  # bytes of snapshots that rank 0 may hold alone

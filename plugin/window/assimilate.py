@@ -5,22 +5,22 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from coupling.files import whole_file
-from coupling.mesh import Field
+from coupling.common.files import whole_file
+from coupling.geometry.mesh import Field
 from da.analysis import Analysis, analyse, prepare
-from da.bias import BiasedOperator, BiasedTransform
-from da.huber import Huber
-from da.observation_error import instrument_std
-from da.observations import Observations
-from da.observed import ObservedModes
-from da.minimise import METHODS
-from da.outer import analyse_outer
-from da.quality import Flag
-from plugin.encoded import Places
-from plugin.latent import LatentAnalysis, analyse_latent
-from plugin.screening import averages, screen
-from plugin.sensing import Sensed, background_std, error_of, sense, spread_out
-from plugin.treatment import Treatment
+from da.minimisation.hessian import ObservedModes
+from da.minimisation.huber import Huber
+from da.minimisation.minimise import METHODS
+from da.observation.bias import BiasedOperator, BiasedTransform
+from da.observation.error import instrument_std
+from da.observation.observations import Observations
+from da.observation.quality import Flag
+from da.outer_loops import analyse_outer
+from plugin.window.encoded import Places
+from plugin.window.latent import LatentAnalysis, analyse_latent
+from plugin.window.observation_operator import Sensed, background_std, error_of, sense, spread_out
+from plugin.window.quality_control import averages, screen
+from plugin.window.treatment import Treatment
 
 TABLE = ("time", "x", "y", "z", "station", "variable", "value", "error", "innovation", "residual", "used")
 
@@ -61,7 +61,7 @@ class Assimilated:
     biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
     used : what the analysis was made of; None where there is none
     network : what came of a network's analysis; None where the case has none, or no reading is used
-    gates : what gates found and did after it (:mod:`plugin.gates`), by their names; none before
+    gates : what gates found and did after it (:mod:`plugin.window.gates.passing`), by their names; none before
     """
 
     changes: dict[str, Field]

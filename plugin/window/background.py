@@ -12,21 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling.files import on_rank_0, whole_shared_file
-from coupling.grid import make_grid
-from coupling.interpolation import fluid_points
-from coupling.points import mesh_points
-from coupling.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
-from coupling.vtu import piece_paths
-from da.modes import Modes, reduced_modes, truncated_modes
-from da.modes_file import ModesFileError, load_modes, save_modes
-from da.remembered import Remembered
-from da.scaling import point_scaling, variable_scaling
-from da.snapshots import collected
-from da.transform import LinearTransform
-from plugin.configuration import ConfigurationError
-from plugin.latent import Latent, read_latent
-from plugin.transfer import Transfer, variables_of
+from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
+from coupling.common.collective import on_rank_0
+from coupling.common.files import whole_shared_file
+from coupling.geometry.grid import make_grid
+from coupling.geometry.interpolation import fluid_points
+from coupling.geometry.points import mesh_points
+from coupling.vtk.vtu import piece_paths
+from da.background.modes import Modes, reduced_modes, truncated_modes
+from da.background.scaling import point_scaling, variable_scaling
+from da.background.snapshots import collected
+from da.background.transform import LinearTransform
+from plugin.case.configuration import ConfigurationError
+from plugin.state.transfer import Transfer, variables_of
+from plugin.window.latent import Latent, read_latent
+from plugin.window.modes_file import ModesFileError, load_modes, save_modes
+from plugin.window.remembered import Remembered
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Background:
 def open_snapshots(settings, comm, left_out=None):
     """Open the series that a `snapshots` entry means: one, or several archives that a pattern names. Collective.
 
-    left_out : as for `coupling.series.open_series`
+    left_out : as for `coupling.archive.series.open_series`
 
     Returns
     -------
@@ -85,7 +86,7 @@ def chosen_steps(settings, times):
 def plan_of(snapshots, comm, left_out=None):
     """What the entries of `snapshots` ask for, in their order: a list of (open series, number of a state). Collective.
 
-    left_out : as for `coupling.series.open_series`
+    left_out : as for `coupling.archive.series.open_series`
 
     Raises
     ------

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from coupling.files import file_hash
+from coupling.common.collective import refuse_together
+from coupling.common.files import file_hash
 from da.bireduced import LatentMinimum, Seen, latent_error, observation_encoded
-from da.collective import raise_together
-from da.decoder import DecoderError
-from da.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
-from da.remembered import Remembered
+from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
+from models.decoder import DecoderError
 from models.files import load, load_arrays
+from models.gridding import Layout, SensorGrid
 from models.observation_encoder import ObservationEncoder
-from models.sensors import Layout, SensorGrid
-from plugin.configuration import ConfigurationError
+from plugin.case.configuration import ConfigurationError
+from plugin.window.remembered import Remembered
 
 _BATCH = 8  # states that are encoded at a time
 
@@ -128,7 +128,7 @@ class Encoder:
                     raise ValueError("its codes hold a NaN or an infinity")
             except Exception as error:  # whatever a network may raise: the other ranks wait
                 problem = f"the observation encoder failed: {type(error).__name__}: {error}"
-        raise_together(problem, self.comm, DecoderError)
+        refuse_together(problem, self.comm, DecoderError)
         return self.comm.bcast(codes)
 
     def _codes(self, spread):
@@ -163,7 +163,7 @@ def read_encoder(case, transfer, decoder, expected, comm):
             arrays = load_arrays(path, ("fields", "codes"))
         except (OSError, ValueError) as error:  # ModelFileError too
             problem = f"network.observations.file: {error}"
-    raise_together(problem, comm, ConfigurationError)
+    refuse_together(problem, comm, ConfigurationError)
     arrays = comm.bcast(arrays)
     grid, width = transfer.grid, len(transfer.variables)
     rows, fields = grid.rows(comm), arrays["fields"]

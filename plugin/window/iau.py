@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from coupling.checkpoint import open_restart, read_fields, write_restart
-from coupling.files import on_rank_0
-from coupling.mesh import MeshError, State
+from coupling.common.collective import on_rank_0
+from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
+from coupling.geometry.mesh import MeshError, State
 
 
 def forecast_in_parts(beginning, until, asked, run, folder, bounded, comm):

@@ -1,6 +1,6 @@
 """Analyses by an autoencoder: what a case's share, and when TSVD's is taken in their place.
 
-A network may be wrong with confidence. Each of its analyses is asked for `da.trust`'s three checks; where one fails,
+A network may be wrong with confidence. Each of its analyses is asked for `da.diagnostics.trust`'s three checks; where one fails,
 or the search does, the window gets TSVD's analysis, which was found before it anyway: the search begins there.
 """
 
@@ -8,14 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coupling.files import on_rank_0
+from coupling.common.collective import on_rank_0, refuse_together
 from da.analysis import Analysis
-from da.collective import raise_together
+from da.background.latent import DecodedTransform, LatentModes, decoded_transform, latent_modes
 from da.decoded import analyse_decoded
-from da.decoder import Decoder, DecoderError, decodes, parallel_decoder
-from da.latent import DecodedTransform, LatentModes, decoded_transform, latent_modes
-from da.minimise import MinimisationError
-from da.trust import (
+from da.diagnostics.trust import (
     Trust,
     TrustLimits,
     check_background,
@@ -24,10 +21,12 @@ from da.trust import (
     round_trip_error,
     trust_limits,
 )
+from da.minimisation.minimise import MinimisationError
+from models.decoder import Decoder, DecoderError, decodes, parallel_decoder
 from models.files import ModelFileError, load, load_arrays
 from models.inference import fast_decoder
-from plugin.configuration import ConfigurationError
-from plugin.encoded import Encoder, read_encoder
+from plugin.case.configuration import ConfigurationError
+from plugin.window.encoded import Encoder, read_encoder
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def read_latent(case, transfer, comm):
             network, _ = load(path, expected)
         except (ModelFileError, ValueError) as error:
             problem = f"network.file: {error}"
-    raise_together(problem, comm, ConfigurationError)
+    refuse_together(problem, comm, ConfigurationError)
     arrays = comm.bcast(on_rank_0(lambda: load_arrays(path, ("mean", "scale", "codes", "round_trips")), comm))
     rows, width = grid.rows(comm), len(transfer.variables)
     mine = slice(rows.start * width, rows.stop * width)

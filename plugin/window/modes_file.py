@@ -20,12 +20,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from da.collective import raise_together
-from da.modes import PRECISIONS, Modes
+from coupling.common.collective import refuse_together
+from coupling.common.headers import header_differences
+from da.background.modes import PRECISIONS, Modes
 
 FORMAT, VERSION = "modes of the background covariance", 1
 _BLOCK = 1 << 27  # bytes written or read at once: MPI counts in 32 bits
-_LONGEST = 200  # letters of a value in a message
 
 
 class ModesFileError(ValueError):
@@ -146,14 +146,14 @@ def load_modes(path, n_local, comm, expected=None):
                 raise ModesFileError(f"{path}: modes of {header['n_state']} values, expected {n_state}")
         except ModesFileError as error:
             problem = str(error)
-    raise_together(problem, comm, ModesFileError)
+    refuse_together(problem, comm, ModesFileError)
     header = comm.bcast(header)
     stored, problem = None, None
     try:
         stored = _read(path, header, first, n_local)
     except ModesFileError as error:
         problem = str(error)
-    raise_together(problem, comm, ModesFileError)
+    refuse_together(problem, comm, ModesFileError)
     return stored
 
 
@@ -202,20 +202,13 @@ def _dataset(file, name, path, n_axes):
 
 
 def _compare(found, expected, path):
-    expected = json.loads(json.dumps(expected))  # as the file would have kept it: tuples are lists there
-    for item, wanted in expected.items():
-        if item not in found:
-            raise ModesFileError(f"{path}: does not say {item}, expected {_short(wanted)}; make the modes anew")
-        if found[item] != wanted:
-            raise ModesFileError(
-                f"{path}: the modes were made with another {item}: {_short(found[item])}, expected {_short(wanted)}; "
-                "remove the file to make them anew, or name another"
-            )
-
-
-def _short(value):
-    text = json.dumps(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+    for item, had, wanted in header_differences(found, expected):
+        if had is None:
+            raise ModesFileError(f"{path}: does not say {item}, expected {wanted}; make the modes anew")
+        raise ModesFileError(
+            f"{path}: the modes were made with another {item}: {had}, expected {wanted}; "
+            "remove the file to make them anew, or name another"
+        )
 
 
 def _read(path, header, first, n_local):

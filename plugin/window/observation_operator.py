@@ -7,12 +7,12 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
-from coupling.files import on_rank_0
-from da.correlated_error import correlated_error, given_error
-from da.observation_error import diagonal_error
-from da.operator import ObservationOperator
-from da.speed import SpeedOperator
-from plugin.configuration import ConfigurationError
+from coupling.common.collective import on_rank_0
+from da.observation.correlated_error import correlated_error, given_error
+from da.observation.error import diagonal_error
+from da.observation.operator import ObservationOperator
+from da.observation.speed import SpeedOperator
+from plugin.case.configuration import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def background_std(background, sensed, n_readings, comm):
 
     Parameters
     ----------
-    background : plugin.background.Background
+    background : plugin.window.background.Background
     sensed : Sensed of single readings
     n_readings : number of readings
     comm : MPI communicator

@@ -1,9 +1,9 @@
-"""Which readings of a window an analysis uses: the checks of `da.quality` as a case file asks for them."""
+"""Which readings of a window an analysis uses: the checks of `da.observation.quality` as a case file asks for them."""
 
 import numpy as np
 
-from da.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
-from da.thinning import cells, superobs, thinned
+from da.observation.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
+from da.observation.thinning import cells, superobs, thinned
 
 
 def sensors_of(readings):

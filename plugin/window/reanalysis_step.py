@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from coupling.mesh import Field, MeshError, State
-from da.observed import ObservedModes
-from da.posterior import mesh_std, prior
-from plugin.assimilate import assimilate
-from plugin.configuration import ConfigurationError
+from coupling.geometry.mesh import Field, MeshError, State
+from da.diagnostics.posterior import mesh_std, prior
+from da.minimisation.hessian import ObservedModes
+from plugin.case.configuration import ConfigurationError
+from plugin.case.observations import ANALYSIS_TIME
 from plugin.diagnostics import posterior_of
-from plugin.observation_sections import ANALYSIS_TIME
-from plugin.treatment import treated, window_of
+from plugin.window.assimilate import assimilate
+from plugin.window.treatment import treated, window_of
 
 COLUMNS = (
     "time", "skipped", "readings", "used", "transform", "cost_initial", "cost", "cost_background", "cost_observation",

@@ -4,16 +4,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coupling.checkpoint import open_restart, read_fields
-from coupling.files import on_rank_0
-from coupling.mesh import State
-from da.observation_error import instrument_std
-from da.observations import Observations
-from plugin.background import Background, background, chosen_steps, open_snapshots
+from coupling.common.collective import on_rank_0
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.mesh import State
+from da.observation.error import instrument_std
+from da.observation.observations import Observations
 from plugin.readings import ReadingsError
-from plugin.run_settings import readings_of
-from plugin.sensing import Sensed, error_of, sense
-from plugin.treatment import window_of
+from plugin.run.settings import readings_of
+from plugin.window.background import Background, background, chosen_steps, open_snapshots
+from plugin.window.observation_operator import Sensed, error_of, sense
+from plugin.window.treatment import window_of
 
 N_READINGS = 300  # more of them would make a dense solve slow
 _SEED = 20
@@ -53,7 +53,7 @@ def set_up(case, comm, said=lambda text: None):
     ----------
     case : Case
     comm : MPI communicator
-    said : as in `plugin.background.background`
+    said : as in `plugin.window.background.background`
 
     Returns
     -------

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from da.quality import Flag
-from plugin.observation_sections import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
-from plugin.screening import stuck_until
-from plugin.window import InWindow, observe_window
+from da.observation.quality import Flag
+from plugin.case.observations import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
+from plugin.state.fgat import InWindow, observe_window
+from plugin.window.quality_control import stuck_until
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import numpy as np
 from mpi4py import MPI
 from skfem import MeshTet
 
-from coupling.boundary import Boundary
-from coupling.mesh import join_pieces
+from coupling.fluidity.boundary import Boundary
+from coupling.geometry.mesh import join_pieces
 
 
 def box_mesh(n, size=(1.0, 1.0, 1.0), shake=0.2, seed=0):

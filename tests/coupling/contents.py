@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 from mpi4py import MPI
 
-from coupling.mesh import Field, State, join_pieces
-from coupling.vtu import read_state
+from coupling.geometry.mesh import Field, State, join_pieces
+from coupling.vtk.vtu import read_state
 
 SELF = MPI.COMM_SELF
 FIELDS = {"parallel": ["DGTracer", "P0Tracer", "Tracer", "Velocity"], "adaptive": ["Tracer", "Viscosity"]}

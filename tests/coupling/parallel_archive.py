@@ -11,9 +11,9 @@ from contents import FIELDS, SELF, changing_states, content
 from mpi4py import MPI
 
 from coupling.archive import Archive, ArchiveWriter
-from coupling.mesh import MeshError
-from coupling.series import open_series
-from coupling.vtu import FileError
+from coupling.archive.series import open_series
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
 
 WORLD = MPI.COMM_WORLD
 DATA = Path(__file__).parents[1] / "data" / "fluidity"

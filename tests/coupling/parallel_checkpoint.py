@@ -4,7 +4,7 @@ import sys
 
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields, write_restart
+from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
 
 comm = MPI.COMM_WORLD
 restart = open_restart(sys.argv[1])

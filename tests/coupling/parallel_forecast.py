@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart
-from coupling.forecast import FluidityModel, embedded_model
-from coupling.launch import ModelError
+from coupling.fluidity.checkpoint import open_restart
+from coupling.fluidity.driver import FluidityModel, embedded_model
+from coupling.simulation.launch import ModelError
 
 comm = MPI.COMM_WORLD
 driver, processes, options, until, folder, kept = sys.argv[1:]

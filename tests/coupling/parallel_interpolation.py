@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.grid import make_grid
-from coupling.interpolation import fluid_points, interpolation, multiply, sampling
-from coupling.vtu import read_state
+from coupling.geometry.grid import make_grid
+from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling
+from coupling.vtk.vtu import read_state
 
 DATA = Path(__file__).parents[1] / "data" / "fluidity"
 PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2], [225, 155, 61]])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.launch import launch
+from coupling.simulation.launch import launch
 
 comm = MPI.COMM_WORLD
 folder = Path(sys.argv[1])

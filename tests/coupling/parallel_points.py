@@ -5,9 +5,9 @@ import sys
 import numpy as np
 from mpi4py import MPI
 
-from coupling.interpolation import multiply
-from coupling.points import mesh_points
-from coupling.vtu import read_state
+from coupling.geometry.interpolation import multiply
+from coupling.geometry.points import mesh_points
+from coupling.vtk.vtu import read_state
 
 comm = MPI.COMM_WORLD
 of = read_state(sys.argv[1], comm, ["Tracer"], time=0.0)["Tracer"]

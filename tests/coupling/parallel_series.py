@@ -8,9 +8,9 @@ import numpy as np
 from contents import SELF, content
 from mpi4py import MPI
 
-from coupling.dumps import write_dump
-from coupling.series import open_series
-from coupling.vtu import FileError
+from coupling.archive.series import open_series
+from coupling.common.files import FileError
+from coupling.vtk.dumps import write_dump
 
 COMM = MPI.COMM_WORLD
 DATA = Path(__file__).parents[1] / "data" / "fluidity"

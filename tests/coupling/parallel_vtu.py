@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.vtu import FileError, read_state
+from coupling.common.files import FileError
+from coupling.vtk.vtu import read_state
 
 COMM = MPI.COMM_WORLD
 DATA = Path(__file__).parents[1] / "data" / "fluidity"

@@ -15,9 +15,9 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkIOHDF import vtkHDFReader, vtkHDFWriter
 
 from coupling.archive import Archive, ArchiveWriter, describe
-from coupling.mesh import MeshError, State
-from coupling.series import open_series
-from coupling.vtu import FileError
+from coupling.archive.series import open_series
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError, State
 
 RUNS = ["serial", "parallel", "adaptive"]
 

@@ -8,10 +8,17 @@ from box_mesh import box_mesh
 from lxml import etree
 from mpi4py import MPI
 
-from coupling.boundary import NORMAL, check_surfaces, free_directions, held_components, held_squares, read_boundary
-from coupling.checkpoint import open_restart, read_fields
-from coupling.mesh import MeshError
-from coupling.vtu import FileError
+from coupling.common.files import FileError
+from coupling.fluidity.boundary import (
+    NORMAL,
+    check_surfaces,
+    free_directions,
+    held_components,
+    held_squares,
+    read_boundary,
+)
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.mesh import MeshError
 
 COMM = MPI.COMM_SELF
 

@@ -6,12 +6,13 @@ from contents import SELF, content, small_mesh, small_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coupling import flml
 from coupling.archive import Archive, ArchiveWriter
-from coupling.dumps import write_dump
-from coupling.mesh import MeshError
-from coupling.vtu import FileError, read_state
-from coupling.vtu_sizes import SizeError, check_sizes
+from coupling.common.files import FileError
+from coupling.fluidity import options as flml
+from coupling.geometry.mesh import MeshError
+from coupling.vtk.dumps import write_dump
+from coupling.vtk.sizes import SizeError, check_sizes
+from coupling.vtk.vtu import read_state
 
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DAMAGES = st.lists(

@@ -8,10 +8,11 @@ import pytest
 from lxml import etree
 from mpi4py import MPI
 
-from coupling import flml
-from coupling.checkpoint import n_processes, open_restart, read_fields, write_restart
-from coupling.mesh import Field, MeshError, join_pieces
-from coupling.vtu import FileError, arrays_of, piece_paths, read_grid, write_grid
+from coupling.common.files import FileError
+from coupling.fluidity import options as flml
+from coupling.fluidity.checkpoint import n_processes, open_restart, read_fields, write_restart
+from coupling.geometry.mesh import Field, MeshError, join_pieces
+from coupling.vtk.vtu import arrays_of, piece_paths, read_grid, write_grid
 
 COMM = MPI.COMM_SELF
 RUNS = ["serial", "parallel", "adaptive"]

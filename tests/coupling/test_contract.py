@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
-from coupling import contract, flml
-from coupling.checkpoint import open_restart, read_fields, write_restart
+from coupling import contract
+from coupling.common.files import whole_folder
 from coupling.contract import PROMISES, make_trial
-from coupling.dumps import write_dump
-from coupling.files import whole_folder
-from coupling.forecast import Forecast
-from coupling.launch import ModelError
-from coupling.mesh import State
+from coupling.fluidity import options as flml
+from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
+from coupling.fluidity.driver import Forecast
+from coupling.geometry.mesh import State
+from coupling.simulation.launch import ModelError
+from coupling.vtk.dumps import write_dump
 
 COMM = MPI.COMM_SELF
 

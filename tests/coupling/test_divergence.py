@@ -7,10 +7,10 @@ from mpi4py import MPI
 from skfem import Basis, BilinearForm, ElementTetP1, MeshTet
 from skfem.helpers import grad
 
-from coupling.boundary import NORMAL, held_squares
-from coupling.divergence import divergence_free, weak_divergence
-from coupling.interpolation import multiply
-from coupling.mass import lumped_mass
+from coupling.fluidity.boundary import NORMAL, held_squares
+from coupling.fluidity.divergence import divergence_free, weak_divergence
+from coupling.geometry.interpolation import multiply
+from coupling.geometry.mass import lumped_mass
 
 COMM = MPI.COMM_SELF
 STREET = {1: {0, 1, 2}, 5: {NORMAL}, 6: {2}}  # inflow, slippery ground, sky; the rest is open

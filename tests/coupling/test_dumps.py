@@ -8,9 +8,10 @@ from contents import SELF, content, small_mesh, small_state
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOXML import vtkXMLPUnstructuredGridReader
 
-from coupling.dumps import dumps_in_time, list_dumps, write_dump
-from coupling.mesh import MeshError, State
-from coupling.vtu import FileError, read_state
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError, State
+from coupling.vtk.dumps import dumps_in_time, list_dumps, write_dump
+from coupling.vtk.vtu import read_state
 
 DUMPS = ["serial/mini_3.vtu", "parallel/mini_3.pvtu", "adaptive/mini_3.vtu"]
 
@@ -125,7 +126,7 @@ def test_fields_on_two_meshes_are_refused(tmp_path):
 
 
 def test_a_name_at_points_and_at_cells_is_refused(tmp_path):
-    from coupling.vtu import add_array, read_grid, write_grid
+    from coupling.vtk.vtu import add_array, read_grid, write_grid
 
     grid = read_grid(write_dump(small_state(), tmp_path / "twice", SELF))
     add_array(grid.GetCellData(), "a", np.ones(1))

@@ -17,12 +17,12 @@ import pytest
 from lxml import etree
 from mpi4py import MPI
 
-from coupling import flml
-from coupling.checkpoint import open_restart, read_fields, write_restart
 from coupling.contract import PROMISES, make_trial
-from coupling.forecast import FluidityModel, embedded_model
-from coupling.launch import ModelError, clean_environment
-from coupling.vtu import read_state
+from coupling.fluidity import options as flml
+from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
+from coupling.fluidity.driver import FluidityModel, embedded_model
+from coupling.simulation.launch import ModelError, clean_environment
+from coupling.vtk.vtu import read_state
 
 ROOT = Path(__file__).resolve().parents[2]
 COMM = MPI.COMM_SELF
@@ -300,8 +300,8 @@ def test_the_model_ends_with_us(starts, tmp_path):
     model = program(tmp_path / "model", "echo $$ > pid.new; mv pid.new pid; exec sleep 77")
     code = f"""
 from mpi4py import MPI
-from coupling.checkpoint import open_restart
-from coupling.forecast import FluidityModel
+from coupling.fluidity.checkpoint import open_restart
+from coupling.fluidity.driver import FluidityModel
 FluidityModel(({str(model)!r},)).run(open_restart({str(starts[1])!r}), 0.5, "run", MPI.COMM_SELF)
 """
     environment = clean_environment(tmp_path, {"PYTHONPATH": str(ROOT)})
@@ -337,7 +337,7 @@ def test_more_processes_than_cores_can_be_allowed(mpirun, tmp_path):
     environment = {"OMPI_MCA_rmaps_base_oversubscribe": "1"}
     code = f"""
 from mpi4py import MPI
-from coupling.launch import launch
+from coupling.simulation.launch import launch
 ended = launch(["mpirun", "-n", "{n}", {str(script)!r}], {str(tmp_path)!r}, MPI.COMM_WORLD, 30)
 assert ended.code == 0, open({str(tmp_path / "launch.log")!r}).read()
 """

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from coupling.gmsh import GmshMesh, read_msh, write_msh
-from coupling.vtu import FileError
+from coupling.common.files import FileError
+from coupling.fluidity.msh import GmshMesh, read_msh, write_msh
 
 
 @pytest.mark.parametrize(

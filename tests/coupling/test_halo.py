@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from coupling.gmsh import read_msh
-from coupling.halo import read_halo, serial_halo, write_halo
-from coupling.vtu import FileError
+from coupling.common.files import FileError
+from coupling.fluidity.halo import read_halo, serial_halo, write_halo
+from coupling.fluidity.msh import read_msh
 
 
 @pytest.mark.parametrize("base", ["mesh", "mini_CoordinateMesh_3_checkpoint"])

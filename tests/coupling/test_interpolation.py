@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from coupling.grid import make_grid
-from coupling.interpolation import fluid_points, interpolation, multiply, sampling, trilinear
-from coupling.location import locate_grid, locate_points
-from coupling.mesh import MeshError
-from coupling.vtu import read_state
+from coupling.geometry.grid import make_grid
+from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling, trilinear
+from coupling.geometry.location import locate_grid, locate_points
+from coupling.geometry.mesh import MeshError
+from coupling.vtk.vtu import read_state
 
 COMM = MPI.COMM_SELF
 DUMPS = ["serial/mini_3.vtu", "parallel/mini_3.pvtu", "adaptive/mini_3.vtu"]

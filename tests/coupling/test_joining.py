@@ -7,9 +7,9 @@ from contents import SELF, changing_states, content, small_mesh, small_state
 
 from coupling.archive import Archive, ArchiveWriter, join_archives
 from coupling.archive import writer as writing
-from coupling.mesh import MeshError
-from coupling.series import open_series
-from coupling.vtu import FileError
+from coupling.archive.series import open_series
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
 
 
 def _parts(folder, groups, **settings):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
-from coupling.launch import ModelError, clean_environment, launch
+from coupling.simulation.launch import ModelError, clean_environment, launch
 
 COMM = MPI.COMM_SELF
 
@@ -69,7 +69,7 @@ def test_a_signal_that_ended_it_is_told(tmp_path, how):
 def test_it_ends_when_we_are_killed_and_so_does_all_it_started(tmp_path):
     code = f"""
 from mpi4py import MPI
-from coupling.launch import launch
+from coupling.simulation.launch import launch
 launch(["sh", "-c", "sleep 77 & echo $! > child; echo $$ > parent.new; mv parent.new parent; wait"], {str(tmp_path)!r}, MPI.COMM_SELF)
 """
     environment = clean_environment(tmp_path, {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})

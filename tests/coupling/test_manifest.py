@@ -5,8 +5,8 @@ import re
 import pytest
 from mpi4py import MPI
 
-from coupling.manifest import check_manifest, write_manifest
-from coupling.vtu import FileError
+from coupling.common.files import FileError
+from coupling.common.manifest import check_manifest, write_manifest
 
 COMM = MPI.COMM_SELF
 
@@ -47,8 +47,8 @@ def test_two_ranks_write_the_same_list_and_both_raise(mpirun, folder):
     (folder / "manifest.json").unlink()
     code = f"""
 from mpi4py import MPI
-from coupling.manifest import check_manifest, write_manifest
-from coupling.vtu import FileError
+from coupling.common.manifest import check_manifest, write_manifest
+from coupling.common.files import FileError
 comm = MPI.COMM_WORLD
 write_manifest({str(folder)!r}, comm)
 check_manifest({str(folder)!r}, comm)

@@ -5,8 +5,8 @@ import pytest
 from contents import small_mesh
 from mpi4py import MPI
 
-from coupling.mass import lumped_mass
-from coupling.vtu import read_state
+from coupling.geometry.mass import lumped_mass
+from coupling.vtk.vtu import read_state
 
 COMM = MPI.COMM_SELF
 CONTINUOUS = "parallel/mini_VelocityMesh_3_checkpoint.pvtu"

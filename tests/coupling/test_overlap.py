@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from coupling.overlap import ahead, behind
+from coupling.archive.overlap import ahead, behind
 
 
 def test_one_item_is_read_ahead_and_no_more():

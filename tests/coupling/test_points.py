@@ -5,10 +5,10 @@ import pytest
 from contents import small_mesh
 from mpi4py import MPI
 
-from coupling.interpolation import multiply
-from coupling.mesh import MeshError, join_pieces
-from coupling.points import mesh_points
-from coupling.vtu import read_state
+from coupling.geometry.interpolation import multiply
+from coupling.geometry.mesh import MeshError, join_pieces
+from coupling.geometry.points import mesh_points
+from coupling.vtk.vtu import read_state
 
 COMM = MPI.COMM_SELF
 

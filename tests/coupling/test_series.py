@@ -6,9 +6,9 @@ import pytest
 from contents import SELF, content, small_state
 
 from coupling.archive import Archive, ArchiveWriter
-from coupling.dumps import write_dump
-from coupling.series import DumpSeries, open_series
-from coupling.vtu import FileError
+from coupling.archive.series import DumpSeries, open_series
+from coupling.common.files import FileError
+from coupling.vtk.dumps import write_dump
 
 RUNS = {"serial": [8.0, 12.0], "parallel": [8.0, 12.0], "adaptive": [0.0, 8.0, 12.0, 16.0, 24.0]}
 

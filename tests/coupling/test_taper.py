@@ -3,7 +3,7 @@
 import numpy as np
 from mpi4py import MPI
 
-from coupling.taper import fading_weights
+from coupling.geometry.taper import fading_weights
 
 COMM = MPI.COMM_SELF
 

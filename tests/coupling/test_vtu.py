@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from coupling.mesh import MeshError
-from coupling.vtu import FileError, read_grid, read_state, set_array, write_grid
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
+from coupling.vtk.vtu import read_grid, read_state, set_array, write_grid
 
 COMM = MPI.COMM_SELF
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from mpi4py import MPI
+from small_problem import N, make_problem
 from torch.autograd.function import once_differentiable
 
-from da.decoder import decodes, parallel_decoder
-from small_problem import N, make_problem
+from models.decoder import decodes, parallel_decoder
 
 SHAPE, CHANNELS = (5, 6, 5), 2
 

@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 from mpi4py import MPI
+from small_problem import make_problem
 
 from da.analysis import analyse
-from da.tao import METHODS
-from small_problem import make_problem
+from da.minimisation.tao import METHODS
 
 comm = MPI.COMM_WORLD
 kind, path = sys.argv[1:]

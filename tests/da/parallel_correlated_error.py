@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
+from small_problem import dense, make_problem
 
 from da.analysis import analyse
-from da.correlated_error import correlated_error, given_error
-from small_problem import dense, make_problem
+from da.observation.correlated_error import correlated_error, given_error
 
 comm = MPI.COMM_WORLD
 m = 12

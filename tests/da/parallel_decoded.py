@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 from mpi4py import MPI
+from networks import Bent, make_latent_problem, tsvd_basis
 
+from da.background.latent import decoded_transform, latent_modes
 from da.bireduced import bireduced
 from da.decoded import analyse_decoded
-from da.latent import decoded_transform, latent_modes
-from da.trust import check_background, round_trip, trust_limits
-from networks import Bent, make_latent_problem, tsvd_basis
+from da.diagnostics.trust import check_background, round_trip, trust_limits
 
 comm = MPI.COMM_WORLD
 network, kept = Bent(tsvd_basis()), {}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.decoder import DecoderError, parallel_decoder
 from networks import Bent, Convolutional, make_decoder, tsvd_basis, vector
 from small_problem import N, relative_difference, rows_of
+
+from models.decoder import DecoderError, parallel_decoder
 
 comm = MPI.COMM_WORLD
 scale = 0.5 + vector(seed=9) ** 2

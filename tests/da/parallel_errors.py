@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.cost import CostFunction
-from da.minimise import MinimisationError, minimise
-from da.modes import reduced_modes, truncated_modes
-from da.scaling import variable_scaling
 from small_problem import make_problem
+
+from da.background.modes import reduced_modes, truncated_modes
+from da.background.scaling import variable_scaling
+from da.minimisation.cost import CostFunction
+from da.minimisation.minimise import MinimisationError, minimise
 
 comm = MPI.COMM_WORLD
 last = comm.rank == comm.size - 1

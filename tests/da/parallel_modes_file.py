@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.modes_file import ModesFileError, load_modes, save_modes
 from small_problem import make_problem, rows_of
+
+from plugin.window.modes_file import ModesFileError, load_modes, save_modes
 
 comm = MPI.COMM_WORLD
 kind, path = sys.argv[1:]

@@ -2,17 +2,16 @@
 
 import numpy as np
 from mpi4py import MPI
-
-from da.analysis import analyse, prepare
-from da.modes import Modes
-from da.observation_error import diagonal_error
-from da.operator import selection
-from da.transform import LinearTransform
 from small_problem import N, make_problem, relative_difference, rows_of
 
-import da.operator
+import da.observation.operator
+from da.analysis import analyse, prepare
+from da.background.modes import Modes
+from da.background.transform import LinearTransform
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
-da.operator._BLOCK = 8 * 7
+da.observation.operator._BLOCK = 8 * 7
 comm = MPI.COMM_WORLD
 rng = np.random.default_rng(6)
 index, std, innovation = rng.permutation(N), 0.5 + rng.random(N), rng.normal(size=N)

@@ -4,7 +4,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from da.operator import ObservationOperator, selection
+from da.observation.operator import ObservationOperator, selection
 
 comm = MPI.COMM_WORLD
 n, m = 40, 7

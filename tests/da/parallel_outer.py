@@ -4,13 +4,13 @@ import sys
 
 import numpy as np
 from mpi4py import MPI
-
-from da.bias import BiasedOperator, BiasedTransform
-from da.correlated_error import correlated_error
-from da.huber import Huber
-from da.outer import analyse_outer
 from small_problem import make_problem, places
 from wind_problem import make_wind
+
+from da.minimisation.huber import Huber
+from da.observation.bias import BiasedOperator, BiasedTransform
+from da.observation.correlated_error import correlated_error
+from da.outer_loops import analyse_outer
 
 comm = MPI.COMM_WORLD
 kept = {}

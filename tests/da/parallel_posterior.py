@@ -4,16 +4,16 @@ import sys
 
 import numpy as np
 from mpi4py import MPI
+from small_problem import N, make_problem
 
 from da.analysis import analyse
-from da.correlated_error import correlated_error
-from da.degrees import estimated, girard, information_product
-from da.influence import influence
-from da.observed import ObservedModes
-from da.operator import selection
-from da.placement import next_sensors
-from da.posterior import metric, observed_std, posterior, state_std
-from small_problem import N, make_problem
+from da.diagnostics.degrees_of_freedom import estimated, girard, information_product
+from da.diagnostics.influence import influence
+from da.diagnostics.posterior import metric, observed_std, posterior, state_std
+from da.diagnostics.sensor_placement import next_sensors
+from da.minimisation.hessian import ObservedModes
+from da.observation.correlated_error import correlated_error
+from da.observation.operator import selection
 
 comm = MPI.COMM_WORLD
 problem = make_problem(comm, "tsvd", 10, [5, 1, 0, 2])

@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 from mpi4py import MPI
+from small_problem import N, dense, make_problem, relative_difference
 
 from da.analysis import analyse, statistics
-from da.observation_error import diagonal_error
-from da.operator import selection
-from da.tao import METHODS
-from da.transform import LinearTransform
-from small_problem import N, dense, make_problem, relative_difference
+from da.background.transform import LinearTransform
+from da.minimisation.tao import METHODS
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
 COMM = MPI.COMM_SELF
 

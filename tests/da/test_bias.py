@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.analysis import analyse
-from da.bias import BiasedOperator, BiasedTransform
-from da.cost import CostFunction
-from da.observation_error import diagonal_error
 from small_problem import N, dense, make_problem, relative_difference
 from wind_problem import make_wind
+
+from da.analysis import analyse
+from da.minimisation.cost import CostFunction
+from da.observation.bias import BiasedOperator, BiasedTransform
+from da.observation.error import diagonal_error
 
 COMM = MPI.COMM_SELF
 STATION = np.arange(40) % 4 - 1  # −1 has no bias

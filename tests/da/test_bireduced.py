@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 from mpi4py import MPI
+from networks import Bent, Linear, make_decoder, make_latent_problem, tsvd_basis, vector
+from small_problem import N_SAMPLES, N, relative_difference
 
 from da.analysis import analyse
+from da.background.latent import decoded_transform, latent_modes
 from da.bireduced import LatentMinimum, Seen, bireduced, latent_error, observation_encoded
-from da.latent import decoded_transform, latent_modes
-from da.observation_error import diagonal_error
-from da.operator import selection
-from networks import Bent, Linear, make_decoder, make_latent_problem, tsvd_basis, vector
-from small_problem import N, N_SAMPLES, relative_difference
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
 COMM = MPI.COMM_SELF
 FORMS = pytest.mark.parametrize("centred", [False, True])

@@ -3,9 +3,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from mpi4py import MPI
+from small_problem import make_problem
+from test_cost import cost_of
 
 from da.analysis import analyse
-from da.checks import (
+from da.diagnostics.checks import (
     Check,
     adjoint_gap,
     cost_gap,
@@ -16,9 +18,7 @@ from da.checks import (
     taylor_slope,
     whole_dot,
 )
-from da.correlated_error import given_error
-from small_problem import make_problem
-from test_cost import cost_of
+from da.observation.correlated_error import given_error
 
 COMM = MPI.COMM_SELF
 

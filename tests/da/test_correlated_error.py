@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from da.correlated_error import correlated_error, given_error
-from da.correlation import correlation_matrix
-from da.observation_error import diagonal_error, instrument_std
+from da.observation.correlated_error import correlated_error, given_error
+from da.observation.correlation import correlation_matrix
+from da.observation.error import diagonal_error, instrument_std
 
 COMM = MPI.COMM_SELF
 RNG = np.random.default_rng(3)

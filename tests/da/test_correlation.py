@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from da.correlation import CORRELATIONS, correlation_matrix, gaspari_cohn
+from da.observation.correlation import CORRELATIONS, correlation_matrix, gaspari_cohn
 
 POSITION = np.random.default_rng(0).random((60, 3)) * [100.0, 80.0, 30.0]
 

@@ -3,9 +3,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.cost import CostFunction
 from small_problem import dense, make_problem
+
+from da.minimisation.cost import CostFunction
 
 COMM = MPI.COMM_SELF
 

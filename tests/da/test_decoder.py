@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from mpi4py import MPI
-
-from da.decoder import DecoderError, decodes, parallel_decoder
 from networks import BackwardOnly, Bent, Convolutional, Linear, NoTangent, OnceOnly, make_decoder, tsvd_basis, vector
 from small_problem import N, relative_difference
+
+from models.decoder import DecoderError, decodes, parallel_decoder
 
 COMM = MPI.COMM_SELF
 SCALE = np.where(np.arange(N) % 7 == 0, 0.0, 1.0 + vector(seed=9) ** 2)

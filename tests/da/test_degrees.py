@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.analysis import analyse
-from da.degrees import degrees_of_freedom, estimated, girard, information_product
-from da.observed import ObservedModes
-from da.outer import analyse_outer
-from da.posterior import posterior
 from small_problem import make_problem
 from test_cost import Cubic
+
+from da.analysis import analyse
+from da.diagnostics.degrees_of_freedom import degrees_of_freedom, estimated, girard, information_product
+from da.diagnostics.posterior import posterior
+from da.minimisation.hessian import ObservedModes
+from da.outer_loops import analyse_outer
 
 COMM = MPI.COMM_SELF
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-
-from da.desroziers import error_estimates, error_matrices
 from small_problem import relative_difference
+
+from da.diagnostics.desroziers import error_estimates, error_matrices
 
 M, ANALYSES = 12, 40000
 GROUPS = np.array(["speed"] * 5 + ["tracer"] * 7)

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.analysis import analyse
-from da.bireduced import observation_encoded
-from da.correlated_error import correlated_error
-from da.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
-from da.latent import decoded_transform, latent_modes
-from da.observation_error import diagonal_error
-from da.operator import selection
 from networks import Linear, make_latent_problem, tsvd_basis, vector
 from small_problem import N, places, relative_difference
+
+from da.analysis import analyse
+from da.background.latent import decoded_transform, latent_modes
+from da.bireduced import observation_encoded
+from da.observation.correlated_error import correlated_error
+from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
 COMM = MPI.COMM_SELF
 

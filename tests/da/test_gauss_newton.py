@@ -3,17 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.analysis import analyse
-from da.bias import BiasedOperator, BiasedTransform
-from da.cost import CostFunction
-from da.gauss_newton import CONVERGED, STOPPED, gauss_newton
-from da.minimise import MinimisationError, minimise
-from da.outer import outer_loops
 from networks import BackwardOnly, Bent, OnceOnly, tsvd_basis
 from small_problem import make_problem, relative_difference
 from test_latent import made, possible
 from wind_problem import make_wind
+
+from da.analysis import analyse
+from da.minimisation.cost import CostFunction
+from da.minimisation.gauss_newton import CONVERGED, STOPPED, gauss_newton
+from da.minimisation.minimise import MinimisationError, minimise
+from da.observation.bias import BiasedOperator, BiasedTransform
+from da.outer_loops import outer_loops
 
 COMM = MPI.COMM_SELF
 

@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from scipy.optimize import lsq_linear
-
-from da.analysis import analyse
-from da.correlated_error import correlated_error
-from da.correlation import correlation_matrix
-from da.cost import CostFunction
-from da.huber import Huber, limited
-from da.huber_cost import HuberCost, polished
-from da.minimise import minimise
-from da.observation_error import DiagonalError, diagonal_error
-from da.outer import analyse_outer
 from small_problem import N_OBSERVED, dense, make_problem, places, relative_difference
 from test_cost import Cubic, SquareOperator, Unnoticed
+
+from da.analysis import analyse
+from da.minimisation.cost import CostFunction
+from da.minimisation.huber import Huber, limited
+from da.minimisation.huber_cost import HuberCost, polished
+from da.minimisation.minimise import minimise
+from da.observation.correlated_error import correlated_error
+from da.observation.correlation import correlation_matrix
+from da.observation.error import DiagonalError, diagonal_error
+from da.outer_loops import analyse_outer
 
 COMM = MPI.COMM_SELF
 CORRELATED = {"length": 8.0, "kind": "soar", "nugget": 0.05}
@@ -185,7 +185,7 @@ def test_forces_within_limits_equal_scipys(length):
 @pytest.mark.parametrize("tries", [0, 50])
 def test_forces_are_found_where_most_readings_are_wrong(tries, monkeypatch):
     # no tries: limits are changed one at a time from the start
-    monkeypatch.setattr("da.huber._TRIES", tries)
+    monkeypatch.setattr("da.minimisation.huber._TRIES", tries)
     rng = np.random.default_rng(0)
     matrix = correlation_matrix(rng.random((100, 3)) * [500.0, 400.0, 60.0], 200.0, "gaspari-cohn", 1e-3)
     spread = np.sqrt(np.diag(np.linalg.inv(matrix)))

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
+from small_problem import N, dense, make_problem
 
 from da.analysis import analyse
-from da.correlated_error import given_error
-from da.influence import influence, influence_by_group
-from da.observation_error import diagonal_error
-from da.observed import ObservedModes
-from da.operator import selection
-from da.posterior import posterior
-from small_problem import N, dense, make_problem
+from da.diagnostics.influence import influence, influence_by_group
+from da.diagnostics.posterior import posterior
+from da.minimisation.hessian import ObservedModes
+from da.observation.correlated_error import given_error
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
 COMM = MPI.COMM_SELF
 
@@ -36,7 +36,7 @@ def analysed(problem, r, weight=1.0):
 @pytest.mark.parametrize("weight", [1.0, 5.0])
 @pytest.mark.parametrize("correlated", [False, True])
 def test_hat_matrix_equals_dense(correlated, weight, block, monkeypatch):
-    monkeypatch.setattr("da.influence._COLUMNS", block)
+    monkeypatch.setattr("da.diagnostics.influence._COLUMNS", block)
     problem = make_problem(COMM, "tsvd", 12)
     u, h = dense(problem)
     r = covariance_of(problem, correlated)

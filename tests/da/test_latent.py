@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.analysis import analyse
-from da.cost import CostFunction
-from da.decoded import KINK, MINIMISERS, analyse_decoded
-from da.decoder import DecoderError
-from da.latent import decoded_transform, latent_modes, warm_start
-from da.minimise import MinimisationError
 from networks import BackwardOnly, Bent, Convolutional, Linear, make_latent_problem, tsvd_basis, vector
 from small_problem import N_SAMPLES, relative_difference
 from wind_problem import make_wind
+
+from da.analysis import analyse
+from da.background.latent import decoded_transform, latent_modes, warm_start
+from da.decoded import KINK, MINIMISERS, analyse_decoded
+from da.minimisation.cost import CostFunction
+from da.minimisation.minimise import MinimisationError
+from models.decoder import DecoderError
 
 COMM = MPI.COMM_SELF
 FORMS = pytest.mark.parametrize("centred", [False, True])

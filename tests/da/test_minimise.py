@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from petsc4py import PETSc
-
-from da.cost import CostFunction
-from da.minimise import AT_ROUNDING, MinimisationError, minimise
-from da.tao import METHODS
 from small_problem import dense_control, make_problem, relative_difference
+
+from da.minimisation.cost import CostFunction
+from da.minimisation.minimise import AT_ROUNDING, MinimisationError, minimise
+from da.minimisation.tao import METHODS
 
 COMM = MPI.COMM_SELF
 

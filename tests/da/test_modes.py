@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.modes import n_kept, reduced_modes, truncated_modes
 from small_problem import whole_snapshots
+
+from da.background.modes import n_kept, reduced_modes, truncated_modes
 
 COMM = MPI.COMM_SELF
 SNAPSHOTS = whole_snapshots()

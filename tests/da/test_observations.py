@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from da.observations import Observations, ObservationsError
+from da.observation.observations import Observations, ObservationsError
 
 
 def rows(**changed):

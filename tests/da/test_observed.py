@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
+from small_problem import N, dense, dense_control, make_problem, relative_difference
 
 from da.analysis import analyse, prepare
-from da.correlated_error import given_error
-from da.cost import CostFunction
-from da.modes import Modes
-from da.observation_error import diagonal_error
-from da.observed import ObservedModes
-from da.operator import selection
-from da.transform import LinearTransform, product, transposed_product
-from small_problem import N, dense, dense_control, make_problem, relative_difference
+from da.background.modes import Modes
+from da.background.transform import LinearTransform, product, transposed_product
+from da.minimisation.cost import CostFunction
+from da.minimisation.hessian import ObservedModes
+from da.observation.correlated_error import given_error
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
 COMM = MPI.COMM_SELF
 
@@ -27,7 +27,7 @@ def everywhere(kind="tsvd", truncation=8):
 @pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("block", [1 << 20, 8 * 7])
 def test_information_and_pull_equal_dense(block, correlated, monkeypatch):
-    monkeypatch.setattr("da.operator._BLOCK", block)
+    monkeypatch.setattr("da.observation.operator._BLOCK", block)
     transform, operator, error, innovation, index, std = everywhere()
     covariance = np.diag(std**2)
     if correlated:

@@ -3,7 +3,7 @@ import pytest
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from da.operator import ObservationOperator, selection
+from da.observation.operator import ObservationOperator, selection
 
 COMM = MPI.COMM_SELF
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from scipy.optimize import minimize
-
-from da.analysis import analyse
-from da.bias import BiasedOperator, BiasedTransform
-from da.huber import Huber
-from da.outer import CONVERGED, STOPPED, analyse_outer, outer_loops
 from small_problem import make_problem, relative_difference
 from wind_problem import make_wind
+
+from da.analysis import analyse
+from da.minimisation.huber import Huber
+from da.observation.bias import BiasedOperator, BiasedTransform
+from da.outer_loops import CONVERGED, STOPPED, analyse_outer, outer_loops
 
 COMM = MPI.COMM_SELF
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.observed import ObservedModes
-from da.placement import next_sensors
-from da.posterior import metric, posterior, total_variance
 from small_problem import N, dense, make_problem
+
+from da.diagnostics.posterior import metric, posterior, total_variance
+from da.diagnostics.sensor_placement import next_sensors
+from da.minimisation.hessian import ObservedModes
 
 COMM = MPI.COMM_SELF
 

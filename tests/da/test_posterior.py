@@ -2,12 +2,21 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from petsc4py import PETSc
+from small_problem import N_POINTS, N, dense, make_problem, relative_difference
 
-from da.modes import Modes
-from da.observed import ObservedModes
-from da.posterior import marginal, mesh_std, metric, observed_std, posterior, prior, state_std, total_variance
-from da.transform import LinearTransform
-from small_problem import N, N_POINTS, dense, make_problem, relative_difference
+from da.background.modes import Modes
+from da.background.transform import LinearTransform
+from da.diagnostics.posterior import (
+    marginal,
+    mesh_std,
+    metric,
+    observed_std,
+    posterior,
+    prior,
+    state_std,
+    total_variance,
+)
+from da.minimisation.hessian import ObservedModes
 
 COMM = MPI.COMM_SELF
 KINDS = [("reduced", None, 1.0), ("tsvd", 12, 1.0), ("tsvd", 12, 0.1)]
@@ -93,7 +102,7 @@ def test_marginal_is_the_covariance_of_the_first_numbers():
 
 @pytest.mark.parametrize("block", [1 << 19, 12 * 7])
 def test_blocks_and_float32_modes(block, monkeypatch):
-    monkeypatch.setattr("da.posterior._BLOCK", block)
+    monkeypatch.setattr("da.diagnostics.posterior._BLOCK", block)
     problem, of, b, pa, _ = made()
     modes = problem.transform.modes
     np.testing.assert_allclose(state_std(of, problem.transform), np.sqrt(np.diag(pa)), rtol=1e-6)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from da.correlation import correlation_matrix
-from da.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
+from da.observation.correlation import correlation_matrix
+from da.observation.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
 
 
 def rows(marked):

@@ -3,7 +3,7 @@
 import numpy as np
 from mpi4py import MPI
 
-from da.remembered import Remembered
+from plugin.window.remembered import Remembered
 
 
 class OtherRank:

@@ -18,13 +18,13 @@ import pytest
 from mpi4py import MPI
 
 from da.analysis import analyse, prepare
-from da.desroziers import error_estimates
-from da.modes import truncated_modes
-from da.observation_error import diagonal_error
-from da.observed import ObservedModes
-from da.operator import selection
-from da.posterior import posterior, state_std
-from da.transform import LinearTransform
+from da.background.modes import truncated_modes
+from da.background.transform import LinearTransform
+from da.diagnostics.desroziers import error_estimates
+from da.diagnostics.posterior import posterior, state_std
+from da.minimisation.hessian import ObservedModes
+from da.observation.error import diagonal_error
+from da.observation.operator import selection
 
 COMM = MPI.COMM_SELF
 N, FORCING, STEP = 40, 8.0, 0.05

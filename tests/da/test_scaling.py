@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.scaling import given_scaling, point_scaling, variable_scaling
 from small_problem import N_POINTS, VARIABLES, whole_snapshots
+
+from da.background.scaling import given_scaling, point_scaling, variable_scaling
 
 COMM = MPI.COMM_SELF
 SNAPSHOTS = whole_snapshots()

@@ -4,12 +4,12 @@ import tracemalloc
 import numpy as np
 import pytest
 from mpi4py import MPI
+from small_problem import VARIABLES, N, whole_snapshots
 
-import da.snapshots
-from da.modes import reduced_modes, truncated_modes
-from da.scaling import variable_scaling
-from da.snapshots import collected, row_blocks
-from small_problem import N, VARIABLES, whole_snapshots
+import da.background.snapshots
+from da.background.modes import reduced_modes, truncated_modes
+from da.background.scaling import variable_scaling
+from da.background.snapshots import collected, row_blocks
 
 COMM = MPI.COMM_SELF
 SNAPSHOTS = whole_snapshots()
@@ -19,7 +19,7 @@ S = SNAPSHOTS.shape[1]
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of so few rows that even the small problem has many."""
-    monkeypatch.setattr(da.snapshots, "_BLOCK", 40 * S)
+    monkeypatch.setattr(da.background.snapshots, "_BLOCK", 40 * S)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (1, 5), (1000, 5), (10**7, 791), (10, 0)])
@@ -66,7 +66,7 @@ def test_out_of_core_equals_in_core(tmp_path, make, small_blocks):
 @pytest.mark.parametrize("make", [reduced_modes, truncated_modes])
 def test_many_blocks_equal_one(make, monkeypatch):
     expected = make(SNAPSHOTS, COMM)
-    monkeypatch.setattr(da.snapshots, "_BLOCK", 1)
+    monkeypatch.setattr(da.background.snapshots, "_BLOCK", 1)
     found = make(SNAPSHOTS, COMM)
     np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-12 * np.abs(expected.vectors).max())
 

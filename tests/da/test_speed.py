@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.speed import CALM, SpeedOperator, speed_of
 from small_problem import N
 from wind_problem import N_SPEED, make_wind
+
+from da.observation.speed import CALM, SpeedOperator, speed_of
 
 COMM = MPI.COMM_SELF
 RNG = np.random.default_rng(5)

@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 from mpi4py import MPI
+from small_problem import make_problem
 
 from da.analysis import analyse
-from da.influence import influence
-from da.observed import ObservedModes
-from da.posterior import posterior
-from da.statistics import describe, group_statistics
-from small_problem import make_problem
+from da.diagnostics.influence import influence
+from da.diagnostics.posterior import posterior
+from da.diagnostics.statistics import describe, group_statistics
+from da.minimisation.hessian import ObservedModes
 
 COMM = MPI.COMM_SELF
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from da.thinning import cells, superobs, thinned
+from da.observation.thinning import cells, superobs, thinned
 
 RNG = np.random.default_rng(1)
 

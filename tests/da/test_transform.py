@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.transform import LinearTransform
 from small_problem import N, dense, make_problem
+
+from da.background.transform import LinearTransform
 
 COMM = MPI.COMM_SELF
 

@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 from mpi4py import MPI
+from networks import Bent, Linear, make_latent_problem, tsvd_basis, vector
+from small_problem import N
 
 from da.analysis import analyse
-from da.trust import (
+from da.diagnostics.trust import (
     COST,
     DISTANCE,
     ROUND_TRIP,
@@ -17,8 +19,6 @@ from da.trust import (
     round_trip_error,
     trust_limits,
 )
-from networks import Bent, Linear, make_latent_problem, tsvd_basis, vector
-from small_problem import N
 
 COMM = MPI.COMM_SELF
 

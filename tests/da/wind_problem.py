@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 from petsc4py import PETSc
-
-from da.observation_error import diagonal_error
-from da.operator import ObservationOperator
-from da.speed import CALM, SpeedOperator
 from small_problem import N, make_problem
+
+from da.observation.error import diagonal_error
+from da.observation.operator import ObservationOperator
+from da.observation.speed import CALM, SpeedOperator
 
 N_SPEED, N_LINEAR = 9, 6
 

@@ -17,11 +17,12 @@ import yaml
 from pages import PAGES, ROOT, blocks, commands, spans
 
 from da.analysis import Analysis, Statistics
-from da.minimise import Step
-from da.quality import Flag
+from da.minimisation.minimise import Step
+from da.observation.quality import Flag
 from models import zoo
-from plugin import assimilate, diagnostics, reanalysis_step
-from plugin.configuration import Case, read_case
+from plugin import diagnostics
+from plugin.case.configuration import Case, read_case
+from plugin.state.fgat import assimilate, reanalysis_step
 
 PACKAGES = ("plugin", "coupling", "da", "models", "examples", "benchmarks")
 BASE = {

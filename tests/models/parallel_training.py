@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from mpi4py import MPI
+from training_problem import MASK, N_VALIDATION, make_network, make_samples
 
 from models.training.errors import TrainingError
 from models.training.evaluation import codes_and_round_trips
 from models.training.loop import train
 from models.training.recipe import Recipe
-from training_problem import MASK, N_VALIDATION, make_network, make_samples
 
 comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
 samples, recipe = make_samples(), Recipe(epochs=3, batch=8)

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from gradients import check_gradient
+
 from models.layers.cbam import CBAM, ChannelGate, SpatialGate
 from models.layers.rab import RAB
 

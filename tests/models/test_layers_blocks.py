@@ -1,8 +1,8 @@
 import pytest
 import torch
+from gradients import check_gradient
 from torch import nn
 
-from gradients import check_gradient
 from models.layers.activation import ACTIVATIONS
 from models.layers.block import BLOCKS, make_block
 from models.layers.inception import ParallelFilters

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from gradients import check_gradient
+
 from models.layers.convolution import Down, Up, strided_shape
 
 SHAPES = [(9, 8, 5), (7, 6, 1), (4, 3, 2), (1, 1, 1)]

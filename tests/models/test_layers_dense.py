@@ -1,8 +1,8 @@
 import pytest
 import torch
+from gradients import check_gradient
 from torch import nn
 
-from gradients import check_gradient
 from models.layers.dense import RDB
 from models.layers.grouped_dense import GRDB
 from models.layers.paths import Paths

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from gradients import check_gradient
+
 from models.layers.gdn import GDN
 
 

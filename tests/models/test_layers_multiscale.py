@@ -1,6 +1,6 @@
 import torch
-
 from gradients import check_gradient
+
 from models.layers.convolution import strided_shape
 from models.layers.multiscale import MultiScaleDecoder, MultiScaleEncoder
 from models.layers.rab import Resize

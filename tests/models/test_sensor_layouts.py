@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.sensors import SensorGrid
+from models.gridding import SensorGrid
 
 SPACING, SHAPE = (10.0, 5.0, 4.0), (7, 6, 5)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mpi4py import MPI
+from training_problem import MASK, N_VALIDATION, make_network, make_samples
 
 from models import zoo
 from models.files import ModelFileError, load
@@ -17,7 +18,6 @@ from models.training.evaluation import codes_and_round_trips
 from models.training.loop import train
 from models.training.recipe import Recipe, rate_factor
 from models.training.state import kept_epochs
-from training_problem import MASK, N_VALIDATION, make_network, make_samples
 
 COMM = MPI.COMM_SELF
 RECIPE = Recipe(epochs=4, batch=8)

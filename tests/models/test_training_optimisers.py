@@ -1,8 +1,8 @@
 import pytest
 import torch
+from training_problem import make_network
 
 from models.training.optimisers import Muon, make_optimisers, orthogonal
-from training_problem import make_network
 
 
 def groups(model, name, rate=None):

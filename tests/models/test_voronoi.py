@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from models import zoo
-from models.sensors import SensorGrid
+from models.gridding import SensorGrid
 from models.voronoi import VoronoiGrid
 
 SPACING = (2.0, 1.0, 3.0)

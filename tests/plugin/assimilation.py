@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from coupling.checkpoint import open_restart, read_fields
-from coupling.grid import make_grid
-from coupling.interpolation import fluid_points
-from da.modes import Modes
-from da.observations import Observations
-from da.transform import LinearTransform
-from plugin.background import Background
-from plugin.transfer import Transfer, values_at, variables_of
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.grid import make_grid
+from coupling.geometry.interpolation import fluid_points
+from da.background.modes import Modes
+from da.background.transform import LinearTransform
+from da.observation.observations import Observations
+from plugin.state.transfer import Transfer, values_at, variables_of
+from plugin.window.background import Background
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "fluidity"
 N_MODES = 6

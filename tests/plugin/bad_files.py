@@ -6,16 +6,16 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from bad_input import bad, change_readings
 from mpi4py import MPI
 from vtkmodules.vtkCommonDataModel import VTK_QUAD
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
-from bad_input import bad, change_readings
 from coupling.archive import ArchiveWriter
-from coupling.dumps import write_dump
-from coupling.mesh import Field, State, join_pieces
-from coupling.series import open_series
-from coupling.vtu import read_state
+from coupling.archive.series import open_series
+from coupling.geometry.mesh import Field, State, join_pieces
+from coupling.vtk.dumps import write_dump
+from coupling.vtk.vtu import read_state
 
 COMM = MPI.COMM_SELF
 

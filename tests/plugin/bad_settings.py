@@ -6,6 +6,7 @@ import shutil
 import struct
 
 from bad_input import bad, text_of
+
 from models import files as network_files
 from models import zoo
 

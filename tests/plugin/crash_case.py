@@ -33,14 +33,14 @@ from cycle_case import (
     write_readings,
 )
 
-from coupling import faults
 from coupling.archive import Archive
-from coupling.checkpoint import open_restart
-from coupling.dumps import write_dump
-from coupling.forecast import embedded_model
-from coupling.mesh import State
+from coupling.common import faults
+from coupling.fluidity.checkpoint import open_restart
+from coupling.fluidity.driver import embedded_model
+from coupling.geometry.mesh import State
+from coupling.vtk.dumps import write_dump
 from plugin import cycle, reanalysis
-from plugin.job import run_job
+from plugin.run.job import run_job
 
 WINDOWS, BEGAN = 3, 40.0
 KILLED, STOPPED, TIMED_OUT = -9, 143, 124

@@ -18,12 +18,12 @@ import numpy as np
 import yaml
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields
-from coupling.forecast import embedded_model
-from coupling.interpolation import multiply, sampling
-from coupling.launch import clean_environment
-from coupling.vtu import read_state
-from plugin.ledger import read_ledger
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.fluidity.driver import embedded_model
+from coupling.geometry.interpolation import multiply, sampling
+from coupling.simulation.launch import clean_environment
+from coupling.vtk.vtu import read_state
+from plugin.run.ledger import read_ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 COMM = MPI.COMM_SELF

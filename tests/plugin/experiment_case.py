@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields
-from coupling.dumps import write_dump
-from coupling.mesh import State
-from plugin.configuration import read_case
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.mesh import State
+from coupling.vtk.dumps import write_dump
+from plugin.case.configuration import read_case
 
 COMM = MPI.COMM_SELF
 RESTART = Path(__file__).resolve().parents[1] / "data/fluidity/parallel/mini_3_checkpoint.flml"

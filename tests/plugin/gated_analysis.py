@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from assimilation import make_background, make_readings
-from coupling.checkpoint import open_restart
-from plugin.assimilate import assimilate
-from plugin.configuration import MinimiserSection
-from plugin.gates import make_gates
-from plugin.gates_section import GatesSection
+
+from coupling.fluidity.checkpoint import open_restart
+from plugin.case.configuration import MinimiserSection
+from plugin.case.gates import GatesSection
+from plugin.window.assimilate import assimilate
+from plugin.window.gates.passing import make_gates
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "fluidity"
 RESTART = DATA / "parallel" / "mini_3_checkpoint.flml"

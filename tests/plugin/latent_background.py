@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from assimilation import N_MODES, make_background
 from mpi4py import MPI
 
-from assimilation import N_MODES, make_background
-from da.modes import Modes
-from da.transform import LinearTransform
+from da.background.modes import Modes
+from da.background.transform import LinearTransform
 from models.files import load, save
 from models.linear import Linear
 from models.observation_encoder import ObservationEncoder
-from plugin.encoded import file_hash
-from plugin.latent import read_latent
-from plugin.latent_section import LatentSection
+from plugin.case.latent import LatentSection
+from plugin.window.encoded import file_hash
+from plugin.window.latent import read_latent
 
 N_STATES = 20
 

@@ -3,12 +3,12 @@
 import sys
 
 import numpy as np
+from assimilation import make_background, make_readings
 from mpi4py import MPI
 
-from assimilation import make_background, make_readings
-from plugin.assimilate import Treatment, assimilate
-from plugin.configuration import MinimiserSection
-from plugin.observation_sections import BiasSection, ErrorSection, QualitySection
+from plugin.case.configuration import MinimiserSection
+from plugin.case.observations import BiasSection, ErrorSection, QualitySection
+from plugin.window.assimilate import Treatment, assimilate
 
 comm = MPI.COMM_WORLD
 background, state = make_background(comm)

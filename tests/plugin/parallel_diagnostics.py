@@ -4,12 +4,12 @@ import json
 import sys
 from pathlib import Path
 
+from assimilation import make_background, make_readings
 from mpi4py import MPI
 
-from assimilation import make_background, make_readings
-from plugin.assimilate import assimilate
-from plugin.configuration import DiagnosticsSection, MinimiserSection
+from plugin.case.configuration import DiagnosticsSection, MinimiserSection
 from plugin.diagnostics import diagnose
+from plugin.window.assimilate import assimilate
 
 comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
 background, state = make_background(comm)

@@ -4,9 +4,8 @@ import json
 import sys
 
 import numpy as np
-from mpi4py import MPI
-
 from gated_analysis import ALL, gates_of, make_analysis
+from mpi4py import MPI
 
 comm = MPI.COMM_WORLD
 background, state, restart, found = make_analysis(comm)

@@ -3,13 +3,13 @@
 import sys
 
 import numpy as np
-from mpi4py import MPI
-
 from assimilation import make_readings
 from latent_background import case_of, latent_background, with_network
-from plugin.assimilate import assimilate
-from plugin.configuration import MinimiserSection
-from plugin.latent import read_latent
+from mpi4py import MPI
+
+from plugin.case.configuration import MinimiserSection
+from plugin.window.assimilate import assimilate
+from plugin.window.latent import read_latent
 
 comm = MPI.COMM_WORLD
 background, state = latent_background(comm)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from mpi4py import MPI
 
-from plugin import verify, verify_ranks
-from plugin.job import run_job
+from plugin import verify
+from plugin.run.job import run_job
+from plugin.verification import ranks as verify_ranks
 
 broken, words = sys.argv[1], sys.argv[2:]
 analyse = verify_ranks.analyse

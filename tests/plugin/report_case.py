@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from plugin.assimilate import write_table
-from plugin.ledger import append_entry
+from plugin.run.ledger import append_entry
+from plugin.window.assimilate import write_table
 
 STATIONS = ("S1", "S2", "<S3> & $co$", "kept away")
 WITHHELD = STATIONS[3]

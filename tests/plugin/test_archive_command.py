@@ -13,13 +13,13 @@ import pytest
 from mpi4py import MPI
 
 from coupling.archive import describe
-from coupling.dumps import write_dump
-from coupling.mesh import Field, State, join_pieces
-from coupling.series import open_series
+from coupling.archive.series import open_series
+from coupling.geometry.mesh import Field, State, join_pieces
+from coupling.vtk.dumps import write_dump
 from plugin.archive import main
-from plugin.background import background
-from plugin.configuration import read_case
-from plugin.job import run_job
+from plugin.case.configuration import read_case
+from plugin.run.job import run_job
+from plugin.window.background import background
 
 COMM = MPI.COMM_SELF
 RUNS = ["serial", "parallel", "adaptive"]

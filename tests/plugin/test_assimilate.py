@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from assimilation import OUTSIDE, make_background, make_readings
 from mpi4py import MPI
 
-from assimilation import OUTSIDE, make_background, make_readings
-from coupling.interpolation import sampling
-from coupling.mesh import State
-from da.observations import Observations
-from da.quality import Flag
-from plugin.assimilate import TABLE, Treatment, assimilate
-from plugin.configuration import ConfigurationError, MinimiserSection
-from plugin.observation_sections import BiasSection, ErrorSection, ObservationSection, QualitySection
-from plugin.sensing import sense
-from plugin.transfer import values_at
-from plugin.window import InWindow
+from coupling.geometry.interpolation import sampling
+from coupling.geometry.mesh import State
+from da.observation.observations import Observations
+from da.observation.quality import Flag
+from plugin.case.configuration import ConfigurationError, MinimiserSection
+from plugin.case.observations import BiasSection, ErrorSection, ObservationSection, QualitySection
+from plugin.state.fgat import InWindow
+from plugin.state.transfer import values_at
+from plugin.window.assimilate import TABLE, Treatment, assimilate
+from plugin.window.observation_operator import sense
 
 COMM = MPI.COMM_SELF
 
@@ -91,7 +91,7 @@ def test_sensors_that_stay_are_looked_for_once(monkeypatch):
         searches.append(words)
         return sampling(*words)
 
-    monkeypatch.setattr("plugin.transfer.sampling", counted)
+    monkeypatch.setattr("plugin.state.transfer.sampling", counted)
     without_a_tracer = readings.select(np.arange(1, 12))
     moved = replace(readings, position=readings.position + [0.5, 0.0, 0.0])
     # two for each of the names whose readings are elsewhere than before; what was read before is where it was

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from coupling.dumps import write_dump
-from coupling.mesh import State
-from coupling.vtu import read_state
-from plugin.background import background, chosen_steps
-from plugin.configuration import ConfigurationError, SeriesSection, read_case
+from coupling.geometry.mesh import State
+from coupling.vtk.dumps import write_dump
+from coupling.vtk.vtu import read_state
+from plugin.case.configuration import ConfigurationError, SeriesSection, read_case
+from plugin.window.background import background, chosen_steps
 
 COMM = MPI.COMM_SELF
 ROOT = Path(__file__).resolve().parents[2]

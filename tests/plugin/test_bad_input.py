@@ -11,11 +11,11 @@ import bad_files  # noqa: F401 registers its cases
 import bad_settings  # noqa: F401 registers its cases
 import pytest
 from bad_input import CASES, text_of
+from cycle_case import files, make_case, settings
 from mpi4py import MPI
 
-from cycle_case import files, make_case, settings
 from plugin.cycle import main
-from plugin.job import BAD_INPUT, run_job
+from plugin.run.job import BAD_INPUT, run_job
 
 COMM = MPI.COMM_SELF
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/bad-input.md"

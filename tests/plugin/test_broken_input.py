@@ -7,7 +7,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugin.configuration import Case, ConfigurationError, read_case
+from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.readings import Choice, ReadingsError, read_readings
 
 MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,9 +12,10 @@ import pytest
 from cycle_case import COMM, ROOT, WINDOW, files, python, settings, write_readings, write_settings
 from lxml import etree
 
-from coupling import flml
-from coupling.grid import make_grid
-from coupling.mesh import Mesh, Piece
+from coupling.fluidity import options as flml
+from coupling.geometry.grid import make_grid
+from coupling.geometry.mesh import Mesh, Piece
+from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.check.__main__ import main
 from plugin.check.finding import FAIL, OK, WARN, Finding, NotKnown, findings, told
 from plugin.check.geometry import median_edge, on_mesh
@@ -26,7 +27,6 @@ from plugin.check.needs import kept_modes
 from plugin.check.options import Change, options, write_fixed
 from plugin.check.restart import round_trip
 from plugin.check.subject import Subject
-from plugin.configuration import Case, ConfigurationError, read_case
 
 
 def levels(found):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from plugin.configuration import Case, ConfigurationError, read_case
+from plugin.case.configuration import Case, ConfigurationError, read_case
 
 GOOD = """\
 model:

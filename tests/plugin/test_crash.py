@@ -26,7 +26,7 @@ from crash_case import (
     write_case_file,
 )
 
-from plugin.ledger import read_ledger
+from plugin.run.ledger import read_ledger
 
 # of a window, in their order; those it is told after, and those that all files and folders pass
 UNTOLD = ("window begun", "forecast there", "analysis found", "restart written", "table written")

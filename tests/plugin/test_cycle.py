@@ -37,11 +37,11 @@ from cycle_case import (
 )
 from petsc4py import PETSc
 
-from coupling.checkpoint import open_restart
-from coupling.vtu import read_state
+from coupling.fluidity.checkpoint import open_restart
+from coupling.vtk.vtu import read_state
 from plugin.cycle import main
-from plugin.job import run_job
-from plugin.ledger import read_ledger
+from plugin.run.job import run_job
+from plugin.run.ledger import read_ledger
 
 OUTSIDE = [  # by window: none of its time, only where there is no air, one in the air and one a step too late
     (2.5 * WINDOW, 20.0, 40.0, 5.0, "Tracer", 1.0, 0.1),

@@ -19,10 +19,10 @@ from cycle_case import (
     write_settings,
 )
 
-from coupling.checkpoint import open_restart, read_fields
-from coupling.forecast import ModelError
-from coupling.mass import lumped_mass
-from plugin.configuration import ConfigurationError, read_case
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.fluidity.driver import ModelError
+from coupling.geometry.mass import lumped_mass
+from plugin.case.configuration import ConfigurationError, read_case
 from plugin.cycle import run_cycle
 
 GATES = {

@@ -4,13 +4,13 @@ import csv
 
 import numpy as np
 import pytest
+from cycle_case import ERROR, IN_A_BUILDING, SENSORS, WINDOW, cycle, make_case, values_at, write_settings
 from mpi4py import MPI
 
-from coupling.vtu import read_state
-from cycle_case import ERROR, IN_A_BUILDING, SENSORS, WINDOW, cycle, make_case, values_at, write_settings
-from plugin.configuration import read_case
+from coupling.vtk.vtu import read_state
+from plugin.case.configuration import read_case
 from plugin.cycle import run_cycle
-from plugin.ledger import read_ledger
+from plugin.run.ledger import read_ledger
 
 COMM = MPI.COMM_SELF
 HALF = WINDOW / 2

@@ -5,18 +5,18 @@ import json
 
 import numpy as np
 import pytest
+from assimilation import OUTSIDE, make_background, make_readings
+from cycle_case import cycle, ledger, make_case, table, write_settings
 from mpi4py import MPI
 
-from assimilation import OUTSIDE, make_background, make_readings
-from coupling.vtu import read_state
-from cycle_case import cycle, ledger, make_case, table, write_settings
+from coupling.vtk.vtu import read_state
 from da.analysis import analyse
-from plugin.assimilate import TABLE, Treatment, assimilate, write_table
-from plugin.configuration import DiagnosticsSection, MinimiserSection
+from plugin.case.configuration import DiagnosticsSection, MinimiserSection
+from plugin.case.observations import BiasSection, ErrorSection
 from plugin.diagnostics import COLUMNS, diagnose, main, run_table
-from plugin.observation_sections import BiasSection, ErrorSection
 from plugin.readings import ReadingsError
-from plugin.sensing import sense
+from plugin.window.assimilate import TABLE, Treatment, assimilate, write_table
+from plugin.window.observation_operator import sense
 
 COMM = MPI.COMM_SELF
 ALL = DiagnosticsSection(influence=True, posterior=True, stations=True)

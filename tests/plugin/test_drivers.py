@@ -2,9 +2,9 @@
 
 import pytest
 
-from coupling.forecast import FluidityModel
-from plugin.configuration import ConfigurationError, ModelSection
-from plugin.drivers import forecast_model
+from coupling.fluidity.driver import FluidityModel
+from plugin.case.configuration import ConfigurationError, ModelSection
+from plugin.run.drivers import forecast_model
 
 SECTION = {"start": "case.flml", "processes": 3, "program": ["mine", "-x"], "timeout": 9, "environment": {"A": "b"}}
 OWN = '''

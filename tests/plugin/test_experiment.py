@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 import pytest
+from experiment_case import COMM, experiment_case, write_states
 from rich.console import Console
 
-from experiment_case import COMM, experiment_case, write_states
-from plugin.configuration import ConfigurationError, read_case
+from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment import networks
 from plugin.experiment.__main__ import EXPERIMENTS, run
-from plugin.progress import Progress
+from plugin.run.progress import Progress
 
 NETWORKS = "{folder: networks, names: [Backbone], beside: Backbone, epochs: 2, seeds: 2}"
 SPARSE = "{sensors: [5, 20], every: 3}"

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-
-from coupling.checkpoint import open_restart, write_restart
-from coupling.dumps import write_dump
-from coupling.mesh import State
-from coupling.series import open_series
 from experiment_case import COMM, N_TRAINING, RESTART, experiment_case, write_states
-from plugin.configuration import ConfigurationError
+
+from coupling.archive.series import open_series
+from coupling.fluidity.checkpoint import open_restart, write_restart
+from coupling.geometry.mesh import State
+from coupling.vtk.dumps import write_dump
+from plugin.case.configuration import ConfigurationError
 from plugin.experiment.__main__ import run
-from plugin.ledger import append_entry
-from plugin.progress import Progress
+from plugin.run.ledger import append_entry
+from plugin.run.progress import Progress
 
 TIMES = (40.0, 48.0)
 ERRORS = {

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from coupling.series import open_series
-from da.minimise import MinimisationError
 from experiment_case import COMM, N_TRAINING, experiment_case, write_states
+
+from coupling.archive.series import open_series
+from da.minimisation.minimise import MinimisationError
 from models import zoo
 from models.linear import Linear
 from models.training.evaluation import codes_and_round_trips
-from plugin.background import make_grid_of
-from plugin.configuration import ConfigurationError
+from plugin.case.configuration import ConfigurationError
+from plugin.case.experiment import ProtocolSection
 from plugin.experiment.networks import Network
 from plugin.experiment.protocol import read_states
 from plugin.experiment.scores import relative_error, score
@@ -27,8 +27,8 @@ from plugin.experiment.systems import (
     reduced,
     tsvd,
 )
-from plugin.experiment_section import ProtocolSection
-from plugin.transfer import Transfer, variables_of
+from plugin.state.transfer import Transfer, variables_of
+from plugin.window.background import make_grid_of
 
 PROTOCOL = ProtocolSection(gradient_tolerance=1e-12)
 ALPHA, VARIANCE = 0.1, 0.05

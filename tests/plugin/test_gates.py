@@ -9,19 +9,19 @@ import pytest
 from gated_analysis import ALL, LOW, LOW_OF_ALL, gates_of, make_analysis
 from mpi4py import MPI
 
-from coupling.boundary import read_boundary
-from coupling.checkpoint import read_fields
-from coupling.divergence import weak_divergence
-from coupling.mass import lumped_mass
-from coupling.mesh import State
-from coupling.vtu import FileError
-from plugin.assimilate import Assimilated
-from plugin.configuration import ConfigurationError
-from plugin.gate_tools import check_boundary
-from plugin.gates import RESIDUAL, GateError, check_without_model, make_gates
-from plugin.gates_section import GatesSection
-from plugin.gates_told import told_gates
-from plugin.transfer import Transfer, values_at, variables_of
+from coupling.common.files import FileError
+from coupling.fluidity.boundary import read_boundary
+from coupling.fluidity.checkpoint import read_fields
+from coupling.fluidity.divergence import weak_divergence
+from coupling.geometry.mass import lumped_mass
+from coupling.geometry.mesh import State
+from plugin.case.configuration import ConfigurationError
+from plugin.case.gates import GatesSection
+from plugin.state.transfer import Transfer, values_at, variables_of
+from plugin.window.assimilate import Assimilated
+from plugin.window.gates.passing import RESIDUAL, GateError, check_without_model, make_gates
+from plugin.window.gates.telling import told_gates
+from plugin.window.gates.tools import check_boundary
 
 COMM = MPI.COMM_SELF
 

@@ -6,31 +6,31 @@ import pytest
 from cycle_case import python
 from mpi4py import MPI
 
-from coupling.launch import ModelError
-from coupling.mesh import MeshError
-from coupling.vtu import FileError
-from da.minimise import MinimisationError
-from da.observations import ObservationsError
-from plugin.configuration import ConfigurationError
-from plugin.job import read_words, run_job
-from plugin.ledger import LedgerError
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
+from coupling.simulation.launch import ModelError
+from da.minimisation.minimise import MinimisationError
+from da.observation.observations import ObservationsError
+from plugin.case.configuration import ConfigurationError
 from plugin.readings import ReadingsError
+from plugin.run.job import read_words, run_job
+from plugin.run.ledger import LedgerError
 
 COMM = MPI.COMM_SELF
 JOB = """
 import time
 from mpi4py import MPI
-import plugin.job
-from coupling.vtu import FileError
-from da.minimise import MinimisationError
+import plugin.run.job
+from coupling.common.files import FileError
+from da.minimisation.minimise import MinimisationError
 
 COMM = MPI.COMM_WORLD
-plugin.job._PATIENCE = 0.5
+plugin.run.job._PATIENCE = 0.5
 
 def main():
     {body}
 
-plugin.job.run_job(main, COMM)
+plugin.run.job.run_job(main, COMM)
 """
 
 
@@ -106,7 +106,7 @@ def test_a_wrong_word_is_told_once():
             "import argparse",
             "parser = argparse.ArgumentParser(prog='job')",
             "parser.add_argument('--resume', action='store_true')",
-            "plugin.job.read_words(parser, ['--resum', '--wrong'], COMM)",
+            "plugin.run.job.read_words(parser, ['--resum', '--wrong'], COMM)",
         ],
     )
     assert done.returncode == 2

@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from coupling.series import DumpSeries
-from da.modes_file import read_about
-from plugin.background import background
-from plugin.configuration import ConfigurationError
-from plugin.modes import make_modes
 from test_background import case, dumps  # noqa: F401
+
+from coupling.archive.series import DumpSeries
+from plugin.case.configuration import ConfigurationError
+from plugin.modes import make_modes
+from plugin.window.background import background
+from plugin.window.modes_file import read_about
 
 COMM = MPI.COMM_SELF
 

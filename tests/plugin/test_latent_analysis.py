@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mpi4py import MPI
-
 from assimilation import make_readings
 from latent_background import case_of, latent_background, save_network, with_network
-from plugin.assimilate import Treatment, assimilate
-from plugin.configuration import ConfigurationError, MinimiserSection
-from plugin.latent import read_latent
+from mpi4py import MPI
+
+from plugin.case.configuration import ConfigurationError, MinimiserSection
+from plugin.window.assimilate import Treatment, assimilate
+from plugin.window.latent import read_latent
 
 COMM = MPI.COMM_SELF
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugin.ledger import LedgerError, append_entry, go_back, read_ledger
+from plugin.run.ledger import LedgerError, append_entry, go_back, read_ledger
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 import pytest
 from mpi4py import MPI
 
-from plugin import lock
-from plugin.configuration import ConfigurationError
-from plugin.lock import give_back, locked
+from plugin.case.configuration import ConfigurationError
+from plugin.run import lock
+from plugin.run.lock import give_back, locked
 
 COMM = MPI.COMM_SELF
 

@@ -6,19 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from assimilation import OUTSIDE, make_readings
+from latent_background import case_of, latent_background, save_encoder, save_network, with_network
 from mpi4py import MPI
 
-from assimilation import OUTSIDE, make_readings
-from da.encoded import code_variance, noisy_readings
-from da.quality import Flag
-from latent_background import case_of, latent_background, save_encoder, save_network, with_network
-from plugin.assimilate import Treatment, assimilate
-from plugin.configuration import ConfigurationError, MinimiserSection
-from plugin.latent import read_latent
-from plugin.observation_sections import QualitySection, ThinningSection
-from plugin.run_settings import readings_of
-from plugin.transfer import values_at
-from plugin.treatment import InWindow
+from da.observation.encoded import code_variance, noisy_readings
+from da.observation.quality import Flag
+from plugin.case.configuration import ConfigurationError, MinimiserSection
+from plugin.case.observations import QualitySection, ThinningSection
+from plugin.run.settings import readings_of
+from plugin.state.transfer import values_at
+from plugin.window.assimilate import Treatment, assimilate
+from plugin.window.latent import read_latent
+from plugin.window.treatment import InWindow
 
 COMM = MPI.COMM_SELF
 BELIEVED = {"cost_ratio": 1e3}  # the encoder is not trained

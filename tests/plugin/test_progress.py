@@ -11,13 +11,13 @@ from cycle_case import ROOT, command, environment
 from mpi4py import MPI
 from rich.console import Console
 
-from plugin.progress import Progress
+from plugin.run.progress import Progress
 
 COMM = MPI.COMM_SELF
 LONG = "[bold]window 1[/bold] of /a/folder: " + 60 * "long " + "end"
 JOB = f"""
 from mpi4py import MPI
-from plugin.progress import Progress
+from plugin.run.progress import Progress
 progress = Progress(MPI.COMM_WORLD)
 with progress.stage("forecast", "window 1: forecast"):
     progress.say({LONG!r})

@@ -3,7 +3,7 @@
 import pytest
 from mpi4py import MPI
 
-from plugin.rank_groups import groups_for, split
+from plugin.run.rank_groups import groups_for, split
 
 
 class Ranks:

@@ -8,19 +8,19 @@ import time
 
 import numpy as np
 import pytest
+from cycle_case import ROOT, SENSORS, WINDOW, command, environment, make_case, python, write_settings
 from mpi4py import MPI
 
 from coupling.archive import Archive, ArchiveWriter
-from coupling.mesh import MeshError
-from coupling.series import open_series
-from coupling.vtu import FileError
-from cycle_case import ROOT, SENSORS, WINDOW, command, environment, make_case, python, write_settings
-from plugin.assimilate import assimilate
-from plugin.background import background
-from plugin.configuration import ConfigurationError, read_case
+from coupling.archive.series import open_series
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
+from plugin.case.configuration import ConfigurationError, read_case
 from plugin.reanalysis import reanalyse
-from plugin.run_settings import readings_of
-from plugin.treatment import treated
+from plugin.run.settings import readings_of
+from plugin.window.assimilate import assimilate
+from plugin.window.background import background
+from plugin.window.treatment import treated
 
 COMM = MPI.COMM_SELF
 UNTIL = 3 * WINDOW  # seven states, 0 to 24 s every 4 s; readings at 8, 16 and 24 s

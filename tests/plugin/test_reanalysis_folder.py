@@ -4,15 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+from cycle_case import make_case, write_settings
 from mpi4py import MPI
 
-from coupling.series import open_series
-from cycle_case import make_case, write_settings
+from coupling.archive.series import open_series
 from plugin import reanalysis
-from plugin.background import close_all, plan_of
-from plugin.configuration import ConfigurationError, read_case
+from plugin.case.configuration import ConfigurationError, read_case
+from plugin.case.sections import SeriesSection
 from plugin.reanalysis import reanalyse
-from plugin.sections import SeriesSection
+from plugin.window.background import close_all, plan_of
 
 COMM = MPI.COMM_SELF
 

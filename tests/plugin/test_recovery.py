@@ -5,7 +5,7 @@ import pytest
 from crash_case import case_settings, cycled, left_by, make_case, write_case_file
 from cycle_case import analysis, at_corners, forecast
 
-from plugin.ledger import read_ledger
+from plugin.run.ledger import read_ledger
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import pytest
 from cycle_case import COMM, cycle
 from report_case import STATIONS, WITHHELD, make_run
 
-from coupling.mesh import Mesh, Piece
-from plugin.configuration import Case, ConfigurationError
-from plugin.ledger import read_ledger
+from coupling.geometry.mesh import Mesh, Piece
+from plugin.case.configuration import Case, ConfigurationError
 from plugin.report.consistency import ENOUGH, consistency
 from plugin.report.fields import Shown
 from plugin.report.headline import headline
@@ -25,7 +24,8 @@ from plugin.report.slices import Cutter, plane
 from plugin.report.solid import scene
 from plugin.report.started import report_of
 from plugin.report.surfaces import surfaces
-from plugin.run_settings import readings_of
+from plugin.run.ledger import read_ledger
+from plugin.run.settings import readings_of
 
 
 def texts(chapter):

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from plugin.progress import told_bytes
-from plugin.configuration import ConfigurationError
-from plugin.retention import disk_need, prune
+from plugin.case.configuration import ConfigurationError
+from plugin.run.progress import told_bytes
+from plugin.run.retention import disk_need, prune
 
 KEPT_ALWAYS = {"readings.csv", "posterior.vtu", "forecast/launch.log", "forecast/case.stat", "analysis/restart.flml"}
 STATES = {"forecast/case_1.pvtu", "forecast/case_1/case_1_0.vtu", "analysis/restart_Mesh_0.halo", "analysis/restart.msh"}
@@ -61,7 +61,7 @@ def test_a_disk_that_is_too_small_is_told_before_it_is_full(run, monkeypatch):
 
 
 def test_before_the_first_window_the_files_of_the_start_tell_the_least(tmp_path, fluidity_data):
-    from coupling.checkpoint import open_restart, restart_files
+    from coupling.fluidity.checkpoint import open_restart, restart_files
 
     start = open_restart(fluidity_data / "parallel/mini_3_checkpoint.flml")
     files = restart_files(start)

@@ -7,13 +7,13 @@ import pytest
 from cycle_case import COMM, python
 from test_verify import case_file, folder  # noqa: F401
 
-from da.observation_error import diagonal_error
-from da.observed import ObservedModes
-from da.posterior import posterior, total_variance
-from plugin.configuration import ConfigurationError, read_case
-from plugin.sensing import sense
+from da.diagnostics.posterior import posterior, total_variance
+from da.minimisation.hessian import ObservedModes
+from da.observation.error import diagonal_error
+from plugin.case.configuration import ConfigurationError, read_case
 from plugin.sensors import main, propose
-from plugin.set_up import set_up
+from plugin.window.observation_operator import sense
+from plugin.window.set_up import set_up
 
 
 @pytest.fixture(scope="module")

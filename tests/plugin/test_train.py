@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from training_case import COMM, N_STATES, N_VALIDATION, ROOT, make_case, write_case, write_states
 
 from models.files import load, load_arrays
 from models.training.errors import TrainingError
 from models.training.evaluation import codes_and_round_trips
 from models.training.recipe import Recipe
-from plugin.configuration import ConfigurationError
-from plugin.network_section import TrainingSection
+from plugin.case.configuration import ConfigurationError
+from plugin.case.network import TrainingSection
 from plugin.train import recipe_of, train_network
-from plugin.training_run import LAST, training_folder
-from plugin.training_set import training_set
-from training_case import COMM, N_STATES, N_VALIDATION, ROOT, make_case, write_case, write_states
+from plugin.training.runs import LAST, training_folder
+from plugin.training.training_set import training_set
 
 
 @pytest.fixture(scope="module")

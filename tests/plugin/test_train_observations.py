@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
 from cycle_case import WINDOWS, ledger, write_settings
 from cycle_case import make_case as make_twin
-from models.files import load, load_arrays
-from plugin.background import plan_of, states_of
-from plugin.configuration import ConfigurationError, read_case
-from plugin.encoded import file_hash
-from plugin.train import train_network
-from plugin.train_observations import own_sensors, train_observation_encoder
-from plugin.training_run import LAST, training_folder
-from plugin.training_set import training_set
-from plugin.transfer import Transfer, variables_of
 from training_case import COMM, N_STATES, N_VALIDATION, ROOT, write_case, write_states
+
+from models.files import load, load_arrays
+from plugin.case.configuration import ConfigurationError, read_case
+from plugin.state.transfer import Transfer, variables_of
+from plugin.train import train_network
+from plugin.training.observation_encoder import own_sensors, train_observation_encoder
+from plugin.training.runs import LAST, training_folder
+from plugin.training.training_set import training_set
+from plugin.window.background import plan_of, states_of
+from plugin.window.encoded import file_hash
 
 READINGS = (
     "time,x,y,z,variable,value,error\n"

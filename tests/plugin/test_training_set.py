@@ -4,14 +4,14 @@ import os
 
 import numpy as np
 import pytest
-
-from coupling.series import DumpSeries
-from coupling.vtu import read_state
-from da.scaling import point_scaling, variable_scaling
-from plugin.configuration import ConfigurationError
-from plugin.training_set import training_set
-from plugin.transfer import Transfer, variables_of
 from training_case import COMM, N_STATES, N_VALIDATION, make_case, write_states
+
+from coupling.archive.series import DumpSeries
+from coupling.vtk.vtu import read_state
+from da.background.scaling import point_scaling, variable_scaling
+from plugin.case.configuration import ConfigurationError
+from plugin.state.transfer import Transfer, variables_of
+from plugin.training.training_set import training_set
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from coupling.checkpoint import open_restart, read_fields
-from coupling.grid import make_grid
-from coupling.interpolation import fluid_points, multiply
-from coupling.mesh import MeshError, State
-from plugin.transfer import Transfer, variables_of
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.grid import make_grid
+from coupling.geometry.interpolation import fluid_points, multiply
+from coupling.geometry.mesh import MeshError, State
+from plugin.state.transfer import Transfer, variables_of
 
 COMM = MPI.COMM_SELF
 PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2], [225, 155, 61]])

@@ -16,18 +16,18 @@ from cycle_case import (
     write_settings,
 )
 
-from coupling.checkpoint import open_restart
-from coupling.forecast import embedded_model
-from coupling.interpolation import multiply
-from coupling.vtu import read_state
+from coupling.fluidity.checkpoint import open_restart
+from coupling.fluidity.driver import embedded_model
+from coupling.geometry.interpolation import multiply
+from coupling.vtk.vtu import read_state
 from da.analysis import analyse
-from da.cost import CostFunction
-from da.operator import ObservationOperator
-from da.transform import LinearTransform
+from da.background.transform import LinearTransform
+from da.minimisation.cost import CostFunction
+from da.observation.operator import ObservationOperator
 from plugin import verify
-from plugin.configuration import read_case
+from plugin.case.configuration import read_case
 from plugin.readings import ReadingsError
-from plugin.transfer import Transfer
+from plugin.state.transfer import Transfer
 
 NAMES = [
     "adjoint of P, Tracer",

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from assimilation import OUTSIDE, make_readings
+from latent_background import latent_background, latent_of, with_network
 from mpi4py import MPI
 
-from assimilation import OUTSIDE, make_readings
-from da.decoder import parallel_decoder
-from da.observation_error import diagonal_error
-from latent_background import latent_background, latent_of, with_network
-from plugin.sensing import sense
-from plugin.set_up import SetUp
-from plugin.verify_network import network_checks
+from da.observation.error import diagonal_error
+from models.decoder import parallel_decoder
+from plugin.verification.network import network_checks
+from plugin.window.observation_operator import sense
+from plugin.window.set_up import SetUp
 
 COMM = MPI.COMM_SELF
 

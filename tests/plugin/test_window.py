@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from coupling.grid import make_grid
-from coupling.interpolation import fluid_points
-from coupling.mesh import MeshError
-from coupling.series import open_series
-from da.observations import Observations
-from da.operator import ObservationOperator
-from plugin.transfer import Transfer, values_at, variables_of
-from plugin.window import observe_window, weights_in_time
+from coupling.archive.series import open_series
+from coupling.geometry.grid import make_grid
+from coupling.geometry.interpolation import fluid_points
+from coupling.geometry.mesh import MeshError
+from da.observation.observations import Observations
+from da.observation.operator import ObservationOperator
+from plugin.state.fgat import observe_window, weights_in_time
+from plugin.state.transfer import Transfer, values_at, variables_of
 
 COMM = MPI.COMM_SELF
 RNG = np.random.default_rng(4)

@@ -6,10 +6,10 @@ import numpy as np
 import yaml
 from mpi4py import MPI
 
-from coupling.dumps import write_dump
-from coupling.mesh import State
-from coupling.vtu import read_state
-from plugin.configuration import read_case
+from coupling.geometry.mesh import State
+from coupling.vtk.dumps import write_dump
+from coupling.vtk.vtu import read_state
+from plugin.case.configuration import read_case
 
 ROOT = Path(__file__).resolve().parents[2]
 COMM = MPI.COMM_SELF

@@ -5,7 +5,7 @@ order in which none undoes what another did:
 
 1. `taper`: the increment fades towards open boundaries;
 2. `divergence_free`: that of the velocity becomes the nearest one without weak divergence that is zero where the model
-   sets the velocity itself (:mod:`coupling.divergence`). On open boundaries it is what the balance of the air needs:
+   sets the velocity itself (:mod:`coupling.fluidity.divergence`). On open boundaries it is what the balance of the air needs:
    held there as well, next to an inflow that is held, it could do little but turn round in the street;
 3. `largest`: one that is too large then is made smaller as a whole, or given up;
 4. `bounds`: each such variable becomes the nearest field within its bounds with the same total (:mod:`da.bounds`);
@@ -20,15 +20,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mpi4py import MPI
 
-from coupling.divergence import DivergenceError
-from coupling.mesh import State
-from coupling.vtu import raise_together
+from coupling.common.collective import raise_together
+from coupling.fluidity.divergence import DivergenceError
+from coupling.geometry.mesh import State
 from da.bounds import nearest_within
-from plugin.assimilate import TABLE
-from plugin.configuration import ConfigurationError
-from plugin.gate_tools import GateTools
-from plugin.gates_section import GateError, GatesSection
-from plugin.transfer import Transfer, values_at
+from plugin.case.configuration import ConfigurationError
+from plugin.case.gates import GateError, GatesSection
+from plugin.state.transfer import Transfer, values_at
+from plugin.window.assimilate import TABLE
+from plugin.window.gates.tools import GateTools
 
 RESIDUAL = "residual_of_restart"  # a column of readings.csv
 

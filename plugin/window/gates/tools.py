@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from coupling.boundary import check_surfaces, held_components, held_squares, read_boundary
-from coupling.divergence import divergence_free
-from coupling.mass import lumped_mass
-from coupling.points import mesh_points
-from coupling.taper import fading_weights
+from coupling.fluidity.boundary import check_surfaces, held_components, held_squares, read_boundary
+from coupling.fluidity.divergence import divergence_free
+from coupling.geometry.mass import lumped_mass
+from coupling.geometry.points import mesh_points
+from coupling.geometry.taper import fading_weights
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class GateTools:
     _made: dict = field(default_factory=dict, repr=False)
 
     def mass(self, of):
-        """Lumped mass of a Field's values (:mod:`coupling.mass`) [m³]."""
+        """Lumped mass of a Field's values (:mod:`coupling.geometry.mass`) [m³]."""
         points = self._points(of) if of.location == "point" else None
         return self._once(of, "mass", lambda: lumped_mass(of.mesh, of.location, self.comm, points))
 

@@ -7,8 +7,8 @@ from embedded_case import DATA, fresh, model
 from mpi4py import MPI
 
 from coupling.embedded.fem import make_space
-from coupling.gmsh import read_msh
-from coupling.halo import serial_halo
+from coupling.fluidity.halo import serial_halo
+from coupling.fluidity.msh import read_msh
 
 
 @pytest.fixture

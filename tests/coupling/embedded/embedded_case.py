@@ -12,10 +12,10 @@ from skfem import MeshTet
 
 from coupling.embedded.decompose import decompose, partition
 from coupling.embedded.fem import make_space
-from coupling.gmsh import read_msh, write_msh
-from coupling.halo import serial_halo, write_halo
-from coupling.launch import clean_environment
-from coupling.vtu import add_array, arrays_of, parse_xml, read_grid, write_grid
+from coupling.fluidity.halo import serial_halo, write_halo
+from coupling.fluidity.msh import read_msh, write_msh
+from coupling.simulation.launch import clean_environment
+from coupling.vtk.vtu import add_array, arrays_of, parse_xml, read_grid, write_grid
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT / "tests" / "data" / "embedded"

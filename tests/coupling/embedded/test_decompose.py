@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from coupling.embedded import decompose
-from coupling.gmsh import read_msh
-from coupling.halo import read_halo
-from coupling.vtu import geometry, read_grid
+from coupling.fluidity.halo import read_halo
+from coupling.fluidity.msh import read_msh
+from coupling.vtk.vtu import geometry, read_grid
 
 
 def keys(points):

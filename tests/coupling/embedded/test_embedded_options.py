@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from embedded_case import change, insert
 
+from coupling.common.files import FileError
 from coupling.embedded.functions import FunctionError
 from coupling.embedded.options import read_case
-from coupling.vtu import FileError, parse_xml
+from coupling.vtk.vtu import parse_xml
 
 TRACER = "material_phase/scalar_field[@name='Tracer']/prognostic"
 VELOCITY = "material_phase/vector_field/prognostic"

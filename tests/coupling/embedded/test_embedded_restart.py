@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from embedded_case import change, edit_array, insert, model
 
-from coupling.halo import read_halo
-from coupling.vtu import arrays_of, read_grid, write_grid
+from coupling.fluidity.halo import read_halo
+from coupling.vtk.vtu import arrays_of, read_grid, write_grid
 
 OPTIONS = "case_2_checkpoint.flml"
 

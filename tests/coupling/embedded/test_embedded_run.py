@@ -9,9 +9,9 @@ from embedded_case import change, fresh, insert, model
 from mpi4py import MPI
 from scipy.spatial import cKDTree
 
-from coupling.gmsh import read_msh, write_msh
-from coupling.halo import read_halo
-from coupling.vtu import arrays_of, geometry, parse_xml, read_grid, read_state
+from coupling.fluidity.halo import read_halo
+from coupling.fluidity.msh import read_msh, write_msh
+from coupling.vtk.vtu import arrays_of, geometry, parse_xml, read_grid, read_state
 
 
 def names(folder):

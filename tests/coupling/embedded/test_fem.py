@@ -8,9 +8,9 @@ from mpi4py import MPI
 from skfem import Basis, BilinearForm, ElementTetP1, MeshTet
 from skfem.helpers import dot, grad
 
+from coupling.common.files import FileError
 from coupling.embedded import fem
-from coupling.halo import serial_halo
-from coupling.vtu import FileError
+from coupling.fluidity.halo import serial_halo
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from embedded_case import box
 
+from coupling.common.files import FileError
 from coupling.embedded.wind import Walls, make_wind
-from coupling.vtu import FileError
 
 STREET = Walls((4, 5), {4: (2,), 5: (0, 1, 2)})
 

@@ -1,0 +1,1 @@
+"""Fluidity: options, checkpoints, meshes, halos, boundaries, and the driver that runs it."""

@@ -1,0 +1,1 @@
+"""Where values lie: meshes, grids, points, and the interpolation between them."""

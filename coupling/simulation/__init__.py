@@ -1,0 +1,1 @@
+"""What every simulation shares: how its program is started, watched and ended."""

@@ -1,0 +1,1 @@
+"""The cost J, its Hessian, and the minimisers that find its minimum."""

@@ -1,0 +1,1 @@
+"""Observations: what was read (y), how the state is observed (H), how far readings err (R), which are used."""

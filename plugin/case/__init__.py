@@ -1,0 +1,1 @@
+"""The case file: its sections, their keys, types and meanings."""

@@ -1,0 +1,1 @@
+"""Training sets, the runs of a training, and the curves they leave."""

@@ -1,0 +1,1 @@
+"""Checks for `plugin.verify`: of a network, and of the number of ranks."""

@@ -1,0 +1,1 @@
+"""One window: background, quality control, observation operator, analysis, gates, and what follows from them."""

@@ -1,0 +1,1 @@
+"""Gates that an analysis passes before the model goes on from it."""
