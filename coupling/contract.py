@@ -12,7 +12,7 @@
         promise(trial)
 
 A trial is four forecasts; each promise is a function of it that asserts, so that every one is told by itself. How a
-model fails is no part of it: provoke that in tests of your own (:class:`coupling.fluidity.driver.ForecastModel` tells how it
+model fails is no part of it: provoke that in tests of your own (:class:`coupling.simulation.forecast.ForecastModel` tells how it
 is to be told).
 """
 
@@ -26,8 +26,8 @@ from mpi4py import MPI
 from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.fluidity.checkpoint import Restart, read_fields, write_restart
-from coupling.fluidity.driver import Forecast, ForecastModel
 from coupling.geometry.mesh import Field, State
+from coupling.simulation.forecast import Forecast, ForecastModel
 from coupling.simulation.launch import ModelError
 
 _NEAR = 1e-3  # times this near, in time steps, are the same

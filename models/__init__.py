@@ -2,5 +2,5 @@
 
 This room knows tensors on a grid, (batch, channels, nx, ny, nz), standardised by whoever calls; meshes,
 units and cost functions belong elsewhere. What all networks have in common is
-:class:`models.autoencoder.Autoencoder`; :func:`models.zoo.make` builds one by its name.
+:class:`models.zoo.autoencoder.Autoencoder`; :func:`models.zoo.make` builds one by its name.
 """

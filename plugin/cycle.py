@@ -35,8 +35,8 @@ from coupling.simulation.launch import ModelError
 from da.observation.quality import Flag
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.case.observations import ANALYSIS_TIME
-from plugin.diagnostics import diagnose
 from plugin.readings import ReadingsError
+from plugin.readings.of_case import readings_of
 from plugin.report.started import report_of
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run, find_run
@@ -46,10 +46,10 @@ from plugin.run.lock import locked
 from plugin.run.progress import Progress
 from plugin.run.recovery import Beginning, forecast_from
 from plugin.run.retention import disk_need, prune, window_folder
-from plugin.run.settings import readings_of
 from plugin.run.watchdog import unwatched, watched
 from plugin.window.assimilate import assimilate, write_table
 from plugin.window.background import background
+from plugin.window.diagnostics import diagnose
 from plugin.window.gates.passing import make_gates
 from plugin.window.gates.telling import told_gates
 from plugin.window.gates.tools import check_boundary

@@ -41,11 +41,12 @@ from coupling.common.files import FileError, remove_leftovers, whole_file, whole
 from coupling.simulation.launch import wait_asleep
 from da.observation.observations import Observations
 from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.readings.of_case import readings_of
 from plugin.run.job import read_words, run_job
 from plugin.run.lock import locked
 from plugin.run.progress import Progress
 from plugin.run.rank_groups import RankGroup, groups_for, split
-from plugin.run.settings import first_difference, kept_settings, readings_of, settings_of
+from plugin.run.settings import first_difference, kept_settings, settings_of
 from plugin.run.watchdog import alive, unwatched, watched
 from plugin.window.background import Background, background, close_all, fingerprint, plan_of
 from plugin.window.gates.passing import Gates, check_without_model, columns_of, make_gates

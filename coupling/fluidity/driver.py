@@ -1,73 +1,25 @@
-"""The forecast model as the cycle sees it, and the drivers of models that keep Fluidity's contract.
-
-A model is anything that goes on from a :class:`~coupling.fluidity.checkpoint.Restart` until a time and leaves
-another. The drivers differ only in the program they start: `fluidity`, or the embedded model.
-"""
+"""Drivers of models that keep Fluidity's contract: they differ only in the program they start, Fluidity or the embedded model."""
 
 import re
 import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError
 from coupling.fluidity import options as flml
-from coupling.fluidity.checkpoint import Restart, n_processes, open_restart, read_fields, write_restart
+from coupling.fluidity.checkpoint import n_processes, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import MeshError, State
+from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import ModelError, launch, package_environment
 from coupling.vtk.vtu import dump_time
 
 _TAIL = 15  # lines of the model's log that an error shows
 # Times this near, in time steps, are the same: a sum of steps drifts, and just short of its end a run makes one more
 _NEAR = 1e-3
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a model run left.
-
-    restart : the checkpoint at its end
-    state : the checkpoint's fields, checked to be finite, at the exact time of the last dump
-    folder : where dumps, checkpoint and logs lie
-    seconds : wall-clock time of the model [s]
-    """
-
-    restart: Restart
-    state: State
-    folder: Path
-    seconds: float
-
-
-class ForecastModel(Protocol):
-    """Anything that can go on from a restart. tests/coupling/test_forecast.py holds for every one."""
-
-    def run(self, start: Restart, until: float, folder: Path, comm) -> Forecast:
-        """Run from `start` until `until` [s] in the new folder `folder`. Collective.
-
-        The model arrives at the end of the first time step that reaches `until`, give or take a thousandth
-        of a step; the state tells the exact time.
-
-        Parameters
-        ----------
-        start : the checkpoint, or cold start, to go on from; its files stay as they are
-        until : s
-        folder : must not be there yet; logs are kept in it, also after a failure
-        comm : MPI communicator; the model's processes are others
-
-        Raises
-        ------
-        ModelError
-            on every rank, if the program cannot be started, fails, is stopped by a limit of time, does not arrive at
-            `until`, or leaves files that cannot be read or values that are not finite
-        FileExistsError
-            if `folder` is there already
-        FileError
-            if a file of `start` is missing or broken
-        """
 
 
 @dataclass(frozen=True)

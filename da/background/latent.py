@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coupling.common.collective import refuse_together
+from da.background.decoder import Decoder
 from da.background.modes import n_kept
-from models.decoder import Decoder
 
 _SMALLEST = 1e-8  # of σ₁: directions of V_l below it are rounding, and reached by no control of sensible size
 

@@ -3,8 +3,8 @@
 from torch import nn
 
 from models.layers.gdn import GDN
+from models.layers.names import unknown
 from models.layers.norm import BatchNorm
-from models.names import unknown
 
 ACTIVATIONS = ("PReLU", "ReLU", "GDN")
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from models.names import unknown
+from models.layers.names import unknown
 from models.training.augmentation import Augmentation
 from models.training.objectives import OBJECTIVES
 from models.training.optimisers import OPTIMISERS

@@ -14,12 +14,12 @@ from importlib.metadata import entry_points
 import torch
 from torch import nn
 
-from models.autoencoder import Autoencoder, Wrapped, as_mask
-from models.identity import Identity
-from models.linear import Linear
-from models.names import unknown
-from models.observation_encoder import ObservationEncoder
+from models.layers.names import unknown
+from models.zoo.autoencoder import Autoencoder, Wrapped, as_mask
 from models.zoo.grammar import NAMES, spell
+from models.zoo.identity import Identity
+from models.zoo.linear import Linear
+from models.zoo.observation_encoder import ObservationEncoder
 
 __all__ = ["ENTRY_POINTS", "NAMES", "is_own", "make"]
 

@@ -2,8 +2,8 @@
 
 import math
 
-from models.autoencoder import Autoencoder, grid_shape
 from models.layers.convolution import strided_shape
+from models.zoo.autoencoder import Autoencoder, grid_shape
 
 HALVINGS = 5
 LATENT_CHANNELS = 64  # of the coarsest grid: 576 = 64·3·3·1 at 91×85×32 (Mack et al. 2020), about 0.002 n anywhere

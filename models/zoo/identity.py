@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from models.autoencoder import Autoencoder
+from models.zoo.autoencoder import Autoencoder
 
 
 class Identity(Autoencoder):

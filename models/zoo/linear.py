@@ -2,7 +2,7 @@
 
 import torch
 
-from models.autoencoder import Autoencoder
+from models.zoo.autoencoder import Autoencoder
 
 
 class Linear(Autoencoder):

@@ -8,8 +8,8 @@ from mpi4py import MPI
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from plugin.case.configuration import Case
 from plugin.check.finding import NotKnown
+from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
-from plugin.run.settings import readings_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background import make_grid_of, plan_of, states_of
 

@@ -2,7 +2,7 @@
 
 `voronoi` is the baseline that whatever knows of errors has to beat: Voronoi cells of the readings go into a
 convolutional network that gives the field (Voronoi-CNN, Fukami et al. 2021). Theirs has all layers at the grid's own
-resolution; here it is the U-net of :class:`models.observation_encoder.ObservationEncoder`, whose coarse layers see the
+resolution; here it is the U-net of :class:`models.zoo.observation_encoder.ObservationEncoder`, whose coarse layers see the
 whole of a 3D grid. `encoded` is the analysis in latent space of a code that an observation encoder finds.
 """
 
@@ -15,9 +15,9 @@ from da.bireduced import LatentMinimum, latent_error, observation_encoded
 from da.observation.encoded import code_variance
 from models import zoo
 from models.gridding import SensorGrid
-from models.observation_encoder import ObservationEncoder
 from models.training.sensors import SensorDraws
 from models.voronoi import VoronoiGrid
+from models.zoo.observation_encoder import ObservationEncoder
 from plugin.experiment.networks import COMBINED, RECIPE, Wanted, n_validation, taken, weights
 from plugin.experiment.protocol import COMM, noise
 from plugin.experiment.systems import System, latent, timed

@@ -10,7 +10,7 @@ def forecast_model(settings):
     """The driver that a case file's `model` section asks for.
 
     `package.module:function` is called with the section's program, processes, launcher, timeout, silence and environment as
-    keywords; it gives a :class:`coupling.fluidity.driver.ForecastModel`.
+    keywords; it gives a :class:`coupling.simulation.forecast.ForecastModel`.
 
     Raises
     ------

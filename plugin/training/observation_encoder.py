@@ -11,13 +11,13 @@ from coupling.common.collective import on_rank_0
 from da.observation.encoded import LEAST_PART
 from models import files
 from models.gridding import SensorGrid
-from models.observation_encoder import ObservationEncoder
 from models.training.augmentation import Augmentation
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
+from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
+from plugin.readings.of_case import readings_of
 from plugin.run.progress import Progress
-from plugin.run.settings import readings_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.training.runs import first_epoch, keep_network, run_training
 from plugin.training.training_set import training_set

@@ -17,7 +17,7 @@ from da.observation.encoded import code_variance, latent_innovation, noisy_readi
 from models.decoder import DecoderError
 from models.files import load, load_arrays
 from models.gridding import Layout, SensorGrid
-from models.observation_encoder import ObservationEncoder
+from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
 from plugin.window.remembered import Remembered
 

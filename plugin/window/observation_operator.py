@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
@@ -13,6 +12,7 @@ from da.observation.error import diagonal_error
 from da.observation.operator import ObservationOperator
 from da.observation.speed import SpeedOperator
 from plugin.case.configuration import ConfigurationError
+from plugin.readings.error_matrix import given_matrix
 
 
 @dataclass(frozen=True)
@@ -177,37 +177,3 @@ def _matrix(path, n, comm):
             "window's readings"
         )
     return matrix
-
-
-def given_matrix(path):
-    """The covariance that a case names, (M, M). Not collective.
-
-    Raises
-    ------
-    ConfigurationError
-        if the file is no square matrix of finite numbers, or holds objects of Python
-    """
-    try:
-        matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigurationError(f"observations.error_model.matrix: {path}: cannot be read: {error}") from None
-    if matrix.dtype.kind not in "fiu" or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ConfigurationError(
-            f"observations.error_model.matrix: {path}: {matrix.dtype} of shape {matrix.shape}, expected a square matrix"
-        )
-    return matrix
-
-
-def check_matrix(path):
-    """Refuse a covariance that no window could use, before anything runs. Not collective.
-
-    Raises
-    ------
-    ConfigurationError
-        as `given_matrix`; if it is not symmetric and positive definite (it tells the smallest eigenvalue)
-    """
-    matrix = given_matrix(path)
-    try:
-        given_error(matrix, slice(0, len(matrix)), MPI.COMM_SELF)
-    except ValueError as error:
-        raise ConfigurationError(f"observations.error_model.matrix: {path}: {error}") from None

@@ -10,8 +10,8 @@ from da.diagnostics.posterior import mesh_std, prior
 from da.minimisation.hessian import ObservedModes
 from plugin.case.configuration import ConfigurationError
 from plugin.case.observations import ANALYSIS_TIME
-from plugin.diagnostics import posterior_of
 from plugin.window.assimilate import assimilate
+from plugin.window.diagnostics import posterior_of
 from plugin.window.treatment import treated, window_of
 
 COLUMNS = (

@@ -10,7 +10,7 @@ from coupling.geometry.mesh import State
 from da.observation.error import instrument_std
 from da.observation.observations import Observations
 from plugin.readings import ReadingsError
-from plugin.run.settings import readings_of
+from plugin.readings.of_case import readings_of
 from plugin.window.background import Background, background, chosen_steps, open_snapshots
 from plugin.window.observation_operator import Sensed, error_of, sense
 from plugin.window.treatment import window_of

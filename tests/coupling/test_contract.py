@@ -12,8 +12,8 @@ from coupling.common.files import whole_folder
 from coupling.contract import PROMISES, make_trial
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
-from coupling.fluidity.driver import Forecast
 from coupling.geometry.mesh import State
+from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import ModelError
 from coupling.vtk.dumps import write_dump
 

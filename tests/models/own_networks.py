@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from models.linear import Linear
+from models.zoo.linear import Linear
 
 
 class Plain(nn.Module):

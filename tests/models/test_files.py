@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from models import zoo
 from models.files import ModelFileError, load, load_arrays, mask_hash, read_about, save
-from models.linear import Linear
+from models.zoo.linear import Linear
 
 SHAPE = (17, 9, 5)
 METADATA = {"box": [[0.0, 0.0, 0.0], [10.0, 5.0, 2.0]], "variables": ["Velocity.x", "Tracer"], "fingerprint": "ab12"}

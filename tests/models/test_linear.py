@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.linear import Linear
+from models.zoo.linear import Linear
 
 SHAPE, CHANNELS, S = (5, 4, 3), 2, 12
 N = CHANNELS * 60

@@ -5,7 +5,7 @@ from training_problem import MASK, SHAPE, make_network
 
 from models import files, zoo
 from models.gridding import SensorGrid
-from models.observation_encoder import ObservationEncoder
+from models.zoo.observation_encoder import ObservationEncoder
 
 SPACING = (3.0, 2.0, 1.0)
 GRID = SensorGrid(SPACING, np.broadcast_to(MASK, (2, *SHAPE)))

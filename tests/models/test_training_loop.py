@@ -11,13 +11,13 @@ from training_problem import MASK, N_VALIDATION, make_network, make_samples
 from models import zoo
 from models.files import ModelFileError, load
 from models.layers.norm import BatchNorm
-from models.linear import Linear
 from models.training.augmentation import Augmentation
 from models.training.errors import TrainingError
 from models.training.evaluation import codes_and_round_trips
 from models.training.loop import train
 from models.training.recipe import Recipe, rate_factor
 from models.training.state import kept_epochs
+from models.zoo.linear import Linear
 
 COMM = MPI.COMM_SELF
 RECIPE = Recipe(epochs=4, batch=8)

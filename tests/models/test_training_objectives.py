@@ -4,8 +4,8 @@ import pytest
 import torch
 from training_problem import MASK, SHAPE, make_network, make_samples
 
-from models.linear import Linear
 from models.training.objectives import COMBINATION, GAUSSIAN, OBJECTIVES, Batch
+from models.zoo.linear import Linear
 
 FIELDS = torch.randn(6, 2, 4, 3, 2, dtype=torch.float64)
 PART = (torch.rand(2, 4, 3, 2) > 0.3).double()

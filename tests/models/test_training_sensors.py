@@ -6,12 +6,12 @@ from scipy.sparse import csr_matrix
 from training_problem import MASK, N_VALIDATION, SHAPE, make_samples
 
 from models.gridding import SensorGrid
-from models.linear import Linear
-from models.observation_encoder import ObservationEncoder
 from models.training.augmentation import Augmentation
 from models.training.loop import train
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
+from models.zoo.linear import Linear
+from models.zoo.observation_encoder import ObservationEncoder
 
 GRID = SensorGrid((3.0, 2.0, 1.0), np.broadcast_to(MASK, (2, *SHAPE)))
 

@@ -13,8 +13,8 @@ from mpi4py import MPI
 from da.background.modes import Modes
 from da.background.transform import LinearTransform
 from models.files import load, save
-from models.linear import Linear
-from models.observation_encoder import ObservationEncoder
+from models.zoo.linear import Linear
+from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.latent import LatentSection
 from plugin.window.encoded import file_hash
 from plugin.window.latent import read_latent

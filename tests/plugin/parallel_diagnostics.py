@@ -8,8 +8,8 @@ from assimilation import make_background, make_readings
 from mpi4py import MPI
 
 from plugin.case.configuration import DiagnosticsSection, MinimiserSection
-from plugin.diagnostics import diagnose
 from plugin.window.assimilate import assimilate
+from plugin.window.diagnostics import diagnose
 
 comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
 background, state = make_background(comm)

@@ -13,9 +13,10 @@ from coupling.vtk.vtu import read_state
 from da.analysis import analyse
 from plugin.case.configuration import DiagnosticsSection, MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection
-from plugin.diagnostics import COLUMNS, diagnose, main, run_table
+from plugin.diagnostics import main, run_table
 from plugin.readings import ReadingsError
 from plugin.window.assimilate import TABLE, Treatment, assimilate, write_table
+from plugin.window.diagnostics import COLUMNS, diagnose
 from plugin.window.observation_operator import sense
 
 COMM = MPI.COMM_SELF

@@ -9,8 +9,8 @@ from experiment_case import COMM, N_TRAINING, experiment_case, write_states
 from coupling.archive.series import open_series
 from da.minimisation.minimise import MinimisationError
 from models import zoo
-from models.linear import Linear
 from models.training.evaluation import codes_and_round_trips
+from models.zoo.linear import Linear
 from plugin.case.configuration import ConfigurationError
 from plugin.case.experiment import ProtocolSection
 from plugin.experiment.networks import Network

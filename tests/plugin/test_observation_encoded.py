@@ -14,7 +14,7 @@ from da.observation.encoded import code_variance, noisy_readings
 from da.observation.quality import Flag
 from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.case.observations import QualitySection, ThinningSection
-from plugin.run.settings import readings_of
+from plugin.readings.of_case import readings_of
 from plugin.state.transfer import values_at
 from plugin.window.assimilate import Treatment, assimilate
 from plugin.window.latent import read_latent

@@ -16,8 +16,8 @@ from coupling.archive.series import open_series
 from coupling.common.files import FileError
 from coupling.geometry.mesh import MeshError
 from plugin.case.configuration import ConfigurationError, read_case
+from plugin.readings.of_case import readings_of
 from plugin.reanalysis import reanalyse
-from plugin.run.settings import readings_of
 from plugin.window.assimilate import assimilate
 from plugin.window.background import background
 from plugin.window.treatment import treated

@@ -11,6 +11,7 @@ from report_case import STATIONS, WITHHELD, make_run
 
 from coupling.geometry.mesh import Mesh, Piece
 from plugin.case.configuration import Case, ConfigurationError
+from plugin.readings.of_case import readings_of
 from plugin.report.consistency import ENOUGH, consistency
 from plugin.report.fields import Shown
 from plugin.report.headline import headline
@@ -25,7 +26,6 @@ from plugin.report.solid import scene
 from plugin.report.started import report_of
 from plugin.report.surfaces import surfaces
 from plugin.run.ledger import read_ledger
-from plugin.run.settings import readings_of
 
 
 def texts(chapter):
