@@ -25,7 +25,7 @@ from mpi4py import MPI
 
 from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import Restart, read_fields, write_restart
+from coupling.fluidity.checkpoint import FluidityRestart, read_fields, write_restart
 from coupling.geometry.mesh import Field, State
 from coupling.simulation.forecast import Forecast, ForecastModel
 from coupling.simulation.launch import ModelError
@@ -50,7 +50,7 @@ class Trial:
     """
 
     model: ForecastModel
-    start: Restart
+    start: FluidityRestart
     times: tuple[float, float]
     folder: Path
     comm: MPI.Comm
@@ -69,7 +69,7 @@ def make_trial(model, start, times, folder, comm, *, field=None, tolerance=0.0):
     Parameters
     ----------
     model : ForecastModel
-    start : Restart, a checkpoint or a cold start
+    start : FluidityRestart, a checkpoint or a cold start
     times : two times [s] after the start's, rising; a few time steps apart are enough
     folder : for what is written, there already
     comm : MPI communicator

@@ -20,7 +20,7 @@ import numpy as np
 
 from da.minimisation.cost import CostFunction
 from da.minimisation.hessian import ObservedModes
-from da.minimisation.minimise import Step, minimise
+from da.minimisation.minimise import Iteration, minimise
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Analysis:
 
     control: np.ndarray
     increment: np.ndarray
-    trace: tuple[Step, ...]
+    trace: tuple[Iteration, ...]
     innovation: Statistics
     residual: Statistics
     chi_squared: float

@@ -23,7 +23,7 @@ from scipy.linalg import cho_factor, cho_solve
 from coupling.common.collective import refuse_together
 from da.analysis import Analysis, statistics
 from da.background.latent import LatentModes
-from da.minimisation.minimise import Step
+from da.minimisation.minimise import Iteration
 from da.observation.correlated_error import given_error
 from da.observation.error import DiagonalError
 
@@ -112,12 +112,12 @@ class LatentMinimum:
         return self.comm.bcast(found)
 
     def step(self, number, latent_innovation, control):
-        """J, its parts and ‖∇J‖ at a control, as a Step."""
+        """J, its parts and ‖∇J‖ at a control, as an Iteration."""
         departure = self.error.whiten(latent_innovation) - self._whitened @ control
         background = 0.5 * self.background_weight * float(control @ control)
         observed = 0.5 * float(departure @ departure)
         slope = self.background_weight * control - self._whitened.T @ departure
-        return Step(number, background + observed, background, observed, float(np.linalg.norm(slope)))
+        return Iteration(number, background + observed, background, observed, float(np.linalg.norm(slope)))
 
 
 def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_weight=1.0, minimum=None):

@@ -17,7 +17,7 @@ from da.analysis import analysis_of
 from da.background.latent import warm_start
 from da.minimisation.cost import CostFunction
 from da.minimisation.gauss_newton import gauss_newton
-from da.minimisation.minimise import AT_ROUNDING, MinimisationError, Minimum, Step, minimise
+from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, Minimum, minimise
 
 KINK = "STOPPED_AT_KINK"
 MINIMISERS = ("lmvm", "blmvm", "bqnls", "gauss_newton")
@@ -116,7 +116,7 @@ class _Remembered:
         if self.least is None or value < self.least.cost:
             background, norm = self.background(control), float(np.linalg.norm(gradient))
             self.control = control.copy()
-            self.least = Step(self.evaluations, value, background, value - background, norm)
+            self.least = Iteration(self.evaluations, value, background, value - background, norm)
             self.first = self.first or self.least
         self.evaluations += 1
         return value, gradient

@@ -15,7 +15,7 @@ from da.analysis import analysis_of
 from da.minimisation.cost import CostFunction
 from da.minimisation.huber import Huber
 from da.minimisation.huber_cost import HuberCost, polished
-from da.minimisation.minimise import Step, minimise
+from da.minimisation.minimise import Iteration, minimise
 
 CONVERGED, STOPPED = "CONVERGED_OUTER_LOOPS", "STOPPED_AFTER_OUTER_LOOPS"
 _HALVINGS = 10
@@ -35,7 +35,7 @@ class OuterMinimum:
     """
 
     control: np.ndarray
-    trace: tuple[Step, ...]
+    trace: tuple[Iteration, ...]
     changes: tuple[float, ...]
     reason: str
     iterations: int
@@ -139,7 +139,7 @@ def _shortened(cost, control, step):
 def _step(cost, slope_of, number, control):
     background, observed = cost.parts(control)
     norm = float(np.linalg.norm(slope_of.value_and_gradient(control)[1]))
-    return Step(number, background + observed, background, observed, norm)
+    return Iteration(number, background + observed, background, observed, norm)
 
 
 def analyse_outer(transform, operator, error, innovation, comm, *, huber: Huber | None = None, **settings):

@@ -61,7 +61,7 @@ class Passes:
 
 
 @dataclass(frozen=True)
-class Decoder:
+class ParallelDecoder:
     """g and f of a network over the ranks; made by `parallel_decoder`. All methods are collective.
 
     network : torch module of its own, in evaluation mode, on the decoding ranks; None on the others
@@ -295,7 +295,7 @@ def parallel_decoder(network, scale, comm, *, group=None, device=None, faster=No
 
     Returns
     -------
-    Decoder
+    ParallelDecoder
 
     Raises
     ------
@@ -316,7 +316,7 @@ def parallel_decoder(network, scale, comm, *, group=None, device=None, faster=No
         device = torch.device(device) if device is not None else _device(local_rank)
         # a copy: the caller's may be in training, and weights that take no gradient save their activations
         network = copy.deepcopy(network).to(device).eval().requires_grad_(False)
-    return Decoder(
+    return ParallelDecoder(
         network=network if leads else None,
         scale=scale,
         comm=comm,

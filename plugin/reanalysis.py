@@ -50,7 +50,7 @@ from plugin.run.settings import first_difference, kept_settings, settings_of
 from plugin.run.watchdog import alive, unwatched, watched
 from plugin.window.background import Background, background, close_all, fingerprint, plan_of
 from plugin.window.gates.passing import Gates, check_without_model, columns_of, make_gates
-from plugin.window.reanalysis_step import COLUMNS, KeptStd, Step, analysed, steps_of
+from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
 
 _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
 
@@ -71,7 +71,7 @@ class Work:
     """
 
     case: Case
-    steps: list[Step]
+    steps: list[AnalysedState]
     series: list
     within: list
     readings: Observations

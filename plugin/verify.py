@@ -33,7 +33,7 @@ from da.analysis import analyse
 from da.background.modes import Modes
 from da.background.transform import LinearTransform
 from da.diagnostics.checks import (
-    Check,
+    OperatorCheck,
     adjoint_gap,
     cost_gap,
     dense_analysis,
@@ -66,7 +66,7 @@ def checks(of, comm):
 
     Yields
     ------
-    Check
+    OperatorCheck
     """
     yield from _interpolation_checks(of, comm)
     yield from _operator_checks(of, comm)
@@ -89,7 +89,7 @@ def _interpolation_checks(of, comm):
             gap = adjoint_gap(
                 lambda v, a=matrix: multiply(a, v), lambda v, a=matrix: multiply(a, v, transpose=True), x, y, dot, dot
             )
-            yield Check(f"adjoint of {letter}, {name}", gap, ROUNDING)
+            yield OperatorCheck(f"adjoint of {letter}, {name}", gap, ROUNDING)
         yield from _unity_checks(pair, field, transfer.grid, comm)
 
 
@@ -99,14 +99,14 @@ def _unity_checks(pair, field, grid, comm):
     ones = np.ones(pair.to_grid.getLocalSize()[1])
     off = np.abs(multiply(pair.to_grid, ones) - fluid)
     detail = f"{grid.fluid_points.mean():.0%} of the grid is fluid"
-    yield Check(f"P keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
+    yield OperatorCheck(f"P keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
     inside = _in_box(field, grid)
     on_mesh = multiply(pair.to_mesh, fluid.astype(np.float64))
     # outside the grid's box what Q carries fades out
     off = np.where(inside, np.abs(on_mesh - 1.0), np.maximum(np.maximum(-on_mesh, on_mesh - 1.0), 0.0))
     n, outside = comm.allreduce(len(inside)), comm.allreduce(int(np.sum(~inside)))
     detail = f"{n} mesh values, {outside} outside the grid's box"
-    yield Check(f"Q keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
+    yield OperatorCheck(f"Q keeps a constant, {field.name}", _largest(off, comm), ROUNDING, detail)
 
 
 def _in_box(field, grid):
@@ -127,7 +127,7 @@ def _operator_checks(of, comm):
     x = inverse * own.normal(size=len(scale))
     gap = adjoint_gap(transform.apply, transform.adjoint, control, x, whole_dot, dot)
     n = comm.allreduce(len(scale))
-    yield Check("adjoint of U", gap, ROUNDING, f"{n} grid values, {transform.n_control} modes")
+    yield OperatorCheck("adjoint of U", gap, ROUNDING, f"{n} grid values, {transform.n_control} modes")
     increment = transform.apply(control)
     linear = of.sensed.operator if of.sensed.operator.linear else of.sensed.operator.linearised(increment)
     y = of.error.whiten(own.normal(size=len(of.innovation)))
@@ -139,7 +139,7 @@ def _operator_checks(of, comm):
         dot,
         dot,
     )
-    yield Check("adjoint of H", gap, ROUNDING, f"{len(of.readings)} readings")
+    yield OperatorCheck("adjoint of H", gap, ROUNDING, f"{len(of.readings)} readings")
     fields = {name: of.state[name] for name in transfer.field_names}
     moved = {
         name: fields[name].replaced(fields[name].values + dx)
@@ -153,7 +153,7 @@ def _operator_checks(of, comm):
     )
     found, weight = of.sensed.operator.observe(increment), of.readings.error[of.sensed.reading]
     gap = relative_gap(found / weight, (there - before) / weight, comm)
-    yield Check("H against the mesh", gap, SUMS, "increments at the sensors")
+    yield OperatorCheck("H against the mesh", gap, SUMS, "increments at the sensors")
 
 
 def _cost_checks(of, comm):
@@ -163,9 +163,9 @@ def _cost_checks(of, comm):
     control, direction = rng.normal(size=(2, transform.n_control))
     slope, remainders = taylor_slope(cost, control, direction)
     steps = f", h from 1 to {remainders[-1][0]:.1g}" if remainders else ""
-    yield Check("Taylor test of J", abs(slope - 2.0), SLOPE, f"slope {slope:.4f}{steps}")
-    yield Check("∇J against differences", gradient_gap(cost, control, direction), DIFFERENCES)
-    yield Check("∇J by U, H and R", cost_gap(cost, control), SUMS)
+    yield OperatorCheck("Taylor test of J", abs(slope - 2.0), SLOPE, f"slope {slope:.4f}{steps}")
+    yield OperatorCheck("∇J against differences", gradient_gap(cost, control, direction), DIFFERENCES)
+    yield OperatorCheck("∇J by U, H and R", cost_gap(cost, control), SUMS)
 
 
 def _dense_check(of, comm):
@@ -181,7 +181,7 @@ def _dense_check(of, comm):
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
     gap = relative_gap(found * inverse, expected * inverse, comm)
     detail = f"{len(of.readings)} readings, {transform.n_control} modes, {len(chosen)} grid values"
-    return Check("analysis against a dense solve", gap, DENSE, detail)
+    return OperatorCheck("analysis against a dense solve", gap, DENSE, detail)
 
 
 def _fewer_modes(transform, rng):
@@ -211,7 +211,7 @@ def verify(case, comm, progress, path=None, ranks=2):
 
     Returns
     -------
-    list of Check
+    list of OperatorCheck
     """
     with progress.stage("background"):
         of = set_up(case, comm, progress.say)

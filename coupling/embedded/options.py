@@ -67,7 +67,7 @@ class TracerOptions:
 
 
 @dataclass(frozen=True)
-class Case:
+class SimulationOptions:
     """All that a run is told. Times in s; `tree` is the parsed file, for checkpoints to change."""
 
     path: Path
@@ -112,7 +112,7 @@ def read_case(path):
         _one_of(output.get("name"), meshes, "io/output_mesh", path)
     flags = [f"disable_dump_at_{end}" for end in ("start", "end")]
     flags += [f"checkpointing/checkpoint_at_{end}" for end in ("start", "end")]
-    return Case(
+    return SimulationOptions(
         path,
         tree,
         flml.required(tree, "simulation_name", str, path),

@@ -29,7 +29,7 @@ from coupling.vtk.vtu import geometry, parse_xml, piece_paths, read_grid, read_s
 
 
 @dataclass(frozen=True)
-class Source:
+class FieldSource:
     """Where a prognostic field starts from: an array of a VTU or PVTU file."""
 
     path: Path
@@ -37,21 +37,21 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Restart:
+class FluidityRestart:
     """What the model needs to go on, as its options file tells it.
 
     options : the .flml
     name : the simulation's name
     time : s; Fluidity rounds it in writing
     timestep : s
-    fields : {field: Source} of the fields that start from files; none in a cold start
+    fields : {field: FieldSource} of the fields that start from files; none in a cold start
     """
 
     options: Path
     name: str
     time: float
     timestep: float
-    fields: dict[str, Source]
+    fields: dict[str, FieldSource]
 
     @property
     def folder(self):
@@ -72,8 +72,8 @@ def open_restart(options):
     _check_names(tree, options)
     fields = {}
     for name, element in _field_files(tree):
-        fields[name] = Source(options.parent / element.get("file_name"), name.split("::")[-1])
-    restart = Restart(
+        fields[name] = FieldSource(options.parent / element.get("file_name"), name.split("::")[-1])
+    restart = FluidityRestart(
         options,
         flml.required(tree, "simulation_name", str, options),
         flml.required(tree, "timestepping/current_time", float, options),
@@ -202,7 +202,7 @@ def write_restart(restart, folder, comm, changes=None, edit=None, manifest=False
 
     Returns
     -------
-    Restart in `folder`
+    FluidityRestart in `folder`
 
     Raises
     ------

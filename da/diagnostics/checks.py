@@ -12,7 +12,7 @@ _EPS = np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
-class Check:
+class OperatorCheck:
     """One check's outcome.
 
     name : what was checked

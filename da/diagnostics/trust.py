@@ -20,7 +20,7 @@ ROUND_TRIP, DISTANCE, COST = "round trip error", "latent distance", "observation
 
 
 @dataclass(frozen=True)
-class Check:
+class TrustCheck:
     """One number against its limit. A NaN is beyond any limit.
 
     name : ROUND_TRIP, DISTANCE or COST
@@ -46,7 +46,7 @@ class Trust:
     checks : in the order in which they were made
     """
 
-    checks: tuple[Check, ...]
+    checks: tuple[TrustCheck, ...]
 
     @property
     def trusted(self):
@@ -250,7 +250,7 @@ def check_background(limits, round_trip_value, code):
     code : (m,) f of the background less the training mean
     """
     distance = float(limits.cloud.distance(code))
-    return Trust((Check(ROUND_TRIP, round_trip_value, limits.round_trip), Check(DISTANCE, distance, limits.distance)))
+    return Trust((TrustCheck(ROUND_TRIP, round_trip_value, limits.round_trip), TrustCheck(DISTANCE, distance, limits.distance)))
 
 
 def check_cost(limits, before, after):
@@ -267,4 +267,4 @@ def check_cost(limits, before, after):
     else:
         # no readings, or a background that meets them: anything but that is worse
         ratio = 0.0 if after == 0.0 else float("inf")
-    return Trust((Check(COST, float(ratio), limits.cost_ratio),))
+    return Trust((TrustCheck(COST, float(ratio), limits.cost_ratio),))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from petsc4py import PETSc
 
-from da.minimisation.minimise import AT_ROUNDING, MinimisationError, Minimum, Step
+from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, Minimum
 from da.minimisation.tao import whole
 
 CONVERGED, STOPPED = "CONVERGED_GAUSS_NEWTON", "STOPPED_AFTER_ITERATIONS"
@@ -189,7 +189,7 @@ class _Inner:
 
 def _step(cost, number, value, control, norm):
     background = cost.background(control)
-    return Step(number, value, background, value - background, norm)
+    return Iteration(number, value, background, value - background, norm)
 
 
 def _failure(what, trace):

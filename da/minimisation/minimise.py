@@ -56,7 +56,7 @@ class Cost(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class Iteration:
     """An iteration's end: J, its parts J_b and J_o, and ‖∇J‖."""
 
     iteration: int
@@ -77,7 +77,7 @@ class Minimum:
     """
 
     control: np.ndarray
-    trace: tuple[Step, ...]
+    trace: tuple[Iteration, ...]
     reason: str
     evaluations: int
 
@@ -283,7 +283,7 @@ def _shifted(cost, centre, value, gradient, space):
 
 def _step(cost, iteration, value, control, norm):
     background = cost.background(control)
-    return Step(iteration, value, background, value - background, norm)
+    return Iteration(iteration, value, background, value - background, norm)
 
 
 def _failure(method, reason, trace):

@@ -15,7 +15,7 @@ _BEST, _MOMENT = "best.", "moment."
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a training stands.
 
     epoch : epochs done
@@ -63,7 +63,7 @@ def load_state(folder, epoch, model, optimisers, about):
 
     Returns
     -------
-    State
+    TrainingState
 
     Raises
     ------
@@ -84,7 +84,7 @@ def load_state(folder, epoch, model, optimisers, about):
             moments.setdefault(int(k), {})[kind] = arrays[name]
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     best = {name.removeprefix(_BEST): value for name, value in arrays.items() if name.startswith(_BEST)}
-    return State(told["epoch"], told["history"], *told["best"], best)
+    return TrainingState(told["epoch"], told["history"], *told["best"], best)
 
 
 def forget_after(folder, epoch):

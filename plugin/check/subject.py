@@ -31,7 +31,7 @@ class Subject:
 
     @property
     def restart(self):
-        """coupling.fluidity.checkpoint.Restart of the case's start."""
+        """coupling.fluidity.checkpoint.FluidityRestart of the case's start."""
         return self._once("the model's start", lambda: open_restart(self.case.model.start))
 
     @property

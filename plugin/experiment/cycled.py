@@ -11,7 +11,7 @@ import numpy as np
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment.protocol import COMM, States
-from plugin.experiment.results import Result, Table
+from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.scores import relative_error
 from plugin.run.ledger import read_ledger
 from plugin.state.transfer import Transfer, variables_of
@@ -47,7 +47,7 @@ def cycled(setting):
     ]
     each = [{"time": float(t), **{name: e[k] for name, e in errors.items()}} for k, t in enumerate(times)]
     columns = {"system": "run", "error": "error", "later": "error, last half of the windows", "seconds": "time [s]"}
-    tables = Table(f"{len(times)} windows", columns, rows), Table("Windows", {}, each)
+    tables = ResultTable(f"{len(times)} windows", columns, rows), ResultTable("Windows", {}, each)
     return Result("cycled", tables, lambda figure: _draw(figure, times, errors))
 
 

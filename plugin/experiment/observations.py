@@ -1,6 +1,6 @@
 """Error and time against the number of readings (Fig. 14)."""
 
-from plugin.experiment.results import Result, Table
+from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.rows import ERROR, MAGIC, beside, linear_rows, network_rows, truncated, whole
 
 
@@ -10,7 +10,7 @@ def observations(setting):
     groups = [linear_rows(of(setting), parts, setting) for of in (truncated, whole)]
     groups += [[row] for row in network_rows(beside(setting), setting)]
     columns = {"system": "system", "part": "M / n", "count": "M", **ERROR, "prepare": "made before [s]", **MAGIC}
-    table = Table("Error and time against the number of readings", columns, [row for rows in groups for row in rows])
+    table = ResultTable("Error and time against the number of readings", columns, [row for rows in groups for row in rows])
     return Result("observations", (table,), lambda figure: _draw(figure, groups))
 
 

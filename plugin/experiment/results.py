@@ -24,7 +24,7 @@ _LIBRARIES = ("fluidity-da", "numpy", "petsc4py", "torch")
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """Rows of figures.
 
     title : what they are
@@ -42,12 +42,12 @@ class Result:
     """What an experiment found.
 
     name : of the experiment, and of its files
-    tables : tuple of Table
+    tables : tuple of ResultTable
     draw : function of a Figure that draws it
     """
 
     name: str
-    tables: tuple[Table, ...]
+    tables: tuple[ResultTable, ...]
     draw: Callable
 
 

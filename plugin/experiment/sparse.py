@@ -2,7 +2,7 @@
 
 from plugin.experiment.networks import networks_of
 from plugin.experiment.readers import encoded, voronoi
-from plugin.experiment.results import Result, Table
+from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.rows import ERROR, beside, tell, truncated, whole
 from plugin.experiment.scores import score
 from plugin.experiment.systems import decoded, interpolation
@@ -25,7 +25,7 @@ def sparse(setting):
             row = {"system": system.name, "count": count, "parameters": system.parameters, **found.figures()}
             rows.append(tell(row, setting))
     columns = {"system": "system", "count": "M", **ERROR, "prepare": "made before [s]", "failed": "not found"}
-    return Result("sparse", (Table("Few sensors, true H", columns, rows),), lambda figure: _draw(figure, rows))
+    return Result("sparse", (ResultTable("Few sensors, true H", columns, rows),), lambda figure: _draw(figure, rows))
 
 
 def _draw(figure, rows):

@@ -4,7 +4,7 @@ import numpy as np
 
 from plugin.experiment import magic
 from plugin.experiment.networks import networks_of
-from plugin.experiment.results import Result, Table
+from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.rows import beside, truncated, whole
 from plugin.experiment.scores import score
 from plugin.experiment.systems import autoencoder
@@ -37,8 +37,8 @@ def steps(setting):
     ]
     columns = {"system": "system", "error": "mean", "median": "median", "least": "least", "most": "largest"}
     columns["magic_error"] = f"{magic.LABEL} mean"
-    shown = Table(f"Errors of {len(numbers)} test steps, all values observed", columns, summary)
-    tables, times = (shown, Table("Test steps", {}, each)), states.times[numbers]
+    shown = ResultTable(f"Errors of {len(numbers)} test steps, all values observed", columns, summary)
+    tables, times = (shown, ResultTable("Test steps", {}, each)), states.times[numbers]
     return Result("steps", tables, lambda figure: _draw(figure, times, errors))
 
 

@@ -1,7 +1,7 @@
 """Tables 1 to 3: networks beside each other; TSVD at a truncation and with all modes, for numbers of readings."""
 
 from plugin.experiment import magic
-from plugin.experiment.results import Result, Table
+from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.rows import (
     ERROR,
     MAGIC,
@@ -28,9 +28,9 @@ def tables(setting):
     }  # fmt: skip
     two = {"system": "system", "part": "M / n", "count": "M", **ERROR, "prepare": "made before [s]", **MAGIC}
     shown = (
-        Table("Table 1: networks, observed at all values", one, networks),
-        Table(f"Table 2: {few[0]['system']}, and a network", two, [background_row(setting), *few, *other]),
-        Table("Table 3: all modes", two, all_modes),
+        ResultTable("Table 1: networks, observed at all values", one, networks),
+        ResultTable(f"Table 2: {few[0]['system']}, and a network", two, [background_row(setting), *few, *other]),
+        ResultTable("Table 3: all modes", two, all_modes),
     )
     bars = networks + [row for row in other if row not in networks] + few + all_modes
     return Result("tables", tuple(table for table in shown if table.rows), lambda figure: _draw(figure, bars))

@@ -1,6 +1,6 @@
 """Error against time over all systems (Fig. 15)."""
 
-from plugin.experiment.results import Result, Table
+from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.rows import ERROR, MAGIC, linear_rows, names_of, network_rows, truncated, whole
 
 
@@ -11,7 +11,7 @@ def tradeoff(setting):
     groups += [[row] for row in network_rows(names_of(setting.settings.networks), setting)]
     columns = {"system": "system", "part": "M / n", **ERROR, "parameters": "parameters", **MAGIC}
     rows = sorted((row for rows in groups for row in rows), key=lambda row: row["seconds"])
-    table = Table("Error against time", columns, rows)
+    table = ResultTable("Error against time", columns, rows)
     return Result("tradeoff", (table,), lambda figure: _draw(figure, groups))
 
 

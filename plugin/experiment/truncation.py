@@ -3,7 +3,7 @@
 import numpy as np
 
 from plugin.experiment import magic
-from plugin.experiment.results import Result, Table
+from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.rows import ERROR, tell, whole
 from plugin.experiment.scores import relative_error, score
 from plugin.experiment.systems import leading, linear, tsvd
@@ -20,7 +20,7 @@ def truncation(setting):
     system, paper = whole(setting)
     rows.append(_row(system, every, every.n_modes, paper[1.0][0], setting))
     columns = {"numbers": "τ", **ERROR, "least": "least in the span", "magic_error": f"{magic.LABEL} error"}
-    table = Table("Error against the number of modes, all values observed", columns, rows)
+    table = ResultTable("Error against the number of modes, all values observed", columns, rows)
     return Result("truncation", (table,), lambda figure: _draw(figure, rows))
 
 

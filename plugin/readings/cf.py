@@ -20,7 +20,7 @@ _CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 
 @dataclass(frozen=True)
-class Variable:
+class CfVariable:
     """A variable of a file: its name, names of its dimensions, attributes, and raw values."""
 
     name: str
@@ -54,12 +54,12 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Source:
+class NetcdfSource:
     """A file that has been read: path, global attributes, variables by name."""
 
     path: Path
     attributes: dict
-    variables: dict[str, Variable]
+    variables: dict[str, CfVariable]
 
 
 def text(value):
@@ -147,9 +147,9 @@ def aligned(variable, values, data, ragged, path):
 
     Parameters
     ----------
-    variable : Variable whose dimensions are meant
+    variable : CfVariable whose dimensions are meant
     values : its values, converted
-    data : Variable
+    data : CfVariable
     ragged : what `instances` gave for `data`
     path : for messages
 

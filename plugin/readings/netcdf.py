@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plugin.readings.cf import Source, aligned, in_metres, instances, seconds, text
+from plugin.readings.cf import NetcdfSource, aligned, in_metres, instances, seconds, text
 from plugin.readings.common import Choice, ReadingsError, joined
 from plugin.readings.netcdf_files import open_source
 
@@ -110,7 +110,7 @@ def _error_name(source, name):
     return f"{name}_error" if f"{name}_error" in source.variables else None
 
 
-def _frame(source: Source):
+def _frame(source: NetcdfSource):
     found = {}
     for role, (standard, axis) in _COORDINATES.items():
         ways = (

@@ -4,7 +4,7 @@ import h5netcdf
 import numpy as np
 from scipy.io import netcdf_file
 
-from plugin.readings.cf import Source, Variable
+from plugin.readings.cf import CfVariable, NetcdfSource
 from plugin.readings.common import ReadingsError
 
 _HDF5, _CLASSIC = b"\x89HDF\r\n\x1a\n", (b"CDF\x01", b"CDF\x02")
@@ -15,7 +15,7 @@ def open_source(path):
 
     Returns
     -------
-    Source
+    NetcdfSource
 
     Raises
     ------
@@ -37,16 +37,16 @@ def open_source(path):
 def _netcdf4(path):
     with h5netcdf.File(path, "r") as file:
         variables = {
-            name: Variable(name, tuple(of.dimensions), dict(of.attrs), np.asarray(of[...]))
+            name: CfVariable(name, tuple(of.dimensions), dict(of.attrs), np.asarray(of[...]))
             for name, of in file.variables.items()
         }
-        return Source(path, dict(file.attrs), variables)
+        return NetcdfSource(path, dict(file.attrs), variables)
 
 
 def _classic(path):
     with netcdf_file(path, "r", mmap=False) as file:
         variables = {
-            name: Variable(name, tuple(of.dimensions), dict(of._attributes), np.array(of.data))
+            name: CfVariable(name, tuple(of.dimensions), dict(of._attributes), np.array(of.data))
             for name, of in file.variables.items()
         }
-        return Source(path, dict(file._attributes), variables)
+        return NetcdfSource(path, dict(file._attributes), variables)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from da.diagnostics.desroziers import error_estimates
-from plugin.report.page import Chapter, Picture, Table, Text
+from plugin.report.page import Chapter, PageTable, Picture, Text
 from plugin.report.pictures import AFTER, BUILDING, drawing, svg
 
 ENOUGH = 20  # analyses; of fewer the estimates are noise
@@ -60,7 +60,7 @@ def _errors(used):
     heads = (
         "variable", "readings", "windows", "σ_o assumed", "σ_o shown", "σ_b shown", "σ_b if σ_o is right", "χ²",
     )  # fmt: skip
-    yield Table(
+    yield PageTable(
         "Errors that innovations d and residuals r show (Desroziers et al. 2005); χ² is the mean of (r/σ_o)²",
         heads,
         rows,

@@ -1,6 +1,6 @@
 """How the minimiser came to the last analysis, and how many steps it took before."""
 
-from plugin.report.page import Chapter, Picture, Table, Text
+from plugin.report.page import Chapter, PageTable, Picture, Text
 from plugin.report.pictures import AFTER, BEFORE, OTHER, drawing, svg
 
 
@@ -32,7 +32,7 @@ def convergence(run):
         for e in analysed
     ]
     heads = "window", "time [s]", "J at the start", "J", "J_b", "J_o", "iterations", "ended with"
-    blocks.append(Table("J of each window", heads, rows))
+    blocks.append(PageTable("J of each window", heads, rows))
     return Chapter("convergence", "Minimisation", blocks)
 
 

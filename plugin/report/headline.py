@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plugin.report.page import Chapter, Table, Text
+from plugin.report.page import Chapter, PageTable, Text
 
 _COLUMNS = (
     "sensors",
@@ -28,7 +28,7 @@ def headline(run):
     ]
     if rows:
         blocks.append(
-            Table("Distance of readings from forecast and analysis, in the variables' units", _COLUMNS, rows, 2)
+            PageTable("Distance of readings from forecast and analysis, in the variables' units", _COLUMNS, rows, 2)
         )
     return Chapter("headline", "Is the analysis better?", blocks)
 

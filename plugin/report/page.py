@@ -27,7 +27,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows of numbers, texts and None under columns; a person can sort them.
 
     head : how many columns at the left name the row

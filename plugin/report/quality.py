@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from plugin.report.page import Chapter, Table, Text
+from plugin.report.page import Chapter, PageTable, Text
 
 _LISTED = 200
 
@@ -20,7 +20,7 @@ def quality(run):
     rows = [(reason, n, now.get(reason, 0)) for reason, n in Counter(out.reason.tolist()).most_common()]
     blocks = [
         Text(told),
-        Table("Reasons", ("reason", "readings", f"in the last window ({window})"), rows),
+        PageTable("Reasons", ("reason", "readings", f"in the last window ({window})"), rows),
         _by_sensor(of, out),
     ]
     last = out.select(out.window == window)
@@ -37,7 +37,7 @@ def _by_sensor(of, out):
         for (sensor, variable, reason), n in reasons.most_common(_LISTED)
     ]
     heads = "station", "variable", "reason", "left out", "of", "part"
-    return Table(f"By sensor, at most {_LISTED}: one that is always there needs a visit", heads, rows, 2)
+    return PageTable(f"By sensor, at most {_LISTED}: one that is always there needs a visit", heads, rows, 2)
 
 
 def _last(last, window):
@@ -51,4 +51,4 @@ def _last(last, window):
         for k in order
     ]  # fmt: skip
     heads = "station", "variable", "time [s]", "reading", "σ_o", "reading − forecast", "reading − analysis", "reason"
-    return Table(f"Left out in window {window}, at most {_LISTED}", heads, rows, 2)
+    return PageTable(f"Left out in window {window}, at most {_LISTED}", heads, rows, 2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plugin.report.page import Chapter, Picture, Table, Text
+from plugin.report.page import Chapter, PageTable, Picture, Text
 from plugin.report.pictures import AFTER, BEFORE, BUILDING, OTHER, WITHHELD, drawing, svg
 
 _COLOURS = (BEFORE, AFTER, WITHHELD, OTHER, BUILDING)
@@ -43,7 +43,7 @@ def _networks(run):
         f"{len(fell)} of {len(asked)} analyses are TSVD's, because the network's was not to be believed.", "fair"
     )
     rows = [(e["window"], e["time"], e["network"]["reason"]) for e in fell[-_LISTED:]]
-    yield Table(f"Fallen back to TSVD, the last {_LISTED} at most", ("window", "time [s]", "because"), rows)
+    yield PageTable(f"Fallen back to TSVD, the last {_LISTED} at most", ("window", "time [s]", "because"), rows)
 
 
 def _between(run):
@@ -58,7 +58,7 @@ def _between(run):
         if rows and key == "recovery":
             yield Text(f"{told} in windows {_some(list(dict.fromkeys(row[0] for row in rows)))}.", "bad")
         if rows:
-            yield Table(f"{told}, in the last {_LISTED} windows at most", ("window", "what", "value"), rows, 2)
+            yield PageTable(f"{told}, in the last {_LISTED} windows at most", ("window", "what", "value"), rows, 2)
 
 
 def leaves(value, name=""):
@@ -95,7 +95,7 @@ def _times(run):
             [*stages, "the model alone"], [*seconds.T, np.array([e["model_seconds"] for e in run.entries])]
         )
     ]
-    yield Table("Wall-clock seconds", ("stage", "median", "longest", "last window", "all windows"), rows)
+    yield PageTable("Wall-clock seconds", ("stage", "median", "longest", "last window", "all windows"), rows)
     left = run.windows - len(run.entries)
     if left > 0:
         to_go = left * float(np.median(seconds.sum(axis=1)))

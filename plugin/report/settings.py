@@ -7,7 +7,7 @@ import yaml
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from plugin.report.page import Chapter, Listing, Table
+from plugin.report.page import Chapter, Listing, PageTable
 
 PACKAGES = ("fluidity-da", "numpy", "scipy", "mpi4py", "petsc4py", "h5py", "vtk", "torch", "safetensors", "matplotlib")
 
@@ -29,9 +29,9 @@ def settings(run):
         "settings",
         "Settings and versions",
         [
-            Table("The run", ("what", "is"), rows),
+            PageTable("The run", ("what", "is"), rows),
             Listing("All settings of the run", yaml.safe_dump(of, sort_keys=False, allow_unicode=True)),
-            Table("Where this page was made", ("what", "version"), versions()),
+            PageTable("Where this page was made", ("what", "version"), versions()),
         ],
     )
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from da.diagnostics.statistics import numbered
-from plugin.report.page import Chapter, Picture, Table
+from plugin.report.page import Chapter, PageTable, Picture
 from plugin.report.pictures import AFTER, BEFORE, BUILDING, WITHHELD, drawing, svg
 
 _SHOWN = 12  # sensors that get a picture of their own
@@ -110,7 +110,7 @@ def _worst(of, labels):
 
 
 def _sensors(of):
-    """(Table of all sensors, the labels of those whose innovations are largest)."""
+    """(PageTable of all sensors, the labels of those whose innovations are largest)."""
     names, number = numbered(_labels(of))
     count = np.bincount(number)
 
@@ -139,4 +139,4 @@ def _sensors(of):
     caption = "Reading − model by sensor: a mean that stays tells of a bias"
     if len(names) > _LISTED:
         caption += f" ({_LISTED} of {len(names)}, the worst first)"
-    return Table(caption, heads, rows, 2), [names[k] for k in order[:_SHOWN]]
+    return PageTable(caption, heads, rows, 2), [names[k] for k in order[:_SHOWN]]

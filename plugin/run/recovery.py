@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import Restart, read_fields, write_restart
+from coupling.fluidity.checkpoint import FluidityRestart, read_fields, write_restart
 from coupling.simulation.launch import ModelError
 
 
@@ -27,8 +27,8 @@ class Beginning:
     biases : {"station variable": bias} as the last analysis left them
     """
 
-    restart: Restart
-    background: Restart | None
+    restart: FluidityRestart
+    background: FluidityRestart | None
     biases: dict[str, float]
 
 
@@ -38,7 +38,7 @@ def forecast_from(beginning, run, on_failure, folder, comm, say):
     Parameters
     ----------
     beginning : Beginning
-    run : function of a Restart, which forecasts in `folder`/forecast and raises ModelError if that fails. Collective
+    run : function of a restart, which forecasts in `folder`/forecast and raises ModelError if that fails. Collective
     on_failure : "stop"; "background", once more from what was analysed; "half", once more from half of the increment
     folder : of the window
     comm : MPI communicator

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from da.diagnostics.checks import Check, adjoint_gap, cost_gap, dot_over, gradient_gap, taylor_slope, whole_dot
+from da.diagnostics.checks import OperatorCheck, adjoint_gap, cost_gap, dot_over, gradient_gap, taylor_slope, whole_dot
 from da.diagnostics.trust import check_background, round_trip_error
 from da.minimisation.cost import CostFunction
 from models.decoder import parallel_decoder
@@ -28,14 +28,14 @@ def network_checks(of, comm):
 
     Yields
     ------
-    Check
+    OperatorCheck
     """
     latent, transfer = of.background.latent, of.background.transfer
     background = transfer.to_grid(of.state) - latent.mean
     _, code, back = latent.transform(background)
     trip = round_trip_error(background, back, latent.decoder.scale, comm)
     for check in check_background(latent.limits, trip, code).checks:
-        yield Check(f"network's {check.name}", check.value, check.limit, "beyond it the analysis would be TSVD's")
+        yield OperatorCheck(f"network's {check.name}", check.value, check.limit, "beyond it the analysis would be TSVD's")
     precise = replace(latent, decoder=_in_float64(latent.decoder, comm))
     transform, *_ = precise.transform(background)
     whole, own = np.random.default_rng(_SEED), np.random.default_rng([_SEED, comm.rank])
@@ -51,13 +51,13 @@ def network_checks(of, comm):
         whole_dot,
         dot_over(comm),
     )
-    yield Check("adjoint of the network's U'", gap, ROUNDING, f"{transform.n_control} modes of {code.size} numbers")
+    yield OperatorCheck("adjoint of the network's U'", gap, ROUNDING, f"{transform.n_control} modes of {code.size} numbers")
     cost = CostFunction(transform, of.sensed.operator, of.error, of.innovation, comm)
     slope, remainders = taylor_slope(cost, control, direction)
     steps = f", h from 1 to {remainders[-1][0]:.1g}" if remainders else ""
-    yield Check("Taylor test of the network's J", abs(slope - 2.0), SLOPE, f"slope {slope:.4f}{steps}")
-    yield Check("the network's ∇J against differences", gradient_gap(cost, control, direction), DIFFERENCES)
-    yield Check("the network's ∇J by U, H and R", cost_gap(cost, control), SUMS)
+    yield OperatorCheck("Taylor test of the network's J", abs(slope - 2.0), SLOPE, f"slope {slope:.4f}{steps}")
+    yield OperatorCheck("the network's ∇J against differences", gradient_gap(cost, control, direction), DIFFERENCES)
+    yield OperatorCheck("the network's ∇J by U, H and R", cost_gap(cost, control), SUMS)
 
 
 def _in_float64(decoder, comm):

@@ -15,7 +15,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.simulation.launch import ModelError, launch, package_environment
 from da.analysis import analyse
-from da.diagnostics.checks import Check, relative_gap
+from da.diagnostics.checks import OperatorCheck, relative_gap
 from plugin.window.observation_operator import spread_out
 
 NAME = "same on one rank and on all"
@@ -35,7 +35,7 @@ def rank_check(case, found, comm, set_up):
 
     Returns
     -------
-    Check of the largest gap of the state on the grid, the innovation and the increment
+    OperatorCheck of the largest gap of the state on the grid, the innovation and the increment
     """
     size = 8 * found.background.modes.n_samples * comm.allreduce(found.background.transfer.n_local)
     smaller = case if size <= _LIMIT else with_fewer_states(case, -(-size // _LIMIT))
@@ -52,7 +52,7 @@ def rank_check(case, found, comm, set_up):
     detail = f"{comm.size} ranks: " + ", ".join(f"{name} {gap:.1e}" for name, gap in zip(names, gaps))
     if smaller is not case:
         detail += f"; {found.background.modes.n_samples} of the snapshots"
-    return Check(NAME, float(np.max(gaps)), _TOLERANCE[case.background.precision], detail)
+    return OperatorCheck(NAME, float(np.max(gaps)), _TOLERANCE[case.background.precision], detail)
 
 
 def with_fewer_states(case, stride):
@@ -86,7 +86,7 @@ def started_on(ranks, path, launcher, comm):
 
     Returns
     -------
-    Check; one that failed, with the last lines of what was printed, where it could not be run
+    OperatorCheck; one that failed, with the last lines of what was printed, where it could not be run
     """
     with tempfile.TemporaryDirectory() as folder:
         kept, log = Path(folder) / "ranks.json", Path(folder) / "launch.log"
@@ -95,8 +95,8 @@ def started_on(ranks, path, launcher, comm):
             words = [word.replace("{n}", str(ranks)) for word in launcher] + program
             launch(words, folder, comm, None, package_environment())
         except ModelError as error:
-            return Check(NAME, float("nan"), 0.0, f"not run: {error}")
+            return OperatorCheck(NAME, float("nan"), 0.0, f"not run: {error}")
         if kept.is_file():
-            return Check(**json.loads(kept.read_text()))
+            return OperatorCheck(**json.loads(kept.read_text()))
         last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-        return Check(NAME, float("nan"), 0.0, f"the run on {ranks} ranks ended early: {last}")
+        return OperatorCheck(NAME, float("nan"), 0.0, f"the run on {ranks} ranks ended early: {last}")

@@ -25,9 +25,9 @@ from da.background.snapshots import collected
 from da.background.transform import LinearTransform
 from plugin.case.configuration import ConfigurationError
 from plugin.state.transfer import Transfer, variables_of
+from plugin.window.last_result import LastResult
 from plugin.window.latent import Latent, read_latent
 from plugin.window.modes_file import ModesFileError, load_modes, save_modes
-from plugin.window.remembered import Remembered
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Background:
     transform: LinearTransform
     modes: Modes
     latent: Latent | None = None
-    observed: Remembered = field(default_factory=Remembered, repr=False)
-    spread: Remembered = field(default_factory=Remembered, repr=False)
+    observed: LastResult = field(default_factory=LastResult, repr=False)
+    spread: LastResult = field(default_factory=LastResult, repr=False)
 
 
 def open_snapshots(settings, comm, left_out=None):

@@ -19,7 +19,7 @@ from models.files import load, load_arrays
 from models.gridding import Layout, SensorGrid
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
-from plugin.window.remembered import Remembered
+from plugin.window.last_result import LastResult
 
 _BATCH = 8  # states that are encoded at a time
 
@@ -46,7 +46,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class ObservationEncoding:
     """f° of a case.
 
     network : ObservationEncoder in evaluation mode on the first rank, None on the others
@@ -65,7 +65,7 @@ class Encoder:
     codes: np.ndarray
     variance: float | None
     comm: MPI.Comm
-    prepared: Remembered = field(default_factory=Remembered, repr=False)
+    prepared: LastResult = field(default_factory=LastResult, repr=False)
 
     def analyse(self, transform, operator, error, innovation, places):
         """The analysis of the latent innovation that f° gives. Collective.
@@ -149,7 +149,7 @@ def read_encoder(case, transfer, decoder, expected, comm):
 
     Returns
     -------
-    Encoder
+    ObservationEncoding
 
     Raises
     ------
@@ -169,7 +169,7 @@ def read_encoder(case, transfer, decoder, expected, comm):
     rows, fields = grid.rows(comm), arrays["fields"]
     states = fields.reshape(len(fields), width, -1)[:, :, rows.start : rows.stop].transpose(2, 1, 0)
     scale = np.concatenate(comm.allgather(decoder.scale)).reshape(*grid.shape, width).transpose(3, 0, 1, 2)
-    return Encoder(
+    return ObservationEncoding(
         None if network is None else network.to(decoder.device),
         SensorGrid(grid.spacing, scale != 0.0),
         np.asarray(grid.origin),

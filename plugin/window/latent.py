@@ -22,29 +22,29 @@ from da.diagnostics.trust import (
     trust_limits,
 )
 from da.minimisation.minimise import MinimisationError
-from models.decoder import Decoder, DecoderError, decodes, parallel_decoder
+from models.decoder import DecoderError, ParallelDecoder, decodes, parallel_decoder
 from models.files import ModelFileError, load, load_arrays
 from models.inference import fast_decoder
 from plugin.case.configuration import ConfigurationError
-from plugin.window.encoded import Encoder, read_encoder
+from plugin.window.encoded import ObservationEncoding, read_encoder
 
 
 @dataclass(frozen=True)
 class Latent:
     """Background errors in a network's latent space.
 
-    decoder : Decoder, in the units of the training
+    decoder : ParallelDecoder, in the units of the training
     modes : LatentModes, of the states the network was made with
     mean : (n_local,) x̄ of the training states, in the state's units
     limits : TrustLimits
-    encoder : Encoder of the readings, of `bireduced`; None for `decoded`
+    encoder : ObservationEncoding of the readings, of `bireduced`; None for `decoded`
     """
 
-    decoder: Decoder
+    decoder: ParallelDecoder
     modes: LatentModes
     mean: np.ndarray
     limits: TrustLimits
-    encoder: Encoder | None = None
+    encoder: ObservationEncoding | None = None
 
     @property
     def name(self):

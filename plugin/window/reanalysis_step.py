@@ -23,7 +23,7 @@ _SAME = 1e-3  # times this near, in distances of states, are the same
 
 
 @dataclass(frozen=True)
-class Step:
+class AnalysedState:
     """A state that is to be analysed.
 
     number : among all of them
@@ -61,7 +61,7 @@ def steps_of(plan):
     before = np.concatenate([2 * times[:1] - times[1:2] if len(times) > 1 else [-np.inf], times[:-1]])
     of = {id(one): k for k, one in enumerate(series)}
     return [
-        Step(k, of[id(one)], index, float(before[k]), float(times[k]), spacing[of[id(one)]])
+        AnalysedState(k, of[id(one)], index, float(before[k]), float(times[k]), spacing[of[id(one)]])
         for k, (one, index) in enumerate(plan)
     ], series
 
@@ -84,7 +84,7 @@ def analysed(step, state, series, readings, case, background, gates, comm, kept)
 
     Parameters
     ----------
-    step : Step
+    step : AnalysedState
     state : State, all its analysed fields
     series : the series it is in, for readings within a window
     readings : Observations, all there are

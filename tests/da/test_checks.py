@@ -8,7 +8,7 @@ from test_cost import cost_of
 
 from da.analysis import analyse
 from da.diagnostics.checks import (
-    Check,
+    OperatorCheck,
     adjoint_gap,
     cost_gap,
     dense_analysis,
@@ -36,8 +36,8 @@ class Wrong:
 
 
 def test_what_is_no_number_has_failed():
-    assert Check("a", 1e-13, 1e-12).passed and Check("a", 1e-12, 1e-12).passed
-    assert not Check("a", 2e-12, 1e-12).passed and not Check("a", np.nan, 1e-12).passed
+    assert OperatorCheck("a", 1e-13, 1e-12).passed and OperatorCheck("a", 1e-12, 1e-12).passed
+    assert not OperatorCheck("a", 2e-12, 1e-12).passed and not OperatorCheck("a", np.nan, 1e-12).passed
 
 
 def test_adjoint():

@@ -17,12 +17,12 @@ import yaml
 from pages import PAGES, ROOT, blocks, commands, spans
 
 from da.analysis import Analysis, Statistics
-from da.minimisation.minimise import Step
+from da.minimisation.minimise import Iteration
 from da.observation.quality import Flag
 from models import zoo
 from plugin import diagnostics
 from plugin.case.configuration import Case, read_case
-from plugin.state.fgat import assimilate, reanalysis_step
+from plugin.window import assimilate, reanalysis_step
 
 PACKAGES = ("plugin", "coupling", "da", "models", "examples", "benchmarks")
 BASE = {
@@ -201,7 +201,7 @@ def test_keys_are_there(page, key):
 def test_file_formats_have_every_column():
     text = (ROOT / "docs/files.md").read_text(encoding="utf-8")
     nothing = Statistics(0, 0.0, 0.0, 0.0)
-    analysis = Analysis((), (), (Step(0, 0.0, 0.0, 0.0, 0.0),), nothing, nothing, 0.0, "", 0, 0, {}).summary()
+    analysis = Analysis((), (), (Iteration(0, 0.0, 0.0, 0.0, 0.0),), nothing, nothing, 0.0, "", 0, 0, {}).summary()
     for name in (*assimilate.TABLE, *diagnostics.COLUMNS, *reanalysis_step.COLUMNS, *analysis):
         assert f"`{name}`" in text, name
     for told in (flag.text for flag in Flag if flag is not Flag.USED):

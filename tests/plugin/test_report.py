@@ -16,7 +16,7 @@ from plugin.report.consistency import ENOUGH, consistency
 from plugin.report.fields import Shown
 from plugin.report.headline import headline
 from plugin.report.making import chapters, write_report
-from plugin.report.page import Chapter, Table, Text, fragment, number, page
+from plugin.report.page import Chapter, PageTable, Text, fragment, number, page
 from plugin.report.quality import quality
 from plugin.report.rendered import rendered
 from plugin.report.run import read_run
@@ -137,7 +137,7 @@ def test_what_a_run_says_is_no_html(tmp_path):
 
 def test_fragment_of_numbers_and_gaps():
     chapter = Chapter(
-        "c", "C", [Table("t", ("a", "b"), [("x", 1.23456), ("y", float("nan")), ("z", None)]), Text("p", "bad")]
+        "c", "C", [PageTable("t", ("a", "b"), [("x", 1.23456), ("y", float("nan")), ("z", None)]), Text("p", "bad")]
     )
     html = fragment(chapter)
     assert 'data-value="1.23456">1.235<' in html and html.count("–") == 2 and '<p class="bad">p</p>' in html
