@@ -3,17 +3,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from places import DATA, ROOT
 
 
 @pytest.fixture
 def fluidity_data():
     """Folder of the short Fluidity runs: serial, parallel (two ranks), adaptive."""
-    return ROOT / "tests" / "data" / "fluidity"
+    return DATA
 
 
 @pytest.fixture
@@ -22,7 +20,7 @@ def mpirun():
 
     def run(n, *words, check=True, timeout=300, cwd=ROOT, env=None):
         command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(n), sys.executable, "-m", "mpi4py", *map(str, words)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(env or {})}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/support'}", **(env or {})}
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
         if check and done.returncode != 0:
             pytest.fail(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")

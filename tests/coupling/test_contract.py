@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mpi4py import MPI
+from places import DATA
 
 from coupling import contract
 from coupling.common.files import whole_folder
@@ -74,7 +75,7 @@ def trial(folder, data, defect=""):
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    data = Path(__file__).resolve().parents[1] / "data" / "fluidity"
+    data = DATA
     return trial(tmp_path_factory.mktemp("good"), data)
 
 

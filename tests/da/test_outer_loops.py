@@ -108,7 +108,7 @@ def test_loops_must_be_some():
 def test_same_on_one_two_and_three_ranks(mpirun, tmp_path):
     found = {}
     for n in (1, 2, 3):
-        mpirun(n, "tests/da/parallel_outer.py", tmp_path / f"{n}.npz", timeout=100)
+        mpirun(n, "tests/da/parallel_outer_loops.py", tmp_path / f"{n}.npz", timeout=100)
         with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
             found[n] = dict(stored)
     for n in (2, 3):

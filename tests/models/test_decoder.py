@@ -169,4 +169,4 @@ def test_what_is_wrong_is_told():
 
 def test_over_ranks_and_groups(mpirun):
     for n in (1, 2, 3):
-        mpirun(n, "tests/da/parallel_decoder.py", timeout=200)
+        mpirun(n, "tests/models/parallel_decoder.py", timeout=200)

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from mpi4py import MPI
+from places import ROOT
 
 from coupling.archive import describe
 from coupling.archive.series import open_series
@@ -290,7 +291,7 @@ def test_memory_does_not_grow_with_the_number_of_dumps(tmp_path):
     for k in range(n_dumps):
         fields = {"Velocity": Field("Velocity", mesh, np.full(points.shape, float(k)))}
         write_dump(State(float(k), fields), tmp_path / "dumps" / str(k), COMM)
-    program = os.path.join(os.path.dirname(__file__), "pack_memory.py")
+    program = ROOT / "tests/support/pack_memory.py"
     line = [sys.executable, program, tmp_path / "dumps", tmp_path, "5"]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=100, check=True)

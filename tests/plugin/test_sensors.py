@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cycle_case import COMM, python
-from test_verify import case_file, folder  # noqa: F401
+from verify_case import case_file, folder  # noqa: F401
 
 from da.diagnostics.posterior import posterior, total_variance
 from da.minimisation.hessian import ObservedModes

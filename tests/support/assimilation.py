@@ -1,8 +1,8 @@
 """A state of a real run with random background errors, and readings of it, for the tests of the analysis."""
 
-from pathlib import Path
 
 import numpy as np
+from places import DATA
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.grid import make_grid
@@ -13,7 +13,6 @@ from da.observation.observations import Observations
 from plugin.state.transfer import Transfer, values_at, variables_of
 from plugin.window.background import Background
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "fluidity"
 N_MODES = 6
 OUTSIDE = 11  # the reading inside a building
 

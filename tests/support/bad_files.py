@@ -2,12 +2,12 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import h5py
 import numpy as np
 from bad_input import bad, change_readings
 from mpi4py import MPI
+from places import DATA
 from vtkmodules.vtkCommonDataModel import VTK_QUAD
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
@@ -147,7 +147,7 @@ def _(folder, told):
 
 @bad("dump", "is a PVTU that lacks a piece", r"missing|no such file")
 def _(folder, told):
-    data = Path(__file__).resolve().parents[1] / "data/fluidity/parallel"
+    data = DATA / "parallel"
     shutil.copytree(data, folder / "pieces")
     victim = sorted((folder / "pieces").rglob("*_1.vtu"))[0]
     victim.unlink()
@@ -156,7 +156,7 @@ def _(folder, told):
 
 @bad("dump", "is a PVTU with a piece outside its folder", r"\.pvtu: its piece '.*' is outside its own folder")
 def _(folder, told):
-    data = Path(__file__).resolve().parents[1] / "data/fluidity/parallel"
+    data = DATA / "parallel"
     (folder / "pieces").mkdir()
     text = (data / "mini_3.pvtu").read_text()
     (folder / "pieces/mini_3.pvtu").write_text(text.replace('Source="mini_3/', f'Source="{data}/mini_3/'))
@@ -165,7 +165,7 @@ def _(folder, told):
 
 @bad("dump", "is a PVTU with a piece that is a link to elsewhere", r"\.pvtu: its piece '.*' is outside its own folder")
 def _(folder, told):
-    shutil.copytree(Path(__file__).resolve().parents[1] / "data/fluidity/parallel", folder / "pieces")
+    shutil.copytree(DATA / "parallel", folder / "pieces")
     piece = sorted((folder / "pieces").rglob("*_1.vtu"))[0]
     piece.rename(folder / "elsewhere.vtu")
     piece.symlink_to(folder / "elsewhere.vtu")

@@ -12,11 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import yaml
 from mpi4py import MPI
+from places import ROOT
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.fluidity.driver import embedded_model
@@ -25,7 +25,6 @@ from coupling.simulation.launch import clean_environment
 from coupling.vtk.vtu import read_state
 from plugin.run.ledger import read_ledger
 
-ROOT = Path(__file__).resolve().parents[2]
 COMM = MPI.COMM_SELF
 STEP, WINDOW, WINDOWS = 2.0, 8.0, 3  # s
 ERROR = {"Tracer": 0.2, "Velocity.x": 0.05, "Velocity.y": 0.05}  # [tracer's unit], m/s

@@ -3,11 +3,11 @@
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 from lxml import etree
 from mpi4py import MPI
+from places import ROOT
 from skfem import MeshTet
 
 from coupling.embedded.decompose import decompose, partition
@@ -17,7 +17,6 @@ from coupling.fluidity.msh import read_msh, write_msh
 from coupling.simulation.launch import clean_environment
 from coupling.vtk.vtu import add_array, arrays_of, parse_xml, read_grid, write_grid
 
-ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT / "tests" / "data" / "embedded"
 
 

@@ -1,9 +1,9 @@
 """Thirty states of six random waves on the mesh of a parallel Fluidity run, and a case of experiments with them."""
 
-from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+from places import DATA
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import State
@@ -11,7 +11,7 @@ from coupling.vtk.dumps import write_dump
 from plugin.case.configuration import read_case
 
 COMM = MPI.COMM_SELF
-RESTART = Path(__file__).resolve().parents[1] / "data/fluidity/parallel/mini_3_checkpoint.flml"
+RESTART = DATA / "parallel/mini_3_checkpoint.flml"
 N_STATES, N_TRAINING = 30, 24
 SHAPE = (17, 8, 7)
 

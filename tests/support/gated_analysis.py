@@ -1,8 +1,8 @@
 """An analysis of a Fluidity state, and the gates it is let through, for the tests of the gates."""
 
-from pathlib import Path
 
 from assimilation import make_background, make_readings
+from places import DATA
 
 from coupling.fluidity.checkpoint import open_restart
 from plugin.case.configuration import MinimiserSection
@@ -10,7 +10,6 @@ from plugin.case.gates import GatesSection
 from plugin.window.assimilate import assimilate
 from plugin.window.gates.passing import make_gates
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "fluidity"
 RESTART = DATA / "parallel" / "mini_3_checkpoint.flml"
 LOW, LOW_OF_ALL = -0.3, -0.1  # the errors of this background are no plume's: below zero there is more tracer than above
 ALL = {

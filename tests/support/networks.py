@@ -8,6 +8,7 @@ from mpi4py import MPI
 from small_problem import N, make_problem
 from torch.autograd.function import once_differentiable
 
+from da.background.latent import decoded_transform, latent_modes
 from models.decoder import decodes, parallel_decoder
 
 SHAPE, CHANNELS = (5, 6, 5), 2
@@ -180,3 +181,20 @@ def make_latent_problem(comm, network, truncation=6, shares=None, group=None, st
 
 def vector(n=N, seed=0):
     return np.random.default_rng(seed).normal(size=n)
+
+
+def made(network, centred, truncation=None):
+    """A small problem with its decoded transform."""
+    problem = make_latent_problem(MPI.COMM_SELF, network)
+    modes = latent_modes(problem.decoder.encode(problem.anomalies), MPI.COMM_SELF, truncation, centred=centred)
+    background = 0.7 * problem.anomalies[:, 3] if centred else None
+    problem.transform = decoded_transform(problem.decoder, modes, background)
+    problem.arguments = problem.problem.arguments[1:]
+    return problem
+
+
+def possible(problem, seed=3):
+    """U, H, R and an innovation of a state that the decoder can make, with noise."""
+    of, rng = problem.problem, np.random.default_rng(seed)
+    truth = problem.transform.apply(rng.normal(size=problem.transform.n_control))
+    return problem.transform, of.operator, of.error, of.operator.observe(truth) + of.std * rng.normal(size=len(of.std))

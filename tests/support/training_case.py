@@ -1,17 +1,16 @@
 """A case with a small network, and dumps of twenty states that it can learn from."""
 
-from pathlib import Path
 
 import numpy as np
 import yaml
 from mpi4py import MPI
+from places import ROOT
 
 from coupling.geometry.mesh import State
 from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import read_state
 from plugin.case.configuration import read_case
 
-ROOT = Path(__file__).resolve().parents[2]
 COMM = MPI.COMM_SELF
 N_STATES, N_VALIDATION = 20, 4
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from contents import FIELDS, SELF, changing_states, content
 from mpi4py import MPI
+from places import DATA
 
 from coupling.archive import Archive, ArchiveWriter
 from coupling.archive.series import open_series
@@ -16,7 +17,6 @@ from coupling.common.files import FileError
 from coupling.geometry.mesh import MeshError
 
 WORLD = MPI.COMM_WORLD
-DATA = Path(__file__).parents[1] / "data" / "fluidity"
 FOLDER = Path(sys.argv[1])
 RUNS = ("parallel", "adaptive", "changing")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from contents import SELF, content
 from mpi4py import MPI
+from places import DATA
 
 from coupling.archive.series import open_series
 from coupling.common.files import FileError
 from coupling.vtk.dumps import write_dump
 
 COMM = MPI.COMM_WORLD
-DATA = Path(__file__).parents[1] / "data" / "fluidity"
 
 scratch = tempfile.TemporaryDirectory() if COMM.rank == 0 else None
 folder = Path(COMM.bcast(scratch.name if scratch else None))

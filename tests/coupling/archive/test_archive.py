@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from contents import FIELDS, SELF, changing_states, content, cut_states, small_mesh, small_state
+from places import ROOT
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkIOHDF import vtkHDFReader, vtkHDFWriter
@@ -166,7 +167,7 @@ def test_files_that_vtk_wrote_are_read(fluidity_data, tmp_path, run):
 
 
 def test_any_number_of_ranks_writes_and_reads_the_same(fluidity_data, tmp_path, mpirun):
-    assert "same" in mpirun(3, "tests/coupling/parallel_archive.py", tmp_path, timeout=60).stdout
+    assert "same" in mpirun(3, "tests/coupling/archive/parallel_archive.py", tmp_path, timeout=60).stdout
     states = {run: _states_of(fluidity_data / run, names) for run, names in FIELDS.items()}
     states["changing"] = list(changing_states(fluidity_data, SELF))
     for run in states:
@@ -176,7 +177,7 @@ def test_any_number_of_ranks_writes_and_reads_the_same(fluidity_data, tmp_path, 
 
 
 def test_one_rank_that_fails_leaves_no_file(tmp_path, mpirun):
-    done = mpirun(2, "tests/coupling/parallel_archive.py", tmp_path, "fail", check=False, timeout=60)
+    done = mpirun(2, "tests/coupling/archive/parallel_archive.py", tmp_path, "fail", check=False, timeout=60)
     assert done.returncode != 0 and "fails on purpose" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -222,7 +223,7 @@ def test_a_killed_writer_leaves_no_file_and_the_next_one_cleans_up(tmp_path):
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     path = tmp_path / "run.vtkhdf"
-    folders = os.pathsep.join([os.getcwd(), os.path.dirname(__file__)])
+    folders = os.pathsep.join([os.getcwd(), str(ROOT / "tests/support")])
     words = [sys.executable, "-c", program, str(path)]
     killed = subprocess.run(words, env={**os.environ, "PYTHONPATH": folders}, timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -85,6 +85,6 @@ def test_same_on_two_ranks(fluidity_data, tmp_path, mpirun):
     series = open_series(fluidity_data / "parallel", SELF)
     states = [series.read(step) for step in range(len(series))]
     paths = _parts(tmp_path, [states[:1], states[1:]])
-    mpirun(2, "tests/coupling/parallel_joining.py", tmp_path / "whole.vtkhdf", *paths)
+    mpirun(2, "tests/coupling/archive/parallel_joining.py", tmp_path / "whole.vtkhdf", *paths)
     assert _contents(tmp_path / "whole.vtkhdf") == [content(state) for state in states]
     assert np.all(np.diff(Archive(tmp_path / "whole.vtkhdf", SELF).times) > 0)

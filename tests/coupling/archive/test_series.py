@@ -109,4 +109,4 @@ def test_a_dump_that_breaks_later_is_told_when_read(fluidity_data, tmp_path):
 
 
 def test_dumps_are_the_same_on_more_ranks_than_pieces(mpirun):
-    assert "same" in mpirun(3, "tests/coupling/parallel_series.py", timeout=60).stdout
+    assert "same" in mpirun(3, "tests/coupling/archive/parallel_series.py", timeout=60).stdout

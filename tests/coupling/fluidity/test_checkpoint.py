@@ -182,8 +182,8 @@ def test_a_cold_start_is_a_restart_without_fields(fluidity_data, tmp_path):
 @pytest.mark.parametrize("run", RUNS)
 def test_ranks_write_the_same_files(run, fluidity_data, tmp_path, mpirun):
     source = fluidity_data / run / "mini_3_checkpoint.flml"
-    mpirun(2, "tests/coupling/parallel_checkpoint.py", source, tmp_path / "two")
-    mpirun(1, "tests/coupling/parallel_checkpoint.py", source, tmp_path / "one")
+    mpirun(2, "tests/coupling/fluidity/parallel_checkpoint.py", source, tmp_path / "two")
+    mpirun(1, "tests/coupling/fluidity/parallel_checkpoint.py", source, tmp_path / "one")
     for path in sorted((tmp_path / "one").rglob("*")):
         if path.is_file():
             assert filecmp.cmp(path, tmp_path / "two" / path.relative_to(tmp_path / "one"), shallow=False), path

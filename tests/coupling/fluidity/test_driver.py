@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from lxml import etree
 from mpi4py import MPI
+from places import ROOT
 
 from coupling.contract import PROMISES, make_trial
 from coupling.fluidity import options as flml
@@ -24,7 +25,6 @@ from coupling.fluidity.driver import FluidityModel, embedded_model
 from coupling.simulation.launch import ModelError, clean_environment
 from coupling.vtk.vtu import read_state
 
-ROOT = Path(__file__).resolve().parents[2]
 COMM = MPI.COMM_SELF
 MODELS = {"embedded": embedded_model, "fluidity": FluidityModel}
 FLUIDITY = shutil.which("fluidity")
@@ -151,7 +151,7 @@ def test_logs_are_kept(driver):
 
 def test_from_inside_an_mpi_job_it_gives_the_same_bits(driver, mpirun, tmp_path):
     words = [driver.name, driver.processes, driver.start.options, 0.5, tmp_path / "run", tmp_path / "kept.npz"]
-    mpirun(2, "tests/coupling/parallel_forecast.py", *words, timeout=60)
+    mpirun(2, "tests/coupling/fluidity/parallel_driver.py", *words, timeout=60)
     kept = np.load(tmp_path / "kept.npz")
     assert kept["Time"].tolist() == [0.5, 0.5]
     for name, field in driver.first.state.fields.items():
@@ -189,7 +189,7 @@ def test_values_that_are_not_finite_are_noticed_after_a_good_end(driver, tmp_pat
 def test_every_rank_raises_the_models_error(starts, mpirun, tmp_path):
     start = changed(starts[2], tmp_path / "case", refused)
     words = ["fluidity", 2, start.options, 0.5, tmp_path / "run", tmp_path / "kept"]
-    mpirun(3, "tests/coupling/parallel_forecast.py", *words, timeout=60)
+    mpirun(3, "tests/coupling/fluidity/parallel_driver.py", *words, timeout=60)
     told = {(tmp_path / f"kept.error-{rank}").read_text() for rank in range(3)}
     assert len(told) == 1 and "exit code 16" in told.pop()
 

@@ -1,16 +1,15 @@
 """Run by test_interpolation under mpirun: P, Q and sampling on all ranks equal those on one."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+from places import DATA
 
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling
 from coupling.vtk.vtu import read_state
 
-DATA = Path(__file__).parents[1] / "data" / "fluidity"
 PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2], [225, 155, 61]])
 
 

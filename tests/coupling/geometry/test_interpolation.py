@@ -167,4 +167,4 @@ def test_grid_of_a_spacing_fits_the_box():
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_any_number_of_ranks_gives_the_same(mpirun, ranks):
-    mpirun(ranks, "tests/coupling/parallel_interpolation.py")
+    mpirun(ranks, "tests/coupling/geometry/parallel_interpolation.py")

@@ -50,7 +50,7 @@ def test_any_number_of_ranks_has_the_same_points_in_the_same_order(dump, mpirun,
     found = []
     for n in (1, 2, 3):
         path = tmp_path / f"{n}.npy"
-        mpirun(n, "tests/coupling/parallel_points.py", fluidity_data / dump, path)
+        mpirun(n, "tests/coupling/geometry/parallel_points.py", fluidity_data / dump, path)
         found.append(np.load(path))
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 

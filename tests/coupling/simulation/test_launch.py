@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mpi4py import MPI
+from places import ROOT
 
 from coupling.simulation.launch import ModelError, clean_environment, launch
 
@@ -72,7 +73,7 @@ from mpi4py import MPI
 from coupling.simulation.launch import launch
 launch(["sh", "-c", "sleep 77 & echo $! > child; echo $$ > parent.new; mv parent.new parent; wait"], {str(tmp_path)!r}, MPI.COMM_SELF)
 """
-    environment = clean_environment(tmp_path, {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    environment = clean_environment(tmp_path, {"PYTHONPATH": str(ROOT)})
     with subprocess.Popen([sys.executable, "-c", code], env=environment) as us:
         end = time.monotonic() + 30
         while not (tmp_path / "parent").is_file() and time.monotonic() < end:
@@ -101,7 +102,7 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
 
 
 def test_an_mpi_program_starts_from_inside_an_mpi_job_and_others_sleep(mpirun, tmp_path):
-    done = mpirun(2, "tests/coupling/parallel_launch.py", tmp_path)
+    done = mpirun(2, "tests/coupling/simulation/parallel_launch.py", tmp_path)
     assert "nested ranks [0, 1] of 2" in done.stdout
     waited = float(done.stdout.split("waiting rank used")[1].split()[0])
     assert waited < 0.3  # of two seconds: asleep, not spinning

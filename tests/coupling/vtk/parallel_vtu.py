@@ -1,16 +1,15 @@
 """Run by test_vtu on two ranks: the pieces are dealt out and say the same as on one rank."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+from places import DATA
 
 from coupling.common.files import FileError
 from coupling.vtk.vtu import read_state
 
 COMM = MPI.COMM_WORLD
-DATA = Path(__file__).parents[1] / "data" / "fluidity"
 
 alone = read_state(DATA / "parallel/mini_3.pvtu", MPI.COMM_SELF)
 shared = read_state(DATA / "parallel/mini_3.pvtu", COMM)

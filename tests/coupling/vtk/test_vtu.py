@@ -44,7 +44,7 @@ def test_fingerprint_knows_a_mesh_and_its_changes(fluidity_data):
 
 
 def test_parallel_reading_gives_the_same(mpirun):
-    assert "same" in mpirun(2, "tests/coupling/parallel_vtu.py").stdout
+    assert "same" in mpirun(2, "tests/coupling/vtk/parallel_vtu.py").stdout
 
 
 def test_a_missing_field_is_named_with_those_there_are(fluidity_data):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-from networks import BackwardOnly, Bent, Convolutional, Linear, make_latent_problem, tsvd_basis, vector
+from networks import BackwardOnly, Bent, Convolutional, Linear, made, make_latent_problem, possible, tsvd_basis, vector
 from small_problem import N_SAMPLES, relative_difference
 from wind_problem import make_wind
 
@@ -14,23 +14,6 @@ from models.decoder import DecoderError
 
 COMM = MPI.COMM_SELF
 FORMS = pytest.mark.parametrize("centred", [False, True])
-
-
-def made(network, centred, truncation=None):
-    """A small problem with its decoded transform."""
-    problem = make_latent_problem(COMM, network)
-    modes = latent_modes(problem.decoder.encode(problem.anomalies), COMM, truncation, centred=centred)
-    background = 0.7 * problem.anomalies[:, 3] if centred else None
-    problem.transform = decoded_transform(problem.decoder, modes, background)
-    problem.arguments = problem.problem.arguments[1:]
-    return problem
-
-
-def possible(problem, seed=3):
-    """U, H, R and an innovation of a state that the decoder can make, with noise."""
-    of, rng = problem.problem, np.random.default_rng(seed)
-    truth = problem.transform.apply(rng.normal(size=problem.transform.n_control))
-    return problem.transform, of.operator, of.error, of.operator.observe(truth) + of.std * rng.normal(size=len(of.std))
 
 
 def test_modes_are_codes_over_the_root():
@@ -215,7 +198,7 @@ def test_what_is_wrong_is_told():
 def test_same_on_one_two_and_three_ranks(mpirun, tmp_path):
     found = {}
     for n in (1, 2, 3):
-        mpirun(n, "tests/da/parallel_decoded.py", tmp_path / f"{n}.npz", timeout=200)
+        mpirun(n, "tests/da/background/parallel_decoded.py", tmp_path / f"{n}.npz", timeout=200)
         with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
             found[n] = dict(stored)
     assert len(found[1]) == 30

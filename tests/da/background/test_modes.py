@@ -95,4 +95,4 @@ def test_bad_snapshots(make):
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_bad_snapshots_are_told_to_all_ranks(mpirun, n):
-    mpirun(n, "tests/da/parallel_errors.py")
+    mpirun(n, "tests/da/background/parallel_errors.py")

@@ -42,4 +42,4 @@ def test_sign_of_a_tie_is_the_first_entry():
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_over_ranks(mpirun, n):
-    mpirun(n, "tests/da/parallel_tsqr.py")
+    mpirun(n, "tests/da/background/parallel_tsqr.py")

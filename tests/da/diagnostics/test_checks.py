@@ -2,9 +2,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from costs import cost_of
 from mpi4py import MPI
 from small_problem import make_problem
-from test_cost import cost_of
 
 from da.analysis import analyse
 from da.diagnostics.checks import (

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from costs import Cubic
 from mpi4py import MPI
 from small_problem import make_problem
-from test_cost import Cubic
 
 from da.analysis import analyse
 from da.diagnostics.degrees_of_freedom import degrees_of_freedom, estimated, girard, information_product

@@ -144,7 +144,7 @@ def test_what_is_no_information_matrix(matrix, weight, message):
 def test_same_on_one_to_four_ranks(mpirun, tmp_path):
     found = {}
     for n in (1, 2, 3, 4):
-        mpirun(n, "tests/da/parallel_posterior.py", tmp_path / f"{n}.npz")
+        mpirun(n, "tests/da/diagnostics/parallel_posterior.py", tmp_path / f"{n}.npz")
         with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
             found[n] = dict(stored)
     for n in (2, 3, 4):

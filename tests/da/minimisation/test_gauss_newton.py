@@ -3,9 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mpi4py import MPI
-from networks import BackwardOnly, Bent, OnceOnly, tsvd_basis
+from networks import BackwardOnly, Bent, OnceOnly, made, possible, tsvd_basis
 from small_problem import make_problem, relative_difference
-from test_latent import made, possible
 from wind_problem import make_wind
 
 from da.analysis import analyse

@@ -148,4 +148,4 @@ def test_sums_over_float32_modes_are_float64(shape, order):
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_readings_everywhere_over_ranks(mpirun, n):
-    mpirun(n, "tests/da/parallel_observed.py")
+    mpirun(n, "tests/da/minimisation/parallel_hessian.py")

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from costs import Cubic, SquareOperator, Unnoticed
 from mpi4py import MPI
 from scipy.optimize import lsq_linear
 from small_problem import N_OBSERVED, dense, make_problem, places, relative_difference
-from test_cost import Cubic, SquareOperator, Unnoticed
 
 from da.analysis import analyse
 from da.minimisation.cost import CostFunction

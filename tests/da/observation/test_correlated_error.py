@@ -114,4 +114,4 @@ def test_instruments_bring_their_own_error():
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_over_ranks(mpirun, n):
-    mpirun(n, "tests/da/parallel_correlated_error.py")
+    mpirun(n, "tests/da/observation/parallel_correlated_error.py")

@@ -57,4 +57,4 @@ def test_selection():
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_over_ranks(mpirun, n):
-    mpirun(n, "tests/da/parallel_operator.py")
+    mpirun(n, "tests/da/observation/parallel_operator.py")

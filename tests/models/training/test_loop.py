@@ -189,4 +189,4 @@ def test_samples_from_a_network_of_ones_own():
 
 
 def test_ranks_do_what_one_does(mpirun, tmp_path):
-    mpirun(2, "tests/models/parallel_training.py", tmp_path)
+    mpirun(2, "tests/models/training/parallel_training.py", tmp_path)

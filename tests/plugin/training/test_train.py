@@ -137,7 +137,7 @@ def test_a_loss_that_is_no_number(tmp_path, states):
 
 
 def test_command(mpirun, tmp_path, states):
-    env = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/plugin"}
+    env = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/support"}
     case = make_case(tmp_path, states)
     done = mpirun(2, "-m", "plugin.train", tmp_path / "case.yml", env=env)
     assert done.stdout.count("epoch 3 of 3: loss ") == 1 and "16 states to train with, 4 for validation" in done.stdout

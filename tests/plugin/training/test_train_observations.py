@@ -151,7 +151,7 @@ def test_wrong_keys_are_told(tmp_path, training, told):
 
 
 def test_commands_from_training_to_a_cycle(mpirun, tmp_path):
-    env = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/plugin"}
+    env = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/support"}
     network = {
         "file": str(tmp_path / "net.safetensors"),
         "name": "small_networks:Small",

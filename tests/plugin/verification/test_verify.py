@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 from cycle_case import (
     COMM,
-    IN_A_BUILDING,
     SENSORS,
     WINDOW,
     python,
-    values_at,
-    write_case,
-    write_readings,
-    write_settings,
 )
+from verify_case import case_file, folder  # noqa: F401
 
-from coupling.fluidity.checkpoint import open_restart
-from coupling.fluidity.driver import embedded_model
 from coupling.geometry.interpolation import multiply
-from coupling.vtk.vtu import read_state
 from da.analysis import analyse
 from da.background.transform import LinearTransform
 from da.minimisation.cost import CostFunction
@@ -43,31 +36,6 @@ NAMES = [
     "analysis against a dense solve",
 ]
 RANKS = "same on one rank and on all"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A cold start, dumps and a checkpoint of an earlier run, and readings of tracer, wind and its speed."""
-    folder = tmp_path_factory.mktemp("verified")
-    write_case(folder / "start-1")
-    model, steps = embedded_model(timeout=60), 3 * WINDOW
-    model.run(open_restart(write_case(folder / "before", speed=1.1, y=30.0)), steps, folder / "training/0", COMM)
-    state, rows = read_state(folder / "training/0/case_4.vtu", COMM), []
-    for variable, error in (("Tracer", 0.2), ("Velocity.x", 0.05)):
-        rows += [
-            (WINDOW, *place, variable, 1.1 * value + error, error)
-            for place, value in zip(SENSORS, values_at(state, SENSORS, variable))
-        ]
-    rows.append((WINDOW, *IN_A_BUILDING, "Tracer", 1.0, 0.1))
-    write_readings(folder / "readings.csv", rows)
-    write_readings(folder / "speeds.csv", [*rows, *((WINDOW, *p, "Velocity.speed", 1.0, 0.1) for p in SENSORS[:9])])
-    write_readings(folder / "inside.csv", rows[-1:])
-    return folder
-
-
-def case_file(folder, path, **changes):
-    snapshots = {"snapshots": [{"path": str(folder / "training/0")}], "truncation": 4}
-    return write_settings(path / "case.yml", folder, path / "run", background=snapshots, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +157,7 @@ def test_command_on_three_ranks(folder, tmp_path):
 
 @pytest.mark.parametrize("broken", ["state", "analysis"])
 def test_what_depends_on_the_number_of_ranks_is_found(folder, tmp_path, broken):
-    ended = python(2, "tests/plugin/parallel_verify.py", broken, case_file(folder, tmp_path))
+    ended = python(2, "tests/plugin/verification/parallel_verify.py", broken, case_file(folder, tmp_path))
     assert ended.returncode == 1, ended.stdout + ended.stderr
     last = ended.stdout.splitlines()[-2:]
     assert last[0] == f"1 of {len(NAMES) + 1} checks failed:" and last[1].startswith(f"  {RANKS}: ")
@@ -198,7 +166,7 @@ def test_what_depends_on_the_number_of_ranks_is_found(folder, tmp_path, broken):
 
 
 def test_with_fewer_states_where_one_rank_cannot_hold_all(folder, tmp_path):
-    ended = python(2, "tests/plugin/parallel_verify.py", "limit", case_file(folder, tmp_path))
+    ended = python(2, "tests/plugin/verification/parallel_verify.py", "limit", case_file(folder, tmp_path))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "; 3 of the snapshots" in ended.stdout
 

@@ -5,7 +5,6 @@ The table of docs/bad-input.md is this one; a test holds them together.
 
 import re
 import shutil
-from pathlib import Path
 
 import bad_files  # noqa: F401 registers its cases
 import bad_settings  # noqa: F401 registers its cases
@@ -13,12 +12,13 @@ import pytest
 from bad_input import CASES, text_of
 from cycle_case import files, make_case, settings
 from mpi4py import MPI
+from places import ROOT
 
 from plugin.cycle import main
 from plugin.run.job import BAD_INPUT, run_job
 
 COMM = MPI.COMM_SELF
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/bad-input.md"
+DOCUMENT = ROOT / "docs/bad-input.md"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Killed at any moment, a cycle or a reanalysis goes on and ends with the same bits; nothing half-made stays.
 
-    pytest -m nightly tests/plugin/test_crash.py    # a few hundred kills more
+    pytest -m nightly tests/plugin/whole_runs/test_crash.py    # a few hundred kills more
 """
 
 import os

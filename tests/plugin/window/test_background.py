@@ -1,11 +1,11 @@
 """Background errors from dumps: which states are taken, and what becomes of them."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mpi4py import MPI
+from places import ROOT
 
 from coupling.geometry.mesh import State
 from coupling.vtk.dumps import write_dump
@@ -14,7 +14,6 @@ from plugin.case.configuration import ConfigurationError, SeriesSection, read_ca
 from plugin.window.background import background, chosen_steps
 
 COMM = MPI.COMM_SELF
-ROOT = Path(__file__).resolve().parents[2]
 TIMES = np.array([0.0, 1.0, 2.5, 4.0, 5.0])
 
 

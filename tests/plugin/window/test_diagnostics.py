@@ -179,7 +179,7 @@ def test_nothing_more_is_told_unless_asked(given, tmp_path):
 def test_same_over_ranks(given, mpirun, tmp_path, n):
     found, told = made(given, tmp_path, speeds=True)
     (tmp_path / "parallel").mkdir()
-    mpirun(n, "tests/plugin/parallel_diagnostics.py", tmp_path / "parallel")
+    mpirun(n, "tests/plugin/window/parallel_diagnostics.py", tmp_path / "parallel")
     other = json.loads((tmp_path / "parallel/told.json").read_text())
     assert other["told"]["degrees_of_freedom"] == pytest.approx(told["degrees_of_freedom"], rel=1e-10)
     for row, there in zip(found.table, other["table"]):

@@ -195,7 +195,7 @@ def test_residuals_of_what_is_written_are_told(analysis):
 
 def test_two_ranks_let_the_same_through(analysis, mpirun, tmp_path):
     of, told, through = passed(analysis, **ALL)
-    mpirun(2, "tests/plugin/parallel_gates.py", tmp_path / "two.npz")
+    mpirun(2, "tests/plugin/window/parallel_gates.py", tmp_path / "two.npz")
     two = np.load(tmp_path / "two.npz")
     one = {name: field.values for name, field in of.fields.items()}
     one["residual"] = np.array([row[RESIDUAL] for row in through.table], float)

@@ -139,7 +139,7 @@ def test_same_over_ranks(given, file, mpirun, tmp_path, n):
     background, state = given
     network = with_network(background, read_latent(case_of(file), background.transfer, COMM))
     one = analysed(network, state, make_readings(background, state))
-    mpirun(n, "tests/plugin/parallel_latent.py", file, tmp_path / "found.npz")
+    mpirun(n, "tests/plugin/window/parallel_latent.py", file, tmp_path / "found.npz")
     other = np.load(tmp_path / "found.npz")
     np.testing.assert_allclose(other["control"], one.analysis.control, rtol=1e-9, atol=1e-10)
     scale = np.abs(one.analysis.increment).max()

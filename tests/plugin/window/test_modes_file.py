@@ -120,5 +120,5 @@ def test_damage_is_named(stored, harm, message):
 
 def test_number_of_ranks_does_not_matter(mpirun, tmp_path):
     for n, other in ((1, 3), (2, 1), (3, 2)):
-        mpirun(n, "tests/da/parallel_modes_file.py", "write", tmp_path / "modes.h5")
-        mpirun(other, "tests/da/parallel_modes_file.py", "read", tmp_path / "modes.h5")
+        mpirun(n, "tests/plugin/window/parallel_modes_file.py", "write", tmp_path / "modes.h5")
+        mpirun(other, "tests/plugin/window/parallel_modes_file.py", "read", tmp_path / "modes.h5")
