@@ -75,7 +75,7 @@ def package_environment(given=None):
     given : {name: value} that is kept; its PYTHONPATH, or else this process' own, comes after the package's
     """
     given = dict(given or {})
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [given.get("PYTHONPATH") or os.environ.get("PYTHONPATH")])]
     return {"OMP_NUM_THREADS": "1", **given, "PYTHONPATH": os.pathsep.join(paths)}
 
