@@ -1,4 +1,4 @@
-"""The documents are built without a warning, and what they say is tried: code is run, the rest compared with the code."""
+"""The documents build without a warning, and what they say is true: their code runs, the rest agrees with the code."""
 
 import argparse
 import ast
@@ -20,9 +20,8 @@ from da.analysis import Analysis, Statistics
 from da.minimisation.minimise import Iteration
 from da.observation.quality import Flag
 from models import zoo
-from plugin import diagnostics
 from plugin.case.configuration import Case, read_case
-from plugin.window import assimilate, reanalysis_step
+from plugin.window import assimilate, diagnostics, reanalysis_step
 
 PACKAGES = ("plugin", "coupling", "da", "models", "examples", "benchmarks")
 BASE = {
@@ -61,7 +60,7 @@ def _ran(words, folder):
 def test_the_pages_are_built_and_ask_the_network_for_nothing(tmp_path):
     _ran([sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "--site-dir", str(tmp_path)], ROOT)
     pages = sorted(tmp_path.glob("*.html"))
-    assert {page.stem for page in PAGES if page.parent.name == "docs"} <= {page.stem for page in pages}
+    assert {page.stem for page in PAGES if page.parent == ROOT / "docs"} <= {page.stem for page in pages}
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"', text), page
