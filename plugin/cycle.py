@@ -37,7 +37,7 @@ from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
-from plugin.report.started import report_of
+from plugin.report.beside_cycle import report_of
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run, find_run
 from plugin.run.job import read_words, run_job

@@ -19,18 +19,18 @@ from mpi4py import MPI
 from coupling.fluidity import options as flml
 from coupling.simulation.launch import wait_asleep
 from plugin.case.configuration import ConfigurationError, read_case
+from plugin.check.case.files import Subject
+from plugin.check.case.grid import grid
+from plugin.check.case.model import launcher, processes, program
+from plugin.check.case.network import network
+from plugin.check.case.options import options, write_fixed
+from plugin.check.case.readings import in_air, in_windows
+from plugin.check.case.resources import disk, duration, memory
+from plugin.check.case.restart import round_trip
+from plugin.check.case.states import same_mesh, states
 from plugin.check.finding import FAIL, OK, WARN, Finding, findings, told
-from plugin.check.geometry import grid
-from plugin.check.libraries import libraries, loaded, packages
-from plugin.check.machine import gpu, here, processors
-from plugin.check.model import launcher, processes, program
-from plugin.check.needs import disk, duration, memory
-from plugin.check.network import network
-from plugin.check.observations import in_air, in_windows
-from plugin.check.options import options, write_fixed
-from plugin.check.restart import round_trip
-from plugin.check.states import same_mesh, states
-from plugin.check.subject import Subject
+from plugin.check.machine.libraries import libraries, loaded, packages
+from plugin.check.machine.processors import gpu, here, processors
 from plugin.run.job import read_words, run_job
 
 

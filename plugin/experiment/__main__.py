@@ -20,15 +20,15 @@ from pathlib import Path
 from mpi4py import MPI
 
 from plugin.case.configuration import ConfigurationError, read_case
-from plugin.experiment.cycled import cycled
-from plugin.experiment.observations import observations
-from plugin.experiment.protocol import Setting, read_states
+from plugin.experiment.experiments.cycled import cycled
+from plugin.experiment.experiments.observations import observations
+from plugin.experiment.experiments.sparse import sparse
+from plugin.experiment.experiments.steps import steps
+from plugin.experiment.experiments.tables import tables
+from plugin.experiment.experiments.tradeoff import tradeoff
+from plugin.experiment.experiments.truncation import truncation
 from plugin.experiment.results import conditions, write
-from plugin.experiment.sparse import sparse
-from plugin.experiment.steps import steps
-from plugin.experiment.tables import tables
-from plugin.experiment.tradeoff import tradeoff
-from plugin.experiment.truncation import truncation
+from plugin.experiment.states import Setting, read_states
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 

@@ -17,7 +17,7 @@ from models.training.evaluation import codes_and_round_trips
 from models.training.loop import train
 from models.training.recipe import Recipe
 from plugin.case.configuration import ConfigurationError
-from plugin.experiment.protocol import COMM
+from plugin.experiment.states import COMM
 
 COMBINED = Augmentation(noise=(0.0, 0.0), combine=1.0)
 RECIPE = Recipe(batch=8, optimiser="muon", objective="relative", settle=0.5, patience=10**6, augmentation=COMBINED)

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from matplotlib.figure import Figure
 
 from coupling.common.files import whole_file
-from plugin.experiment import magic
+from plugin.experiment import mack_2020
 
 _LIBRARIES = ("fluidity-da", "numpy", "petsc4py", "torch")
 
@@ -104,7 +104,7 @@ def markdown(result, about):
     parts.append(f"![{result.name}]({result.name}.png)\n")
     for name, of in about.items():
         parts.append(f"{name.capitalize()}: " + ", ".join(f"{key} {_word(value)}" for key, value in of.items()) + ".\n")
-    parts.append(f"{magic.NOTE}\n")
+    parts.append(f"{mack_2020.NOTE}\n")
     return "\n".join(parts)
 
 

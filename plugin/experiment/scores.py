@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from da.minimisation.minimise import MinimisationError
-from plugin.experiment.protocol import noise
+from plugin.experiment.states import noise
 from plugin.experiment.systems import timed
 
 

@@ -19,7 +19,7 @@ from models.training.sensors import SensorDraws
 from models.voronoi import VoronoiGrid
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.experiment.networks import COMBINED, RECIPE, Wanted, n_validation, taken, weights
-from plugin.experiment.protocol import COMM, noise
+from plugin.experiment.states import COMM, noise
 from plugin.experiment.systems import System, latent, timed
 from plugin.window.encoded import file_hash
 

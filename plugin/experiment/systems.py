@@ -22,7 +22,7 @@ from da.observation.operator import selection
 from models.decoder import parallel_decoder
 from models.inference import fast_decoder
 from plugin.case.configuration import ConfigurationError
-from plugin.experiment.protocol import COMM
+from plugin.experiment.states import COMM
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from plugin.report.making import write_report
+from plugin.report.write import write_report
 from plugin.run.job import read_words, run_job
 
 

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from coupling.common.files import FileError, whole_file
 from coupling.geometry.mesh import MeshError
-from plugin.report.consistency import consistency
-from plugin.report.convergence import convergence
 from plugin.report.fields import last_fields
-from plugin.report.headline import headline
-from plugin.report.page import Chapter, Text, page
-from plugin.report.quality import quality
+from plugin.report.page.page import Chapter, Text, page
 from plugin.report.run import read_run
-from plugin.report.running import running
-from plugin.report.settings import settings
-from plugin.report.slices import slices
-from plugin.report.solid import solid
-from plugin.report.timeline import timeline
+from plugin.report.sections.consistency import consistency
+from plugin.report.sections.convergence import convergence
+from plugin.report.sections.headline import headline
+from plugin.report.sections.quality import quality
+from plugin.report.sections.running import running
+from plugin.report.sections.settings import settings
+from plugin.report.sections.slices import slices
+from plugin.report.sections.solid import solid
+from plugin.report.sections.timeline import timeline
 
 
 def write_report(folder, path=None):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from coupling.fluidity.checkpoint import n_processes
 from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
+from plugin.check.case.files import ALONE
 from plugin.check.finding import FAIL, OK, Finding
-from plugin.check.subject import ALONE
 from plugin.run.drivers import forecast_model
 
 _LIMIT = 60.0  # s

@@ -1,7 +1,7 @@
 """A network's weights: whether they are those of this case."""
 
+from plugin.check.case.files import ALONE
 from plugin.check.finding import OK, Finding
-from plugin.check.subject import ALONE
 from plugin.window.latent import read_latent
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from coupling.fluidity.checkpoint import read_fields, write_restart
+from plugin.check.case.files import ALONE
 from plugin.check.finding import FAIL, OK, WARN, Finding
-from plugin.check.subject import ALONE
 
 _NAME = "restart round trip"
 

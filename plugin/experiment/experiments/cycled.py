@@ -10,9 +10,9 @@ import numpy as np
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from plugin.case.configuration import ConfigurationError, read_case
-from plugin.experiment.protocol import COMM, States
 from plugin.experiment.results import Result, ResultTable
 from plugin.experiment.scores import relative_error
+from plugin.experiment.states import COMM, States
 from plugin.run.ledger import read_ledger
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background import close_all, plan_of, states_of

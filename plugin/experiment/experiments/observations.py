@@ -1,7 +1,7 @@
 """Error and time against the number of readings (Fig. 14)."""
 
+from plugin.experiment.experiments.rows import ERROR, MAGIC, beside, linear_rows, network_rows, truncated, whole
 from plugin.experiment.results import Result, ResultTable
-from plugin.experiment.rows import ERROR, MAGIC, beside, linear_rows, network_rows, truncated, whole
 
 
 def observations(setting):

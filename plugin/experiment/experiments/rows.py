@@ -1,31 +1,31 @@
 """Rows of figures that several experiments have in common."""
 
-from plugin.experiment import magic
+from plugin.experiment import mack_2020
 from plugin.experiment.networks import networks_of
 from plugin.experiment.scores import score
 from plugin.experiment.systems import autoencoder, background, linear, reduced, tsvd
 
 ERROR = {"error": "error", "seconds": "time [s]"}
-MAGIC = {"magic_error": f"{magic.LABEL} error", "magic_seconds": f"{magic.LABEL} time [s]"}
+MAGIC = {"magic_error": f"{mack_2020.LABEL} error", "magic_seconds": f"{mack_2020.LABEL} time [s]"}
 
 
 def truncated(setting):
     """TSVD at the settings' truncation: a System, and the paper's {part: (error, seconds)} of it."""
     modes = tsvd(setting.states, setting.protocol, setting.settings.truncation)
-    paper = magic.TRUNCATED if modes.n_modes == magic.TAU else {}
+    paper = mack_2020.TRUNCATED if modes.n_modes == mack_2020.TAU else {}
     return linear(f"TSVD, τ = {modes.n_modes}", modes, setting.protocol), paper
 
 
 def whole(setting):
     """TSVD with all modes: a System, and the paper's {part: (error, seconds)} of it."""
-    return linear("TSVD, τ = S", reduced(setting.states, setting.protocol), setting.protocol), magic.REDUCED
+    return linear("TSVD, τ = S", reduced(setting.states, setting.protocol), setting.protocol), mack_2020.REDUCED
 
 
 def background_row(setting):
     """The row of no analysis, whose error is 1."""
     states = setting.states
     found = score([background(states)], states, setting.protocol, len(states.used))
-    row = {"system": "background", "count": len(states.used), **found.figures(), "magic_error": magic.BACKGROUND}
+    row = {"system": "background", "count": len(states.used), **found.figures(), "magic_error": mack_2020.BACKGROUND}
     return tell(row, setting)
 
 
@@ -36,7 +36,7 @@ def network_rows(names, setting):
 
 def names_of(settings):
     """The names of networks that a NetworksSection asks for."""
-    return list(magic.NETWORKS) if settings.names is None else settings.names
+    return list(mack_2020.NETWORKS) if settings.names is None else settings.names
 
 
 def beside(setting):
@@ -49,7 +49,7 @@ def _network_row(name, setting):
     states, networks = setting.states, networks_of(name, setting)
     systems = [autoencoder(name, states, setting.protocol, each) for each in networks]
     found = score(systems, states, setting.protocol, len(states.used))
-    error, seconds, parameters = magic.NETWORKS.get(name, (None, None, None))
+    error, seconds, parameters = mack_2020.NETWORKS.get(name, (None, None, None))
     row = {
         "system": name, "part": 1.0, "count": len(states.used), **networks[0].figures(), **found.figures(),
         "magic_error": error, "magic_seconds": seconds, "magic_parameters": parameters,

@@ -1,10 +1,10 @@
 """Few real sensors and the true H: the analyses of this package beside two baselines that do without them."""
 
+from plugin.experiment.experiments.rows import ERROR, beside, tell, truncated, whole
 from plugin.experiment.networks import networks_of
-from plugin.experiment.readers import encoded, voronoi
 from plugin.experiment.results import Result, ResultTable
-from plugin.experiment.rows import ERROR, beside, tell, truncated, whole
 from plugin.experiment.scores import score
+from plugin.experiment.sensor_networks import encoded, voronoi
 from plugin.experiment.systems import decoded, interpolation
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from plugin.experiment import magic
+from plugin.experiment import mack_2020
+from plugin.experiment.experiments.rows import beside, truncated, whole
 from plugin.experiment.networks import networks_of
 from plugin.experiment.results import Result, ResultTable
-from plugin.experiment.rows import beside, truncated, whole
 from plugin.experiment.scores import score
 from plugin.experiment.systems import autoencoder
 
@@ -17,7 +17,7 @@ def steps(setting):
     for system, known in (truncated(setting), whole(setting)):
         groups[system.name], paper[system.name] = [system], known.get(1.0, (None,))[0]
     for name in beside(setting):
-        paper[name] = magic.NETWORKS.get(name, (None,))[0]
+        paper[name] = mack_2020.NETWORKS.get(name, (None,))[0]
         groups[name] = [autoencoder(name, states, protocol, each) for each in networks_of(name, setting)]
     errors = {}
     for name, systems in groups.items():
@@ -36,7 +36,7 @@ def steps(setting):
         for k, number in enumerate(numbers)
     ]
     columns = {"system": "system", "error": "mean", "median": "median", "least": "least", "most": "largest"}
-    columns["magic_error"] = f"{magic.LABEL} mean"
+    columns["magic_error"] = f"{mack_2020.LABEL} mean"
     shown = ResultTable(f"Errors of {len(numbers)} test steps, all values observed", columns, summary)
     tables, times = (shown, ResultTable("Test steps", {}, each)), states.times[numbers]
     return Result("steps", tables, lambda figure: _draw(figure, times, errors))

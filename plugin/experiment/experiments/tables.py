@@ -1,8 +1,7 @@
 """Tables 1 to 3: networks beside each other; TSVD at a truncation and with all modes, for numbers of readings."""
 
-from plugin.experiment import magic
-from plugin.experiment.results import Result, ResultTable
-from plugin.experiment.rows import (
+from plugin.experiment import mack_2020
+from plugin.experiment.experiments.rows import (
     ERROR,
     MAGIC,
     background_row,
@@ -13,6 +12,7 @@ from plugin.experiment.rows import (
     truncated,
     whole,
 )
+from plugin.experiment.results import Result, ResultTable
 
 
 def tables(setting):
@@ -24,7 +24,7 @@ def tables(setting):
     other = [known[name] if name in known else network_rows([name], setting)[0] for name in beside(setting)]
     one = {
         "system": "network", **ERROR, "parameters": "parameters", "numbers": "m", "round_trip": "round trip",
-        "epochs": "epochs", "minutes": "min", **MAGIC, "magic_parameters": f"{magic.LABEL} parameters",
+        "epochs": "epochs", "minutes": "min", **MAGIC, "magic_parameters": f"{mack_2020.LABEL} parameters",
     }  # fmt: skip
     two = {"system": "system", "part": "M / n", "count": "M", **ERROR, "prepare": "made before [s]", **MAGIC}
     shown = (
@@ -43,7 +43,7 @@ def _draw(figure, rows):
     axes.barh(names, [row["error"] for row in rows], 0.7, xerr=[row["error_std"] or 0.0 for row in rows], label="here")
     known = [(row["magic_error"], name) for name, row in zip(names, rows) if row["magic_error"]]
     if known:
-        axes.plot(*zip(*known), "k|", markersize=12, label=f"{magic.LABEL} (other data)")
+        axes.plot(*zip(*known), "k|", markersize=12, label=f"{mack_2020.LABEL} (other data)")
     axes.invert_yaxis()
     axes.set_xlabel("DA MSE")
     axes.legend()

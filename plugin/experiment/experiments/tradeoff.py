@@ -1,7 +1,7 @@
 """Error against time over all systems (Fig. 15)."""
 
+from plugin.experiment.experiments.rows import ERROR, MAGIC, linear_rows, names_of, network_rows, truncated, whole
 from plugin.experiment.results import Result, ResultTable
-from plugin.experiment.rows import ERROR, MAGIC, linear_rows, names_of, network_rows, truncated, whole
 
 
 def tradeoff(setting):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from plugin.experiment import magic
+from plugin.experiment import mack_2020
+from plugin.experiment.experiments.rows import ERROR, tell, whole
 from plugin.experiment.results import Result, ResultTable
-from plugin.experiment.rows import ERROR, tell, whole
 from plugin.experiment.scores import relative_error, score
 from plugin.experiment.systems import leading, linear, tsvd
 
@@ -13,13 +13,13 @@ def truncation(setting):
     """TSVD at the settings' `truncations`, and with all modes. A Result."""
     every = tsvd(setting.states, setting.protocol, 1.0)
     rows = [
-        _row(linear("TSVD", leading(every, tau), setting.protocol), every, tau, magic.MODES.get(tau), setting)
+        _row(linear("TSVD", leading(every, tau), setting.protocol), every, tau, mack_2020.MODES.get(tau), setting)
         for tau in setting.settings.truncations
         if tau < every.n_modes
     ]
     system, paper = whole(setting)
     rows.append(_row(system, every, every.n_modes, paper[1.0][0], setting))
-    columns = {"numbers": "τ", **ERROR, "least": "least in the span", "magic_error": f"{magic.LABEL} error"}
+    columns = {"numbers": "τ", **ERROR, "least": "least in the span", "magic_error": f"{mack_2020.LABEL} error"}
     table = ResultTable("Error against the number of modes, all values observed", columns, rows)
     return Result("truncation", (table,), lambda figure: _draw(figure, rows))
 
@@ -40,6 +40,6 @@ def _draw(figure, rows):
     axes.plot(tau, [row["error"] for row in rows], "o-", label="analysis")
     axes.plot(tau, [row["least"] for row in rows], ":", color="0.5", label="least in the span")
     known = [(row["numbers"], row["magic_error"]) for row in rows if row["magic_error"]]
-    axes.plot(*zip(*known), "kx", label=f"{magic.LABEL} (other data)")
+    axes.plot(*zip(*known), "kx", label=f"{mack_2020.LABEL} (other data)")
     axes.set(xlabel="number of modes τ", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
     axes.legend()

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 _TEMPLATES = Environment(
-    loader=PackageLoader("plugin.report"),
+    loader=PackageLoader("plugin.report.page"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -100,7 +100,7 @@ _TEMPLATES.filters["number"] = number
 
 def fragment(chapter):
     """A chapter as HTML."""
-    return Markup(_TEMPLATES.get_template("chapter.html").render(chapter=chapter))
+    return Markup(_TEMPLATES.get_template("section.html").render(chapter=chapter))
 
 
 def page(title, subtitle, chapters):

@@ -1,4 +1,4 @@
-"""Surfaces and sensors as a picture, by VTK without a screen: python -m plugin.report.render SCENE.npz PICTURE.png"""
+"""Surfaces and sensors as a picture, by VTK without a screen: python -m plugin.report.scene.render SCENE.npz PICTURE.png"""
 
 import sys
 
@@ -17,8 +17,8 @@ from vtkmodules.vtkRenderingCore import (
     vtkWindowToImageFilter,
 )
 
-from plugin.report.pictures import BUILDING
-from plugin.report.surfaces import Surface, after, as_polydata
+from plugin.report.page.svg import BUILDING
+from plugin.report.scene.surfaces import Surface, after, as_polydata
 
 SIZE = 1100, 620
 _SENSOR, _EDGE = "#d4a017", "#303030"

@@ -31,7 +31,7 @@ def rendered(surfaces, sensors):
     with tempfile.TemporaryDirectory() as folder:
         scene, picture = Path(folder) / "scene.npz", Path(folder) / "picture.png"
         np.savez(scene, **arrays)
-        words = [sys.executable, "-m", "plugin.report.render", str(scene), str(picture)]
+        words = [sys.executable, "-m", "plugin.report.scene.render", str(scene), str(picture)]
         try:
             environment = clean_environment(folder, package_environment())
             ended = subprocess.run(words, check=False, env=environment, capture_output=True, text=True, timeout=_LIMIT)

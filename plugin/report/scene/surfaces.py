@@ -15,7 +15,7 @@ from vtkmodules.vtkFiltersCore import (
 from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 
 from coupling.vtk.vtu import add_array, as_grid
-from plugin.report.pictures import AFTER, BEFORE, BUILDING
+from plugin.report.page.svg import AFTER, BEFORE, BUILDING
 
 _LEVEL = 0.3  # of the largest change: where the surfaces are drawn
 _TRIANGLES = 20_000  # of a surface in the page

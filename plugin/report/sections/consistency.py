@@ -3,8 +3,8 @@
 import numpy as np
 
 from da.diagnostics.desroziers import error_estimates
-from plugin.report.page import Chapter, PageTable, Picture, Text
-from plugin.report.pictures import AFTER, BUILDING, drawing, svg
+from plugin.report.page.page import Chapter, PageTable, Picture, Text
+from plugin.report.page.svg import AFTER, BUILDING, drawing, svg
 
 ENOUGH = 20  # analyses; of fewer the estimates are noise
 _NEAR = 1.25  # a ratio of standard deviations that is nothing to act on

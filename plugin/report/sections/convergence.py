@@ -1,7 +1,7 @@
 """How the minimiser came to the last analysis, and how many steps it took before."""
 
-from plugin.report.page import Chapter, PageTable, Picture, Text
-from plugin.report.pictures import AFTER, BEFORE, OTHER, drawing, svg
+from plugin.report.page.page import Chapter, PageTable, Picture, Text
+from plugin.report.page.svg import AFTER, BEFORE, OTHER, drawing, svg
 
 
 def convergence(run):

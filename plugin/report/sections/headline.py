@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plugin.report.page import Chapter, PageTable, Text
+from plugin.report.page.page import Chapter, PageTable, Text
 
 _COLUMNS = (
     "sensors",

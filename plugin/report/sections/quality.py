@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from plugin.report.page import Chapter, PageTable, Text
+from plugin.report.page.page import Chapter, PageTable, Text
 
 _LISTED = 200
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from plugin.report.page import Chapter, PageTable, Picture, Text
-from plugin.report.pictures import AFTER, BEFORE, BUILDING, OTHER, WITHHELD, drawing, svg
+from plugin.report.page.page import Chapter, PageTable, Picture, Text
+from plugin.report.page.svg import AFTER, BEFORE, BUILDING, OTHER, WITHHELD, drawing, svg
 
 _COLOURS = (BEFORE, AFTER, WITHHELD, OTHER, BUILDING)
 _LISTED = 100

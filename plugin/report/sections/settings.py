@@ -7,7 +7,7 @@ import yaml
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from plugin.report.page import Chapter, Listing, PageTable
+from plugin.report.page.page import Chapter, Listing, PageTable
 
 PACKAGES = ("fluidity-da", "numpy", "scipy", "mpi4py", "petsc4py", "h5py", "vtk", "torch", "safetensors", "matplotlib")
 

@@ -6,8 +6,8 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.geometry.interpolation import multiply, sampling
-from plugin.report.page import Chapter, Picture, Text
-from plugin.report.pictures import BUILDING, drawing, svg
+from plugin.report.page.page import Chapter, Picture, Text
+from plugin.report.page.svg import BUILDING, drawing, svg
 
 STREET = 2.0  # m above the lowest point of the mesh
 _PIXELS = 240  # along the longer side of a slice

@@ -6,10 +6,10 @@ import numpy as np
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from plugin.report.page import Chapter, Picture, Scene, Text
-from plugin.report.pictures import BUILDING
-from plugin.report.rendered import rendered
-from plugin.report.surfaces import surfaces
+from plugin.report.page.page import Chapter, Picture, Scene, Text
+from plugin.report.page.svg import BUILDING
+from plugin.report.scene.rendered import rendered
+from plugin.report.scene.surfaces import surfaces
 
 _DIGITS = 2  # of places [m]
 

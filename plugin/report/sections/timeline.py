@@ -3,8 +3,8 @@
 import numpy as np
 
 from da.diagnostics.statistics import numbered
-from plugin.report.page import Chapter, PageTable, Picture
-from plugin.report.pictures import AFTER, BEFORE, BUILDING, WITHHELD, drawing, svg
+from plugin.report.page.page import Chapter, PageTable, Picture
+from plugin.report.page.svg import AFTER, BEFORE, BUILDING, WITHHELD, drawing, svg
 
 _SHOWN = 12  # sensors that get a picture of their own
 _LISTED = 400

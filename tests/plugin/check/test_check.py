@@ -17,16 +17,16 @@ from coupling.geometry.grid import make_grid
 from coupling.geometry.mesh import Mesh, Piece
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.check.__main__ import main
+from plugin.check.case.files import Subject
+from plugin.check.case.grid import median_edge, on_mesh
+from plugin.check.case.model import launcher as launched
+from plugin.check.case.model import processes
+from plugin.check.case.options import Change, options, write_fixed
+from plugin.check.case.resources import kept_modes
+from plugin.check.case.restart import round_trip
 from plugin.check.finding import FAIL, OK, WARN, Finding, NotKnown, findings, told
-from plugin.check.geometry import median_edge, on_mesh
-from plugin.check.libraries import libraries, loaded, packages
-from plugin.check.machine import Place, free_memory, gpu, processors
-from plugin.check.model import launcher as launched
-from plugin.check.model import processes
-from plugin.check.needs import kept_modes
-from plugin.check.options import Change, options, write_fixed
-from plugin.check.restart import round_trip
-from plugin.check.subject import Subject
+from plugin.check.machine.libraries import libraries, loaded, packages
+from plugin.check.machine.processors import Place, free_memory, gpu, processors
 
 
 def levels(found):

@@ -14,8 +14,8 @@ from models.zoo.linear import Linear
 from plugin.case.configuration import ConfigurationError
 from plugin.case.experiment import ProtocolSection
 from plugin.experiment.networks import Network
-from plugin.experiment.protocol import read_states
 from plugin.experiment.scores import relative_error, score
+from plugin.experiment.states import read_states
 from plugin.experiment.systems import (
     System,
     autoencoder,

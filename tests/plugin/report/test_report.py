@@ -12,19 +12,19 @@ from report_case import STATIONS, WITHHELD, make_run
 from coupling.geometry.mesh import Mesh, Piece
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.readings.of_case import readings_of
-from plugin.report.consistency import ENOUGH, consistency
+from plugin.report.beside_cycle import report_of
 from plugin.report.fields import Shown
-from plugin.report.headline import headline
-from plugin.report.making import chapters, write_report
-from plugin.report.page import Chapter, PageTable, Text, fragment, number, page
-from plugin.report.quality import quality
-from plugin.report.rendered import rendered
+from plugin.report.page.page import Chapter, PageTable, Text, fragment, number, page
 from plugin.report.run import read_run
-from plugin.report.running import leaves, running
-from plugin.report.slices import Cutter, plane
-from plugin.report.solid import scene
-from plugin.report.started import report_of
-from plugin.report.surfaces import surfaces
+from plugin.report.scene.rendered import rendered
+from plugin.report.scene.surfaces import surfaces
+from plugin.report.sections.consistency import ENOUGH, consistency
+from plugin.report.sections.headline import headline
+from plugin.report.sections.quality import quality
+from plugin.report.sections.running import leaves, running
+from plugin.report.sections.slices import Cutter, plane
+from plugin.report.sections.solid import scene
+from plugin.report.write import chapters, write_report
 from plugin.run.ledger import read_ledger
 
 
