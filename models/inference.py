@@ -23,6 +23,7 @@ from models.layers.rab import RAB, Resize
 _TAPS = (((1, 0),), ((2, 0), (0, 1)))
 _FEW = 8  # channels: below, a matrix product and shifted sums are faster than eight convolutions
 PRECISIONS = (torch.float32, torch.bfloat16)
+_ONEDNN_BFLOAT16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def fast_decoder(model, precision=torch.float32):
@@ -120,7 +121,7 @@ def _joined(layers):
 def _convolution(module):
     plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
     # 1³ with a stride of 1 is a matrix product, which torch does as well by itself
-    if plain and module.kernel_size != (1, 1, 1) and torch.backends.mkldnn.is_available():
+    if plain and module.kernel_size != (1, 1, 1):
         return Convolution(module)
     return module
 
@@ -134,7 +135,22 @@ class Convolution(nn.Module):
         self.how = (module.padding, module.stride, module.dilation, module.groups)
 
     def forward(self, x):
-        return torch.mkldnn_convolution(x, self.weight, self.bias, *self.how)
+        return _convolved(x, self.weight, self.bias, *self.how)
+
+
+def _convolved(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    padding: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> torch.Tensor:
+    """A 3D convolution by oneDNN where it can do it; in bfloat16 it asks for AVX-512 or the like, which many CPUs lack."""
+    if torch.backends.mkldnn.is_available() and (x.dtype != torch.bfloat16 or _ONEDNN_BFLOAT16):
+        return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
+    return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
 
 
 class FastGDN(nn.Module):
@@ -183,7 +199,6 @@ class SubPixel(nn.Module):
                     found = found.index_select(2 + axis, torch.tensor([weight for weight, _ in _TAPS[o]]))
                 self.register_buffer(f"weight_{len(self.pieces)}", found.contiguous())
                 self.pieces.append(odd)
-        self.direct = torch.backends.mkldnn.is_available()
 
     def forward(self, x):
         # of an even number of points the last odd one has no right neighbour
@@ -192,11 +207,7 @@ class SubPixel(nn.Module):
         for i, odd in enumerate(self.pieces):
             ends = [n // 2 + 1 if o else m for o, n, m in zip(odd, self.out_shape, self.in_shape)]
             seen, weight = x[:, :, : ends[0], : ends[1], : ends[2]], getattr(self, f"weight_{i}")
-            if self.direct:
-                piece = torch.mkldnn_convolution(seen, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1)
-            else:
-                piece = F.conv3d(seen, weight, self.bias)
-            piece = self.after(piece)
+            piece = self.after(_convolved(seen, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1))
             y = x.new_empty(len(x), piece.shape[1], *self.out_shape) if y is None else y
             y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
         return y
