@@ -8,11 +8,10 @@ SHELL := /bin/bash
 VENV := .venv
 SYSTEM_PYTHON := /usr/bin/python3
 PYTHON := $(VENV)/bin/python
-SITE = $(VENV)/lib/$(shell $(SYSTEM_PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')/site-packages
 
 # MPI with its compiler wrappers, PETSc and parallel HDF5, and the Python bindings built on them; OpenGL without a screen,
 # for the pictures of a report
-PACKAGES := python3-venv python3-dev build-essential openmpi-bin libopenmpi-dev python3-petsc4py python3-h5py-mpi
+PACKAGES := python3-venv python3-dev build-essential openmpi-bin libopenmpi-dev python3-petsc4py python3-h5py python3-h5py-mpi
 PACKAGES += libegl1 libgl1-mesa-dri
 # Debian's bindings are borrowed into the environment, so that pip builds no second PETSc
 BORROWED := petsc4py h5py
@@ -51,19 +50,21 @@ $(VENV)/installed: pyproject.toml meson.build Makefile
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
 	fi
 	$(SYSTEM_PYTHON) -m venv $(VENV)
-	@for name in $(BORROWED); do \
+	@site=$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || exit 1; \
+	for name in $(BORROWED); do \
 	  from=$$(PYTHONPATH=$(PETSC_HOMES) $(SYSTEM_PYTHON) -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('$$name').origin))") || exit 1; \
-	  ln -sfn "$$from" $(SITE)/$$name; \
+	  ln -sfn "$$from" "$$site/$$name"; \
 	  for info in "$$(dirname "$$from")"/$$name*-info; do \
 	    version=$$(sed -n 's/^Version: //p' "$$info"/METADATA "$$info"/PKG-INFO "$$info" 2>/dev/null | head -1); \
-	    mkdir -p $(SITE)/$$name-$$version.dist-info; \
-	    printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' $$name $$version > $(SITE)/$$name-$$version.dist-info/METADATA; \
-	    echo "system packages" > $(SITE)/$$name-$$version.dist-info/INSTALLER; \
+	    mkdir -p "$$site/$$name-$$version.dist-info"; \
+	    printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' $$name $$version > "$$site/$$name-$$version.dist-info/METADATA"; \
+	    echo "system packages" > "$$site/$$name-$$version.dist-info/INSTALLER"; \
 	  done; \
 	done
 	$(PYTHON) -m pip install -q --upgrade pip
-# Debian's petsc4py is built for numpy 1
-	$(PYTHON) -m pip install -q 'numpy<2' $(TORCH) '.[test]'
+# Debian's petsc4py is built for Debian's numpy, and takes no later major version
+	numpy=$$($(SYSTEM_PYTHON) -c 'import numpy; print(int(numpy.__version__.split(".")[0]) + 1)') || exit 1; \
+	$(PYTHON) -m pip install -q "numpy<$$numpy" $(TORCH) '.[test]'
 	$(PYTHON) -c "from petsc4py import PETSc; from mpi4py import MPI; import h5py, vtk"
 	touch $@
 
