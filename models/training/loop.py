@@ -86,7 +86,7 @@ def train(
         part = model.mask.expand(model.channels, *model.shape) if part is None else torch.as_tensor(np.array(part))
         run = _Run(model, samples, n_validation, recipe, comm, device, part.to(model.mask))
         optimisers = make_optimisers(model, recipe.optimiser, recipe.rate, recipe.weight_decay)
-        found = state.State()
+        found = state.TrainingState()
         if resume is not None:
             found = state.load_state(folder, resume, model, optimisers, about)
             on_rank_0(lambda: state.forget_after(folder, resume), comm)
