@@ -1,24 +1,14 @@
-"""Surfaces and sensors as a picture, by VTK without a screen: python -m plugin.report.scene.render SCENE.npz PICTURE.png"""
+"""Surfaces and sensors as a picture, off screen: python -m plugin.report.scene.render SCENE.npz PICTURE.png"""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-import vtkmodules.vtkRenderingOpenGL2  # noqa: F401 VTK's rendering is looked for when a window is made
-from matplotlib.colors import to_rgb
-from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkFeatureEdges, vtkPolyDataNormals
-from vtkmodules.vtkFiltersSources import vtkSphereSource
-from vtkmodules.vtkIOImage import vtkPNGWriter
-from vtkmodules.vtkRenderingCore import (
-    vtkActor,
-    vtkLightKit,
-    vtkPolyDataMapper,
-    vtkRenderer,
-    vtkRenderWindow,
-    vtkWindowToImageFilter,
-)
+import pyvista
 
 from plugin.report.page.svg import BUILDING
-from plugin.report.scene.surfaces import Surface, after, as_polydata
+from plugin.report.scene.surfaces import Surface
 
 SIZE = 1100, 620
 _SENSOR, _EDGE = "#d4a017", "#303030"
@@ -26,88 +16,36 @@ _RADIUS = 0.006  # of the scene's diagonal
 _CORNER = 30.0  # degrees between faces that make an edge
 
 
-def draw(surfaces, sensors, path):
-    """Draw the picture in this process; RuntimeError where VTK finds no OpenGL, if it comes that far."""
-    window, renderer = vtkRenderWindow(), vtkRenderer()
-    window.SetOffScreenRendering(True)
-    window.SetAlphaBitPlanes(True)
-    window.SetMultiSamples(8)
-    window.SetSize(*SIZE)
-    if not window.SupportsOpenGL():
+def draw(surfaces: Sequence[Surface], sensors: np.ndarray, path: Path) -> None:
+    """Draw the picture in this process; RuntimeError where VTK finds no OpenGL and does not crash for want of it."""
+    plotter = pyvista.Plotter(off_screen=True, window_size=list(SIZE), lighting="light kit")
+    plotter.enable_anti_aliasing("msaa", multi_samples=8)
+    if not plotter.render_window.SupportsOpenGL():
         raise RuntimeError("VTK finds no OpenGL")
-    window.AddRenderer(renderer)
-    renderer.SetBackgroundAlpha(0.0)
-    vtkLightKit().AddLightsToRenderer(renderer)
     for surface in surfaces:
-        polydata = as_polydata(surface.points, surface.triangles)
-        renderer.AddActor(_actor(_with_normals(polydata), surface.colour))
+        mesh = pyvista.PolyData.from_regular_faces(surface.points, surface.triangles)
+        plotter.add_mesh(
+            mesh, surface.colour, ambient=0.3, smooth_shading=True, split_sharp_edges=True, feature_angle=_CORNER
+        )
         if surface.colour == BUILDING:
-            renderer.AddActor(_actor(_edges(polydata), _EDGE))
-    size = float(np.linalg.norm(np.ptp(surfaces[0].points, axis=0)))
+            plotter.add_mesh(mesh.extract_feature_edges(_CORNER), _EDGE, line_width=1.0, ambient=0.3)
     if len(sensors):
-        renderer.AddActor(_actor(_spheres(sensors, _RADIUS * size), _SENSOR))
-    camera = renderer.GetActiveCamera()
-    camera.SetViewUp(0.0, 0.0, 1.0)
-    camera.SetPosition(-1.0, -1.3, 1.1)  # from the left and the front
-    renderer.ResetCamera()
-    renderer.ResetCameraScreenSpace(0.95)
-    window.Render()
-    _write(window, path)
+        radius = _RADIUS * float(np.linalg.norm(np.ptp(surfaces[0].points, axis=0)))
+        spheres = pyvista.PolyData(sensors).glyph(geom=pyvista.Sphere(radius), scale=False, orient=False)
+        plotter.add_mesh(spheres, _SENSOR, ambient=0.3)
+    plotter.view_vector((-1.0, -1.3, 1.1), viewup=(0.0, 0.0, 1.0))  # from the left and the front
+    plotter.renderer.ResetCameraScreenSpace(0.95)
+    plotter.screenshot(path, transparent_background=True)
 
 
-def _actor(polydata, colour):
-    mapper, actor = vtkPolyDataMapper(), vtkActor()
-    mapper.SetInputData(polydata)
-    mapper.ScalarVisibilityOff()
-    actor.SetMapper(mapper)
-    actor.GetProperty().SetColor(*to_rgb(colour))
-    actor.GetProperty().SetAmbient(0.3)
-    return actor
-
-
-def _with_normals(polydata):
-    normals = vtkPolyDataNormals()
-    normals.SetFeatureAngle(_CORNER)
-    return after(normals, polydata)
-
-
-def _edges(polydata):
-    edges = vtkFeatureEdges()
-    edges.SetFeatureAngle(_CORNER)
-    edges.ColoringOff()
-    return after(edges, polydata)
-
-
-def _spheres(places, radius):
-    every = vtkAppendPolyData()
-    for place in places:
-        sphere = vtkSphereSource()
-        sphere.SetCenter(*place)
-        sphere.SetRadius(radius)
-        sphere.Update()
-        every.AddInputData(sphere.GetOutput())
-    every.Update()
-    return every.GetOutput()
-
-
-def _write(window, path):
-    image, writer = vtkWindowToImageFilter(), vtkPNGWriter()
-    image.SetInput(window)
-    image.SetInputBufferTypeToRGBA()
-    image.ReadFrontBufferOff()
-    writer.SetInputConnection(image.GetOutputPort())
-    writer.SetFileName(str(path))
-    writer.Write()
-
-
-def main(scene, picture):
-    """Draw a scene that `rendered` left."""
-    with np.load(scene, allow_pickle=False) as kept:
+def main(scene: str, picture: str) -> None:
+    """Draw a scene that `rendered` wrote."""
+    with np.load(scene, allow_pickle=False) as arrays:
         surfaces = [
-            Surface(kept[f"points{k}"], kept[f"triangles{k}"], str(colour), "")
-            for k, colour in enumerate(kept["colours"])
+            Surface(arrays[f"points{k}"], arrays[f"triangles{k}"], str(colour), "")
+            for k, colour in enumerate(arrays["colours"])
         ]
-        draw(surfaces, kept["sensors"], picture)
+        draw(surfaces, arrays["sensors"], Path(picture))
 
 
 if __name__ == "__main__":
