@@ -37,7 +37,7 @@ from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
-from plugin.report.beside_cycle import report_of
+from plugin.report.beside_cycle import report_beside_cycle
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run, find_run
 from plugin.run.job import read_words, run_job
@@ -119,7 +119,7 @@ def _run(case, comm, resume, after, progress):
 def _report(run, label, comm, progress):
     """The page of the run so far; a page that cannot be made is no reason to stop."""
     with progress.stage("report", f"{label}: report"), unwatched():
-        warning = report_of(run, comm)
+        warning = report_beside_cycle(run, comm)
     if warning:
         progress.say(warning)
 

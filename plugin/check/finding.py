@@ -1,5 +1,6 @@
-"""What a check says."""
+"""What a check reports."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -7,12 +8,12 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's.
+    """One line of the doctor's report.
 
     level : "ok", "warn", or "fail", which the cycle would not survive
-    name : what was looked at
-    text : what was found
-    advice : what to do; "" where nothing is
+    name : what was checked
+    text : the result
+    advice : what to do; "" for nothing
     """
 
     level: str
@@ -21,33 +22,35 @@ class Finding:
     advice: str = ""
 
 
-class NotKnown(Exception):
-    """What a check needs could not be had, and that has been told before."""
+class Unavailable(Exception):
+    """A check needs what could not be read, and that has been reported before."""
 
 
-def findings(name, check, *subjects):
-    """What a check says, in a list; whatever befalls it is a finding too.
+def findings(name: str, check: Callable[..., Iterable[Finding]], *subjects: object) -> list[Finding]:
+    """The findings of a check; an exception becomes a finding too.
 
     Parameters
     ----------
     name : of the check
-    check : function of the subjects that yields or returns Findings
+    check : function of the subjects
     subjects : its arguments
     """
-    made = []
+    reported: list[Finding] = []
     try:
-        made.extend(check(*subjects))
-    except NotKnown as missing:
-        made.append(Finding(WARN, name, f"not looked at: {missing}"))
-    except Exception as error:  # noqa: BLE001 a doctor that dies of a symptom is of no use
-        told = str(error) or type(error).__name__
+        reported.extend(check(*subjects))
+    except Unavailable as missing:
+        reported.append(Finding(WARN, name, f"not checked: {missing}"))
+    except Exception as error:  # noqa: BLE001 one broken check must not hide the others
+        message = str(error) or type(error).__name__
         expected = isinstance(error, (ValueError, RuntimeError, OSError))
-        made.append(Finding(FAIL, name, told if expected else f"the check broke down: {type(error).__name__}: {told}"))
-    return made
+        reported.append(
+            Finding(FAIL, name, message if expected else f"the check broke down: {type(error).__name__}: {message}")
+        )
+    return reported
 
 
-def told(finding):
-    """A finding as a person reads it."""
+def as_text(finding: Finding) -> str:
+    """A finding as lines for the terminal."""
     mark = {OK: "ok  ", WARN: "warn", FAIL: "FAIL"}[finding.level]
     lines = [f"{mark}  {finding.name:<22} {finding.text}"]
     if finding.advice:

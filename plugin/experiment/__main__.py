@@ -28,7 +28,7 @@ from plugin.experiment.experiments.tables import tables
 from plugin.experiment.experiments.tradeoff import tradeoff
 from plugin.experiment.experiments.truncation import truncation
 from plugin.experiment.results import conditions, write
-from plugin.experiment.states import Setting, read_states
+from plugin.experiment.states import ExperimentInputs, read_states
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 
@@ -65,7 +65,7 @@ def run(name, case, progress, folder=None):
     }  # fmt: skip
     progress.say(", ".join(f"{key} {value}" for key, value in told.items()))
     began = time.perf_counter()  # no stage: trainings have a bar of their own
-    result = EXPERIMENTS[name](Setting(case, states, progress))
+    result = EXPERIMENTS[name](ExperimentInputs(case, states, progress))
     seconds = time.perf_counter() - began
     when = {**before, "load after": conditions()["load"]}
     folder, about = folder or of.output, {"protocol": of.protocol.model_dump(), "states": told, "conditions": when}

@@ -25,7 +25,7 @@ _TRIAL = 4  # batches that are timed
 
 
 @dataclass(frozen=True)
-class Wanted:
+class NetworkSpec:
     """A network that an experiment wants.
 
     title : of its file, and in the settings
@@ -75,7 +75,7 @@ def weights(model):
     return sum(p.numel() for p in model.parameters())
 
 
-def networks_of(name, setting):
+def trained_networks(name, inputs):
     """An autoencoder in each of the trainings that the settings ask for: a list of Network.
 
     Raises
@@ -85,11 +85,11 @@ def networks_of(name, setting):
     TrainingError, OSError
         if the loss is no longer a number, or a file cannot be written
     """
-    return [_network(name, seed, setting) for seed in range(setting.settings.networks.seeds)]
+    return [_network(name, seed, inputs) for seed in range(inputs.settings.networks.seeds)]
 
 
-def _network(name, seed, setting):
-    states = setting.states
+def _network(name, seed, inputs):
+    states = inputs.states
 
     def build(seed):
         return zoo.make(name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed)
@@ -98,56 +98,56 @@ def _network(name, seed, setting):
         """What a case's section `network` wants of the file, too."""
         codes, trips = codes_and_round_trips(model, states.fields[: states.n_training], COMM, states.part)
         kept = {"mean": states.mean, "scale": states.scale, "codes": codes}
-        return {**kept, "round_trips": trips[-n_validation(setting) :]}
+        return {**kept, "round_trips": trips[-n_validation(inputs) :]}
 
-    path, model, trained = taken(Wanted(name, build, arrays=arrays), seed, setting)
+    path, model, trained = trained_network(NetworkSpec(name, build, arrays=arrays), seed, inputs)
     codes = files.load_arrays(path, ["codes"])["codes"]
-    test = states.test(setting.protocol.every)
+    test = states.test(inputs.protocol.every)
     _, trips = codes_and_round_trips(model, states.fields[test], COMM, states.part)
     # a root mean square over the values that take part
     relative = trips * np.sqrt(len(states.used)) / np.linalg.norm(states.rows[test].astype(np.float64), axis=1)
     return Network(model, codes, float(relative.mean()), trained, path)
 
 
-def n_validation(setting):
+def n_validation(inputs):
     """The last so many training states pick the epoch."""
-    return max(1, round(setting.settings.networks.validation * setting.states.n_training))
+    return max(1, round(inputs.settings.networks.validation * inputs.states.n_training))
 
 
-def taken(wanted, seed, setting):
+def trained_network(spec, seed, inputs):
     """A network from the folder, trained before if it is not there.
 
     Returns
     -------
     path of its file, the network in evaluation mode, and a dict that tells of its training
     """
-    of, states = setting.settings.networks, setting.states
-    minutes = of.longer.get(wanted.title, of.minutes)
+    of, states = inputs.settings.networks, inputs.states
+    minutes = of.longer.get(spec.title, of.minutes)
     long = f"{of.epochs} epochs" if of.epochs else f"{minutes:g} minutes"
-    path = of.folder / f"{wanted.title}-{long.replace(' ', '')}-{seed}.safetensors"
+    path = of.folder / f"{spec.title}-{long.replace(' ', '')}-{seed}.safetensors"
     about = {
-        **{key: value for key, value in states.about.items() if key != "test period"}, **wanted.about,
-        "validation states": n_validation(setting), "trained for": long, "seed": seed,
+        **{key: value for key, value in states.about.items() if key != "test period"}, **spec.about,
+        "validation states": n_validation(inputs), "trained for": long, "seed": seed,
     }  # fmt: skip
     try:
-        model = wanted.build(seed)
+        model = spec.build(seed)
         if not path.exists():
-            epochs = of.epochs or _epochs(wanted, minutes, seed, setting)
-            _train(path, model, replace(wanted.recipe, epochs=epochs, seed=seed), about, wanted, setting)
+            epochs = of.epochs or _epochs(spec, minutes, seed, inputs)
+            _train(path, model, replace(spec.recipe, epochs=epochs, seed=seed), about, spec, inputs)
         model, found = files.load(path, {**about, "name": model.architecture["name"], "mask": states.grid.fluid})
     except ValueError as error:  # ModelFileError too
         raise ConfigurationError(f"experiment.networks: {error}") from error
     return path, model, found["trained"]
 
 
-def _train(path, model, recipe, about, wanted, setting):
-    states, progress = setting.states, setting.progress
-    progress.say(f"{wanted.title}: {path} is not there; training, {recipe.epochs} epochs")
+def _train(path, model, recipe, about, spec, inputs):
+    states, progress = inputs.states, inputs.progress
+    progress.say(f"{spec.title}: {path} is not there; training, {recipe.epochs} epochs")
     began, processor = time.perf_counter(), time.process_time()
-    with progress.bar(wanted.title) as bar:
+    with progress.bar(spec.title) as bar:
         found = train(
-            model, states.fields[: states.n_training], n_validation(setting), recipe, COMM, part=states.part,
-            stepped=bar.step, told=lambda history: bar.describe(_told(wanted.title, history, recipe.epochs)),
+            model, states.fields[: states.n_training], n_validation(inputs), recipe, COMM, part=states.part,
+            stepped=bar.step, told=lambda history: bar.describe(_told(spec.title, history, recipe.epochs)),
         )  # fmt: skip
     trained = {
         "epochs": len(found.history), "best_epoch": found.epoch, "validation": found.loss,
@@ -155,18 +155,18 @@ def _train(path, model, recipe, about, wanted, setting):
     }  # fmt: skip
     told = {"trained": trained, "objective": recipe.objective, "optimiser": recipe.optimiser, "batch": recipe.batch}
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.save(path, model, {**about, **told, "hardware": found.device}, wanted.arrays(model))
+    files.save(path, model, {**about, **told, "hardware": found.device}, spec.arrays(model))
 
 
-def _epochs(wanted, minutes, seed, setting):
+def _epochs(spec, minutes, seed, inputs):
     """Epochs that fit into some minutes of the processor."""
-    states, clock = setting.states, [time.process_time()]
-    count = min(_TRIAL * wanted.recipe.batch, states.n_training - 1)
+    states, clock = inputs.states, [time.process_time()]
+    count = min(_TRIAL * spec.recipe.batch, states.n_training - 1)
     train(
-        wanted.build(seed), states.fields[: count + 1], 1, replace(wanted.recipe, epochs=3), COMM, part=states.part,
+        spec.build(seed), states.fields[: count + 1], 1, replace(spec.recipe, epochs=3), COMM, part=states.part,
         told=lambda history: clock.append(time.process_time()),
     )  # fmt: skip
-    each = min(np.diff(clock)) / count * (states.n_training - n_validation(setting))
+    each = min(np.diff(clock)) / count * (states.n_training - n_validation(inputs))
     return max(1, round(60.0 * minutes / each))
 
 

@@ -24,7 +24,7 @@ _LIBRARIES = ("fluidity-da", "numpy", "petsc4py", "torch")
 
 
 @dataclass(frozen=True)
-class ResultTable:
+class ScoreTable:
     """Rows of figures.
 
     title : what they are
@@ -42,12 +42,12 @@ class Result:
     """What an experiment found.
 
     name : of the experiment, and of its files
-    tables : tuple of ResultTable
+    tables : tuple of ScoreTable
     draw : function of a Figure that draws it
     """
 
     name: str
-    tables: tuple[ResultTable, ...]
+    tables: tuple[ScoreTable, ...]
     draw: Callable
 
 

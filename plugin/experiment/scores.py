@@ -51,7 +51,7 @@ def score(systems, states, protocol, count, every=None):
     Parameters
     ----------
     systems : one System, or several trainings of a network
-    states : States
+    states : StandardisedStates
     protocol : ProtocolSection
     count : M; a system that sees all is given all values whatever M is
     every : use every so-many-th test state; the protocol's if None

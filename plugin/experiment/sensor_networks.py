@@ -18,7 +18,7 @@ from models.gridding import SensorGrid
 from models.training.sensors import SensorDraws
 from models.voronoi import VoronoiGrid
 from models.zoo.observation_encoder import ObservationEncoder
-from plugin.experiment.networks import COMBINED, RECIPE, Wanted, n_validation, taken, weights
+from plugin.experiment.networks import COMBINED, RECIPE, NetworkSpec, n_validation, trained_network, weights
 from plugin.experiment.states import COMM, noise
 from plugin.experiment.systems import System, latent, timed
 from plugin.window.encoded import file_hash
@@ -30,9 +30,9 @@ _BATCH = 8  # states that are encoded at a time
 _KEPT = 64  # states that R_l is found from
 
 
-def voronoi(setting):
+def voronoi(inputs):
     """A plain regression from readings to the field. A System."""
-    states = setting.states
+    states = inputs.states
     grid = VoronoiGrid(states.grid.spacing, states.part)
 
     def build(seed):
@@ -40,7 +40,7 @@ def voronoi(setting):
         observations = {"spacing": list(states.grid.spacing), "seed": seed}
         return zoo.make("Identity", variables, shape, mask=states.grid.fluid, seed=seed, observations=observations)
 
-    _, model, _ = taken(_wanted(VORONOI, build, grid, setting), 0, setting)
+    _, model, _ = trained_network(_spec(VORONOI, build, grid, inputs), 0, inputs)
 
     def prepared(sensors):
         layout = _layout(grid, sensors)
@@ -55,21 +55,21 @@ def voronoi(setting):
     return System(VORONOI, states.n, weights(model), prepared)
 
 
-def encoded(network, setting):
+def encoded(network, inputs):
     """The analysis in latent space, d_l = f°(y), with R_l of f°'s own error. A System.
 
     network : plugin.experiment.networks.Network
     """
-    states, protocol = setting.states, setting.protocol
+    states, protocol = inputs.states, inputs.protocol
     grid, codes = SensorGrid(states.grid.spacing, states.part), network.codes
 
     def build(seed):
         return ObservationEncoder(network.model, states.grid.spacing, seed=seed)
 
-    wanted = _wanted(f"{network.path.stem}-{ENCODED}", build, grid, setting)
-    _, model, _ = taken(replace(wanted, about={**wanted.about, "autoencoder": file_hash(network.path)}), 0, setting)
+    spec = _spec(f"{network.path.stem}-{ENCODED}", build, grid, inputs)
+    _, model, _ = trained_network(replace(spec, about={**spec.about, "autoencoder": file_hash(network.path)}), 0, inputs)
     transform = latent(states, protocol, network.model, codes)
-    modes, first = transform.modes, states.n_training - n_validation(setting)
+    modes, first = transform.modes, states.n_training - n_validation(inputs)
     known = np.unique(np.linspace(first, states.n_training - 1, _KEPT).round().astype(int))
 
     def encode(layout, readings):
@@ -95,12 +95,12 @@ def encoded(network, setting):
     return System(ENCODED, modes.n_latent, network.parameters + weights(model.tuned) + weights(model.unet), prepared)
 
 
-def _wanted(title, build, grid, setting):
+def _spec(title, build, grid, inputs):
     """A network that is trained on as many random sensors as the settings ask for."""
-    counts = setting.settings.sparse.sensors
+    counts = inputs.settings.sparse.sensors
     numbers = min(counts), max(counts)
     recipe = replace(RECIPE, rate=_RATE, augmentation=SensorDraws(grid, numbers, _NOISE, before=COMBINED))
-    return Wanted(title, build, recipe, {"sensors": list(numbers), "noise": list(_NOISE)})
+    return NetworkSpec(title, build, recipe, {"sensors": list(numbers), "noise": list(_NOISE)})
 
 
 def _layout(grid, sensors):

@@ -15,7 +15,7 @@ _PLACES, _NOISE = 7, 8  # what random numbers are for
 
 
 @dataclass(frozen=True)
-class States:
+class StandardisedStates:
     """Standardised states in time order; the background, their training part's mean, is zero.
 
     rows : (S, n) float32 in the order of a grid state, point by point and the variable fastest; zero where `scale` is
@@ -85,16 +85,16 @@ class States:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ExperimentInputs:
     """What an experiment is given.
 
     case : Case with an `experiment` section
-    states : States
+    states : StandardisedStates
     progress : Progress
     """
 
     case: Case
-    states: States
+    states: StandardisedStates
     progress: Progress
 
     @property
@@ -132,7 +132,7 @@ def read_states(case, said=lambda text: None):
     del about["validation period"]
     variables = tuple(about["variables"])
     split = len(rows) - found.n_validation
-    return States(rows, found.mean, found.scale, found.times, split, variables, found.grid, about)
+    return StandardisedStates(rows, found.mean, found.scale, found.times, split, variables, found.grid, about)
 
 
 def noise(protocol, count, seed, number):

@@ -1,4 +1,4 @@
-"""The last window's fields as its files hold them: background, analysis, and standard deviations."""
+"""The last window's fields from its files: background, analysis, and standard deviations."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from mpi4py import MPI
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import Field, Mesh
 from coupling.vtk.vtu import read_state
+from plugin.report.run import Run
 from plugin.run.retention import window_folder
 from plugin.state.transfer import variables_of
 
@@ -15,13 +16,13 @@ _ALONE = MPI.COMM_SELF
 
 
 @dataclass(frozen=True)
-class Shown:
+class VariableFields:
     """One variable of the last window, on its mesh.
 
     name : of the variable
-    mesh, location : what its values are on
+    mesh, location : of its values
     background, analysis : (n,) in its units
-    std : Field of the analysis' standard deviation, which may be on a mesh of its own; or None
+    std : standard deviation of the analysis, which may have a mesh of its own; or None
     """
 
     name: str
@@ -32,17 +33,13 @@ class Shown:
     std: Field | None
 
     @property
-    def increment(self):
+    def increment(self) -> np.ndarray:
         """(n,) analysis − background."""
         return self.analysis - self.background
 
 
-def last_fields(run):
+def last_fields(run: Run) -> list[VariableFields]:
     """The variables of a run's last window, in the order of its case.
-
-    Returns
-    -------
-    list of Shown
 
     Raises
     ------
@@ -55,7 +52,7 @@ def last_fields(run):
     )
     errors = _standard_deviations(run)
     return [
-        Shown(
+        VariableFields(
             v.name,
             before[v.field].mesh,
             before[v.field].location,
@@ -67,9 +64,9 @@ def last_fields(run):
     ]
 
 
-def _standard_deviations(run):
-    """{"VARIABLE.analysis", "VARIABLE.background": Field} as `diagnostics.posterior` left them; or none."""
-    found = {}
+def _standard_deviations(run: Run) -> dict[str, Field]:
+    """{"VARIABLE.analysis", "VARIABLE.background": Field} as `diagnostics.posterior` wrote them, if it did."""
+    fields: dict[str, Field] = {}
     for path in sorted(window_folder(run.folder, run.last["window"]).glob("posterior*.*vtu")):
-        found.update(read_state(path, _ALONE).fields)
-    return found
+        fields.update(read_state(path, _ALONE).fields)
+    return fields

@@ -1,9 +1,10 @@
-"""What a report is made of, read from the folder of a run once."""
+"""What a run's folder says, read once for all sections."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Readings:
     """N readings of all windows.
 
     window : (N,) int; time : (N,) [s]; position : (N, 3) [m]
-    sensor : (N,) the station's name, or where it has none its place
+    sensor : (N,) the station's name, or its place where it has no name
     variable : (N,) name; value, error : (N,) in its units
     innovation, residual : (N,) in its units, NaN where there is none
     reason : (N,) why it was left out, "" where it was used
@@ -37,49 +38,49 @@ class Readings:
     residual: np.ndarray
     reason: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.window)
 
-    @cached_property
-    def used(self):
-        """(N,) bool, of an analysis."""
+    @property
+    def used(self) -> np.ndarray:
+        """(N,) bool, whether an analysis used it."""
         return self.reason == ""
 
-    @cached_property
-    def withheld(self):
-        """(N,) bool, kept from the analysis but compared with it."""
+    @property
+    def withheld(self) -> np.ndarray:
+        """(N,) bool, withheld from the analysis but compared with it."""
         return (self.reason == Flag.WITHHELD.text) & np.isfinite(self.residual)
 
-    def select(self, which):
-        """Some of them, as numpy's indices."""
+    def select(self, which: np.ndarray) -> "Readings":
+        """Some of them, by a mask or by indices."""
         return Readings(**{name: getattr(self, name)[which] for name in Readings.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its files tell it.
+    """A run as its files describe it.
 
     folder : of the run
-    settings : of its case file, as case.json keeps them
-    windows : how many there are to be
+    settings : of its case file, from case.json
+    windows : number of windows asked for
     entries : of the ledger, one for each finished window
     readings : Readings of these windows
     """
 
     folder: Path
-    settings: dict
+    settings: dict[str, Any]
     windows: int
-    entries: list[dict]
+    entries: list[dict[str, Any]]
     readings: Readings
 
     @property
-    def last(self):
-        """The last window's entry; there is one."""
+    def last(self) -> dict[str, Any]:
+        """The last window's entry; not to be asked of a run without entries."""
         return self.entries[-1]
 
 
-def read_run(folder):
-    """Read what a run has left so far.
+def read_run(folder: Path) -> Run:
+    """Read what a run has written so far.
 
     Raises
     ------
@@ -89,12 +90,12 @@ def read_run(folder):
         if ledger or tables are damaged
     """
     folder = Path(folder)
-    kept = folder / "case.json"
+    path = folder / "case.json"
     try:
-        settings = json.loads(kept.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
         windows = settings["cycle"]["windows"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{kept}: no settings of a run of plugin.cycle: {error!r}") from None
+        raise ConfigurationError(f"{path}: no settings of a run of plugin.cycle: {error!r}") from None
     entries = read_ledger(folder / "ledger.jsonl")
     done = [entry["window"] for entry in entries]
     readings = _readings(read_tables(folder)) if entries else _readings(_EMPTY)
@@ -104,7 +105,7 @@ def read_run(folder):
 _EMPTY = {"window": np.empty(0, int), **dict.fromkeys(NUMBERS, np.empty(0)), **dict.fromkeys(NAMES, np.empty(0, str))}
 
 
-def _readings(table):
+def _readings(table: Mapping[str, np.ndarray]) -> Readings:
     place = np.column_stack([table[c] for c in "xyz"])
     unnamed = {k: "at " + ", ".join(f"{c:g}" for c in place[k]) for k in np.flatnonzero(table["station"] == "")}
     sensor = np.array([unnamed.get(k, name) for k, name in enumerate(table["station"].tolist())], dtype=str)

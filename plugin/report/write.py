@@ -1,4 +1,4 @@
-"""A run's report, chapter by chapter."""
+"""A run's report, section by section, in one HTML file."""
 
 import time
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from coupling.common.files import FileError, whole_file
 from coupling.geometry.mesh import MeshError
 from plugin.report.fields import last_fields
-from plugin.report.page.page import Chapter, Text, page
-from plugin.report.run import read_run
+from plugin.report.page.page import Section, Text, page
+from plugin.report.run import Run, read_run
 from plugin.report.sections.consistency import consistency
 from plugin.report.sections.convergence import convergence
 from plugin.report.sections.headline import headline
@@ -19,13 +19,13 @@ from plugin.report.sections.solid import solid
 from plugin.report.sections.timeline import timeline
 
 
-def write_report(folder, path=None):
-    """Make the report of a run.
+def write_report(folder: Path, path: Path | None = None) -> Path:
+    """Write the report of a run.
 
     Parameters
     ----------
     folder : of the run
-    path : where to; FOLDER/report.html if left out
+    path : of the page; FOLDER/report.html if None
 
     Returns
     -------
@@ -39,34 +39,32 @@ def write_report(folder, path=None):
     run = read_run(folder)
     path = run.folder / "report.html" if path is None else Path(path)
     with whole_file(path) as beside:
-        beside.write_text(page(*_heading(run), chapters(run)), encoding="utf-8")
+        beside.write_text(page(*_heading(run), sections(run)), encoding="utf-8")
     return path
 
 
-def chapters(run):
-    """The chapters that a run gives, in their order."""
+def sections(run: Run) -> list[Section]:
+    """The sections of a run's page, in their order."""
     if not run.entries:
         return [
-            Chapter("headline", "No window is finished yet", [Text("The page is worth another look later.")]),
+            Section("headline", "No window is finished yet", [Text("Come back once the first window is done.")]),
             settings(run),
         ]
-    found = [headline(run), timeline(run), *_pictures(run), convergence(run), consistency(run), quality(run)]
-    return [chapter for chapter in (*found, running(run), settings(run)) if chapter is not None]
+    possible = [headline(run), timeline(run), *_pictures(run), convergence(run), consistency(run), quality(run)]
+    return [section for section in (*possible, running(run), settings(run)) if section is not None]
 
 
-def _pictures(run):
-    """The chapters that need the last window's files; a word in their place where these were taken away."""
+def _pictures(run: Run) -> list[Section]:
+    """The sections that need the last window's files, or one that says why these cannot be read."""
     try:
         fields = last_fields(run)
     except (FileError, MeshError) as error:
-        return [
-            Chapter("fields", "Last analysis in the streets", [Text(f"There are no pictures of it: {error}", "bad")])
-        ]
+        return [Section("fields", "Last analysis in the streets", [Text(f"There are no pictures: {error}", "bad")])]
     return [slices(run, fields), solid(run, fields)]
 
 
-def _heading(run):
+def _heading(run: Run) -> tuple[str, str]:
     name = run.folder.resolve()
     at = f", t = {run.last['time']:g} s" if run.entries else ""
-    done = f"Window {len(run.entries)} of {run.windows}{at}. Made on {time.strftime('%d %B %Y at %H:%M %Z')}."
+    done = f"Window {len(run.entries)} of {run.windows}{at}. Written on {time.strftime('%d %B %Y at %H:%M %Z')}."
     return f"Assimilation in {name.parent.name}/{name.name}", done

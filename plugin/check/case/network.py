@@ -1,17 +1,19 @@
-"""A network's weights: whether they are those of this case."""
+"""A network's weights: whether they fit this case."""
 
-from plugin.check.case.files import ALONE
+from collections.abc import Iterator
+
+from plugin.check.case.files import ALONE, CaseFiles
 from plugin.check.finding import OK, Finding
 from plugin.window.latent import read_latent
 
 
-def network(subject):
+def network(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the files of the section `network`, read as the cycle reads them."""
-    case = subject.case
+    case = files.case
     if not case.background.by_network:
         yield Finding(OK, "network", "none is asked for")
         return
-    latent = read_latent(case, subject.transfer, ALONE)
+    latent = read_latent(case, files.transfer, ALONE)
     yield Finding(
         OK,
         "network",

@@ -1,14 +1,17 @@
-"""The model's options file (.flml): what in it would spoil a cycle, and the change that would not.
+"""The model's options file (.flml): options that would break a cycle, and the changes that help.
 
-The name, the end and one checkpoint at the end of each forecast are set by the cycle in its own copy. What it leaves
-alone is looked at here.
+The cycle sets name, end and one checkpoint at the end of each forecast in its own copy. The options that it leaves
+alone are checked here.
 """
 
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lxml import etree
+
 from coupling.fluidity import options as flml
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.check.finding import FAIL, OK, WARN, Finding
 
@@ -21,12 +24,12 @@ class Change:
     """One option to set, or to remove where `value` is None; `path` as Fluidity writes it."""
 
     path: str
-    value: object = None
+    value: str | float | None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"remove /{self.path}" if self.value is None else f"set /{self.path} to {self.value}"
 
-    def make(self, tree):
+    def make(self, tree: etree._ElementTree) -> None:
         """Change a tree of options."""
         if self.value is None:
             flml.remove_option(tree, self.path)
@@ -34,31 +37,38 @@ class Change:
             flml.set_option(tree, self.path, self.value)
 
 
-def options(case, tree):
-    """[(Finding, changes)] about the options that a case starts from; changes is a tuple of Change.
+Advised = tuple[Finding, tuple[Change, ...]]  # and the changes that would help
+
+
+def options(case: Case, tree: etree._ElementTree) -> list[Advised]:
+    """Findings about the options that a case starts from, each with the changes that help.
 
     Parameters
     ----------
     case : Case
     tree : as from `coupling.fluidity.options.read_options`
     """
-    made = [*_endings(tree), *_dumps(case, tree), *_fields(case, tree), *_steps(case, tree)]
-    own = Finding(OK, _NAME, "name, end and the checkpoint at the end are set by the cycle in its own copy")
-    return [(own, ()), *made]
+    reported = [*_endings(tree), *_dumps(case, tree), *_fields(case, tree), *_steps(case, tree)]
+    own = Finding(OK, _NAME, "the cycle sets name, end and the checkpoint at the end in its own copy")
+    return [(own, ()), *reported]
 
 
-def _endings(tree):
+def _endings(tree: etree._ElementTree) -> Iterator[Advised]:
     root = tree.getroot()
     for path, level, what in (
         ("timestepping/final_timestep", FAIL, "ends the model after a number of steps, before a window's end"),
         ("timestepping/steady_state", FAIL, "ends the model once it changes little"),
-        ("timestepping/wall_time_limit", WARN, "may end the model early; model.timeout of the case file tells of it"),
+        (
+            "timestepping/wall_time_limit",
+            WARN,
+            "may end the model early; model.timeout of the case file would report it",
+        ),
     ):
         if root.find(path) is not None:
             yield _with_change(level, f"/{path} {what}", Change(path))
 
 
-def _dumps(case, tree):
+def _dumps(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
     form = flml.option(tree, "io/dump_format", str)
     if form != "vtk":
         yield _with_change(
@@ -68,30 +78,30 @@ def _dumps(case, tree):
     period, step = flml.option(tree, _PERIOD, float), flml.option(tree, "timestepping/timestep", float)
     if case.observations.window != ANALYSIS_TIME and period is not None and period > window / 2:
         change = Change(_PERIOD, max(window / 4, step or 0.0))
-        told = (
+        text = (
             f"dumps every {period:g} s are few for readings within windows of {window:g} s ({case.observations.window})"
         )
-        yield _with_change(WARN, told, change)
+        yield _with_change(WARN, text, change)
 
 
-def _fields(case, tree):
-    found = {
+def _fields(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
+    fields = {
         field.get("name"): field for field in tree.getroot().iterfind("material_phase//*[@name]") if _is_field(field)
     }
-    for name in dict.fromkeys(_field_of(variable, found) for variable in case.variables):
-        if name not in found:
-            told = f"variable {name!r} is no field of the model's; there are {', '.join(sorted(found))}"
-            yield Finding(FAIL, _NAME, told, "correct `variables` in the case file"), ()
-        elif found[name].find("prognostic") is None:
-            told = f"{name} is not prognostic: the model would not go on from its analysis"
-            yield Finding(FAIL, _NAME, told, "leave it out of `variables`"), ()
-        elif case.observations.window != ANALYSIS_TIME and found[name].find(".//output/exclude_from_vtu") is not None:
-            path = tree.getpath(found[name].find(".//output/exclude_from_vtu")).removeprefix("/fluidity_options/")
-            told = f"{name} is left out of dumps, which readings within windows are compared with"
-            yield _with_change(FAIL, told, Change(path))
+    for name in dict.fromkeys(_field_of(variable, fields) for variable in case.variables):
+        if name not in fields:
+            text = f"variable {name!r} is no field of the model; it has {', '.join(sorted(fields))}"
+            yield Finding(FAIL, _NAME, text, "correct `variables` in the case file"), ()
+        elif fields[name].find("prognostic") is None:
+            text = f"{name} is not prognostic: the model would not continue from its analysis"
+            yield Finding(FAIL, _NAME, text, "remove it from `variables`"), ()
+        elif case.observations.window != ANALYSIS_TIME and fields[name].find(".//output/exclude_from_vtu") is not None:
+            path = tree.getpath(fields[name].find(".//output/exclude_from_vtu")).removeprefix("/fluidity_options/")
+            text = f"{name} is left out of dumps, which readings within windows are compared with"
+            yield _with_change(FAIL, text, Change(path))
 
 
-def _steps(case, tree):
+def _steps(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
     step, window = flml.option(tree, "timestepping/timestep", float), case.cycle.window
     if tree.getroot().find("timestepping/adaptive_timestep") is not None:
         yield Finding(OK, _NAME, "time steps are adaptive: windows end with the step that reaches their end"), ()
@@ -100,38 +110,38 @@ def _steps(case, tree):
     elif step > window:
         yield Finding(FAIL, _NAME, f"a time step is {step:g} s, a window {window:g} s", "make cycle.window longer"), ()
     elif abs(window / step - round(window / step)) > 1e-6:
-        told = (
-            f"a window of {window:g} s is no whole number of time steps of {step:g} s: analyses come up to a step late"
+        text = (
+            f"a window of {window:g} s is no whole number of time steps of {step:g} s: analyses are up to a step late"
         )
-        yield Finding(WARN, _NAME, told, f"cycle.window: {max(round(window / step), 1) * step:g}"), ()
+        yield Finding(WARN, _NAME, text, f"cycle.window: {max(round(window / step), 1) * step:g}"), ()
     else:
         yield Finding(OK, _NAME, f"{round(window / step)} time steps of {step:g} s in a window"), ()
     if tree.getroot().find("mesh_adaptivity") is not None and case.grid.space == "mesh":
-        told = "the model changes its mesh (/mesh_adaptivity), and grid.space: mesh is for one that stays"
-        yield Finding(FAIL, _NAME, told, "take grid.spacing, or remove /mesh_adaptivity"), ()
+        text = "the model changes its mesh (/mesh_adaptivity), but grid.space: mesh needs a fixed one"
+        yield Finding(FAIL, _NAME, text, "use grid.spacing, or remove /mesh_adaptivity"), ()
 
 
-def _is_field(element):
+def _is_field(element: etree._Element) -> bool:
     return element.tag in ("scalar_field", "vector_field", "tensor_field")
 
 
-def _field_of(variable, fields):
+def _field_of(variable: str, fields: Container[str]) -> str:
     return variable if variable in fields else variable.rpartition(".")[0] or variable
 
 
-def _with_change(level, told, change):
-    return Finding(level, _NAME, told, f"{change}; --fix OUT.flml writes a copy with it"), (change,)
+def _with_change(level: str, text: str, change: Change) -> Advised:
+    return Finding(level, _NAME, text, f"{change}; --fix OUT.flml writes a copy with this change"), (change,)
 
 
-def write_fixed(case, changes, path):
+def write_fixed(case: Case, changes: Iterable[Change], path: Path) -> None:
     """Write a copy of a case's options with changes made.
 
     Raises
     ------
     ConfigurationError
-        if the copy would take the place of a file, or not find those that its options name
+        if the copy would overwrite a file, or lie where the files that its options name are not found
     """
-    start, path = case.model.start, Path(path)
+    start = case.model.start
     if path.exists():
         raise ConfigurationError(f"--fix {path}: is there already; name a new file")
     if path.resolve().parent != start.resolve().parent:

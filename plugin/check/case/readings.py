@@ -1,7 +1,10 @@
-"""Readings: in the model's air, and in the run's windows."""
+"""Readings: whether they lie in the model's air and in the run's windows."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
+from plugin.check.case.files import CaseFiles
 from plugin.check.finding import FAIL, OK, WARN, Finding
 from plugin.state.transfer import values_at
 from plugin.window.quality_control import sensors_of
@@ -10,14 +13,15 @@ from plugin.window.treatment import window_of
 _SAME = 1e-3  # of a time step
 
 
-def in_windows(subject):
+def in_windows(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the times of the readings."""
-    case, readings, restart = subject.case, subject.readings, subject.restart
+    case, readings, restart = files.case, files.readings, files.restart
     if len(readings) == 0:
         yield Finding(FAIL, "readings", f"{case.observations.file} has none")
         return
     sensors = len(np.unique(sensors_of(readings)))
-    about = f"{len(readings)} readings of {sensors} sensors from {readings.time.min():g} to {readings.time.max():g} s"
+    of_sensors = "1 sensor" if sensors == 1 else f"{sensors} sensors"
+    about = f"{len(readings)} readings of {of_sensors} from {readings.time.min():g} to {readings.time.max():g} s"
     ends = restart.time + case.cycle.window * np.arange(1, case.cycle.windows + 1)
     half, slack = 0.5 * restart.timestep, _SAME * restart.timestep
     counts = [
@@ -29,24 +33,24 @@ def in_windows(subject):
         advice = "compare the clocks (observations.epoch), or set observations.window: interpolate, or a tolerance"
         yield Finding(FAIL, "readings", f"{about}; none is in a window: {run}", advice)
     elif empty:
-        told = f"{about}; {len(empty)} of {len(ends)} windows have none, the first is window {empty[0]} ({run})"
-        yield Finding(WARN, "readings", told, "these forecasts go on as they are")
+        text = f"{about}; {len(empty)} of {len(ends)} windows have none, first window {empty[0]} ({run})"
+        yield Finding(WARN, "readings", text, "in these windows the forecast continues without an analysis")
     else:
         yield Finding(OK, "readings", f"{about}; {min(counts)} to {max(counts)} in each window")
 
 
-def in_air(subject):
+def in_air(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the places of the sensors."""
-    readings, transfer = subject.readings, subject.transfer
+    readings, transfer = files.readings, files.transfer
     transfer.check_known(readings.variable)
     _, first = np.unique(sensors_of(readings), return_index=True)
     sensors = readings.select(first)
-    _, inside = values_at(subject.state, transfer, sensors.position, sensors.variable)
+    _, inside = values_at(files.state, transfer, sensors.position, sensors.variable)
     out = np.flatnonzero(~inside)
     if len(out) == 0:
         yield Finding(OK, "sensors", f"all {len(sensors)} lie in the model's air")
         return
     place = ", ".join(f"{c:g}" for c in sensors.position[out[0]])
-    told = f"{len(out)} of {len(sensors)} lie outside the model's air, the first at ({place}) m"
-    advice = "they are in a building, in the ground or outside the mesh: compare co-ordinates and heights"
-    yield Finding(FAIL if len(out) == len(sensors) else WARN, "sensors", told, advice)
+    text = f"{len(out)} of {len(sensors)} lie outside the model's air, the first at ({place}) m"
+    advice = "they are in a building, underground or outside the mesh: check coordinates and heights"
+    yield Finding(FAIL if len(out) == len(sensors) else WARN, "sensors", text, advice)

@@ -1,40 +1,42 @@
 """A restart of the case's start, written and read back on a scratch copy."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from coupling.fluidity.checkpoint import read_fields, write_restart
-from plugin.check.case.files import ALONE
+from plugin.check.case.files import ALONE, CaseFiles
 from plugin.check.finding import FAIL, OK, WARN, Finding
 
 _NAME = "restart round trip"
 
 
-def round_trip(subject):
-    """Findings about writing the analysed fields into a restart: they must come back to the last bit."""
-    restart = subject.restart
+def round_trip(files: CaseFiles) -> Iterator[Finding]:
+    """Findings about writing the analysed fields into a restart: they must come back bit for bit."""
+    restart = files.restart
     names = {
-        name for name in restart.fields if any(v == name or v.startswith(f"{name}.") for v in subject.case.variables)
+        name for name in restart.fields if any(v == name or v.startswith(f"{name}.") for v in files.case.variables)
     }
     if not names:
-        told = f"{restart.options.name} is a cold start, whose fields lie in no files yet"
-        yield Finding(OK, _NAME, f"{told}; the first window's end is the first restart")
+        text = f"{restart.options.name} is a cold start, whose fields are in no file yet"
+        yield Finding(OK, _NAME, f"{text}; the first restart comes at the end of the first window")
         return
     state = read_fields(restart, ALONE, sorted(names))
-    bad = [name for name, of in state.fields.items() if not np.isfinite(of.values).all()]
+    bad = [name for name, field in state.fields.items() if not np.isfinite(field.values).all()]
     if bad:
-        yield Finding(FAIL, _NAME, f"{bad[0]} of the start has values that are not finite", "take another checkpoint")
+        yield Finding(FAIL, _NAME, f"{bad[0]} at the start has values that are not finite", "take another checkpoint")
         return
-    # what is changed is written anew, all else is copied
-    written = write_restart(restart, subject.scratch / "restart", ALONE, state.fields)
+    # changed fields are written anew, everything else is copied
+    written = write_restart(restart, files.scratch / "restart", ALONE, state.fields)
     back = read_fields(written, ALONE, sorted(restart.fields))
     before = read_fields(restart, ALONE, sorted(restart.fields))
-    for name, of in before.fields.items():
-        same = back[name].mesh.fingerprint == of.mesh.fingerprint and np.array_equal(back[name].values, of.values)
+    for name, field in before.fields.items():
+        same = back[name].mesh.fingerprint == field.mesh.fingerprint and np.array_equal(back[name].values, field.values)
         if not same:
             yield Finding(FAIL, _NAME, f"{name} does not come back as it was", f"report it with {restart.options}")
             return
-    told = f"{', '.join(sorted(names))} written, {len(before.fields)} fields read back to the last bit"
+    text = f"{', '.join(sorted(names))} written, {len(before.fields)} fields read back to the last bit"
     if written.time != restart.time:
-        yield Finding(WARN, _NAME, f"{told}; the time is {written.time!r} in place of {restart.time!r}")
+        yield Finding(WARN, _NAME, f"{text}; the time is {written.time!r} instead of {restart.time!r}")
     else:
-        yield Finding(OK, _NAME, told)
+        yield Finding(OK, _NAME, text)

@@ -10,9 +10,9 @@ import numpy as np
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from plugin.case.configuration import ConfigurationError, read_case
-from plugin.experiment.results import Result, ResultTable
+from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import relative_error
-from plugin.experiment.states import COMM, States
+from plugin.experiment.states import COMM, StandardisedStates
 from plugin.run.ledger import read_ledger
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background import close_all, plan_of, states_of
@@ -22,15 +22,15 @@ KINDS = {"forecast": "forecast", "analysis": "restart"}  # and where the ledger 
 _NEAR = 0.1  # of the time between analyses: a state this near is taken for one of the analysis time
 
 
-def cycled(setting):
+def cycled(inputs):
     """Errors of forecasts and analyses of the settings' runs at their analysis times. A Result."""
-    of = setting.settings.cycled
+    of = inputs.settings.cycled
     if of is None:
         raise ConfigurationError("experiment.cycled: this section is missing; it names the truth and the runs")
     folders = {name: read_case(path).run for name, path in of.runs.items()}
     ledgers = {name: read_ledger(folder / "ledger.jsonl") for name, folder in folders.items()}
     times = _times(ledgers, folders)
-    grid = _grid(of.truth, setting)
+    grid = _grid(of.truth, inputs)
     truth = _states_at(of.truth, times, "truth", grid)
     errors = {}
     if of.free is not None:
@@ -47,7 +47,7 @@ def cycled(setting):
     ]
     each = [{"time": float(t), **{name: e[k] for name, e in errors.items()}} for k, t in enumerate(times)]
     columns = {"system": "run", "error": "error", "later": "error, last half of the windows", "seconds": "time [s]"}
-    tables = ResultTable(f"{len(times)} windows", columns, rows), ResultTable("Windows", {}, each)
+    tables = ScoreTable(f"{len(times)} windows", columns, rows), ScoreTable("Windows", {}, each)
     return Result("cycled", tables, lambda figure: _draw(figure, times, errors))
 
 
@@ -96,7 +96,7 @@ def _checkpoint(options, grid):
 class _Grid:
     """The experiment's grid and the way to it."""
 
-    states: States
+    states: StandardisedStates
     transfer: Transfer
 
     @property
@@ -110,13 +110,13 @@ class _Grid:
         return np.divide(away, scale, out=np.zeros_like(away), where=scale > 0.0)
 
 
-def _grid(snapshots, setting):
+def _grid(snapshots, inputs):
     """The grid for the states of a series. Its first one tells what the variables are."""
     plan = plan_of(snapshots, COMM)
-    first = next(states_of(setting.case, plan[:1]))
+    first = next(states_of(inputs.case, plan[:1]))
     close_all(plan)
-    variables = variables_of(setting.case.variables, first)
-    return _Grid(setting.states, Transfer(setting.states.grid, variables, COMM, setting.case.run / "cache"))
+    variables = variables_of(inputs.case.variables, first)
+    return _Grid(inputs.states, Transfer(inputs.states.grid, variables, COMM, inputs.case.run / "cache"))
 
 
 def _errors(found, truth):

@@ -1,16 +1,16 @@
 """Error and time against the number of readings (Fig. 14)."""
 
 from plugin.experiment.experiments.rows import ERROR, MAGIC, beside, linear_rows, network_rows, truncated, whole
-from plugin.experiment.results import Result, ResultTable
+from plugin.experiment.results import Result, ScoreTable
 
 
-def observations(setting):
+def observations(inputs):
     """TSVD for rising M, beside a network that sees all values whatever M is. A Result."""
-    parts = sorted(setting.settings.observations)
-    groups = [linear_rows(of(setting), parts, setting) for of in (truncated, whole)]
-    groups += [[row] for row in network_rows(beside(setting), setting)]
+    parts = sorted(inputs.settings.observations)
+    groups = [linear_rows(of(inputs), parts, inputs) for of in (truncated, whole)]
+    groups += [[row] for row in network_rows(beside(inputs), inputs)]
     columns = {"system": "system", "part": "M / n", "count": "M", **ERROR, "prepare": "made before [s]", **MAGIC}
-    table = ResultTable("Error and time against the number of readings", columns, [row for rows in groups for row in rows])
+    table = ScoreTable("Error and time against the number of readings", columns, [row for rows in groups for row in rows])
     return Result("observations", (table,), lambda figure: _draw(figure, groups))
 
 

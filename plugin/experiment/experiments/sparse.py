@@ -1,31 +1,31 @@
 """Few real sensors and the true H: the analyses of this package beside two baselines that do without them."""
 
 from plugin.experiment.experiments.rows import ERROR, beside, tell, truncated, whole
-from plugin.experiment.networks import networks_of
-from plugin.experiment.results import Result, ResultTable
+from plugin.experiment.networks import trained_networks
+from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import score
 from plugin.experiment.sensor_networks import encoded, voronoi
 from plugin.experiment.systems import decoded, interpolation
 
 
-def sparse(setting):
+def sparse(inputs):
     """Error against the number of sensors. A Result."""
-    states, protocol, of = setting.states, setting.protocol, setting.settings.sparse
+    states, protocol, of = inputs.states, inputs.protocol, inputs.settings.sparse
     states.sensors(max(of.sensors))  # too many are to be told before hours of training
-    few = truncated(setting)[0]
-    systems = [few, whole(setting)[0]]
-    for name in beside(setting):
-        network = networks_of(name, setting)[0]
-        systems += [decoded(states, protocol, network), encoded(network, setting)]
-    systems += [interpolation("optimal interpolation", states, protocol), voronoi(setting)]
+    few = truncated(inputs)[0]
+    systems = [few, whole(inputs)[0]]
+    for name in beside(inputs):
+        network = trained_networks(name, inputs)[0]
+        systems += [decoded(states, protocol, network), encoded(network, inputs)]
+    systems += [interpolation("optimal interpolation", states, protocol), voronoi(inputs)]
     rows = []
     for system in systems:
         for count in sorted(of.sensors):
             found = score([system], states, protocol, count, of.every)
             row = {"system": system.name, "count": count, "parameters": system.parameters, **found.figures()}
-            rows.append(tell(row, setting))
+            rows.append(tell(row, inputs))
     columns = {"system": "system", "count": "M", **ERROR, "prepare": "made before [s]", "failed": "not found"}
-    return Result("sparse", (ResultTable("Few sensors, true H", columns, rows),), lambda figure: _draw(figure, rows))
+    return Result("sparse", (ScoreTable("Few sensors, true H", columns, rows),), lambda figure: _draw(figure, rows))
 
 
 def _draw(figure, rows):

@@ -4,25 +4,25 @@ import numpy as np
 
 from plugin.experiment import mack_2020
 from plugin.experiment.experiments.rows import beside, truncated, whole
-from plugin.experiment.networks import networks_of
-from plugin.experiment.results import Result, ResultTable
+from plugin.experiment.networks import trained_networks
+from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import score
 from plugin.experiment.systems import autoencoder
 
 
-def steps(setting):
+def steps(inputs):
     """All values observed. A Result; errors of a network are the mean over its trainings."""
-    states, protocol = setting.states, setting.protocol
+    states, protocol = inputs.states, inputs.protocol
     groups, paper = {}, {}
-    for system, known in (truncated(setting), whole(setting)):
+    for system, known in (truncated(inputs), whole(inputs)):
         groups[system.name], paper[system.name] = [system], known.get(1.0, (None,))[0]
-    for name in beside(setting):
+    for name in beside(inputs):
         paper[name] = mack_2020.NETWORKS.get(name, (None,))[0]
-        groups[name] = [autoencoder(name, states, protocol, each) for each in networks_of(name, setting)]
+        groups[name] = [autoencoder(name, states, protocol, each) for each in trained_networks(name, inputs)]
     errors = {}
     for name, systems in groups.items():
         errors[name] = score(systems, states, protocol, len(states.used)).errors.mean(axis=0)
-        setting.progress.say(f"{name}: error {errors[name].mean():.4g}")
+        inputs.progress.say(f"{name}: error {errors[name].mean():.4g}")
     numbers = states.test(protocol.every)
     summary = [
         {
@@ -37,8 +37,8 @@ def steps(setting):
     ]
     columns = {"system": "system", "error": "mean", "median": "median", "least": "least", "most": "largest"}
     columns["magic_error"] = f"{mack_2020.LABEL} mean"
-    shown = ResultTable(f"Errors of {len(numbers)} test steps, all values observed", columns, summary)
-    tables, times = (shown, ResultTable("Test steps", {}, each)), states.times[numbers]
+    shown = ScoreTable(f"Errors of {len(numbers)} test steps, all values observed", columns, summary)
+    tables, times = (shown, ScoreTable("Test steps", {}, each)), states.times[numbers]
     return Result("steps", tables, lambda figure: _draw(figure, times, errors))
 
 

@@ -12,25 +12,25 @@ from plugin.experiment.experiments.rows import (
     truncated,
     whole,
 )
-from plugin.experiment.results import Result, ResultTable
+from plugin.experiment.results import Result, ScoreTable
 
 
-def tables(setting):
+def tables(inputs):
     """Tables 1, 2 and 3 of Mack et al. 2020. A Result."""
-    names, parts = names_of(setting.settings.networks), setting.settings.parts
-    networks = network_rows(names, setting)
-    few, all_modes = linear_rows(truncated(setting), parts, setting), linear_rows(whole(setting), parts, setting)
+    names, parts = names_of(inputs.settings.networks), inputs.settings.parts
+    networks = network_rows(names, inputs)
+    few, all_modes = linear_rows(truncated(inputs), parts, inputs), linear_rows(whole(inputs), parts, inputs)
     known = {row["system"]: row for row in networks}
-    other = [known[name] if name in known else network_rows([name], setting)[0] for name in beside(setting)]
+    other = [known[name] if name in known else network_rows([name], inputs)[0] for name in beside(inputs)]
     one = {
         "system": "network", **ERROR, "parameters": "parameters", "numbers": "m", "round_trip": "round trip",
         "epochs": "epochs", "minutes": "min", **MAGIC, "magic_parameters": f"{mack_2020.LABEL} parameters",
     }  # fmt: skip
     two = {"system": "system", "part": "M / n", "count": "M", **ERROR, "prepare": "made before [s]", **MAGIC}
     shown = (
-        ResultTable("Table 1: networks, observed at all values", one, networks),
-        ResultTable(f"Table 2: {few[0]['system']}, and a network", two, [background_row(setting), *few, *other]),
-        ResultTable("Table 3: all modes", two, all_modes),
+        ScoreTable("Table 1: networks, observed at all values", one, networks),
+        ScoreTable(f"Table 2: {few[0]['system']}, and a network", two, [background_row(inputs), *few, *other]),
+        ScoreTable("Table 3: all modes", two, all_modes),
     )
     bars = networks + [row for row in other if row not in networks] + few + all_modes
     return Result("tables", tuple(table for table in shown if table.rows), lambda figure: _draw(figure, bars))

@@ -1,17 +1,17 @@
 """Error against time over all systems (Fig. 15)."""
 
 from plugin.experiment.experiments.rows import ERROR, MAGIC, linear_rows, names_of, network_rows, truncated, whole
-from plugin.experiment.results import Result, ResultTable
+from plugin.experiment.results import Result, ScoreTable
 
 
-def tradeoff(setting):
+def tradeoff(inputs):
     """All networks, and TSVD with few and with all modes for rising M. A Result."""
-    parts = setting.settings.parts
-    groups = [linear_rows(of(setting), parts, setting) for of in (truncated, whole)]
-    groups += [[row] for row in network_rows(names_of(setting.settings.networks), setting)]
+    parts = inputs.settings.parts
+    groups = [linear_rows(of(inputs), parts, inputs) for of in (truncated, whole)]
+    groups += [[row] for row in network_rows(names_of(inputs.settings.networks), inputs)]
     columns = {"system": "system", "part": "M / n", **ERROR, "parameters": "parameters", **MAGIC}
     rows = sorted((row for rows in groups for row in rows), key=lambda row: row["seconds"])
-    table = ResultTable("Error against time", columns, rows)
+    table = ScoreTable("Error against time", columns, rows)
     return Result("tradeoff", (table,), lambda figure: _draw(figure, groups))
 
 

@@ -4,34 +4,34 @@ import numpy as np
 
 from plugin.experiment import mack_2020
 from plugin.experiment.experiments.rows import ERROR, tell, whole
-from plugin.experiment.results import Result, ResultTable
+from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import relative_error, score
 from plugin.experiment.systems import leading, linear, tsvd
 
 
-def truncation(setting):
+def truncation(inputs):
     """TSVD at the settings' `truncations`, and with all modes. A Result."""
-    every = tsvd(setting.states, setting.protocol, 1.0)
+    every = tsvd(inputs.states, inputs.protocol, 1.0)
     rows = [
-        _row(linear("TSVD", leading(every, tau), setting.protocol), every, tau, mack_2020.MODES.get(tau), setting)
-        for tau in setting.settings.truncations
+        _row(linear("TSVD", leading(every, tau), inputs.protocol), every, tau, mack_2020.MODES.get(tau), inputs)
+        for tau in inputs.settings.truncations
         if tau < every.n_modes
     ]
-    system, paper = whole(setting)
-    rows.append(_row(system, every, every.n_modes, paper[1.0][0], setting))
+    system, paper = whole(inputs)
+    rows.append(_row(system, every, every.n_modes, paper[1.0][0], inputs))
     columns = {"numbers": "τ", **ERROR, "least": "least in the span", "magic_error": f"{mack_2020.LABEL} error"}
-    table = ResultTable("Error against the number of modes, all values observed", columns, rows)
+    table = ScoreTable("Error against the number of modes, all values observed", columns, rows)
     return Result("truncation", (table,), lambda figure: _draw(figure, rows))
 
 
-def _row(system, modes, tau, paper, setting):
-    states, protocol = setting.states, setting.protocol
+def _row(system, modes, tau, paper, inputs):
+    states, protocol = inputs.states, inputs.protocol
     found = score([system], states, protocol, len(states.used))
     base = modes.vectors[:, :tau] / modes.singular_values[:tau]
     truths = (states.truth(number) for number in states.test(protocol.every))
     least = float(np.mean([relative_error(base @ (base.T @ truth), truth) for truth in truths]))
     row = {"system": system.name, "numbers": tau, "count": len(states.used), **found.figures(), "least": least}
-    return tell({**row, "magic_error": paper}, setting)
+    return tell({**row, "magic_error": paper}, inputs)
 
 
 def _draw(figure, rows):

@@ -1,8 +1,9 @@
-"""What chapters are made of, and the page they make."""
+"""What sections consist of, and the page they become."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,7 +19,7 @@ _TEMPLATES = Environment(
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `mood` is "", "good", "fair" or "bad", which the page tells by a word and not by colour alone."""
+    """A paragraph; `mood` is "", "good", "fair" or "bad", which the page shows by a word and not by colour alone."""
 
     text: str
     mood: str = ""
@@ -27,15 +28,15 @@ class Text:
 
 
 @dataclass(frozen=True)
-class PageTable:
-    """Rows of numbers, texts and None under columns; a person can sort them.
+class SortableTable:
+    """Rows of numbers, texts and None under columns; the reader can sort them.
 
-    head : how many columns at the left name the row
+    head : number of columns at the left that name the row
     """
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence]
+    rows: Sequence[Sequence[Any]]
     head: int = 1
 
     kind = "table"
@@ -43,10 +44,10 @@ class PageTable:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is a part of the page.
+    """A picture within the page.
 
-    markup : <svg> or <img>, which tell what is seen to those who do not see it
-    wide : wider than a telephone, to be moved sideways there
+    markup : <svg> or <img> with a description for those who cannot see it
+    wide : wider than a phone's screen, where it scrolls sideways
     """
 
     markup: Markup
@@ -58,9 +59,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene that a person can turn around; `figure` is plotly's {data, layout}, `source` its JavaScript."""
+    """A scene that the reader can turn around; `figure` is plotly's {data, layout}, `source` its JavaScript."""
 
-    figure: dict
+    figure: dict[str, Any]
     source: Markup
     caption: str
 
@@ -69,7 +70,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Listing:
-    """Long text, to be opened."""
+    """Long text, folded until the reader opens it."""
 
     summary: str
     text: str
@@ -77,17 +78,20 @@ class Listing:
     kind = "listing"
 
 
+Block = Text | SortableTable | Picture | Scene | Listing
+
+
 @dataclass(frozen=True)
-class Chapter:
+class Section:
     """A part of the page with a heading; `name` is its anchor."""
 
     name: str
     title: str
-    blocks: Sequence
+    blocks: Sequence[Block]
 
 
-def number(value):
-    """A cell's text: four digits of a number, a dash where there is none."""
+def number(value: object) -> str:
+    """A cell's text: a number's first four digits, or a dash where there is none."""
     if value is None or isinstance(value, float) and math.isnan(value):
         return "–"
     if isinstance(value, bool):
@@ -98,24 +102,20 @@ def number(value):
 _TEMPLATES.filters["number"] = number
 
 
-def fragment(chapter):
-    """A chapter as HTML."""
-    return Markup(_TEMPLATES.get_template("section.html").render(chapter=chapter))
+def fragment(section: Section) -> Markup:
+    """A section as HTML."""
+    return Markup(_TEMPLATES.get_template("section.html").render(section=section))
 
 
-def page(title, subtitle, chapters):
+def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The whole page.
 
     Parameters
     ----------
-    title, subtitle : texts
-    chapters : list of Chapter
-
-    Returns
-    -------
-    str
+    title, subtitle : plain text, not HTML
+    sections : in their order
     """
-    parts = [fragment(chapter) for chapter in chapters]
+    parts = [fragment(section) for section in sections]
     return _TEMPLATES.get_template("page.html").render(
-        title=title, subtitle=subtitle, chapters=chapters, fragments=parts
+        title=title, subtitle=subtitle, sections=sections, fragments=parts
     )

@@ -1,19 +1,21 @@
-"""matplotlib's figures as parts of a page: SVG whose lines and letters have the page's own colour, light or dark."""
+"""matplotlib's figures as SVG whose lines and letters take the page's own colour, light or dark."""
 
 import io
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-BEFORE, AFTER, WITHHELD, OTHER = "#c8642b", "#2f7fc1", "#2f8f5b", "#8f6bb3"  # seen on white and on black
+BEFORE, AFTER, WITHHELD, OTHER = "#c8642b", "#2f7fc1", "#2f8f5b", "#8f6bb3"  # visible on white and on black
 BUILDING = "#8b8b8b"
-_INK = "#010203"  # no colour map has it; the page's own takes its place
+_INK = "#010203"  # in no colour map; the page's own colour replaces it
 _INKED = ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color")
-_STYLE = dict.fromkeys(_INKED, _INK) | {
-    "svg.fonttype": "none",  # letters stay letters, for those who search or hear them
+_STYLE: Any = dict.fromkeys(_INKED, _INK) | {
+    "svg.fonttype": "none",  # letters stay letters, for search and screen readers
     "svg.hashsalt": "report",
     "font.size": 9,
     "axes.facecolor": "none",
@@ -28,14 +30,14 @@ _STYLE = dict.fromkeys(_INKED, _INK) | {
 
 
 @contextmanager
-def drawing(width, height):
-    """Yield a Figure of so many inches in the page's style; to be made Markup by `svg` within."""
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """Yield a Figure of this size [inches] in the page's style; call `svg` within the context."""
     with matplotlib.rc_context(_STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def svg(figure, told):
-    """A figure as <svg>; `told` says what is to be seen, to those who do not see it."""
+def svg(figure: Figure, description: str) -> Markup:
+    """A figure as <svg>; `description` is for those who cannot see it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     drawn = buffer.getvalue()
@@ -43,5 +45,5 @@ def svg(figure, told):
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     drawn = re.sub(
         r'(<(?:g|image)\b[^>]*?) id="[^"]*"', r"\1", drawn
-    )  # figures would share them, nothing refers to them
-    return Markup(drawn.replace("<svg", f'<svg role="img" aria-label="{escape(told)}"', 1))
+    )  # figures would share these ids, and nothing refers to them
+    return Markup(drawn.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1))

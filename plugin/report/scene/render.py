@@ -20,7 +20,7 @@ def draw(surfaces: Sequence[Surface], sensors: np.ndarray, path: Path) -> None:
     """Draw the picture in this process; RuntimeError where VTK finds no OpenGL and does not crash for want of it."""
     plotter = pyvista.Plotter(off_screen=True, window_size=list(SIZE), lighting="light kit")
     plotter.enable_anti_aliasing("msaa", multi_samples=8)
-    if not plotter.render_window.SupportsOpenGL():
+    if plotter.render_window is None or not plotter.render_window.SupportsOpenGL():
         raise RuntimeError("VTK finds no OpenGL")
     for surface in surfaces:
         mesh = pyvista.PolyData.from_regular_faces(surface.points, surface.triangles)
@@ -29,11 +29,12 @@ def draw(surfaces: Sequence[Surface], sensors: np.ndarray, path: Path) -> None:
         )
         if surface.colour == BUILDING:
             plotter.add_mesh(mesh.extract_feature_edges(_CORNER), _EDGE, line_width=1.0, ambient=0.3)
+    diagonal = float(np.linalg.norm(np.ptp(surfaces[0].points, axis=0)))
     if len(sensors):
-        radius = _RADIUS * float(np.linalg.norm(np.ptp(surfaces[0].points, axis=0)))
-        spheres = pyvista.PolyData(sensors).glyph(geom=pyvista.Sphere(radius), scale=False, orient=False)
+        spheres = pyvista.PolyData(sensors).glyph(geom=pyvista.Sphere(_RADIUS * diagonal), scale=False, orient=False)
         plotter.add_mesh(spheres, _SENSOR, ambient=0.3)
-    plotter.view_vector((-1.0, -1.3, 1.1), viewup=(0.0, 0.0, 1.0))  # from the left and the front
+    left_and_front = (-1.0, -1.3, 1.1)
+    plotter.view_vector(left_and_front, (0.0, 0.0, 1.0))  # type: ignore[arg-type]  # PyVista's decorator keeps self in the type
     plotter.renderer.ResetCameraScreenSpace(0.95)
     plotter.screenshot(path, transparent_background=True)
 

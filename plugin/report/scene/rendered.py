@@ -1,36 +1,38 @@
-"""Surfaces and sensors as a picture, by a process of its own: without OpenGL VTK may crash."""
+"""Surfaces and sensors as a picture, drawn by a process of its own: without OpenGL VTK may crash."""
 
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from coupling.simulation.launch import clean_environment, package_environment
+from plugin.report.scene.surfaces import Surface
 
 _LIMIT = 60.0  # s
 
 
-def rendered(surfaces, sensors):
-    """A picture of surfaces and sensors on a transparent ground.
+def rendered(surfaces: Sequence[Surface], sensors: np.ndarray) -> tuple[bytes, str]:
+    """A picture of surfaces and sensors on a transparent background.
 
     Parameters
     ----------
-    surfaces : list of Surface, the ground first
+    surfaces : the ground first
     sensors : (k, 3) [m]
 
     Returns
     -------
-    bytes of a PNG, "" — or none, and why there is no picture
+    bytes of a PNG and ""; or no bytes, and why there is no picture
     """
-    arrays = {"sensors": sensors, "colours": np.array([surface.colour for surface in surfaces])}
+    arrays: dict[str, np.ndarray] = {"sensors": sensors, "colours": np.array([surface.colour for surface in surfaces])}
     for k, surface in enumerate(surfaces):
         arrays |= {f"points{k}": surface.points, f"triangles{k}": surface.triangles}
     with tempfile.TemporaryDirectory() as folder:
         scene, picture = Path(folder) / "scene.npz", Path(folder) / "picture.png"
-        np.savez(scene, **arrays)
+        np.savez(scene, **arrays)  # type: ignore[arg-type]  # numpy's stubs take a name of ours for allow_pickle
         words = [sys.executable, "-m", "plugin.report.scene.render", str(scene), str(picture)]
         try:
             environment = clean_environment(folder, package_environment())

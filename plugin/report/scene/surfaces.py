@@ -11,7 +11,7 @@ import pyvista
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING
 
 if TYPE_CHECKING:  # it imports MPI, which the process that draws does not need
-    from plugin.report.fields import Shown
+    from plugin.report.fields import VariableFields
 
 _LEVEL = 0.3  # of the largest change: where the surfaces are drawn
 _TRIANGLES = 20_000  # of a surface in the page
@@ -31,7 +31,7 @@ class Surface:
     name: str
 
 
-def surfaces(shown: Shown) -> list[Surface]:
+def surfaces(shown: VariableFields) -> list[Surface]:
     """Ground and buildings, and where the analysis is higher, and lower, than the background by some level.
 
     The ground comes first; the others are left out where there are no such places.
@@ -47,7 +47,7 @@ def surfaces(shown: Shown) -> list[Surface]:
     return shapes
 
 
-def _grid(shown: Shown) -> pyvista.UnstructuredGrid:
+def _grid(shown: VariableFields) -> pyvista.UnstructuredGrid:
     """The mesh with the increment at its points; nodes at one place become one, across pieces and discontinuities."""
     mesh, own = shown.mesh, ~shown.mesh.ghost
     grid = pyvista.UnstructuredGrid({pyvista.CellType.TETRA: mesh.cells[own]}, mesh.points)

@@ -1,26 +1,29 @@
-"""How the minimiser came to the last analysis, and how many steps it took before."""
+"""How the last minimisation converged, and the cost of every window."""
 
-from plugin.report.page.page import Chapter, PageTable, Picture, Text
+from collections.abc import Mapping, Sequence
+
+from plugin.report.page.page import Block, Picture, Section, SortableTable, Text
 from plugin.report.page.svg import AFTER, BEFORE, OTHER, drawing, svg
+from plugin.report.run import Run
 
 
-def convergence(run):
-    """The chapter; None where no window has an analysis."""
+def convergence(run: Run) -> Section | None:
+    """The section; None where no window has an analysis."""
     analysed = [entry for entry in run.entries if "analysis" in entry]
     if not analysed:
         return None
     entry = analysed[-1]
-    of = entry["analysis"]
-    fall = 1.0 - of["cost"] / of["cost_initial"] if of["cost_initial"] else 0.0
-    blocks = [
+    last = entry["analysis"]
+    fall = 1.0 - last["cost"] / last["cost_initial"] if last["cost_initial"] else 0.0
+    blocks: list[Block] = [
         Text(
-            f"Window {entry['window']}: J fell by {fall:.0%}, from {of['cost_initial']:.4g} to {of['cost']:.4g}, in "
-            f"{of['iterations']} iterations ({of['evaluations']} evaluations); ‖∇J‖ from "
-            f"{of['gradient_norm_initial']:.2g} to {of['gradient_norm']:.2g}. It ended with {of['reason']}."
+            f"Window {entry['window']}: J fell by {fall:.0%}, from {last['cost_initial']:.4g} to {last['cost']:.4g}, "
+            f"in {last['iterations']} iterations ({last['evaluations']} evaluations); ‖∇J‖ from "
+            f"{last['gradient_norm_initial']:.2g} to {last['gradient_norm']:.2g}. It ended with {last['reason']}."
         )
     ]
-    if "trace" in of:
-        blocks.append(_trace(of["trace"], entry["window"]))
+    if "trace" in last:
+        blocks.append(_trace(last["trace"], entry["window"]))
     rows = [
         (
             e["window"],
@@ -31,18 +34,18 @@ def convergence(run):
         )
         for e in analysed
     ]
-    heads = "window", "time [s]", "J at the start", "J", "J_b", "J_o", "iterations", "ended with"
-    blocks.append(PageTable("J of each window", heads, rows))
-    return Chapter("convergence", "Minimisation", blocks)
+    heads = "window", "time [s]", "J at first", "J", "J_b", "J_o", "iterations", "ended with"
+    blocks.append(SortableTable("J of each window", heads, rows))
+    return Section("convergence", "Minimisation", blocks)
 
 
-def _trace(trace, window):
+def _trace(trace: Mapping[str, Sequence[float]], window: int) -> Picture:
     steps = range(len(trace["cost"]))
     with drawing(9.0, 2.6) as figure:
         left, right = figure.subplots(1, 2)
         left.plot(steps, trace["cost"], ".-", color=BEFORE, label="J")
         left.plot(steps, trace["background"], ".-", color=AFTER, label="J_b")
-        observed = [whole - part for whole, part in zip(trace["cost"], trace["background"])]
+        observed = [total - part for total, part in zip(trace["cost"], trace["background"], strict=True)]
         left.plot(steps, observed, ".-", color=OTHER, label="J_o")
         left.legend()
         right.semilogy(steps, trace["gradient_norm"], ".-", color=BEFORE)
@@ -50,8 +53,8 @@ def _trace(trace, window):
         right.set(xlabel="iteration", ylabel="‖∇J‖")
         for ax in (left, right):
             ax.xaxis.get_major_locator().set_params(integer=True)
-        told = (
+        caption = (
             f"Cost in each iteration of window {window}: from {trace['cost'][0]:.4g} to {trace['cost'][-1]:.4g}; "
             f"gradient from {trace['gradient_norm'][0]:.2g} to {trace['gradient_norm'][-1]:.2g}"
         )
-        return Picture(svg(figure, told), told + ".")
+        return Picture(svg(figure, caption), caption + ".")

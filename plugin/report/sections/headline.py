@@ -1,8 +1,12 @@
-"""Is the analysis better than the forecast: at its sensors, and at those that it did not see?"""
+"""Is the analysis better than the forecast: at its sensors, and at those withheld from it?"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from plugin.report.page.page import Chapter, PageTable, Text
+from plugin.report.page.page import Block, Section, SortableTable, Text
+from plugin.report.run import Readings, Run
 
 _COLUMNS = (
     "sensors",
@@ -16,24 +20,24 @@ _COLUMNS = (
 )
 
 
-def headline(run):
-    """The chapter; it needs one window or more."""
+def headline(run: Run) -> Section:
+    """The section; the run has one window or more."""
     readings, entry = run.readings, run.last
     last = readings.select(readings.window == entry["window"])
-    blocks = [_seen(last, entry), _unseen(readings, last)]
+    blocks: list[Block] = [_at_used(last, entry), _at_withheld(readings, last)]
     rows = [
         row
-        for name, of in (("used", readings.used), ("withheld", readings.withheld))
-        for row in _rows(name, readings.select(of), last.select(last.used if name == "used" else last.withheld))
+        for name, which in (("used", readings.used), ("withheld", readings.withheld))
+        for row in _rows(name, readings.select(which), last.select(last.used if name == "used" else last.withheld))
     ]
     if rows:
         blocks.append(
-            PageTable("Distance of readings from forecast and analysis, in the variables' units", _COLUMNS, rows, 2)
+            SortableTable("Distance of readings from forecast and analysis, in the variables' units", _COLUMNS, rows, 2)
         )
-    return Chapter("headline", "Is the analysis better?", blocks)
+    return Section("headline", "Is the analysis better?", blocks)
 
 
-def gain(readings):
+def gain(readings: Readings) -> tuple[float, float, int]:
     """(rms of d/σ, rms of r/σ, number) of readings; NaN where there are none."""
     if len(readings) == 0:
         return np.nan, np.nan, 0
@@ -41,52 +45,52 @@ def gain(readings):
     return d, r, len(readings)
 
 
-def _seen(last, entry):
+def _at_used(last: Readings, entry: Mapping[str, Any]) -> Text:
     where = f"Last window, t = {entry['time']:g} s: "
     before, after, n = gain(last.select(last.used))
     if n == 0:
-        return Text(f"{where}no reading was used, so the analysis is the forecast.", "bad")
-    told = f"{where}at the {_count(n)} it used the analysis is {_compared(before, after)}."
-    return Text(told, "good" if after < before else "bad")
+        return Text(f"{where}no reading was used, so the analysis equals the forecast.", "bad")
+    text = f"{where}at the {_count(n)} it used, the analysis is {_compared(before, after)}."
+    return Text(text, "good" if after < before else "bad")
 
 
-def _unseen(readings, last):
-    kept = readings.select(readings.withheld)
-    if len(kept) == 0:
+def _at_withheld(readings: Readings, last: Readings) -> Text:
+    withheld = readings.select(readings.withheld)
+    if len(withheld) == 0:
         return Text(
-            "An analysis is always drawn to what it was given. Whether it is better elsewhere only readings can tell "
-            "that it was not given: name some stations under observations.withheld in the case file.",
+            "An analysis is always drawn towards the readings it uses. Only readings it does not use can show whether "
+            "it is better elsewhere too: name some stations under observations.withheld in the case file.",
             "fair",
         )
     before, after, n = gain(last.select(last.withheld))
-    windows = np.unique(kept.window)
-    better = sum(g[1] < g[0] for g in (gain(kept.select(kept.window == w)) for w in windows))
+    windows = np.unique(withheld.window)
+    better = sum(g[1] < g[0] for g in (gain(withheld.select(withheld.window == w)) for w in windows))
     now = f"at the {_count(n)} withheld from it, {_compared(before, after)}" if n else "no withheld reading"
-    told = f"Last window: {now}. It was better there in {better} of {len(windows)} windows."
+    text = f"Last window: {now}. It was better there in {better} of {len(windows)} windows."
     if better == len(windows):
-        return Text(told, "good")
-    return Text(told, "fair" if 2 * better > len(windows) else "bad")
+        return Text(text, "good")
+    return Text(text, "fair" if 2 * better > len(windows) else "bad")
 
 
-def _count(n):
+def _count(n: int) -> str:
     return "1 reading" if n == 1 else f"{n} readings"
 
 
-def _compared(before, after):
+def _compared(before: float, after: float) -> str:
     change = 1.0 - after / before if before > 0.0 else 0.0
     way = f"{change:.0%} nearer to them than" if change >= 0.0 else f"{-change:.0%} further from them than"
     return f"{way} the forecast: {before:.3g} → {after:.3g} standard deviations of their errors (rms)"
 
 
-def _rows(name, of, last):
+def _rows(name: str, readings: Readings, last: Readings) -> list[tuple]:
     rows = []
-    for variable in np.unique(of.variable).tolist():
-        mine, now = (some.select(some.variable == variable) for some in (of, last))
-        before, after = _rms(mine.innovation), _rms(mine.residual)
+    for variable in np.unique(readings.variable).tolist():
+        every, now = (some.select(some.variable == variable) for some in (readings, last))
+        before, after = _rms(every.innovation), _rms(every.residual)
         change = f"{after / before - 1.0:+.0%}".replace("-", "−") if before > 0.0 else None
-        rows.append((name, variable, len(mine), before, after, change, _rms(now.innovation), _rms(now.residual)))
+        rows.append((name, variable, len(every), before, after, change, _rms(now.innovation), _rms(now.residual)))
     return rows
 
 
-def _rms(values):
+def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) else float("nan")

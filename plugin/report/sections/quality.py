@@ -4,44 +4,48 @@ from collections import Counter
 
 import numpy as np
 
-from plugin.report.page.page import Chapter, PageTable, Text
+from plugin.report.page.page import Block, Section, SortableTable, Text
+from plugin.report.run import Readings, Run
 
 _LISTED = 200
 
 
-def quality(run):
-    """The chapter."""
-    of, window = run.readings, run.last["window"]
-    out = of.select(~of.used)
-    told = f"{len(of) - len(out)} of {len(of)} readings were used in {len(run.entries)} windows."
+def quality(run: Run) -> Section:
+    """The section."""
+    every, window = run.readings, run.last["window"]
+    out = every.select(~every.used)
+    n = len(run.entries)
+    summary = f"{len(every) - len(out)} of {len(every)} readings were used in {n} window{'s' if n != 1 else ''}."
     if len(out) == 0:
-        return Chapter("quality", "Readings left out", [Text(told + " None was left out.")])
+        return Section("quality", "Readings left out", [Text(summary + " None was left out.")])
     now = Counter(out.reason[out.window == window].tolist())
     rows = [(reason, n, now.get(reason, 0)) for reason, n in Counter(out.reason.tolist()).most_common()]
-    blocks = [
-        Text(told),
-        PageTable("Reasons", ("reason", "readings", f"in the last window ({window})"), rows),
-        _by_sensor(of, out),
+    blocks: list[Block] = [
+        Text(summary),
+        SortableTable("Reasons", ("reason", "readings", f"in the last window ({window})"), rows),
+        _by_sensor(every, out),
     ]
     last = out.select(out.window == window)
     if len(last):
         blocks.append(_last(last, window))
-    return Chapter("quality", "Readings left out", blocks)
+    return Section("quality", "Readings left out", blocks)
 
 
-def _by_sensor(of, out):
-    every = Counter(zip(of.sensor.tolist(), of.variable.tolist()))
-    reasons = Counter(zip(out.sensor.tolist(), out.variable.tolist(), out.reason.tolist()))
+def _by_sensor(readings: Readings, out: Readings) -> SortableTable:
+    every = Counter(zip(readings.sensor.tolist(), readings.variable.tolist(), strict=True))
+    reasons = Counter(zip(out.sensor.tolist(), out.variable.tolist(), out.reason.tolist(), strict=True))
     rows = [
         (sensor, variable, reason, n, every[sensor, variable], n / every[sensor, variable])
         for (sensor, variable, reason), n in reasons.most_common(_LISTED)
     ]
-    heads = "station", "variable", "reason", "left out", "of", "part"
-    return PageTable(f"By sensor, at most {_LISTED}: one that is always there needs a visit", heads, rows, 2)
+    heads = "station", "variable", "reason", "left out", "readings", "part left out"
+    return SortableTable(
+        f"By sensor, {_LISTED} at most: a sensor that is always left out needs a visit", heads, rows, 2
+    )
 
 
-def _last(last, window):
-    # a reading far from the forecast first; the others have no innovation
+def _last(last: Readings, window: int) -> SortableTable:
+    # those farthest from the forecast first; some have no innovation
     order = np.argsort(-np.nan_to_num(np.abs(last.innovation / last.error)), kind="stable")[:_LISTED]
     rows = [
         (
@@ -51,4 +55,4 @@ def _last(last, window):
         for k in order
     ]  # fmt: skip
     heads = "station", "variable", "time [s]", "reading", "σ_o", "reading − forecast", "reading − analysis", "reason"
-    return PageTable(f"Left out in window {window}, at most {_LISTED}", heads, rows, 2)
+    return SortableTable(f"Left out in window {window}, {_LISTED} at most", heads, rows, 2)

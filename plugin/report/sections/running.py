@@ -1,26 +1,29 @@
-"""What the run took, what it fell back to, and what anything between analysis and restart said of it."""
+"""How long the run took, its fallbacks, and what the gates between analysis and restart changed."""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from plugin.report.page.page import Chapter, PageTable, Picture, Text
+from plugin.report.page.page import Block, Picture, Section, SortableTable, Text
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING, OTHER, WITHHELD, drawing, svg
+from plugin.report.run import Run
 
 _COLOURS = (BEFORE, AFTER, WITHHELD, OTHER, BUILDING)
 _LISTED = 100
 
 
-def running(run):
-    """The chapter."""
-    blocks = [*_missed(run), *_networks(run), *_between(run), *_times(run)]
-    return Chapter("running", "Warnings and times", blocks)
+def running(run: Run) -> Section:
+    """The section."""
+    blocks = [*_without_analysis(run), *_networks(run), *_gates(run), *_times(run)]
+    return Section("running", "Warnings and times", blocks)
 
 
-def _missed(run):
+def _without_analysis(run: Run) -> Iterator[Block]:
     without = [e["window"] for e in run.entries if "analysis" not in e]
     if without:
-        yield Text(f"No analysis in {len(without)} of {len(run.entries)} windows: {_some(without)}.", "bad")
+        yield Text(f"No analysis in {len(without)} of {len(run.entries)} windows: {_listed(without)}.", "bad")
     else:
-        yield Text(f"Each of {len(run.entries)} windows has an analysis.", "good")
+        yield Text("Every window has an analysis.", "good")
     limit = run.settings["model"].get("timeout")
     longest = max(run.entries, key=lambda e: e["model_seconds"])
     if limit and longest["model_seconds"] > 0.8 * limit:
@@ -31,37 +34,35 @@ def _missed(run):
         )
 
 
-def _networks(run):
+def _networks(run: Run) -> Iterator[Block]:
     asked = [e for e in run.entries if "network" in e]
-    fell = [e for e in asked if "reason" in e["network"]]
+    fallbacks = [e for e in asked if "reason" in e["network"]]
     if not asked:
         return
-    if not fell:
-        yield Text(f"All {len(asked)} analyses are the network's.", "good")
+    if not fallbacks:
+        yield Text(f"The network made all {len(asked)} analyses.", "good")
         return
-    yield Text(
-        f"{len(fell)} of {len(asked)} analyses are TSVD's, because the network's was not to be believed.", "fair"
-    )
-    rows = [(e["window"], e["time"], e["network"]["reason"]) for e in fell[-_LISTED:]]
-    yield PageTable(f"Fallen back to TSVD, the last {_LISTED} at most", ("window", "time [s]", "because"), rows)
+    yield Text(f"{len(fallbacks)} of {len(asked)} analyses are TSVD's, because the network's were not trusted.", "fair")
+    rows = [(e["window"], e["time"], e["network"]["reason"]) for e in fallbacks[-_LISTED:]]
+    yield SortableTable(f"Fallbacks to TSVD, the last {_LISTED} at most", ("window", "time [s]", "reason"), rows)
 
 
-def _between(run):
-    """What the ledger holds of gates, and of other tries after a model's failure: a line for each value."""
-    for key, told in (
-        ("recovery", "The model failed, and was tried once more"),
-        ("gates", "What was done to analyses before the model went on"),
+def _gates(run: Run) -> Iterator[Block]:
+    """What the ledger says of gates, and of retries after a model's failure: a row for each value."""
+    for key, title in (
+        ("recovery", "The model failed and was run again"),
+        ("gates", "What gates changed in analyses before the model went on"),
     ):
         rows = [
             (e["window"], name, value) for e in run.entries[-_LISTED:] if key in e for name, value in leaves(e[key])
         ]
         if rows and key == "recovery":
-            yield Text(f"{told} in windows {_some(list(dict.fromkeys(row[0] for row in rows)))}.", "bad")
+            yield Text(f"{title} in windows {_listed(list(dict.fromkeys(row[0] for row in rows)))}.", "bad")
         if rows:
-            yield PageTable(f"{told}, in the last {_LISTED} windows at most", ("window", "what", "value"), rows, 2)
+            yield SortableTable(f"{title}, in the last {_LISTED} windows at most", ("window", "what", "value"), rows, 2)
 
 
-def leaves(value, name=""):
+def leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     """(dotted name, value) of everything in nested dicts and lists."""
     if isinstance(value, dict):
         for key, below in value.items():
@@ -73,7 +74,7 @@ def leaves(value, name=""):
         yield name, ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _times(run):
+def _times(run: Run) -> Iterator[Block]:
     stages = list(dict.fromkeys(name for e in run.entries for name in e["seconds"]))
     window = [e["window"] for e in run.entries]
     seconds = np.array([[e["seconds"].get(name, 0.0) for name in stages] for e in run.entries])
@@ -87,21 +88,23 @@ def _times(run):
         ax.set(ylabel="seconds", xlabel="window" if len(window) > 1 else "")
         if len(window) > 1:
             ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        told = f"Wall-clock time of each window by stage; on average {seconds.sum(axis=1).mean():.3g} s"
-        yield Picture(svg(figure, told), told + ".")
+        caption = f"Wall-clock time of each window by stage; on average {seconds.sum(axis=1).mean():.3g} s"
+        yield Picture(svg(figure, caption), caption + ".")
     rows = [
-        (name, *map(float, (np.median(of), of.max(), of[-1], of.sum())))
-        for name, of in zip(
-            [*stages, "the model alone"], [*seconds.T, np.array([e["model_seconds"] for e in run.entries])]
+        (name, *map(float, (np.median(each), each.max(), each[-1], each.sum())))
+        for name, each in zip(
+            [*stages, "the model alone"],
+            [*seconds.T, np.array([e["model_seconds"] for e in run.entries])],
+            strict=True,
         )
     ]
-    yield PageTable("Wall-clock seconds", ("stage", "median", "longest", "last window", "all windows"), rows)
+    yield SortableTable("Wall-clock seconds", ("stage", "median", "longest", "last window", "all windows"), rows)
     left = run.windows - len(run.entries)
     if left > 0:
         to_go = left * float(np.median(seconds.sum(axis=1)))
-        yield Text(f"{left} windows are still to come: at this pace {to_go / 60:.0f} minutes.")
+        yield Text(f"{left} window{'s' if left != 1 else ''} to go: about {to_go / 60:.0f} min at this pace.")
 
 
-def _some(numbers, at_most=30):
-    told = ", ".join(map(str, numbers[:at_most]))
-    return told if len(numbers) <= at_most else f"{told} …"
+def _listed(numbers: Sequence[int], at_most: int = 30) -> str:
+    listed = ", ".join(map(str, numbers[:at_most]))
+    return listed if len(numbers) <= at_most else f"{listed} …"

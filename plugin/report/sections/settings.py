@@ -1,4 +1,4 @@
-"""The run's settings, and the programs that made this page."""
+"""The run's settings, and the software that wrote this page."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -7,37 +7,57 @@ import yaml
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from plugin.report.page.page import Chapter, Listing, PageTable
+from plugin.report.page.page import Listing, Section, SortableTable
+from plugin.report.run import Run
 
-PACKAGES = ("fluidity-da", "numpy", "scipy", "mpi4py", "petsc4py", "h5py", "vtk", "torch", "safetensors", "matplotlib")
+PACKAGES = (
+    "fluidity-da",
+    "numpy",
+    "scipy",
+    "mpi4py",
+    "petsc4py",
+    "h5py",
+    "vtk",
+    "pyvista",
+    "torch",
+    "safetensors",
+    "matplotlib",
+)
 
 
-def settings(run):
-    """The chapter."""
-    of = run.settings
-    model, background = of["model"], of["background"]
+def settings(run: Run) -> Section:
+    """The section."""
+    case = run.settings
+    model, background = case["model"], case["background"]
+    processes = f"{model['processes']} process{'es' if model['processes'] != 1 else ''}"
     rows = [
-        ("model", f"{model['driver']} on {model['processes']} processes, from {model['start']}"),
-        ("window", f"{of['cycle']['window']:g} s, {of['cycle']['windows']} of them"),
-        ("grid", ", ".join(f"{key} {value}" for key, value in of["grid"].items() if value is not None)),
-        ("variables", ", ".join(of["variables"])),
-        ("background errors", f"{background['transform']}, truncation {background['truncation']}"),
-        ("readings", of["observations"]["file"]),
+        ("model", f"{model['driver']} on {processes}, from {model['start']}"),
+        ("window", f"{case['cycle']['window']:g} s, {case['cycle']['windows']} in all"),
+        ("grid", ", ".join(f"{key} {value}" for key, value in case["grid"].items() if value is not None)),
+        ("variables", ", ".join(case["variables"])),
+        ("background errors", f"{background['transform']}, {_truncation(background['truncation'])}"),
+        ("readings", case["observations"]["file"]),
         ("folder", str(run.folder.resolve())),
     ]
-    return Chapter(
+    return Section(
         "settings",
         "Settings and versions",
         [
-            PageTable("The run", ("what", "is"), rows),
-            Listing("All settings of the run", yaml.safe_dump(of, sort_keys=False, allow_unicode=True)),
-            PageTable("Where this page was made", ("what", "version"), versions()),
+            SortableTable("The run", ("setting", "value"), rows),
+            Listing("All settings of the run", yaml.safe_dump(case, sort_keys=False, allow_unicode=True)),
+            SortableTable("Software that wrote this page", ("software", "version"), versions()),
         ],
     )
 
 
-def versions():
-    """[(what, version)] of what an analysis is made with."""
+def _truncation(truncation: float | None) -> str:
+    if truncation is None:
+        return "truncation by the rule σ_τ ≥ √σ₁"
+    return f"truncation {truncation:g}"
+
+
+def versions() -> list[tuple[str, str]]:
+    """(software, version) of everything an analysis depends on."""
     return [
         ("Python", platform.python_version()),
         *((name, _version(name)) for name in PACKAGES),
@@ -47,7 +67,7 @@ def versions():
     ]
 
 
-def _version(name):
+def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,51 +1,54 @@
-"""The last increment among the buildings, in three dimensions: a picture, and a scene that can be turned around."""
+"""The last increment among the buildings, in three dimensions: a picture, and a scene that turns."""
 
 import base64
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from plugin.report.page.page import Chapter, Picture, Scene, Text
+from plugin.report.fields import VariableFields
+from plugin.report.page.page import Block, Picture, Scene, Section, Text
 from plugin.report.page.svg import BUILDING
+from plugin.report.run import Run
 from plugin.report.scene.rendered import rendered
-from plugin.report.scene.surfaces import surfaces
+from plugin.report.scene.surfaces import Surface, surfaces
 
-_DIGITS = 2  # of places [m]
+_DIGITS = 2  # decimals of coordinates [m]
 
 
-def solid(run, fields):
-    """The chapter.
-
-    run : Run; fields : list of plugin.report.fields.Shown, the first of which is drawn
-    """
-    of = fields[0]
+def solid(run: Run, fields: Sequence[VariableFields]) -> Section:
+    """The section; it shows the first of the fields."""
+    variable = fields[0]
     sensors = np.unique(run.readings.position[run.readings.window == run.last["window"]], axis=0)
-    shown = surfaces(of)
+    shown = surfaces(variable)
     changed = ", ".join(surface.name for surface in shown[1:]) or "not changed"
-    told = f"{of.name} among the buildings in window {run.last['window']}: {changed}; and {len(sensors)} sensors"
-    return Chapter(
+    caption = f"{variable.name} among the buildings in window {run.last['window']}: {changed}; {len(sensors)} sensors"
+    return Section(
         "solid",
         "Last increment in three dimensions",
         [
-            _picture(*rendered(shown, sensors), told),
-            Scene(scene(shown, sensors), Markup(get_plotlyjs()), f"{told}. Drag to turn it, scroll to come nearer."),
+            _picture(*rendered(shown, sensors), caption),
+            Scene(scene(shown, sensors), Markup(get_plotlyjs()), f"{caption}. Drag to turn, scroll to zoom."),
         ],
     )
 
 
-def _picture(png, problem, told):
+def _picture(png: bytes, problem: str, caption: str) -> Block:
     if problem:
         return Text(
-            f"There is no picture of this: {problem}. It takes OpenGL (Debian: libegl1, libgl1-mesa-dri).", "fair"
+            f"There is no picture here: {problem}. Drawing needs OpenGL (Debian: libegl1, libgl1-mesa-dri).", "fair"
         )
     data = base64.b64encode(png).decode()
-    return Picture(Markup(f'<img src="data:image/png;base64,{data}" alt="{escape(told)}">'), f"{told}.", wide=False)
+    return Picture(
+        Markup(f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}">'), f"{caption}.", wide=False
+    )
 
 
-def scene(shown, sensors):
+def scene(shown: Sequence[Surface], sensors: np.ndarray) -> dict[str, Any]:
     """{data, layout} of surfaces and (k, 3) sensors [m], as plotly.js takes them."""
-    data = [
+    data: list[dict[str, Any]] = [
         {
             "type": "mesh3d",
             **{axis: _rounded(surface.points[:, k]) for k, axis in enumerate("xyz")},
@@ -72,5 +75,5 @@ def scene(shown, sensors):
     return {"data": data, "layout": layout}
 
 
-def _rounded(values):
+def _rounded(values: np.ndarray) -> list[float]:
     return np.round(values, _DIGITS).tolist()

@@ -1,76 +1,81 @@
-"""Innovations and residuals in time: of all sensors by variable, and of each one."""
+"""Innovations and residuals in time, by variable and by sensor."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from da.diagnostics.statistics import numbered
-from plugin.report.page.page import Chapter, PageTable, Picture
+from plugin.report.page.page import Block, Picture, Section, SortableTable
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING, WITHHELD, drawing, svg
+from plugin.report.run import Readings, Run
 
-_SHOWN = 12  # sensors that get a picture of their own
+_SHOWN = 12  # sensors with a picture of their own
 _LISTED = 400
 _SPAN = 4.0  # standard deviations at the ends of the colour map
 
 
-def timeline(run):
-    """The chapter."""
+def timeline(run: Run) -> Section | None:
+    """The section; None where no reading was used or withheld."""
     readings = run.readings
-    seen = readings.select(readings.used | readings.withheld)
-    if len(seen) == 0:
+    compared = readings.select(readings.used | readings.withheld)
+    if len(compared) == 0:
         return None
-    blocks = [_by_variable(seen)]
-    table, worst = _sensors(seen)
-    blocks.append(_all_sensors(seen))
-    blocks.append(_worst(seen, worst))
-    blocks.append(table)
-    return Chapter("timeline", "Sensors in time", blocks)
+    table, worst = _sensors(compared)
+    blocks: list[Block] = [_by_variable(compared), _all_sensors(compared), _worst(compared, worst), table]
+    return Section("timeline", "Sensors in time", blocks)
 
 
-def _by_variable(of):
-    names = np.unique(of.variable).tolist()
+def _by_variable(readings: Readings) -> Picture:
+    names = np.unique(readings.variable).tolist()
     with drawing(9.0, 2.6) as figure:
-        for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
-            for which, note, style in ((of.used, "", "-"), (of.withheld, ", withheld", "--")):
-                mine = of.select(which & (of.variable == name))
-                if len(mine) == 0:
+        for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            for which, note, style in ((readings.used, "", "-"), (readings.withheld, ", withheld", "--")):
+                some = readings.select(which & (readings.variable == name))
+                if len(some) == 0:
                     continue
                 for values, colour, label in (
-                    (mine.innovation, BEFORE, "forecast"),
-                    (mine.residual, AFTER, "analysis"),
+                    (some.innovation, BEFORE, "forecast"),
+                    (some.residual, AFTER, "analysis"),
                 ):
-                    time, rms = _rms_in_time(mine, values)
+                    time, rms = _rms_in_time(some, values)
                     ax.plot(time, rms, style, marker=".", color=colour, label=label + note)
             ax.set(title=name, xlabel="time [s]", ylim=(0, None))
         figure.axes[0].set_ylabel("rms distance from readings")
         figure.axes[0].legend()
-        told = "Root mean square distance of forecast and analysis from the readings over time, for " + ", ".join(names)
+        caption = "Root mean square distance of forecast and analysis from the readings over time, for " + ", ".join(
+            names
+        )
         return Picture(
-            svg(figure, told), f"{told}, in their units. The sensors in use need not be the same throughout."
+            svg(figure, caption), f"{caption}, in their units. The sensors in use may change from window to window."
         )
 
 
-def _rms_in_time(of, values):
-    _, number = np.unique(of.window, return_inverse=True)
+def _rms_in_time(readings: Readings, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    _, number = np.unique(readings.window, return_inverse=True)
     count = np.bincount(number)
-    return np.bincount(number, of.time) / count, np.sqrt(np.bincount(number, values**2) / count)
+    return np.bincount(number, readings.time) / count, np.sqrt(np.bincount(number, values**2) / count)
 
 
-def _labels(of):
-    return np.char.add(np.char.add(of.sensor, "  "), of.variable)
+def _labels(readings: Readings) -> np.ndarray:
+    return np.char.add(np.char.add(readings.sensor, "  "), readings.variable)
 
 
-def _all_sensors(of):
-    """Every sensor's departures as a row of colours, a column for each window."""
-    names, row = numbered(_labels(of))
-    first, last = of.window.min(), of.window.max()
-    shape, at = (len(names), last - first + 1), (row, of.window - first)
+def _all_sensors(readings: Readings) -> Picture:
+    """Innovations and residuals as colours: a row for each sensor, a column for each window."""
+    names, row = numbered(_labels(readings))
+    first, last = readings.window.min(), readings.window.max()
+    shape, at = (len(names), last - first + 1), (row, readings.window - first)
     with drawing(9.0, float(np.clip(0.6 + 0.13 * len(names), 2.2, 9.0))) as figure:
         for ax, values, title in zip(
-            figure.subplots(1, 2, sharey=True), (of.innovation, of.residual), ("forecast", "analysis")
+            figure.subplots(1, 2, sharey=True),
+            (readings.innovation, readings.residual),
+            ("forecast", "analysis"),
+            strict=True,
         ):
-            # the mean of a sensor that tells several times in a window
+            # the mean of a sensor with several readings in a window
             count, total = np.zeros(shape), np.zeros(shape)
             np.add.at(count, at, 1.0)
-            np.add.at(total, at, values / of.error)
+            np.add.at(total, at, values / readings.error)
             image = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
             extent = first - 0.5, last + 0.5, -0.5, len(names) - 0.5
             drawn = ax.imshow(
@@ -83,49 +88,52 @@ def _all_sensors(of):
         step = -(-len(names) // 60)
         figure.axes[0].set_yticks(range(0, len(names), step), names[::step], fontsize=6, parse_math=False)
         figure.colorbar(drawn, ax=figure.axes, label="(reading − model) / σ_o", extend="both", aspect=40)
-        told = f"Departures of {len(names)} sensors' readings from forecast and analysis in windows {first} to {last}"
-        return Picture(svg(figure, told), f"{told}, in standard deviations of the readings. Grey: no reading.")
+        caption = f"Innovations and residuals of {len(names)} sensors in windows {first} to {last}"
+        return Picture(svg(figure, caption), f"{caption}, in standard deviations of the readings. Grey: no reading.")
 
 
-def _worst(of, labels):
-    """Pictures of the sensors whose readings the forecast misses most."""
-    label, columns = _labels(of), 3
+def _worst(readings: Readings, labels: Sequence[str]) -> Picture:
+    """Innovations and residuals of the sensors whose innovations are largest."""
+    label, columns = _labels(readings), 3
     with drawing(9.0, 1.7 * -(-len(labels) // columns)) as figure:
         grid = figure.subplots(-(-len(labels) // columns), columns, squeeze=False, sharex=True).ravel()
         for ax in grid[len(labels) :]:
             ax.remove()
-        for ax, name in zip(grid, labels):
-            mine = of.select(label == name)
+        for ax, name in zip(grid, labels, strict=False):
+            own = readings.select(label == name)
             ax.axhline(0.0, color=BUILDING, lw=0.8)
-            kind = ", withheld" if mine.withheld.any() else ""
-            ax.plot(mine.time, mine.innovation, ".-", color=BEFORE, lw=0.8, label="reading − forecast")
-            ax.plot(
-                mine.time, mine.residual, ".-", color=WITHHELD if kind else AFTER, lw=0.8, label="reading − analysis"
-            )
+            kind = ", withheld" if own.withheld.any() else ""
+            ax.plot(own.time, own.innovation, ".-", color=BEFORE, lw=0.8, label="reading − forecast")
+            ax.plot(own.time, own.residual, ".-", color=WITHHELD if kind else AFTER, lw=0.8, label="reading − analysis")
             ax.set_title(name + kind, fontsize=8, parse_math=False)
         figure.axes[0].legend(fontsize=7)
         figure.supxlabel("time [s]", fontsize=9)
-        told = f"Departures in time of the {len(labels)} sensors that the forecasts miss most: {', '.join(labels)}"
-        return Picture(svg(figure, told), told + ".")
+        caption = f"The {len(labels)} sensors with the largest innovations, in time: {', '.join(labels)}"
+        return Picture(svg(figure, caption), caption + ".")
 
 
-def _sensors(of):
-    """(PageTable of all sensors, the labels of those whose innovations are largest)."""
-    names, number = numbered(_labels(of))
-    count = np.bincount(number)
+def _sensors(readings: Readings) -> tuple[SortableTable, list[str]]:
+    """(table of all sensors, the labels of those whose innovations are largest)."""
+    names, number = numbered(_labels(readings))
+    count, withheld = np.bincount(number), readings.withheld
 
-    def mean(values):
+    def mean(values: np.ndarray) -> np.ndarray:
         return np.bincount(number, values) / count
 
-    spread = np.sqrt(mean((of.innovation / of.error) ** 2))
+    spread = np.sqrt(mean((readings.innovation / readings.error) ** 2))
     order = np.argsort(-spread, kind="stable")
     first = np.unique(number, return_index=True)[1]
-    columns = (mean(of.innovation), np.sqrt(mean(of.innovation**2)), mean(of.residual), np.sqrt(mean(of.residual**2)))
+    columns = (
+        mean(readings.innovation),
+        np.sqrt(mean(readings.innovation**2)),
+        mean(readings.residual),
+        np.sqrt(mean(readings.residual**2)),
+    )
     rows = [
         (
-            str(of.sensor[first[k]]),
-            str(of.variable[first[k]]),
-            "withheld" if of.withheld[first[k]] else "used",
+            str(readings.sensor[first[k]]),
+            str(readings.variable[first[k]]),
+            "withheld" if withheld[first[k]] else "used",
             int(count[k]),
             *(float(values[k]) for values in columns),
             float(spread[k]),
@@ -133,10 +141,10 @@ def _sensors(of):
         for k in order[:_LISTED]
     ]
     heads = (
-        "station", "variable", "is", "readings", "mean of forecast", "rms of forecast", "mean of analysis",
+        "station", "variable", "use", "readings", "mean of forecast", "rms of forecast", "mean of analysis",
         "rms of analysis", "rms of forecast / σ_o",
     )  # fmt: skip
-    caption = "Reading − model by sensor: a mean that stays tells of a bias"
+    caption = "Reading − model by sensor: a mean that persists is a bias"
     if len(names) > _LISTED:
         caption += f" ({_LISTED} of {len(names)}, the worst first)"
-    return PageTable(caption, heads, rows, 2), [names[k] for k in order[:_SHOWN]]
+    return SortableTable(caption, heads, rows, 2), [names[k] for k in order[:_SHOWN]]

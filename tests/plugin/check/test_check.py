@@ -17,16 +17,16 @@ from coupling.geometry.grid import make_grid
 from coupling.geometry.mesh import Mesh, Piece
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.check.__main__ import main
-from plugin.check.case.files import Subject
-from plugin.check.case.grid import median_edge, on_mesh
+from plugin.check.case.files import CaseFiles
+from plugin.check.case.grid import grid_on_mesh, median_edge_length
 from plugin.check.case.model import launcher as launched
 from plugin.check.case.model import processes
 from plugin.check.case.options import Change, options, write_fixed
-from plugin.check.case.resources import kept_modes
+from plugin.check.case.resources import most_modes
 from plugin.check.case.restart import round_trip
-from plugin.check.finding import FAIL, OK, WARN, Finding, NotKnown, findings, told
+from plugin.check.finding import FAIL, OK, WARN, Finding, Unavailable, as_text, findings
 from plugin.check.machine.libraries import libraries, loaded, packages
-from plugin.check.machine.processors import Place, free_memory, gpu, processors
+from plugin.check.machine.processors import Placement, free_memory, gpu, processors
 
 
 def levels(found):
@@ -45,18 +45,18 @@ def test_a_check_that_breaks_down_is_a_finding():
     assert first.text == "first" and last.level == FAIL and "ZeroDivisionError" in last.text
 
 
-def test_an_expected_error_is_told_as_it_is_and_what_follows_from_it_is_no_second_fault():
+def test_an_expected_error_is_shown_as_it_is_and_what_follows_from_it_is_no_second_fault():
     def raises(error):
         raise error
 
     (found,) = findings("a", raises, ConfigurationError("case.yml: line 3"))
     assert (found.level, found.text) == (FAIL, "case.yml: line 3")
-    (found,) = findings("a", raises, NotKnown("the grid cannot be had, see above"))
+    (found,) = findings("a", raises, Unavailable("the grid cannot be read, see above"))
     assert found.level == WARN and "see above" in found.text
 
 
-def test_findings_are_told_with_what_to_do():
-    lines = told(Finding(FAIL, "grid", "too coarse", "make it finer")).splitlines()
+def test_findings_say_what_to_do():
+    lines = as_text(Finding(FAIL, "grid", "too coarse", "make it finer")).splitlines()
     assert lines[0].startswith("FAIL  grid") and lines[1].strip() == "→ make it finer"
 
 
@@ -105,9 +105,9 @@ def test_this_environment_has_all_packages():
 @pytest.mark.parametrize(
     ("places", "level", "advice"),
     [
-        ([Place("a", 8, 1, 10**9)], OK, ""),
-        (2 * [Place("a", 8, None, 10**9)], WARN, "OMP_NUM_THREADS=1"),
-        (2 * [Place("a", 1, 1, 10**9)], WARN, "--bind-to none"),
+        ([Placement("a", 8, 1, 10**9)], OK, ""),
+        (2 * [Placement("a", 8, None, 10**9)], WARN, "OMP_NUM_THREADS=1"),
+        (2 * [Placement("a", 1, 1, 10**9)], WARN, "--bind-to none"),
     ],
 )
 def test_processors(places, level, advice):
@@ -115,8 +115,8 @@ def test_processors(places, level, advice):
     assert found.level == level and advice in found.advice
 
 
-def test_each_node_is_told():
-    assert len(list(processors([Place("a", 8, 1, 1), Place("b", 8, 1, 1)], 1))) == 2
+def test_each_node_has_a_line():
+    assert len(list(processors([Placement("a", 8, 1, 1), Placement("b", 8, 1, 1)], 1))) == 2
 
 
 def test_memory_and_gpu_of_a_machine():
@@ -124,8 +124,8 @@ def test_memory_and_gpu_of_a_machine():
     assert FAIL not in levels(gpu([]))
 
 
-def test_truncations_and_what_they_keep():
-    assert [kept_modes(t, 20) for t in (None, 0.95, 12, 50)] == [20, 20, 12, 20]
+def test_most_modes_of_a_truncation():
+    assert [most_modes(t, 20) for t in (None, 0.95, 12, 50)] == [20, 20, 12, 20]
 
 
 # Options of the model
@@ -220,7 +220,7 @@ def one_cell():
 
 
 def test_median_edge_of_a_tetrahedron():
-    assert median_edge(one_cell()) == pytest.approx(0.5 * (6 + np.sqrt(72)))
+    assert median_edge_length(one_cell()) == pytest.approx(0.5 * (6 + np.sqrt(72)))
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ def test_median_edge_of_a_tetrahedron():
     ],
 )
 def test_grid_beside_the_mesh(box, spacing, expected):
-    assert levels(on_mesh(make_grid(box, spacing=spacing), one_cell())) == expected
+    assert levels(grid_on_mesh(make_grid(box, spacing=spacing), one_cell())) == expected
 
 
 def test_a_grid_without_air_fails():
     empty = make_grid([[0, 0, 0], [6, 6, 6]], spacing=6.0).with_fluid(np.zeros(8, bool))
-    assert levels(on_mesh(empty, one_cell())) == [FAIL]
+    assert levels(grid_on_mesh(empty, one_cell())) == [FAIL]
 
 
 # Restarts of Fluidity's
@@ -248,9 +248,9 @@ def test_a_grid_without_air_fails():
 def test_fluidity_s_checkpoint_comes_back(fluidity_data, tmp_path, kind, pieces):
     start = str(fluidity_data / kind / "mini_3_checkpoint.flml")
     case = case_of(tmp_path, model__start=start, model__processes=pieces)
-    (found,) = round_trip(Subject(case, tmp_path))
+    (found,) = round_trip(CaseFiles(case, tmp_path))
     assert found.level == OK and "to the last bit" in found.text
-    assert levels(processes(Subject(case, tmp_path))) == [OK]
+    assert levels(processes(CaseFiles(case, tmp_path))) == [OK]
 
 
 # The command
@@ -310,7 +310,8 @@ def test_what_is_broken_is_named(twin, tmp_path):
     failed = {name: some for name, of in found.items() if (some := [f.text for f in of if f.level == FAIL])}
     assert set(failed) == {"pieces of the mesh", "earlier states", "sensors", "network", "one time step"}
     assert (
-        "no such file" in failed["network"][0] and "2, and the model is to run on 1" in failed["pieces of the mesh"][0]
+        "no such file" in failed["network"][0]
+        and "2, but the model runs on 1 process" in failed["pieces of the mesh"][0]
     )
     assert "500 are asked for" in failed["earlier states"][0]
     assert "no licence" in " ".join(f.text for f in found["model"])

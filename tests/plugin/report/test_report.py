@@ -1,4 +1,4 @@
-"""The report of a run: what its chapters say of runs made by hand, and the page of a real one."""
+"""The report of a run: what its sections say of runs made by hand, and the page of a real one."""
 
 import json
 import re
@@ -12,9 +12,9 @@ from report_case import STATIONS, WITHHELD, make_run
 from coupling.geometry.mesh import Mesh, Piece
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.readings.of_case import readings_of
-from plugin.report.beside_cycle import report_of
-from plugin.report.fields import Shown
-from plugin.report.page.page import Chapter, PageTable, Text, fragment, number, page
+from plugin.report.beside_cycle import report_beside_cycle
+from plugin.report.fields import VariableFields
+from plugin.report.page.page import Section, SortableTable, Text, fragment, number, page
 from plugin.report.run import read_run
 from plugin.report.scene.rendered import rendered
 from plugin.report.scene.surfaces import surfaces
@@ -24,22 +24,22 @@ from plugin.report.sections.quality import quality
 from plugin.report.sections.running import leaves, running
 from plugin.report.sections.slices import Cutter, plane
 from plugin.report.sections.solid import scene
-from plugin.report.write import chapters, write_report
+from plugin.report.write import sections, write_report
 from plugin.run.ledger import read_ledger
 
 
-def texts(chapter):
-    return [block for block in chapter.blocks if block.kind == "text"]
+def texts(section):
+    return [block for block in section.blocks if block.kind == "text"]
 
 
-def tables(chapter):
-    return [block for block in chapter.blocks if block.kind == "table"]
+def tables(section):
+    return [block for block in section.blocks if block.kind == "table"]
 
 
-# What chapters say
+# What sections say
 
 
-def test_headline_tells_of_used_and_of_withheld_readings(tmp_path):
+def test_headline_covers_used_and_withheld_readings(tmp_path):
     seen, unseen = texts(headline(read_run(make_run(tmp_path / "run"))))
     assert seen.mood == "good" and "3 readings it used" in seen.text and "80% nearer" in seen.text
     assert unseen.mood == "good" and "1 reading withheld" in unseen.text and "40% nearer" in unseen.text
@@ -68,27 +68,29 @@ def test_headline_numbers_are_those_of_the_tables(tmp_path):
 
 
 def test_readings_left_out_are_counted_by_reason(tmp_path):
-    chapter = quality(read_run(make_run(tmp_path / "run")))
-    reasons = {row[0]: row[1:] for row in tables(chapter)[0].rows}
+    section = quality(read_run(make_run(tmp_path / "run")))
+    reasons = {row[0]: row[1:] for row in tables(section)[0].rows}
     assert reasons == {"withheld": (3, 1), "outside the model's air": (3, 1)}
-    by_sensor = {row[:3]: row[3:] for row in tables(chapter)[1].rows}
+    by_sensor = {row[:3]: row[3:] for row in tables(section)[1].rows}
     assert by_sensor[WITHHELD, "Tracer", "withheld"] == (3, 3, 1.0)
     assert by_sensor["at 40, 5, 2", "Tracer", "outside the model's air"] == (3, 3, 1.0)
 
 
-@pytest.mark.parametrize(("factor", "mood", "word"), [(1.0, "", "look like"), (3.0, "fair", "larger than assumed")])
+@pytest.mark.parametrize(
+    ("factor", "mood", "word"), [(1.0, "", "about the 0.5 assumed"), (3.0, "fair", "larger than assumed")]
+)
 def test_errors_that_readings_show_are_compared_with_those_assumed(tmp_path, factor, mood, word):
     run = read_run(make_run(tmp_path / "run", windows=3 * ENOUGH))
-    # errors of readings and background are as large as each other, and `factor` times the 0.5 that readings are given
+    # errors of readings and background are equally large, and `factor` times the 0.5 that readings are given
     d = np.random.default_rng(4).normal(size=len(run.readings)) * np.hypot(0.5 * factor, 0.5 * factor)
     run.readings.innovation[:], run.readings.residual[:] = d, 0.5 * d
-    told = [text for text in texts(consistency(run)) if text.text.startswith("Tracer")]
-    assert [text.mood for text in told] == [mood] and word in told[0].text
+    verdicts = [text for text in texts(consistency(run)) if text.text.startswith("Tracer")]
+    assert [text.mood for text in verdicts] == [mood] and word in verdicts[0].text
 
 
 def test_errors_of_few_windows_are_not_judged(tmp_path):
-    told = [t.text for t in texts(consistency(read_run(make_run(tmp_path / "run"))))]
-    assert any("3 windows are too few" in text for text in told)
+    said = [t.text for t in texts(consistency(read_run(make_run(tmp_path / "run"))))]
+    assert any("too few windows (3)" in text for text in said)
 
 
 def test_warnings_name_windows_fallbacks_gates_and_slow_models(tmp_path):
@@ -100,21 +102,21 @@ def test_warnings_name_windows_fallbacks_gates_and_slow_models(tmp_path):
         },
         3: {"model_seconds": 95.0, "recovery": {"from": "half", "problem": "the model ended with exit code 7"}},
     }
-    chapter = running(read_run(make_run(tmp_path / "run", more=more)))
-    said = " ".join(text.text for text in texts(chapter))
+    section = running(read_run(make_run(tmp_path / "run", more=more)))
+    said = " ".join(text.text for text in texts(section))
     assert "1 of 2 analyses are TSVD's" in said and "window 3 the model took 95 s of the 100 s" in said
-    rows = [row for table in tables(chapter) for row in table.rows]
+    rows = [row for table in tables(section) for row in table.rows]
     assert (1, 10.0, "the round trip is 3 off") in rows
     assert (2, "largest.factor", 0.5) in rows and (2, "mass", "1.0, 2.0") in rows
     assert (3, "from", "half") in rows
 
 
-def test_windows_without_analysis_are_told(tmp_path):
+def test_windows_without_analysis_are_listed(tmp_path):
     folder = make_run(tmp_path / "run", stations=())
     run = read_run(folder)
     assert any("No analysis in 3 of 3 windows" in text.text for text in texts(running(run)))
     assert texts(headline(run))[0].mood == "bad"
-    assert page("t", "s", chapters(run))
+    assert page("t", "s", sections(run))
 
 
 def test_leaves_of_nested_values():
@@ -136,17 +138,17 @@ def test_what_a_run_says_is_no_html(tmp_path):
 
 
 def test_fragment_of_numbers_and_gaps():
-    chapter = Chapter(
-        "c", "C", [PageTable("t", ("a", "b"), [("x", 1.23456), ("y", float("nan")), ("z", None)]), Text("p", "bad")]
+    section = Section(
+        "c", "C", [SortableTable("t", ("a", "b"), [("x", 1.23456), ("y", float("nan")), ("z", None)]), Text("p", "bad")]
     )
-    html = fragment(chapter)
+    html = fragment(section)
     assert 'data-value="1.23456">1.235<' in html and html.count("–") == 2 and '<p class="bad">p</p>' in html
     assert number(-0.5) == "−0.5" and number(True) == "yes" and number(12) == "12"
 
 
 def test_lost_files_of_the_last_window_cost_its_pictures_only(tmp_path):
     written = write_report(make_run(tmp_path / "run")).read_text()
-    assert "There are no pictures of it" in written and "Sensors in time" in written
+    assert "There are no pictures" in written and "Sensors in time" in written
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path):
@@ -160,7 +162,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_a_report_that_fails_is_a_line_and_no_error(tmp_path):
-    told = report_of(tmp_path, COMM)
+    told = report_beside_cycle(tmp_path, COMM)
     assert (
         told.startswith("warning: the report ended with exit code 2; error: ") and (tmp_path / "report.log").is_file()
     )
@@ -210,7 +212,7 @@ def test_surfaces_are_ground_walls_and_levels(location):
     mesh = box_with_a_hole()
     places = mesh.points if location == "point" else mesh.centroids
     analysis = places[:, 0] - 1.5
-    ground, raised, lowered = surfaces(Shown("T", mesh, location, 0.0 * analysis, analysis, None))
+    ground, raised, lowered = surfaces(VariableFields("T", mesh, location, 0.0 * analysis, analysis, None))
     corners = ground.points[ground.triangles]
     areas = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     assert areas.sum() == pytest.approx(8 + 4)  # the ground without the building, and its four walls
@@ -229,7 +231,9 @@ def test_a_picture_that_cannot_be_made_is_explained():
 def test_no_increment_has_no_surface_but_the_ground():
     mesh = box_with_a_hole()
     still = np.zeros(mesh.n_nodes)
-    assert [s.name for s in surfaces(Shown("T", mesh, "point", still, still, None))] == ["ground and buildings"]
+    assert [s.name for s in surfaces(VariableFields("T", mesh, "point", still, still, None))] == [
+        "ground and buildings"
+    ]
 
 
 # A whole run
