@@ -44,9 +44,9 @@ def _reference():
 reference = _reference()
 
 
-def _of_pages(found):
-    """Parameters (page, item) of what each page has, each once."""
-    unique = dict.fromkeys((page, item) for page in PAGES for item in found(page))
+def _on_pages(items_of):
+    """Parameters (page, item) for all items of all pages, each once."""
+    unique = dict.fromkeys((page, item) for page in PAGES for item in items_of(page))
     return [pytest.param(page, item, id=f"{page.stem}: {item}") for page, item in unique]
 
 
@@ -69,7 +69,7 @@ def test_the_pages_are_built_and_ask_the_network_for_nothing(tmp_path):
 
 
 def test_the_readmes_links_lead_somewhere():
-    """Those of the pages are the builder's to check."""
+    """The builder checks the links of the pages."""
     links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert not [link for link in links if "://" not in link and not (ROOT / link.partition("#")[0]).exists()]
 
@@ -89,7 +89,7 @@ PYTHON = [page for page in PAGES if any(block.language == "python" and not block
 
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.stem)
 def test_python_runs(page, tmp_path):
-    """Files that blocks are titled by are written, the other blocks are one script; then tests among the files."""
+    """Blocks with a title are written to that file, the others form one script; then tests among the files run."""
     for name in ("case.flml", "mesh.msh"):
         shutil.copyfile(ROOT / "tests/data/embedded" / name, tmp_path / name)
     script, tests = [], []
@@ -110,12 +110,12 @@ YAML = [(page, block) for page in PAGES for block in blocks(page) if block.langu
 
 @pytest.mark.parametrize(("page", "block"), YAML, ids=[f"{page.stem}-{k}" for k, (page, _) in enumerate(YAML)])
 def test_case_files_are_read(page, block, tmp_path):
-    """Whole ones, or sections beside those of BASE; those of the examples are what these have."""
-    path, found = tmp_path / "case.yml", yaml.safe_load(block.text)
-    path.write_text(yaml.safe_dump({**BASE, **found}), encoding="utf-8")
+    """Complete ones, or sections added to BASE; those of the examples agree with the examples' files."""
+    path, sections = tmp_path / "case.yml", yaml.safe_load(block.text)
+    path.write_text(yaml.safe_dump({**BASE, **sections}), encoding="utf-8")
     read_case(path, needed=())
     if block.title and "/" in block.title:
-        assert found == yaml.safe_load((ROOT / block.title).read_text(encoding="utf-8"))
+        assert sections == yaml.safe_load((ROOT / block.title).read_text(encoding="utf-8"))
 
 
 def test_entry_points_are_of_our_group():
@@ -124,7 +124,7 @@ def test_entry_points_are_of_our_group():
 
 
 class Parsed(BaseException):
-    """A command line that its command understands; no error, so that nothing takes it for one."""
+    """A command line was parsed; not an Exception, so that no handler of errors catches it."""
 
 
 COMMANDS = {f"{module} {' '.join(words or ())}": (module, words) for page in PAGES for module, words in commands(page)}
@@ -133,7 +133,7 @@ COMMANDS = {f"{module} {' '.join(words or ())}": (module, words) for page in PAG
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")
 @pytest.mark.parametrize(("module", "words"), COMMANDS.values(), ids=COMMANDS)
 def test_commands_understand_their_words(module, words, monkeypatch, capsys):
-    """Parsed by the command's own parser, and stopped there."""
+    """The command's own parser accepts the words; the command stops there."""
     if words is None:
         assert importlib.util.find_spec(module) is not None
         return
@@ -158,37 +158,37 @@ def _names(page):
     return [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+", span)]
 
 
-@pytest.mark.parametrize(("page", "name"), _of_pages(_names))
+@pytest.mark.parametrize(("page", "name"), _on_pages(_names))
 def test_names_are_there(page, name):
     parts = name.split(".")
     for k in range(len(parts), 0, -1):
         try:
-            found = importlib.import_module(".".join(parts[:k]))
+            named = importlib.import_module(".".join(parts[:k]))
         except ModuleNotFoundError:
             continue
         for part in parts[k:]:
-            fields = getattr(found, "__dataclass_fields__", {})
-            found = fields[part] if part in fields else getattr(found, part)
+            fields = getattr(named, "__dataclass_fields__", {})
+            named = fields[part] if part in fields else getattr(named, part)
         return
     pytest.fail(f"{page.name}: {name} is neither module nor anything in one")
 
 
 def _paths(page):
-    found = [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(PACKAGES)}|tests|docs)/[\w./*-]*", span)]
-    return [path for path in found if "/run" not in path]
+    paths = [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(PACKAGES)}|tests|docs)/[\w./*-]*", span)]
+    return [path for path in paths if "/run" not in path]
 
 
-@pytest.mark.parametrize(("page", "path"), _of_pages(_paths))
+@pytest.mark.parametrize(("page", "path"), _on_pages(_paths))
 def test_paths_are_there(page, path):
     assert list(ROOT.glob(path)), f"{page.name}: {path}"
 
 
 def _keys(page):
-    found = [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(Case.model_fields)})(?:\.[a-z_]+)+", span)]
-    return [key for key in found if not key.endswith(".safetensors")]
+    keys = [span for span in spans(page) if re.fullmatch(rf"(?:{'|'.join(Case.model_fields)})(?:\.[a-z_]+)+", span)]
+    return [key for key in keys if not key.endswith(".safetensors")]
 
 
-@pytest.mark.parametrize(("page", "key"), _of_pages(_keys))
+@pytest.mark.parametrize(("page", "key"), _on_pages(_keys))
 def test_keys_are_there(page, key):
     schema = Case.model_json_schema()
     section = schema
@@ -203,12 +203,12 @@ def test_file_formats_have_every_column():
     analysis = Analysis((), (), (Iteration(0, 0.0, 0.0, 0.0, 0.0),), nothing, nothing, 0.0, "", 0, 0, {}).summary()
     for name in (*assimilate.TABLE, *diagnostics.COLUMNS, *reanalysis_step.COLUMNS, *analysis):
         assert f"`{name}`" in text, name
-    for told in (flag.text for flag in Flag if flag is not Flag.USED):
-        assert f"`no: {told}`" in (ROOT / "docs/observations.md").read_text(encoding="utf-8"), told
+    for reason in (flag.text for flag in Flag if flag is not Flag.USED):
+        assert f"`no: {reason}`" in (ROOT / "docs/observations.md").read_text(encoding="utf-8"), reason
 
 
-def _told_by_the_code():
-    """All texts of the packages, with a zero byte where something is put in."""
+def _texts_of_the_code():
+    """All string literals of the packages, with a zero byte for each value that is formatted in."""
     texts = []
     for package in ("plugin", "coupling", "da", "models"):
         for path in (ROOT / package).rglob("*.py"):
@@ -222,7 +222,7 @@ def _told_by_the_code():
 
 def test_messages_are_the_codes_own():
     rows = re.findall(r"^\| `([^`]+)`", (ROOT / "docs/failures.md").read_text(encoding="utf-8"), re.MULTILINE)
-    texts, unknown = _told_by_the_code(), []
+    texts, unknown = _texts_of_the_code(), []
     for row in rows:
         pattern = re.compile(".*?".join(map(re.escape, row.split("…"))), re.DOTALL)
         if not any(pattern.search(text) for text in texts):
