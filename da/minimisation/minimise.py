@@ -10,8 +10,8 @@ there is to gain and not of J; where the search stops early all the same, it sta
 found as the centre, as in iterative refinement. For any other J, a search that stops at that level
 counts as converged.
 
-Where the Hessian of a quadratic J has a known root, L Lᵀ = H, the search is made in u = Lᵀ v: there
-the Hessian is the identity but for rounding, and one or two steps do, however ill-conditioned H is.
+Where the Hessian of a quadratic J has a known Cholesky factor, L Lᵀ = H, the search begins at the solution of
+H v = −g. That leaves TAO to confirm it, or to polish what rounding left in an ill-conditioned H.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 from petsc4py import PETSc
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_solve
 
 from da.minimisation.tao import METHODS, REASONS, solver, whole
 
@@ -27,7 +27,6 @@ AT_ROUNDING = "STOPPED_AT_ROUNDING"
 _REFINEMENTS = 4
 _PROGRESS = 0.1  # a search that lowered the gradient by less will not do better in a second try
 _FAILED_SEARCH = PETSc.TAO.Reason.DIVERGED_LS_FAILURE
-_AT_CENTRE = PETSc.TAO.Reason.CONVERGED_USER
 _ADVICE = {
     PETSc.TAO.Reason.DIVERGED_MAXITS: "allow more iterations or a larger gradient tolerance",
     _FAILED_SEARCH: "check that the gradient belongs to the cost, and that no network or operator returns NaN",
@@ -114,7 +113,7 @@ def minimise(
     max_iterations : of all starts together
     memory : pairs of steps and gradients that stand for the Hessian
     root : (s, s) lower triangle L of the Hessian, L Lᵀ = H, of a linear cost; the same on every rank. None
-        searches without
+        searches without it
     options_prefix : of PETSc options, which win over the arguments: `PETSC_OPTIONS="-da_tao_gttol 1e-6"`
 
     Returns
@@ -135,44 +134,27 @@ def minimise(
         raise ValueError(f"start of shape {centre.shape}, expected ({cost.n_control},), the length of a control")
     tao, vector = solver(cost.n_control, comm, method, gradient_tolerance, max_iterations, memory, options_prefix)
     try:
-        space = _Space(root if cost.linear else None)
-        control, trace, reason, evaluations, first = _searches(
-            cost, comm, centre, tao, vector, space, rounding_tolerance, method
+        factor = root if cost.linear else None
+        control, trace, reason, evaluations, at_rounding = _searches(
+            cost, comm, centre, tao, vector, factor, rounding_tolerance, method
         )
     finally:
         tao.destroy()
         vector.destroy()
-    stopped = reason in (_FAILED_SEARCH, _AT_CENTRE)
-    at_rounding = stopped and trace[-1].gradient_norm <= rounding_tolerance * first
     if reason < 0 and not at_rounding:
         raise MinimisationError(_failure(method, reason, trace))
     return Minimum(control, tuple(trace), AT_ROUNDING if at_rounding else REASONS[reason], evaluations)
 
 
-@dataclass(frozen=True)
-class _Space:
-    """Where the search is made: u = Lᵀ v, or v itself where there is no L."""
-
-    root: np.ndarray | None
-
-    def step(self, u):
-        """v of u."""
-        return u if self.root is None else solve_triangular(self.root, u, lower=True, trans=1, check_finite=False)
-
-    def slope(self, gradient):
-        """The gradient by u, of that by v."""
-        return gradient if self.root is None else solve_triangular(self.root, gradient, lower=True, check_finite=False)
-
-
-def _searches(cost, comm, centre, tao, vector, space, rounding_tolerance, method):
-    """Search from a centre, and from what was found as long as rounding stops a search that gets on."""
+def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, method):
+    """Search from a centre, and again from where rounding stopped a search that had made progress."""
     trace, evaluations, first = [], 0, 0.0
     if centre.any():
         # the background's gradient is the measure: a start near the minimum has none worth the name
         first = float(np.linalg.norm(cost.value_and_gradient(np.zeros_like(centre))[1]))
-    seen = []
+    steps = []
     # set once and for all searches: TAO can only forget all monitors, those of the user's options too
-    tao.setMonitor(lambda tao: seen.append((*tao.getSolutionStatus()[:3], whole(tao.getSolution(), comm))))
+    tao.setMonitor(lambda tao: steps.append((*tao.getSolutionStatus()[:3], whole(tao.getSolution(), comm))))
     absolute, _, relative = tao.getTolerances()
     limit = tao.getMaximumIterations()
     for _ in range(1 + _REFINEMENTS):
@@ -185,54 +167,30 @@ def _searches(cost, comm, centre, tao, vector, space, rounding_tolerance, method
             first = max(first, norm)
             absolute = max(absolute, relative * first)
         unit = _unit(value, norm) if method == "lmvm" and not cost.linear else 1.0
-        # petsc4py asks TAO's own test before ours, which would compare the gradient by u with a tolerance of the other
-        tao.setTolerances(gatol=absolute / unit if space.root is None else 0.0, gttol=0.0)
-        tao.setMaximumIterations(limit - trace[-1].iteration)
-        slope_at = _slope_at(cost, gradient, space)
-        if slope_at is not None:
-            left = limit - trace[-1].iteration
-            tao.setConvergenceTest(_test(slope_at, absolute, rounding_tolerance * first, left, comm))
-        function, constant = _shifted(cost, centre, value, gradient, space)
-        reason, moved, n = _search(function, unit, comm, tao, vector)
+        start, tolerance = np.zeros_like(centre), absolute
+        if factor is not None:
+            start = -cho_solve((factor, True), gradient, check_finite=False)
+            reached = float(np.linalg.norm(gradient + cost.hessian_product(start)))
+            # digits that rounding has taken come back from a new centre; a line search would look for them in vain
+            tolerance = max(absolute, reached if reached <= rounding_tolerance * first else 0.0)
+        tao.setTolerances(gatol=tolerance / unit, gttol=0.0)
         base = trace[-1].iteration
-        for i, f, slope, u in seen:
-            if i > 0:
-                slope = unit * slope if slope_at is None else slope_at(u)
-                trace.append(_step(cost, base + i, unit * f + constant, centre + space.step(u), slope))
-        seen.clear()
-        centre, evaluations = centre + space.step(moved), evaluations + n + 1
-        got_on = trace[-1].gradient_norm <= _PROGRESS * norm
-        if not (cost.linear and reason in (_FAILED_SEARCH, _AT_CENTRE) and got_on):
+        tao.setMaximumIterations(limit - base)
+        function, constant = _shifted(cost, centre, value, gradient)
+        reason, moved, n = _search(function, unit, start, comm, tao, vector)
+        # the solution by the factor counts as an iteration of its own
+        by_factor = int(start.any())
+        for i, f, slope, v in steps:
+            if i + by_factor > 0:
+                trace.append(_step(cost, base + i + by_factor, unit * f + constant, centre + v, unit * slope))
+        steps.clear()
+        centre, evaluations = centre + moved, evaluations + n + 1
+        progress = trace[-1].gradient_norm <= _PROGRESS * norm
+        short = trace[-1].gradient_norm > absolute and (reason == _FAILED_SEARCH or tolerance > absolute)
+        if not (cost.linear and short and progress):
             break
-    return centre, trace, reason, evaluations, first
-
-
-def _slope_at(cost, gradient, space):
-    """u ↦ ‖∇J‖ by the control; None where that is what TAO sees."""
-    if space.root is None:
-        return None
-    return lambda u: float(np.linalg.norm(gradient + cost.hessian_product(space.step(u))))
-
-
-def _test(slope_at, absolute, rounding, limit, comm):
-    """TAO's own tests, with the gradient by the control: the other has a rounding of its own, and another size.
-
-    And one more: with a known Hessian a step leaves little but rounding, and the digits that are missing come from
-    a new centre; a line search would look for them in vain.
-    """
-
-    def test(tao):
-        slope = slope_at(whole(tao.getSolution(), comm))
-        if not np.isfinite(slope):
-            tao.setConvergedReason(PETSc.TAO.Reason.DIVERGED_NAN)
-        elif slope <= absolute:
-            tao.setConvergedReason(PETSc.TAO.Reason.CONVERGED_GATOL)
-        elif slope <= rounding and tao.getIterationNumber() > 0:
-            tao.setConvergedReason(_AT_CENTRE)
-        elif tao.getIterationNumber() >= limit:
-            tao.setConvergedReason(PETSc.TAO.Reason.DIVERGED_MAXITS)
-
-    return test
+    at_rounding = (short or reason == _FAILED_SEARCH) and trace[-1].gradient_norm <= rounding_tolerance * first
+    return centre, trace, reason, evaluations, at_rounding
 
 
 def _unit(value, slope):
@@ -243,8 +201,8 @@ def _unit(value, slope):
     return slope**2 / (2.0 * value) if value > 0.0 and slope > 0.0 else 1.0
 
 
-def _search(function, unit, comm, tao, vector):
-    """One run of TAO from v = 0: its reason, v, and how often it asked for the function, which it gets in a unit."""
+def _search(function, unit, start, comm, tao, vector):
+    """One run of TAO from a start: its reason, v, and how often it asked for the function, which it gets in a unit."""
     asked = 0
 
     def evaluate(_, v, into):
@@ -254,29 +212,24 @@ def _search(function, unit, comm, tao, vector):
         into.array[:] = slope[slice(*into.getOwnershipRange())] / unit
         return f / unit
 
-    vector.set(0.0)
+    vector.array[:] = start[slice(*vector.getOwnershipRange())]
     tao.setObjectiveGradient(evaluate, None)
     tao.solve(vector)
     return tao.getConvergedReason(), whole(vector, comm), asked
 
 
-def _shifted(cost, centre, value, gradient, space):
-    """J around a centre as TAO gets it, u ↦ (f, ∇f), and the constant J − f."""
+def _shifted(cost, centre, value, gradient):
+    """J around a centre as TAO gets it, v ↦ (f, ∇f), and the constant J − f."""
     if not cost.linear:
         # TAO begins with the centre, which is known
         return lambda v: cost.value_and_gradient(centre + v) if v.any() else (value, gradient), 0.0
-
-    def product(u):
-        return space.slope(cost.hessian_product(space.step(u)))
-
-    slope = space.slope(gradient)
     # TAO's first step is 2f/‖∇f‖² long: with this f it ends where J is least along the gradient
-    curvature = slope @ product(slope)
-    first = 0.5 * (slope @ slope) ** 2 / curvature if curvature > 0.0 else 0.0
+    curvature = gradient @ cost.hessian_product(gradient)
+    first = 0.5 * (gradient @ gradient) ** 2 / curvature if curvature > 0.0 else 0.0
 
-    def function(u):
-        bent = product(u)
-        return first + float(u @ (slope + 0.5 * bent)), slope + bent
+    def function(v):
+        bent = cost.hessian_product(v)
+        return first + float(v @ (gradient + 0.5 * bent)), gradient + bent
 
     return function, value - first
 
