@@ -3,23 +3,24 @@
     tables         Table 1 (networks), 2 (TSVD at a truncation, and a network), 3 (TSVD with all modes)
     observations   error and time against the number of readings
     tradeoff       error against time over all systems
-    steps          the error of each test step, TSVD beside a network
+    steps          the error of each test step, for TSVD and a network
     truncation     error against the number of modes
-    sparse         error against the number of real sensors, beside optimal interpolation and a plain regression
-    cycled         runs of a forecast model that are there: without analyses, and cycles of different kinds
+    sparse         error against the number of real sensors, with optimal interpolation and a plain regression
+    cycled         finished runs of a forecast model: without analyses, and cycles of different kinds
 
-The section `experiment` of the case file holds the protocol and what each of them needs; its output is a folder of CSV,
-JSON, Markdown and figures. It runs on one rank. Exit codes are those of plugin.cycle.
+The section `experiment` of the case file holds the protocol and what each of them needs; the output is a folder of CSV,
+JSON, Markdown and figures. Experiments run on one rank. Exit codes are those of plugin.cycle.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mpi4py import MPI
 
-from plugin.case.configuration import ConfigurationError, read_case
+from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.experiment.experiments.cycled import cycled
 from plugin.experiment.experiments.observations import observations
 from plugin.experiment.experiments.sparse import sparse
@@ -27,59 +28,59 @@ from plugin.experiment.experiments.steps import steps
 from plugin.experiment.experiments.tables import tables
 from plugin.experiment.experiments.tradeoff import tradeoff
 from plugin.experiment.experiments.truncation import truncation
-from plugin.experiment.results import conditions, write
-from plugin.experiment.states import ExperimentInputs, read_states
+from plugin.experiment.results import Result, conditions, write
+from plugin.experiment.states import ExperimentInputs, experiment_section, read_states
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 
-EXPERIMENTS = {one.__name__: one for one in (tables, observations, tradeoff, steps, truncation, sparse, cycled)}
+EXPERIMENTS: dict[str, Callable[[ExperimentInputs], Result]] = {
+    function.__name__: function for function in (tables, observations, tradeoff, steps, truncation, sparse, cycled)
+}
 
 
-def run(name, case, progress, folder=None):
+def run(name: str, case: Case, progress: Progress, folder: Path | None = None) -> Result:
     """Run an experiment and write its files.
 
     Parameters
     ----------
     name : one of EXPERIMENTS
-    case : Case with an `experiment` section
-    progress : Progress
+    case : with an `experiment` section
     folder : of the results; the case's if None
-
-    Returns
-    -------
-    Result
 
     Raises
     ------
     ConfigurationError, FileError, MeshError, OSError
-        if states cannot be read, settings do not fit them, or a network is another than is asked for
+        if states cannot be read, settings do not fit them, or a network is not the one asked for
     MinimisationError, TrainingError
-        if a minimum is not found, or a training's loss is no longer a number
+        if a minimisation fails, or a training's loss is not a number
     """
-    of, before = case.experiment, conditions()
+    section, before = experiment_section(case), conditions()
     with progress.stage("states"):
         states = read_states(case, progress.say)
-    told = {
-        "states": len(states.rows), "training": states.n_training, "test": len(states.test(of.protocol.every)),
+    summary = {
+        "states": len(states.rows), "training": states.n_training, "test": len(states.test(section.protocol.every)),
         "variables": list(states.variables), "grid": " × ".join(map(str, states.grid.shape)), "n": len(states.used),
     }  # fmt: skip
-    progress.say(", ".join(f"{key} {value}" for key, value in told.items()))
-    began = time.perf_counter()  # no stage: trainings have a bar of their own
+    progress.say(", ".join(f"{key} {value}" for key, value in summary.items()))
+    began = time.perf_counter()  # not a stage: trainings have their own bars
     result = EXPERIMENTS[name](ExperimentInputs(case, states, progress))
     seconds = time.perf_counter() - began
     when = {**before, "load after": conditions()["load"]}
-    folder, about = folder or of.output, {"protocol": of.protocol.model_dump(), "states": told, "conditions": when}
+    folder, about = (
+        folder or section.output,
+        {"protocol": section.protocol.model_dump(), "states": summary, "conditions": when},
+    )
     progress.say(write(result, folder, about))
     progress.say(f"{folder / name}.md; {seconds:.0f} s")
     return result
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.experiment", description="Experiments of Mack et al. 2020.")
     parser.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
     parser.add_argument("case", type=Path, help="case file (YAML) with the section experiment")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results; the case file's if left out")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results; the case file's by default")
     words = read_words(parser, argv, comm)
     if comm.size > 1:
         raise ConfigurationError(f"experiments run on one rank, here are {comm.size}; start without mpirun")

@@ -1,15 +1,15 @@
-"""Figures of Mack, Arcucci, Molina-Solana, Guo 2020 (Comput. Methods Appl. Mech. Engrg. 372), for beside ours.
+"""Figures of Mack, Arcucci, Molina-Solana, Guo 2020 (Comput. Methods Appl. Mech. Engrg. 372), for comparison with ours.
 
 Their data, the pressure of the MAGIC project's South London site on a grid of 91 × 85 × 32, are private: another flow,
-another grid, another machine. What can be compared is how systems lie to each other.
+another grid, another machine. Only the order of the systems and their ratios can be compared.
 """
 
-LABEL = "MAGIC"  # of columns
+LABEL = "MAGIC"  # in headings of columns
 NOTE = (
     "MAGIC: figures of Mack, Arcucci, Molina-Solana, Guo 2020 on their own data (pressure, South London, n = 247,520, "
     "S = 791), another data set and another machine."
 )
-BACKGROUND = 1.0001
+BACKGROUND = 1.0001  # error
 # {network: (error, seconds, parameters)}, Table 1
 NETWORKS = {
     "Backbone": (0.1665, 0.0897, 0.3e6),
@@ -24,5 +24,5 @@ NETWORKS = {
 TAU = 32
 TRUNCATED = {1.0: (0.1270, 1.8597), 0.1: (0.1270, 0.2627), 0.01: (0.1334, 0.0443), 0.001: (0.1680, 0.0390)}
 REDUCED = {1.0: (0.09132, 2.5009), 0.1: (0.0923, 0.3182), 0.01: (0.1046, 0.0481), 0.001: (0.1403, 0.0410)}
-# {τ: error} where all is observed; more modes than 150 do no better
+# {τ: error} with everything observed; more than 150 modes do no better
 MODES = {1: 0.386, 2: 0.239, 4: 0.211, 12: 0.154, 16: 0.148, 32: 0.127, 100: 0.0930, 150: 0.0913}

@@ -1,82 +1,84 @@
-"""Trained networks: taken from a folder if they are there and fit, trained now otherwise.
+"""Trained networks: read from a folder if they are there and fit, trained now otherwise.
 
-All are trained alike, by the recipe below and for the same time. Minutes are those of the processor, so that other load
-takes little from a network; as many epochs as fit in are found by some steps that are timed before.
+All are trained alike, by the recipe below and for the same time. Minutes are processor time, so that other load hardly
+shortens a training; a few steps timed beforehand give the number of epochs that fit.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import nn
 
 from models import files, zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
 from models.training.loop import train
 from models.training.recipe import Recipe
+from models.zoo.autoencoder import Autoencoder
 from plugin.case.configuration import ConfigurationError
-from plugin.experiment.states import COMM
+from plugin.experiment.states import COMM, ExperimentInputs
 
 COMBINED = Augmentation(noise=(0.0, 0.0), combine=1.0)
 RECIPE = Recipe(batch=8, optimiser="muon", objective="relative", settle=0.5, patience=10**6, augmentation=COMBINED)
-_TRIAL = 4  # batches that are timed
+_TRIAL = 4  # batches to time
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network that an experiment wants.
+    """A network that an experiment needs.
 
     title : of its file, and in the settings
-    build : function of a seed that gives the network, not trained
-    recipe : Recipe, but for its epochs and seed
-    about : {item: value} that its file tells beside what the states are
-    arrays : function of the trained network that gives the arrays to keep beside its weights
+    build : function of a seed that returns the untrained network
+    recipe : of its training; epochs and seed are set later
+    about : {item: value} for its file, besides the description of the states
+    arrays : function of the trained network that returns the arrays to store with its weights
     """
 
     title: str
-    build: Callable
+    build: Callable[[int], Any]
     recipe: Recipe = RECIPE
-    about: dict = field(default_factory=dict)
-    arrays: Callable = lambda model: {}
+    about: dict[str, Any] = field(default_factory=dict)
+    arrays: Callable[[Any], dict[str, np.ndarray]] = lambda model: {}
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained autoencoder and what it makes of the states.
+    """A trained autoencoder, with its codes and its error.
 
-    model : Autoencoder
     codes : (m, n_training) of the training states
     round_trip : mean over the test states of ‖x − g(f(x))‖ / ‖x‖
-    trained : dict that tells of the training: epochs, best_epoch, validation, minutes
+    trained : about the training: epochs, best_epoch, validation, minutes
     path : of its file
     """
 
-    model: object
+    model: Autoencoder
     codes: np.ndarray
     round_trip: float
-    trained: dict
+    trained: dict[str, Any]
     path: Path
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """Number of weights."""
         return weights(self.model)
 
-    def figures(self):
-        """What tables tell of it."""
-        told = {"parameters": self.parameters, "numbers": self.model.n_latent, "round_trip": self.round_trip}
-        return {**told, **self.trained}
+    def figures(self) -> dict[str, Any]:
+        """Its columns of a table."""
+        own = {"parameters": self.parameters, "numbers": self.model.n_latent, "round_trip": self.round_trip}
+        return {**own, **self.trained}
 
 
-def weights(model):
+def weights(model: nn.Module) -> int:
     """Number of weights of a network."""
     return sum(p.numel() for p in model.parameters())
 
 
-def trained_networks(name, inputs):
-    """An autoencoder in each of the trainings that the settings ask for: a list of Network.
+def trained_networks(name: str, inputs: ExperimentInputs) -> list[Network]:
+    """An autoencoder from each of the trainings that the settings ask for.
 
     Raises
     ------
@@ -88,43 +90,43 @@ def trained_networks(name, inputs):
     return [_network(name, seed, inputs) for seed in range(inputs.settings.networks.seeds)]
 
 
-def _network(name, seed, inputs):
+def _network(name: str, seed: int, inputs: ExperimentInputs) -> Network:
     states = inputs.states
 
-    def build(seed):
+    def build(seed: int) -> Autoencoder:
         return zoo.make(name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed)
 
-    def arrays(model):
-        """What a case's section `network` wants of the file, too."""
+    def arrays(model: Autoencoder) -> dict[str, np.ndarray]:
+        """What a case's section `network` also reads from the file."""
         codes, trips = codes_and_round_trips(model, states.fields[: states.n_training], COMM, states.part)
-        kept = {"mean": states.mean, "scale": states.scale, "codes": codes}
-        return {**kept, "round_trips": trips[-n_validation(inputs) :]}
+        stored = {"mean": states.mean, "scale": states.scale, "codes": codes}
+        return {**stored, "round_trips": trips[-n_validation(inputs) :]}
 
     path, model, trained = trained_network(NetworkSpec(name, build, arrays=arrays), seed, inputs)
     codes = files.load_arrays(path, ["codes"])["codes"]
     test = states.test(inputs.protocol.every)
     _, trips = codes_and_round_trips(model, states.fields[test], COMM, states.part)
-    # a root mean square over the values that take part
+    # from a root mean square over the values that take part
     relative = trips * np.sqrt(len(states.used)) / np.linalg.norm(states.rows[test].astype(np.float64), axis=1)
     return Network(model, codes, float(relative.mean()), trained, path)
 
 
-def n_validation(inputs):
-    """The last so many training states pick the epoch."""
+def n_validation(inputs: ExperimentInputs) -> int:
+    """Number of training states, the last in time, that select the epoch."""
     return max(1, round(inputs.settings.networks.validation * inputs.states.n_training))
 
 
-def trained_network(spec, seed, inputs):
-    """A network from the folder, trained before if it is not there.
+def trained_network(spec: NetworkSpec, seed: int, inputs: ExperimentInputs) -> tuple[Path, Any, dict[str, Any]]:
+    """A network from the folder, trained first if it is not there.
 
     Returns
     -------
-    path of its file, the network in evaluation mode, and a dict that tells of its training
+    path of its file, the network in evaluation mode, and a dict about its training
     """
-    of, states = inputs.settings.networks, inputs.states
-    minutes = of.longer.get(spec.title, of.minutes)
-    long = f"{of.epochs} epochs" if of.epochs else f"{minutes:g} minutes"
-    path = of.folder / f"{spec.title}-{long.replace(' ', '')}-{seed}.safetensors"
+    section, states = inputs.settings.networks, inputs.states
+    minutes = section.longer.get(spec.title, section.minutes)
+    long = f"{section.epochs} epochs" if section.epochs else f"{minutes:g} minutes"
+    path = section.folder / f"{spec.title}-{long.replace(' ', '')}-{seed}.safetensors"
     about = {
         **{key: value for key, value in states.about.items() if key != "test period"}, **spec.about,
         "validation states": n_validation(inputs), "trained for": long, "seed": seed,
@@ -132,7 +134,7 @@ def trained_network(spec, seed, inputs):
     try:
         model = spec.build(seed)
         if not path.exists():
-            epochs = of.epochs or _epochs(spec, minutes, seed, inputs)
+            epochs = section.epochs or _epochs(spec, minutes, seed, inputs)
             _train(path, model, replace(spec.recipe, epochs=epochs, seed=seed), about, spec, inputs)
         model, found = files.load(path, {**about, "name": model.architecture["name"], "mask": states.grid.fluid})
     except ValueError as error:  # ModelFileError too
@@ -140,26 +142,28 @@ def trained_network(spec, seed, inputs):
     return path, model, found["trained"]
 
 
-def _train(path, model, recipe, about, spec, inputs):
+def _train(
+    path: Path, model: Any, recipe: Recipe, about: dict[str, Any], spec: NetworkSpec, inputs: ExperimentInputs
+) -> None:
     states, progress = inputs.states, inputs.progress
-    progress.say(f"{spec.title}: {path} is not there; training, {recipe.epochs} epochs")
+    progress.say(f"{spec.title}: {path} is not there; training for {recipe.epochs} epochs")
     began, processor = time.perf_counter(), time.process_time()
     with progress.bar(spec.title) as bar:
-        found = train(
+        result = train(
             model, states.fields[: states.n_training], n_validation(inputs), recipe, COMM, part=states.part,
-            stepped=bar.step, told=lambda history: bar.describe(_told(spec.title, history, recipe.epochs)),
+            stepped=bar.step, told=lambda history: bar.describe(_progress(spec.title, history, recipe.epochs)),
         )  # fmt: skip
     trained = {
-        "epochs": len(found.history), "best_epoch": found.epoch, "validation": found.loss,
+        "epochs": len(result.history), "best_epoch": result.epoch, "validation": result.loss,
         "minutes": (time.process_time() - processor) / 60.0, "wall_minutes": (time.perf_counter() - began) / 60.0,
     }  # fmt: skip
-    told = {"trained": trained, "objective": recipe.objective, "optimiser": recipe.optimiser, "batch": recipe.batch}
+    details = {"trained": trained, "objective": recipe.objective, "optimiser": recipe.optimiser, "batch": recipe.batch}
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.save(path, model, {**about, **told, "hardware": found.device}, spec.arrays(model))
+    files.save(path, model, {**about, **details, "hardware": result.device}, spec.arrays(model))
 
 
-def _epochs(spec, minutes, seed, inputs):
-    """Epochs that fit into some minutes of the processor."""
+def _epochs(spec: NetworkSpec, minutes: float, seed: int, inputs: ExperimentInputs) -> int:
+    """Number of epochs that fit into some minutes of processor time."""
     states, clock = inputs.states, [time.process_time()]
     count = min(_TRIAL * spec.recipe.batch, states.n_training - 1)
     train(
@@ -170,6 +174,6 @@ def _epochs(spec, minutes, seed, inputs):
     return max(1, round(60.0 * minutes / each))
 
 
-def _told(title, history, epochs):
+def _progress(title: str, history: Sequence[Mapping[str, Any]], epochs: int) -> str:
     epoch, loss, validation = (history[-1][key] for key in ("epoch", "train", "validation"))
     return f"{title}: epoch {epoch} of {epochs}, loss {loss:.4g}, validation {validation:.4g}"

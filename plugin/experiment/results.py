@@ -1,9 +1,9 @@
-"""What an experiment found, as CSV, JSON, Markdown and a figure; each file whole or not at all.
+"""The result of an experiment as CSV, JSON, Markdown and a figure; a file is complete or not there.
 
-    OUTPUT/NAME.csv, or NAME-1.csv, NAME-2.csv … of several tables
-    OUTPUT/NAME.json             tables, protocol and conditions
-    OUTPUT/NAME.md               the same to read
-    OUTPUT/NAME.png, NAME.svg    the figure
+OUTPUT/NAME.csv, or NAME-1.csv, NAME-2.csv … for several tables
+OUTPUT/NAME.json             tables, protocol and conditions
+OUTPUT/NAME.md               the same for reading
+OUTPUT/NAME.png, NAME.svg    the figure
 """
 
 import csv
@@ -11,9 +11,11 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -25,44 +27,43 @@ _LIBRARIES = ("fluidity-da", "numpy", "petsc4py", "torch")
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Rows of figures.
+    """A table of scores.
 
-    title : what they are
-    columns : {key: heading} of what Markdown shows, {} for nothing; a key's standard deviation lies under key_std
-    rows : list of dicts; those that lack a key have no such figure
+    title : heading of the table
+    columns : {key: heading} of what Markdown shows, {} for nothing; key_std holds a key's standard deviation
+    rows : dicts of scores; a row may lack a key
     """
 
     title: str
-    columns: dict
-    rows: list
+    columns: dict[str, str]
+    rows: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment found.
+    """The result of an experiment.
 
     name : of the experiment, and of its files
-    tables : tuple of ScoreTable
-    draw : function of a Figure that draws it
+    tables : of scores
+    draw : function that draws the result into a Figure
     """
 
     name: str
     tables: tuple[ScoreTable, ...]
-    draw: Callable
+    draw: Callable[[Figure], None]
 
 
-def write(result, folder, about):
+def write(result: Result, folder: Path, about: dict[str, Any]) -> str:
     """Write all files of a result.
 
     Parameters
     ----------
-    result : Result
-    folder : made if it is not there
-    about : dict with `protocol`, `states` and `conditions`
+    folder : created if missing
+    about : with `protocol`, `states` and `conditions`
 
     Returns
     -------
-    str, the Markdown
+    the Markdown
     """
     folder.mkdir(parents=True, exist_ok=True)
     for k, table in enumerate(result.tables, 1):
@@ -80,7 +81,7 @@ def write(result, folder, about):
     return text
 
 
-def _write_csv(path, rows):
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     keys = list(dict.fromkeys(key for row in rows for key in row))
     with whole_file(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, keys)
@@ -88,13 +89,13 @@ def _write_csv(path, rows):
         table.writerows(rows)
 
 
-def _write_text(path, text):
+def _write_text(path: Path, text: str) -> None:
     with whole_file(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
-def markdown(result, about):
-    """Tables, and the protocol they were made by, as Markdown."""
+def markdown(result: Result, about: dict[str, Any]) -> str:
+    """Tables and their protocol as Markdown."""
     parts = []
     for table in (table for table in result.tables if table.columns):
         cells = [[_cell(row, key) for key in table.columns] for row in table.rows]
@@ -102,20 +103,22 @@ def markdown(result, about):
         lines = ["| " + " | ".join(line) + " |" for line in (table.columns.values(), rule, *cells)]
         parts.append(f"### {table.title}\n\n" + "\n".join(lines) + "\n")
     parts.append(f"![{result.name}]({result.name}.png)\n")
-    for name, of in about.items():
-        parts.append(f"{name.capitalize()}: " + ", ".join(f"{key} {_word(value)}" for key, value in of.items()) + ".\n")
+    for name, items in about.items():
+        parts.append(
+            f"{name.capitalize()}: " + ", ".join(f"{key} {_word(value)}" for key, value in items.items()) + ".\n"
+        )
     parts.append(f"{mack_2020.NOTE}\n")
     return "\n".join(parts)
 
 
-def _cell(row, key):
+def _cell(row: dict[str, Any], key: str) -> str:
     value, spread = row.get(key), row.get(f"{key}_std")
     if value is None:
         return ""
     return f"{_word(value)} ± {spread:.1g}" if spread is not None else _word(value)
 
 
-def _word(value):
+def _word(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
@@ -123,8 +126,8 @@ def _word(value):
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def conditions():
-    """The machine, and how busy it is."""
+def conditions() -> dict[str, Any]:
+    """The machine and its load."""
     return {
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -135,7 +138,7 @@ def conditions():
     }
 
 
-def _version(name):
+def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,24 +1,27 @@
-"""Errors and times of systems, over test states and draws."""
+"""Errors and times of systems, over test states and random sensors."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from da.minimisation.minimise import MinimisationError
-from plugin.experiment.states import noise
-from plugin.experiment.systems import timed
+from plugin.case.experiment import ProtocolSection
+from plugin.experiment.states import StandardisedStates, noise
+from plugin.experiment.systems import Analysed, System, timed
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of one or several draws of sensors, or trainings of a network: k of them.
+    """Errors and times for k draws of sensors, or trainings of a network.
 
     errors : (k, T) ‖x_a − x_t‖ / ‖x_t‖ of each test state
     seconds : (k, T) of each analysis
-    prepare : (k,) seconds of what was made before for the sensors
-    failed : number of analyses that were not found; each leaves the background, with an error of 1
+    prepare : (k,) seconds of the preparation for the sensors
+    failed : number of analyses whose minimisation failed; each leaves the background, with an error of 1
     """
 
     errors: np.ndarray
@@ -26,8 +29,8 @@ class Score:
     prepare: np.ndarray
     failed: int
 
-    def figures(self):
-        """What tables tell: the mean of errors, the median of seconds, each ± its standard deviation over the draws."""
+    def figures(self) -> dict[str, Any]:
+        """Columns of a table: mean error, median time, each with its standard deviation over the draws."""
         return {
             **_spread("error", self.errors.mean(axis=1)),
             **_spread("seconds", np.median(self.seconds, axis=1)),
@@ -36,46 +39,53 @@ class Score:
         }
 
 
-def _spread(name, values):
+def _spread(name: str, values: np.ndarray) -> dict[str, float | None]:
     return {name: float(values.mean()), f"{name}_std": float(values.std(ddof=1)) if len(values) > 1 else None}
 
 
-def relative_error(found, truth):
+def relative_error(state: np.ndarray, truth: np.ndarray) -> float:
     """‖x_a − x_t‖ / ‖x_t‖ of standardised states, not squared: 1 for the background. What the paper calls DA MSE."""
-    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+    return float(np.linalg.norm(state - truth) / np.linalg.norm(truth))
 
 
-def score(systems, states, protocol, count, every=None):
-    """Analyse test states that are observed at M random values.
+def score(
+    systems: Sequence[System],
+    states: StandardisedStates,
+    protocol: ProtocolSection,
+    count: int,
+    every: int | None = None,
+) -> Score:
+    """Analyse test states from M random observed values.
 
     Parameters
     ----------
     systems : one System, or several trainings of a network
-    states : StandardisedStates
-    protocol : ProtocolSection
-    count : M; a system that sees all is given all values whatever M is
-    every : use every so-many-th test state; the protocol's if None
-
-    Returns
-    -------
-    Score
+    count : M; a system that `observes_all` gets all values whatever M is
+    every : use each `every`-th test state; the protocol's if None
     """
     tests = states.test(every or protocol.every)
-    found, prepare = [], []
+    results, prepare = [], []
     for system in systems:
-        m = len(states.used) if system.sees_all else count
-        # all values are the same ones in each draw
+        m = len(states.used) if system.observes_all else count
+        # all values are the same in each draw
         draws = protocol.seeds if m < len(states.used) or protocol.noise else 1
         for seed in range(draws):
             sensors = states.sensors(m, seed)
             analysed, before = timed(partial(system.prepare, sensors))
-            found.append([_analysed(analysed, states, sensors, protocol, seed, number) for number in tests])
+            results.append([_analysed(analysed, states, sensors, protocol, seed, number) for number in tests])
             prepare.append(before)
-    errors, seconds, failed = np.moveaxis(np.array(found), 2, 0)
+    errors, seconds, failed = np.moveaxis(np.array(results), 2, 0)
     return Score(errors, seconds, np.array(prepare), int(failed.sum()))
 
 
-def _analysed(analysed, states, sensors, protocol, seed, number):
+def _analysed(
+    analysed: Analysed,
+    states: StandardisedStates,
+    sensors: np.ndarray,
+    protocol: ProtocolSection,
+    seed: int,
+    number: int,
+) -> tuple[float, float, bool]:
     """(error, seconds, whether it failed) of one state."""
     truth = states.truth(number)
     readings = truth[sensors] + noise(protocol, len(sensors), seed, number)
@@ -84,5 +94,5 @@ def _analysed(analysed, states, sensors, protocol, seed, number):
         increment, seconds = analysed(readings)
     except MinimisationError:
         return 1.0, time.perf_counter() - began, True
-    _, undone = timed(lambda: states.restored(increment))
-    return relative_error(increment, truth), seconds + undone, False
+    _, restoring = timed(lambda: states.restored(increment))
+    return relative_error(increment, truth), seconds + restoring, False

@@ -1,6 +1,5 @@
 """Thirty states of six random waves on the mesh of a parallel Fluidity run, and a case of experiments with them."""
 
-
 import numpy as np
 from mpi4py import MPI
 from places import DATA

@@ -1,44 +1,50 @@
-"""Runs of a forecast model side by side: without analyses, and cycles of different kinds, as plugin.cycle left them.
+"""Runs of a forecast model side by side: without analyses, and cycles of different kinds, as plugin.cycle wrote them.
 
-All are judged by states of a truth at the analysis times, on the experiment's grid and standardised like its states, so
-that the training mean would score 1.
+All are compared with states of a truth at the analysis times, on the experiment's grid and standardised like its
+states, so that the training mean scores 1.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.mesh import State
 from plugin.case.configuration import ConfigurationError, read_case
+from plugin.case.sections import SeriesSection
 from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import relative_error
-from plugin.experiment.states import COMM, StandardisedStates
+from plugin.experiment.states import COMM, ExperimentInputs, StandardisedStates
 from plugin.run.ledger import read_ledger
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background import close_all, plan_of, states_of
 
 FREE = "free run"
-KINDS = {"forecast": "forecast", "analysis": "restart"}  # and where the ledger has their checkpoints
-_NEAR = 0.1  # of the time between analyses: a state this near is taken for one of the analysis time
+KINDS = {"forecast": "forecast", "analysis": "restart"}  # and the ledger's key of their checkpoints
+_NEAR = 0.1  # of the time between analyses: a state this close counts as one of the analysis time
 
 
-def cycled(inputs):
-    """Errors of forecasts and analyses of the settings' runs at their analysis times. A Result."""
-    of = inputs.settings.cycled
-    if of is None:
+def cycled(inputs: ExperimentInputs) -> Result:
+    """Errors of forecasts and analyses of the settings' runs at their analysis times."""
+    settings = inputs.settings.cycled
+    if settings is None:
         raise ConfigurationError("experiment.cycled: this section is missing; it names the truth and the runs")
-    folders = {name: read_case(path).run for name, path in of.runs.items()}
+    folders = {name: read_case(path).run for name, path in settings.runs.items()}
     ledgers = {name: read_ledger(folder / "ledger.jsonl") for name, folder in folders.items()}
     times = _times(ledgers, folders)
-    grid = _grid(of.truth, inputs)
-    truth = _states_at(of.truth, times, "truth", grid)
+    grid = _grid(settings.truth, inputs)
+    truth = _states_at(settings.truth, times, "truth", grid)
     errors = {}
-    if of.free is not None:
-        errors[FREE] = _errors(_states_at([of.free], times, "free", grid), truth)
+    if settings.free is not None:
+        errors[FREE] = _errors(_states_at([settings.free], times, "free", grid), truth)
     for name, ledger in ledgers.items():
         for kind, key in KINDS.items():
-            found = (_checkpoint(folders[name] / entry[key], grid) for entry in ledger)
-            errors[f"{name} {kind}"] = _errors(found, truth)
+            states = (_checkpoint(folders[name] / entry[key], grid) for entry in ledger)
+            errors[f"{name} {kind}"] = _errors(states, truth)
     seconds = {f"{name} analysis": [e["seconds"]["analysis"] for e in ledger] for name, ledger in ledgers.items()}
     last = slice(len(times) // 2, None)
     rows = [
@@ -51,12 +57,12 @@ def cycled(inputs):
     return Result("cycled", tables, lambda figure: _draw(figure, times, errors))
 
 
-def _median(seconds):
+def _median(seconds: Sequence[float] | None) -> dict[str, float]:
     return {} if seconds is None else {"seconds": float(np.median(seconds))}
 
 
-def _times(ledgers, folders):
-    """(windows,) analysis times, which all runs have in common [s]."""
+def _times(ledgers: Mapping[str, list[dict]], folders: Mapping[str, Path]) -> np.ndarray:
+    """(windows,) analysis times, which all runs share [s]."""
     times = {name: [entry["time"] for entry in ledger] for name, ledger in ledgers.items()}
     first = next(iter(times.values()))
     for name, own in times.items():
@@ -64,54 +70,58 @@ def _times(ledgers, folders):
             raise ConfigurationError(f"experiment.cycled.runs: {folders[name]} holds no finished window; run the cycle")
         if len(own) != len(first) or not np.allclose(own, first):
             raise ConfigurationError(
-                f"experiment.cycled.runs: {name} has {len(own)} windows to {own[-1]:g} s, others {len(first)} to "
+                f"experiment.cycled.runs: {name} has {_windows(len(own))} to {own[-1]:g} s, others {len(first)} to "
                 f"{first[-1]:g} s; runs are compared at the same times"
             )
     return np.array(first)
 
 
-def _states_at(snapshots, times, key, grid):
+def _windows(n: int) -> str:
+    return "1 window" if n == 1 else f"{n} windows"
+
+
+def _states_at(snapshots: Sequence[SeriesSection], times: np.ndarray, key: str, grid: "_Grid") -> np.ndarray:
     """(windows, n) states of a series at some times, standardised."""
     plan = plan_of(snapshots, COMM)
-    there = np.array([series.times[step] for series, step in plan])
+    available = np.array([series.times[step] for series, step in plan])
     near = _NEAR * (np.diff(times).min() if len(times) > 1 else np.inf)
-    found = []
+    states = []
     for time in times:
-        k = int(np.argmin(np.abs(there - time)))
-        if abs(there[k] - time) > near:
+        k = int(np.argmin(np.abs(available - time)))
+        if abs(available[k] - time) > near:
             raise ConfigurationError(
-                f"experiment.cycled.{key}: no state at {time:g} s, the nearest is at {there[k]:g} s"
+                f"experiment.cycled.{key}: no state at {time:g} s, the nearest is at {available[k]:g} s"
             )
         series, step = plan[k]
-        found.append(grid.standardised(series.read(step, grid.fields)))
+        states.append(grid.standardised(series.read(step, grid.fields)))
     close_all(plan)
-    return np.array(found)
+    return np.array(states)
 
 
-def _checkpoint(options, grid):
+def _checkpoint(options: Path, grid: "_Grid") -> np.ndarray:
     return grid.standardised(read_fields(open_restart(options), COMM, grid.fields))
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The experiment's grid and the way to it."""
+    """The experiment's grid, and the transfer to it."""
 
     states: StandardisedStates
     transfer: Transfer
 
     @property
-    def fields(self):
+    def fields(self) -> list[str]:
         """Names of the model's fields."""
         return list(self.transfer.field_names)
 
-    def standardised(self, state):
-        """(n,) of a State on a mesh."""
+    def standardised(self, state: State) -> np.ndarray:
+        """(n,) values of a state on a mesh."""
         away, scale = self.transfer.to_grid(state) - self.states.mean, self.states.scale
         return np.divide(away, scale, out=np.zeros_like(away), where=scale > 0.0)
 
 
-def _grid(snapshots, inputs):
-    """The grid for the states of a series. Its first one tells what the variables are."""
+def _grid(snapshots: Sequence[SeriesSection], inputs: ExperimentInputs) -> _Grid:
+    """The grid for the states of a series, whose first state determines the variables."""
     plan = plan_of(snapshots, COMM)
     first = next(states_of(inputs.case, plan[:1]))
     close_all(plan)
@@ -119,12 +129,12 @@ def _grid(snapshots, inputs):
     return _Grid(inputs.states, Transfer(inputs.states.grid, variables, COMM, inputs.case.run / "cache"))
 
 
-def _errors(found, truth):
-    return [relative_error(x, true) for x, true in zip(found, truth)]
+def _errors(states: Iterable[np.ndarray], truth: np.ndarray) -> list[float]:
+    return [relative_error(x, true) for x, true in zip(states, truth, strict=True)]
 
 
-def _draw(figure, times, errors):
-    axes, names = figure.subplots(), []
+def _draw(figure: Figure, times: np.ndarray, errors: dict[str, Any]) -> None:
+    axes, names = figure.subplots(), list[str]()
     for name, values in errors.items():
         run = name.rpartition(" ")[0]
         names += [run] if run not in names else []

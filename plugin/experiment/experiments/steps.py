@@ -1,23 +1,28 @@
-"""The error of each test step, TSVD beside a network (Figs. 2 and 16)."""
+"""The error of each test step, TSVD and a network (Figs. 2 and 16)."""
+
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from plugin.experiment import mack_2020
-from plugin.experiment.experiments.rows import beside, truncated, whole
+from plugin.experiment.experiments.rows import all_modes, compared_network, truncated
 from plugin.experiment.networks import trained_networks
 from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import score
-from plugin.experiment.systems import autoencoder
+from plugin.experiment.states import ExperimentInputs
+from plugin.experiment.systems import System, autoencoder
 
 
-def steps(inputs):
-    """All values observed. A Result; errors of a network are the mean over its trainings."""
+def steps(inputs: ExperimentInputs) -> Result:
+    """All values observed. Errors of a network are the mean over its trainings."""
     states, protocol = inputs.states, inputs.protocol
-    groups, paper = {}, {}
-    for system, known in (truncated(inputs), whole(inputs)):
-        groups[system.name], paper[system.name] = [system], known.get(1.0, (None,))[0]
-    for name in beside(inputs):
-        paper[name] = mack_2020.NETWORKS.get(name, (None,))[0]
+    groups: dict[str, list[System]] = {}
+    paper: dict[str, float | None] = {}
+    for system, known in (truncated(inputs), all_modes(inputs)):
+        groups[system.name], paper[system.name] = [system], known[1.0][0] if known else None
+    for name in compared_network(inputs):
+        paper[name] = mack_2020.NETWORKS[name][0] if name in mack_2020.NETWORKS else None
         groups[name] = [autoencoder(name, states, protocol, each) for each in trained_networks(name, inputs)]
     errors = {}
     for name, systems in groups.items():
@@ -42,7 +47,7 @@ def steps(inputs):
     return Result("steps", tables, lambda figure: _draw(figure, times, errors))
 
 
-def _draw(figure, times, errors):
+def _draw(figure: Figure, times: np.ndarray, errors: dict[str, Any]) -> None:
     axes = figure.subplots()
     for name, values in errors.items():
         axes.plot(times, values, linewidth=1.0, label=name)

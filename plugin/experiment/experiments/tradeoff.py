@@ -1,21 +1,33 @@
 """Error against time over all systems (Fig. 15)."""
 
-from plugin.experiment.experiments.rows import ERROR, MAGIC, linear_rows, names_of, network_rows, truncated, whole
+from matplotlib.figure import Figure
+
+from plugin.experiment.experiments.rows import (
+    ERROR,
+    MAGIC,
+    Row,
+    all_modes,
+    linear_rows,
+    network_names,
+    network_rows,
+    truncated,
+)
 from plugin.experiment.results import Result, ScoreTable
+from plugin.experiment.states import ExperimentInputs
 
 
-def tradeoff(inputs):
-    """All networks, and TSVD with few and with all modes for rising M. A Result."""
+def tradeoff(inputs: ExperimentInputs) -> Result:
+    """All networks, and TSVD with few and with all modes for increasing M."""
     parts = inputs.settings.parts
-    groups = [linear_rows(of(inputs), parts, inputs) for of in (truncated, whole)]
-    groups += [[row] for row in network_rows(names_of(inputs.settings.networks), inputs)]
+    groups = [linear_rows(compared(inputs), parts, inputs) for compared in (truncated, all_modes)]
+    groups += [[row] for row in network_rows(network_names(inputs.settings.networks), inputs)]
     columns = {"system": "system", "part": "M / n", **ERROR, "parameters": "parameters", **MAGIC}
     rows = sorted((row for rows in groups for row in rows), key=lambda row: row["seconds"])
     table = ScoreTable("Error against time", columns, rows)
     return Result("tradeoff", (table,), lambda figure: _draw(figure, groups))
 
 
-def _draw(figure, groups):
+def _draw(figure: Figure, groups: list[list[Row]]) -> None:
     axes = figure.subplots()
     for k, rows in enumerate(groups):
         marker, line = ("s", "none") if "epochs" in rows[0] else ("o", ":")

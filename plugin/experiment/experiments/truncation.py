@@ -1,45 +1,49 @@
-"""Error against the number of modes, all values observed; beside it the least that their span allows."""
+"""Error against the number of modes, all values observed, and the least error that their span allows."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from da.background.modes import Modes
 from plugin.experiment import mack_2020
-from plugin.experiment.experiments.rows import ERROR, tell, whole
+from plugin.experiment.experiments.rows import ERROR, Row, all_modes, reported
 from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import relative_error, score
-from plugin.experiment.systems import leading, linear, tsvd
+from plugin.experiment.states import ExperimentInputs
+from plugin.experiment.systems import System, leading, linear, tsvd
 
 
-def truncation(inputs):
-    """TSVD at the settings' `truncations`, and with all modes. A Result."""
+def truncation(inputs: ExperimentInputs) -> Result:
+    """TSVD at the settings' `truncations`, and with all modes."""
     every = tsvd(inputs.states, inputs.protocol, 1.0)
     rows = [
         _row(linear("TSVD", leading(every, tau), inputs.protocol), every, tau, mack_2020.MODES.get(tau), inputs)
         for tau in inputs.settings.truncations
         if tau < every.n_modes
     ]
-    system, paper = whole(inputs)
+    system, paper = all_modes(inputs)
     rows.append(_row(system, every, every.n_modes, paper[1.0][0], inputs))
     columns = {"numbers": "τ", **ERROR, "least": "least in the span", "magic_error": f"{mack_2020.LABEL} error"}
     table = ScoreTable("Error against the number of modes, all values observed", columns, rows)
     return Result("truncation", (table,), lambda figure: _draw(figure, rows))
 
 
-def _row(system, modes, tau, paper, inputs):
+def _row(system: System, modes: Modes, tau: int, paper: float | None, inputs: ExperimentInputs) -> Row:
     states, protocol = inputs.states, inputs.protocol
-    found = score([system], states, protocol, len(states.used))
+    scores = score([system], states, protocol, len(states.used))
+    assert modes.singular_values is not None  # TSVD's modes have them
     base = modes.vectors[:, :tau] / modes.singular_values[:tau]
     truths = (states.truth(number) for number in states.test(protocol.every))
     least = float(np.mean([relative_error(base @ (base.T @ truth), truth) for truth in truths]))
-    row = {"system": system.name, "numbers": tau, "count": len(states.used), **found.figures(), "least": least}
-    return tell({**row, "magic_error": paper}, inputs)
+    row = {"system": system.name, "numbers": tau, "count": len(states.used), **scores.figures(), "least": least}
+    return reported({**row, "magic_error": paper}, inputs)
 
 
-def _draw(figure, rows):
+def _draw(figure: Figure, rows: list[Row]) -> None:
     axes = figure.subplots()
     tau = [row["numbers"] for row in rows]
     axes.plot(tau, [row["error"] for row in rows], "o-", label="analysis")
     axes.plot(tau, [row["least"] for row in rows], ":", color="0.5", label="least in the span")
     known = [(row["numbers"], row["magic_error"]) for row in rows if row["magic_error"]]
-    axes.plot(*zip(*known), "kx", label=f"{mack_2020.LABEL} (other data)")
+    axes.plot(*zip(*known, strict=True), "kx", label=f"{mack_2020.LABEL} (other data)")
     axes.set(xlabel="number of modes τ", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
     axes.legend()

@@ -110,7 +110,9 @@ def test_truncation(folder):
     rows = ran("truncation", folder)[1]["truncation.csv"]
     assert [row["numbers"] for row in rows] == ["1", "4", "23"]
     errors, least = ([float(row[key]) for row in rows] for key in ("error", "least"))
-    assert errors == sorted(errors, reverse=True) and all(low <= error for low, error in zip(least, errors))
+    assert errors == sorted(errors, reverse=True) and all(
+        low <= error for low, error in zip(least, errors, strict=True)
+    )
 
 
 def test_sparse(folder):

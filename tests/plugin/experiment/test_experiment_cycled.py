@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     truths = tracers[27:29]
     for name in ("truth", "free"):
         (folder / name).mkdir()
-    for k, (time, truth) in enumerate(zip(TIMES, truths)):
+    for k, (time, truth) in enumerate(zip(TIMES, truths, strict=True)):
         write_dump(State(time, {"Tracer": truth}), folder / f"truth/t_{k}", COMM)
         away = truth.replaced(truth.values + ERRORS["free"][k] * (truth.values - mean))
         write_dump(State(time + 0.2, {"Tracer": away}), folder / f"free/f_{k}", COMM)
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
         text = "model: {driver: embedded, start: none.flml}\ncycle: {window: 8, windows: 2}\ngrid: {spacing: 9}\n"
         text += "variables: [Tracer]\nbackground: {snapshots: [{path: none}]}\nobservations: {file: none.csv}\n"
         (folder / f"{name}.yml").write_text(f"{text}run: {name}\n")
-        for k, (time, truth) in enumerate(zip(TIMES, truths)):
+        for k, (time, truth) in enumerate(zip(TIMES, truths, strict=True)):
             entry = {"time": time, "seconds": {"analysis": 0.5 + k}}
             for kind, errors in ERRORS[name].items():
                 away = truth.replaced(truth.values + errors[k] * (truth.values - mean))
@@ -78,7 +78,7 @@ def test_errors_are_those_of_forecasts_and_analyses(folder):
     [
         ({"runs": "{tsvd: none.yml}"}, "none.yml: cannot be read"),
         ({"runs": "{tsvd: tsvd.yml, other: other.yml}"}, "other holds no finished window"),
-        ({"runs": "{tsvd: tsvd.yml, short: short.yml}"}, "short has 1 windows to 40 s, others 2 to 48 s"),
+        ({"runs": "{tsvd: tsvd.yml, short: short.yml}"}, "short has 1 window to 40 s, others 2 to 48 s"),
         ({"truth": "[{path: states}]"}, "experiment.cycled.truth: no state at 40 s, the nearest is at 29 s"),
     ],
 )

@@ -147,7 +147,7 @@ def test_a_networks_analysis_is_the_papers(states, network):
     latent = type(model.mask)(codes @ weights)[None]
     expected = model.decode(latent).detach().numpy().ravel() * (states.scale != 0.0)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
-    assert system.sees_all and system.numbers == model.n_latent and network.parameters > 1e5
+    assert system.observes_all and system.numbers == model.n_latent and network.parameters > 1e5
 
 
 def test_a_decoder_of_tsvds_factors_gives_tsvds_analysis(states):
