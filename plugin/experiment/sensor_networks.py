@@ -2,8 +2,8 @@
 
 `voronoi` is the baseline that methods with error statistics must beat: Voronoi cells of the readings go into a
 convolutional network that returns the field (Voronoi-CNN, Fukami et al. 2021). Theirs has all layers at the grid's own
-resolution; here it is the U-net of :class:`models.zoo.observation_encoder.ObservationEncoder`, whose coarse layers cover
-a whole 3D grid. `encoded` is the analysis in latent space of a code from an observation encoder.
+resolution; here it is the U-net of :class:`models.zoo.observation_encoder.ObservationEncoder`, whose coarse layers
+cover a whole 3D grid. `encoded` is the analysis in latent space of a code from an observation encoder.
 """
 
 from collections.abc import Callable
