@@ -1,13 +1,16 @@
 """One archive out of several whose times follow each other.
 
-Where all their states are on one mesh, the stored chunks are copied as they are, by rank 0: nothing is decompressed, and
-the file system's speed is the limit. Other archives are read and written state by state, by all ranks.
+Where all their states are on one mesh, rank 0 copies the stored chunks as they are: nothing is decompressed, and the
+file system's speed is the limit. Other archives are read and written state by state, by all ranks.
 """
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import h5py
 import numpy as np
+from mpi4py import MPI
 
 from coupling.archive.layout import GROUPS, OURS, ROOT, damage_named, dataset, opened, read_index
 from coupling.archive.reader import Archive
@@ -21,7 +24,9 @@ _SIZES = ("NumberOfPoints", "NumberOfCells", "NumberOfConnectivityIds")
 _PLACES = ("PartOffsets", "NumberOfParts", "PointOffsets", "CellOffsets", "ConnectivityIdOffsets")
 
 
-def join_archives(paths, into, comm, precision="float64", compression=4):
+def join_archives(
+    paths: Sequence[str | Path], into: str | Path, comm: MPI.Comm, precision: str = "float64", compression: int = 4
+) -> None:
     """Write the states of some archives into one. Collective.
 
     Parameters

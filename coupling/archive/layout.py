@@ -8,6 +8,7 @@ Beside what VTK reads there is a group of our own, with the fingerprint of every
 programs lack it and are read just the same.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class FieldLayout:
     offsets: np.ndarray
 
     @property
-    def dataset(self):
+    def dataset(self) -> str:
         return f"{ROOT}/{GROUPS[self.location]}/{self.name}"
 
 
@@ -69,12 +70,12 @@ class Index:
     fields: dict[str, FieldLayout]
     fingerprints: np.ndarray | None
 
-    def mesh_key(self, step):
+    def mesh_key(self, step: int) -> tuple[int, ...]:
         """Equal for steps whose mesh is stored at the same place."""
         places = (self.part, self.n_parts, self.point, self.cell, self.connectivity)
         return tuple(int(a[step]) for a in (*places, *([] if self.ghost is None else [self.ghost])))
 
-    def sizes(self, step):
+    def sizes(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Points and cells of each part of a step."""
         parts = slice(self.part[step], self.part[step] + self.n_parts[step])
         return self.part_points[parts], self.part_cells[parts]
@@ -104,14 +105,14 @@ class MeshInfo:
     fingerprint: str | None
 
 
-def describe(path):
+def describe(path: str | Path) -> tuple[np.ndarray, tuple[FieldInfo, ...], tuple[MeshInfo, ...]]:
     """(times, fields, meshes) of an archive: (S,) [s], tuple of FieldInfo, tuple of MeshInfo. Not collective."""
     index = read_index(path)
-    meshes = {}
+    meshes: dict[tuple[int, ...], list[int]] = {}
     for step in range(len(index.times)):
-        points, cells = index.sizes(step)
-        known = meshes.setdefault(index.mesh_key(step), [points.sum(), cells.sum(), len(points), 0, step])
-        known[3] += 1
+        n_points, n_cells = index.sizes(step)
+        numbers = [n_points.sum(), n_cells.sum(), len(n_points), 0, step]
+        meshes.setdefault(index.mesh_key(step), numbers)[3] += 1
     fields = []
     with opened(path) as file, damage_named(path):
         for f in index.fields.values():
@@ -119,12 +120,13 @@ def describe(path):
             sizes = stored.size * stored.dtype.itemsize, stored.id.get_storage_size()
             fields.append(FieldInfo(f.name, f.location, int(np.prod(f.tail)), f.kind, *sizes))
     prints = index.fingerprints
-    return index.times, tuple(fields), tuple(
-        MeshInfo(*map(int, m), None if prints is None else str(prints[m[-1]])) for m in meshes.values()
-    )
+    infos = []
+    for nodes, cells, parts, steps, first in (map(int, numbers) for numbers in meshes.values()):
+        infos.append(MeshInfo(nodes, cells, parts, steps, first, None if prints is None else str(prints[first])))
+    return index.times, tuple(fields), tuple(infos)
 
 
-def opened(path):
+def opened(path: str | Path) -> h5py.File:
     """Open a file for reading.
 
     Raises
@@ -142,7 +144,7 @@ def opened(path):
 
 
 @contextmanager
-def damage_named(path):
+def damage_named(path: str | Path) -> Iterator[None]:
     """HDF5's errors of reading become FileErrors that name the file."""
     try:
         yield
@@ -153,7 +155,7 @@ def damage_named(path):
         raise FileError(f"{path}: is damaged, or not what VTKHDF is: {error}") from None
 
 
-def node(file, name, path):
+def node(file: h5py.File, name: str, path: str | Path) -> h5py.Group | h5py.Dataset | None:
     """Open a group or dataset, or return None where there is none. Only what lies in this file itself is opened.
 
     Raises
@@ -171,7 +173,7 @@ def node(file, name, path):
     return at
 
 
-def dataset(file, name, path):
+def dataset(file: h5py.File, name: str, path: str | Path) -> h5py.Dataset:
     """Open a numeric dataset that must be there, with its numbers in this file.
 
     Raises
@@ -189,7 +191,7 @@ def dataset(file, name, path):
     return found
 
 
-def read_index(path):
+def read_index(path: str | Path) -> Index:
     """Read and check an archive's index. Not collective.
 
     Raises
@@ -220,14 +222,14 @@ def _check_kind(file, path):
 class _Indexing:
     """Reads the small arrays of one open file."""
 
-    def __init__(self, file, path):
+    def __init__(self, file: h5py.File, path: str | Path) -> None:
         self.file, self.path = file, path
         values = dataset(file, f"{ROOT}/Steps/Values", path)
-        self.n_steps = int(node(file, f"{ROOT}/Steps", path).attrs.get("NSteps", len(values)))
+        self.n_steps = int(file[f"{ROOT}/Steps"].attrs.get("NSteps", len(values)))
         if self.n_steps < 1:
             raise FileError(f"{path}: has no steps; expected a temporal VTKHDF archive of one step or more")
 
-    def index(self):
+    def index(self) -> Index:
         part_points = self._numbers("NumberOfPoints")
         index = Index(
             times=self._times(),

@@ -5,11 +5,18 @@ HDF5 over MPI, wait for other ranks without letting Python go on, and so a threa
 another which cannot run. With `beside` false all is done in turn.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def ahead(read, items, beside=True):
+def ahead(
+    read: Callable[[Item], Result], items: Iterable[Item], beside: bool = True
+) -> Iterator[tuple[Item, Future[Result]]]:
     """Results of `read(item)`, each begun when the one before is taken.
 
     Two of them are in memory at most: the one in use, and the one that is being read.
@@ -28,7 +35,7 @@ def ahead(read, items, beside=True):
         yield from ((item, _done(read, item)) for item in items)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="reading") as pool:
-        coming = None
+        coming: tuple[Item, Future[Result]] | None = None
         for item in items:
             if coming is not None:
                 wait([coming[1]])
@@ -40,18 +47,18 @@ def ahead(read, items, beside=True):
             yield coming
 
 
-def _done(read, item):
+def _done(read: Callable[[Item], Result], item: Item) -> Future[Result]:
     """A Future that is there already."""
-    found = Future()
+    future: Future[Result] = Future()
     try:
-        found.set_result(read(item))
+        future.set_result(read(item))
     except Exception as error:
-        found.set_exception(error)
-    return found
+        future.set_exception(error)
+    return future
 
 
 @contextmanager
-def behind(beside=True):
+def behind(beside: bool = True) -> Iterator[Callable[..., None]]:
     """A function that has work done in the order in which it is given, one piece at a time.
 
     It waits for the piece before; what that raised is raised then. At the end of the block the last piece is done.
@@ -62,7 +69,7 @@ def behind(beside=True):
         yield lambda work, *words: work(*words)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="writing") as pool:
-        last = []
+        last: list[Future] = []
 
         def do(work, *words):
             if last:

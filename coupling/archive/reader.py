@@ -1,14 +1,18 @@
 """Read states from an archive."""
 
 import operator
+from collections.abc import Collection
+from pathlib import Path
 
+import h5py
 import numpy as np
+from mpi4py import MPI
 from vtkmodules.vtkCommonDataModel import VTK_TETRA
 
 from coupling.archive.layout import GROUPS, ROOT, damage_named, dataset, opened, read_index
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError
-from coupling.geometry.mesh import Field, State, join_pieces, share_of_pieces
+from coupling.geometry.mesh import Field, Mesh, State, join_pieces, share_of_pieces
 from coupling.vtk.vtu import DUPLICATE_CELL, GHOST
 
 
@@ -28,35 +32,38 @@ class Archive:
         on every rank, if the file is not such an archive; the message tells what was found
     """
 
-    def __init__(self, path, comm):
+    def __init__(self, path: str | Path, comm: MPI.Comm) -> None:
         self.path, self._comm = path, comm
         self._index = on_rank_0(lambda: read_index(path), comm)
         self.times = self._index.times
         self.times.flags.writeable = False
         self.field_names = tuple(sorted(self._index.fields))
-        self._mesh, self._mesh_key, self._file, problem = None, None, None, None
+        self._mesh: Mesh | None = None
+        self._mesh_key: tuple[int, ...] | None = None
+        self._file: h5py.File | None = None
+        problem = None
         try:
             self._file = opened(path)
         except FileError as error:
             problem = error
         raise_together(problem, comm)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.times)
 
-    def __enter__(self):
+    def __enter__(self) -> "Archive":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Close the file; what was read stays."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def read(self, step, names=None):
+    def read(self, step: int, names: Collection[str] | None = None) -> State:
         """Read one state; each rank reads its own pieces. Collective.
 
         Parameters
@@ -95,12 +102,12 @@ class Archive:
         except FileError as error:
             problem = error
         raise_together(problem, self._comm)
-        if key != self._mesh_key:
-            self._take_mesh(step, key, parts)
-        fields = {name: Field(name, self._mesh, v, self._index.fields[name].location) for name, v in values.items()}
+        mesh = self._mesh if parts is None else self._take_mesh(step, key, parts)
+        assert mesh is not None
+        fields = {name: Field(name, mesh, v, self._index.fields[name].location) for name, v in values.items()}
         return State(float(self.times[step]), fields)
 
-    def _take_mesh(self, step, key, parts):
+    def _take_mesh(self, step: int, key: tuple[int, ...], parts: list) -> Mesh:
         mesh = join_pieces(parts, int(self._index.n_parts[step]), self._comm)
         if self._index.fingerprints is not None and mesh.fingerprint != self._index.fingerprints[step]:
             raise FileError(
@@ -111,6 +118,7 @@ class Archive:
         if self._mesh is None or self._mesh.fingerprint != mesh.fingerprint:
             self._mesh = mesh
         self._mesh_key = key
+        return self._mesh
 
     def _rows(self, name, first, count):
         return dataset(self._file, f"{ROOT}/{name}", self.path)[first : first + count]
@@ -143,7 +151,8 @@ class Archive:
             ghost = (marks.astype(np.uint8) & DUPLICATE_CELL).astype(bool)
         at_points = np.split(points, np.cumsum(n_points[mine.start : mine.stop])[:-1])
         at_cells = np.cumsum(n_cells[mine.start : mine.stop])[:-1]
-        parts = list(zip(mine, at_points, np.split(cells, at_cells), np.split(ghost, at_cells)))
+        # np.split gives a rank without pieces one empty array
+        parts = list(zip(mine, at_points, np.split(cells, at_cells), np.split(ghost, at_cells), strict=False))
         for number, p, c, _ in parts:
             if len(c) and (c.min() < 0 or c.max() >= len(p)):
                 raise FileError(f"{self.path}: step {step}, part {number}: cells name nodes beyond the {len(p)} it has")

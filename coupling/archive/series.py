@@ -1,14 +1,17 @@
 """One view of many states in time, whether they lie in an archive or in the dumps of a run."""
 
 import operator
+from collections.abc import Collection
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
+from mpi4py import MPI
+
 from coupling.archive import Archive
 from coupling.common.collective import on_rank_0
-from coupling.geometry.mesh import State
-from coupling.vtk.dumps import dumps_in_time
+from coupling.geometry.mesh import Mesh, State
+from coupling.vtk.dumps import Dumps, dumps_in_time
 from coupling.vtk.vtu import GHOST, TIME, arrays_of, piece_paths, read_grid, read_state
 
 ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
@@ -29,30 +32,30 @@ class DumpSeries:
         if there are no dumps, one is broken, or two are of one time
     """
 
-    def __init__(self, paths, comm, left_out=None):
+    def __init__(self, paths: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) -> None:
         self._comm = comm
         self.files, self.times = dumps_in_time(paths, comm, left_out)
         self.times.flags.writeable = False
-        self._mesh = None
+        self._mesh: Mesh | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.times)
 
-    def __enter__(self):
+    def __enter__(self) -> "DumpSeries":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Nothing stays open between reads."""
 
     @property
-    def field_names(self):
+    def field_names(self) -> tuple[str, ...]:
         """Names of the first dump's fields. Collective."""
         return on_rank_0(lambda: _field_names(self.files[0]), self._comm)
 
-    def read(self, step, names=None):
+    def read(self, step: int, names: Collection[str] | None = None) -> State:
         """Read one state; each rank reads its own pieces. Collective.
 
         Parameters
@@ -76,9 +79,12 @@ class DumpSeries:
             raise IndexError(f"{self.files[0].parent}: no step {number}; there are {n_steps}, counted from 0")
         state = read_state(self.files[number], self._comm, names)
         fresh = next((f.mesh for f in state.fields.values()), None)
-        if self._mesh is None or fresh is None or fresh.fingerprint != self._mesh.fingerprint:
-            self._mesh = fresh
-        return State(state.time, {name: replace(f, mesh=self._mesh) for name, f in state.fields.items()})
+        if fresh is None:
+            self._mesh = None
+            return state
+        mesh = fresh if self._mesh is None or fresh.fingerprint != self._mesh.fingerprint else self._mesh
+        self._mesh = mesh
+        return State(state.time, {name: replace(f, mesh=mesh) for name, f in state.fields.items()})
 
 
 def _field_names(path):
@@ -86,7 +92,7 @@ def _field_names(path):
     return tuple(sorted((set(arrays_of(grid.GetPointData())) | set(arrays_of(grid.GetCellData()))) - {TIME, GHOST}))
 
 
-def open_series(path, comm, left_out=None):
+def open_series(path: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) -> Archive | DumpSeries:
     """Open an archive, or the dumps of a run, as states in time. Collective.
 
     Parameters
@@ -111,7 +117,7 @@ def open_series(path, comm, left_out=None):
     return DumpSeries(several, comm, left_out)
 
 
-def reopened(series, comm):
+def reopened(series: Archive | DumpSeries, comm: MPI.Comm) -> Archive | DumpSeries:
     """The same series, for other ranks. Collective over these."""
     if isinstance(series, Archive):
         return Archive(series.path, comm)

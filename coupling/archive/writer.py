@@ -1,18 +1,22 @@
 """Write states into an archive, one after another."""
 
 import ctypes
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from mpi4py import MPI
 from vtkmodules.vtkCommonDataModel import VTK_TETRA
 
 from coupling.archive.layout import GROUPS, OURS, ROOT, TYPE, VERSION
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError, whole_shared_file
-from coupling.geometry.mesh import MeshError
+from coupling.geometry.mesh import MeshError, State
 from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, TIME
 
 _CHUNK = 1 << 20  # bytes; a chunk must fit into HDF5's cache of 1 MiB per dataset
@@ -50,7 +54,7 @@ class ArchiveWriter:
         if the file cannot be written
     """
 
-    def __init__(self, path, comm, precision="float64", compression=4):
+    def __init__(self, path: str | Path, comm: MPI.Comm, precision: str = "float64", compression: int = 4) -> None:
         if precision not in ("float64", "float32"):
             raise ValueError(f"precision {precision!r}, expected 'float64' or 'float32'")
         if compression not in range(10):
@@ -58,18 +62,24 @@ class ArchiveWriter:
         self.path, self._comm = Path(path), comm
         self._kind = np.dtype(precision).newbyteorder("<")
         self._filters = {"compression": "gzip", "compression_opts": compression} if compression else {}
-        self._file, self._open, self._transfer = None, None, h5py.h5p.create(h5py.h5p.DATASET_XFER)
-        self._layout, self._meshes, self._steps, self._part_sizes = None, {}, [], []
+        self._file: h5py.File = None  # opened at the beginning of the block
+        self._block: AbstractContextManager[ArchiveWriter] | None = None
+        self._transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+        self._layout: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._meshes: dict[str, _StoredMesh] = {}
+        self._steps: list[tuple[float, _StoredMesh, dict[str, int]]] = []
+        self._part_sizes: list[list[int]] = []
 
-    def __enter__(self):
-        self._open = self._opened()
-        return self._open.__enter__()
+    def __enter__(self) -> "ArchiveWriter":
+        self._block = self._opened()
+        return self._block.__enter__()
 
-    def __exit__(self, *error):
-        return self._open.__exit__(*error)
+    def __exit__(self, *error: Any) -> bool | None:
+        assert self._block is not None
+        return self._block.__exit__(*error)
 
     @contextmanager
-    def _opened(self):
+    def _opened(self) -> Iterator["ArchiveWriter"]:
         how = {}
         if self._comm.size > 1:
             if not h5py.get_config().mpi:
@@ -107,7 +117,7 @@ class ArchiveWriter:
         for group in (*GROUPS.values(), "Steps"):
             root.create_group(group)
 
-    def append(self, state):
+    def append(self, state: State) -> None:
         """Add a state. Collective.
 
         Parameters
@@ -121,7 +131,7 @@ class ArchiveWriter:
         """
         raise_together(self._refusal(state), self._comm)
         mesh = next(iter(state.fields.values())).mesh
-        if self._layout is None:
+        if not self._layout:
             self._layout = {name: (f.location, f.values.shape[1:]) for name, f in state.fields.items()}
             self._create(mesh)
         if mesh.fingerprint not in self._meshes:
@@ -148,7 +158,7 @@ class ArchiveWriter:
             last = f"after {self._steps[-1][0]!r} s" if self._steps else "finite"
             return MeshError(f"state of {state.time!r} s: its time must be {last}")
         layout = {name: (f.location, f.values.shape[1:]) for name, f in state.fields.items()}
-        if self._layout is not None and layout != self._layout:
+        if self._layout and layout != self._layout:
             return MeshError(f"state of {state.time:g} s: fields {layout}, the archive holds {self._layout}")
         for name, f in state.fields.items():
             if "/" in name or name in (".", "", TIME) or (name, f.location) == (GHOST, "cell"):
@@ -169,7 +179,7 @@ class ArchiveWriter:
         rows = {"point": n_points, "cell": n_cells, "node": 4 * n_cells, "offset": n_cells + mesh.n_pieces}
         # a discontinuous dump repeats values from cell to cell, which gzip finds in whole numbers only: half the size
         whole = {"point"} if n_points == 4 * n_cells else set()
-        arrays = [
+        arrays: list[tuple[str, str, tuple[int, ...], str | np.dtype]] = [
             ("Points", "point", (3,), "<f8"),
             ("Connectivity", "node", (), "<i8"),
             ("Offsets", "offset", (), "<i8"),
@@ -205,8 +215,8 @@ class ArchiveWriter:
         return first
 
     def _write_mesh(self, mesh):
-        known = sum(self._comm.allgather([_piece_sizes(p) for p in mesh.pieces]), [])
-        sizes = np.array([size for _, *size in sorted(known)])
+        known = self._comm.allgather([_piece_sizes(p) for p in mesh.pieces])
+        sizes = np.array([size for _, *size in sorted(chain(*known))])
         first = mesh.pieces[0].index if mesh.pieces else 0
         my_point, my_cell = (int(n) for n in sizes[:first].sum(axis=0))
         n_points, n_cells = (int(n) for n in sizes.sum(axis=0))

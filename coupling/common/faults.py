@@ -48,7 +48,7 @@ class Fault:
     moment: str
     passing: int
 
-    def at(self, moment):
+    def at(self, moment: str) -> None:
         if moment == self.moment:
             self.passing -= 1
             if self.passing == 0:
@@ -71,13 +71,13 @@ def _planned(text):
 _fault = None
 
 
-def reached(moment):
+def reached(moment: str) -> None:
     """Tell that this rank has got to a moment."""
     if _fault is not None:
         _fault.at(moment)
 
 
-def plan(text):
+def plan(text: str | None) -> None:
     """Have a fault from now on, as the variable tells it; None for none."""
     global _fault
     _fault = None if text is None else _planned(text)

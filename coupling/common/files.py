@@ -4,8 +4,11 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
@@ -15,7 +18,7 @@ class FileError(ValueError):
     """A file that is missing, broken or not what was expected; the message names it."""
 
 
-def sync(path):
+def sync(path: str | Path) -> None:
     """Force a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -24,14 +27,14 @@ def sync(path):
         os.close(descriptor)
 
 
-def file_hash(path):
+def file_hash(path: str | Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def naming(path):
+def naming(path: str | Path) -> Iterator[None]:
     """An OSError of this block names a file, also where a call of the system that failed did not: a full disk's."""
     try:
         yield
@@ -42,7 +45,7 @@ def naming(path):
 
 
 @contextmanager
-def whole_file(path):
+def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes `path`'s place when the block ends well.
 
     The suffix stays the same, because writers choose their format by it. On an exception the
@@ -60,7 +63,7 @@ def whole_file(path):
 
 
 @contextmanager
-def whole_shared_file(path, comm):
+def whole_shared_file(path: str | Path, comm: MPI.Comm) -> Iterator[Path]:
     """Yield a path beside `path` that all ranks write to as one file; it takes `path`'s place at the end. Collective.
 
     What an earlier writer left beside is removed first; an older `path` stays as it was unless the block ends
@@ -88,7 +91,7 @@ def _move(beside, path):
 
 
 @contextmanager
-def whole_folder(path, comm):
+def whole_folder(path: str | Path, comm: MPI.Comm) -> Iterator[Path]:
     """Yield a folder to fill from all ranks; it takes the name `path` when all of them are done. Collective.
 
     An older unfinished folder is removed first, and so is this one after an exception, when nothing here waits
@@ -125,7 +128,7 @@ def _move_folder(beside, path):
     sync(path.parent)
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder: str | Path) -> None:
     """Remove the files right in a folder that a killed `whole_file` left beside theirs. Not collective.
 
     Nobody else may be writing there.
@@ -135,7 +138,7 @@ def remove_leftovers(folder):
             path.unlink(missing_ok=True)
 
 
-def leads_out(folder, name):
+def leads_out(folder: str | Path, name: str | Path) -> bool:
     """Whether a name that a file tells leads out of its folder: by itself, or by a link."""
     path, folder = Path(name), Path(folder)
     by_name = path.is_absolute() or ".." in path.parts

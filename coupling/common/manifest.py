@@ -6,7 +6,10 @@ It is written last, so where it is missing the folder was not finished. The rank
 """
 
 import json
+from collections import ChainMap
 from pathlib import Path
+
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError, file_hash, whole_file
@@ -14,7 +17,7 @@ from coupling.common.files import FileError, file_hash, whole_file
 NAME = "manifest.json"
 
 
-def write_manifest(folder, comm):
+def write_manifest(folder: str | Path, comm: MPI.Comm) -> None:
     """Write the list of all files that are in a folder and below. Collective.
 
     Raises
@@ -24,17 +27,19 @@ def write_manifest(folder, comm):
     """
     folder = Path(folder)
     names = on_rank_0(lambda: sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), comm)
-    told, problem = {}, None
+    entries: dict[str, list] = {}
+    problem = None
     try:
-        told = {name: [(folder / name).stat().st_size, file_hash(folder / name)] for name in names[comm.rank :: comm.size]}
+        for name in names[comm.rank :: comm.size]:
+            entries[name] = [(folder / name).stat().st_size, file_hash(folder / name)]
     except OSError as error:
         problem = error
     raise_together(problem, comm)
-    parts = comm.gather(told)
-    on_rank_0(lambda: _write(folder / NAME, {name: of for part in parts for name, of in part.items()}), comm)
+    parts = comm.gather(entries) or []  # None on the other ranks
+    on_rank_0(lambda: _write(folder / NAME, dict(ChainMap(*parts))), comm)
 
 
-def check_manifest(folder, comm):
+def check_manifest(folder: str | Path, comm: MPI.Comm) -> None:
     """See that the files of a folder are those of its list. Collective.
 
     Raises
@@ -43,10 +48,10 @@ def check_manifest(folder, comm):
         on every rank: the first file that is missing or not as it was written, or the list if that is missing or broken
     """
     folder = Path(folder)
-    told, problem = on_rank_0(lambda: _read(folder / NAME), comm), None
+    entries, problem = on_rank_0(lambda: _read(folder / NAME), comm), None
     try:
-        for name in sorted(told)[comm.rank :: comm.size]:
-            _check(folder / name, *told[name])
+        for name in sorted(entries)[comm.rank :: comm.size]:
+            _check(folder / name, *entries[name])
     except (FileError, OSError) as error:
         problem = error
     raise_together(problem, comm)

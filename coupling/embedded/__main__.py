@@ -6,10 +6,12 @@ It begins as Fluidity does: it changes to the folder $PWD, whatever its working 
 """
 
 import argparse
+import io
 import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 
 _FAILED = 16
 _PATIENCE = 1.0  # s
@@ -34,7 +36,7 @@ def _redirect(rank):
             os.dup2(file.fileno(), stream.fileno())
 
 
-def main(words=None):
+def main(words: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m coupling.embedded", description="The embedded forecast model.")
     parser.add_argument("-l", action="store_true", dest="log", help="write to fluidity.log-RANK and fluidity.err-RANK")
@@ -50,7 +52,8 @@ def main(words=None):
     comm = MPI.COMM_WORLD
     if asked.log:
         _redirect(comm.rank)
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a test may have put something else there
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         code = _run(asked.options, comm)
     except Exception as error:  # an error on one rank must end them all, whatever it is

@@ -9,16 +9,28 @@ a restart therefore begins up to one unit in the last place beside the time of t
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from lxml import etree
 
+from coupling.embedded.options import SimulationOptions
+from coupling.embedded.output import Writer
 from coupling.fluidity import options as flml
-from coupling.fluidity.halo import write_halo
-from coupling.fluidity.msh import write_msh
+from coupling.fluidity.halo import Halo, write_halo
+from coupling.fluidity.msh import GmshMesh, write_msh
 
 
-def write_checkpoint(case, number, time, fields, mesh, halo, writer):
+def write_checkpoint(
+    case: SimulationOptions,
+    number: int,
+    time: float,
+    fields: Mapping[str, Mapping[str, np.ndarray]],
+    mesh: GmshMesh,
+    halo: Halo,
+    writer: Writer,
+) -> None:
     """Write one checkpoint; the options come last, when all they name is there. Collective.
 
     Parameters

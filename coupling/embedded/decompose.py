@@ -3,12 +3,13 @@
 It writes mesh_0.msh, mesh_0.halo … mesh_{N-1}.halo beside the mesh, as Fluidity's own decomposer does:
 each process gets its own nodes first, then those that share a cell with them (level 1), then one layer
 more (level 2), and all cells that touch a node of its own or of level 1: its own cells first (the
-lowest process that owns one of a cell's nodes owns the cell), then others' that touch its nodes. Running it again cuts the
-same way.
+lowest process that owns one of a cell's nodes owns the cell), then others' that touch its nodes.
+Running it again cuts the same way.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from coupling.fluidity.halo import Halo, HaloLevel, write_halo
 from coupling.fluidity.msh import GmshMesh, read_msh, write_msh
 
 
-def node_graph(cells, n_nodes):
+def node_graph(cells: np.ndarray, n_nodes: int) -> sp.csr_matrix:
     """(N, N) csr with an entry for every two nodes that share a cell, and none on the diagonal."""
     i, j = np.nonzero(~np.eye(4, dtype=bool))
     ones = np.ones(len(cells) * len(i), np.int8)
@@ -28,7 +29,7 @@ def node_graph(cells, n_nodes):
     return graph
 
 
-def partition(points, n_processes):
+def partition(points: np.ndarray, n_processes: int) -> np.ndarray:
     """Share out nodes by recursive coordinate bisection (Berger & Bokhari 1987).
 
     It halves the nodes across the longest side of their box, and again. A graph partitioner would leave
@@ -64,7 +65,7 @@ def partition(points, n_processes):
     return owners
 
 
-def decompose(mesh, owners):
+def decompose(mesh: GmshMesh, owners: np.ndarray) -> list[tuple[GmshMesh, Halo]]:
     """Cut a mesh by the owners of its nodes.
 
     Parameters
@@ -145,7 +146,7 @@ def _halo_nodes(layers, level):
     return np.sort(np.concatenate(layers[1 : level + 1]))
 
 
-def main(words=None):
+def main(words: Sequence[str] | None = None) -> int:
     """Run the program."""
     parser = argparse.ArgumentParser(prog="python -m coupling.embedded.decompose", description=__doc__.split("\n")[0])
     parser.add_argument("mesh", help="mesh to cut (.msh)")

@@ -10,13 +10,19 @@ Other rows are not, and are never used.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
+from mpi4py import MPI
 from skfem import Basis, BilinearForm, ElementTetP1, MeshTet
 
 from coupling.common.files import FileError
-from coupling.fluidity.halo import refresh
+from coupling.embedded.functions import Function, PythonFunction
+from coupling.fluidity.halo import Halo, refresh
+
+if TYPE_CHECKING:  # where it is used it must be imported after petsc4py.init
+    from petsc4py import PETSc
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Space:
     """P1 on this rank.
 
     comm : MPI communicator
-    halo : coupling.fluidity.halo.Halo
+    halo : Halo
     points : (N, 3) float64 [m]
     cells : (E, 4) int64
     volumes : (E,) float64 [m³]
@@ -36,8 +42,8 @@ class Space:
     numbers : (N,) int32, numbers of the nodes over all ranks
     """
 
-    comm: object
-    halo: object
+    comm: MPI.Comm
+    halo: Halo
     points: np.ndarray
     cells: np.ndarray
     volumes: np.ndarray
@@ -49,51 +55,51 @@ class Space:
     numbers: np.ndarray
 
     @property
-    def n_nodes(self):
+    def n_nodes(self) -> int:
         """Nodes on this rank, halos included."""
         return len(self.points)
 
     @property
-    def owned(self):
+    def owned(self) -> slice:
         """The nodes that this rank owns."""
         return slice(0, self.halo.n_private)
 
     @cached_property
-    def places(self):
+    def places(self) -> list[tuple[float, ...]]:
         """The owned nodes as a list of (x, y, z), as Python functions want them."""
         return [tuple(place) for place in self.points[self.owned].tolist()]
 
     @cached_property
-    def rows(self):
+    def rows(self) -> np.ndarray:
         """(nnz,) int64: the row of each entry."""
         return np.repeat(np.arange(self.n_nodes), np.diff(self.pattern.indptr))
 
     @cached_property
-    def diagonal(self):
+    def diagonal(self) -> np.ndarray:
         """(N,) int64: where the diagonal entries lie."""
         return np.flatnonzero(self.rows == self.pattern.indices)
 
-    def assemble(self, element_matrices):
+    def assemble(self, element_matrices: np.ndarray) -> np.ndarray:
         """(nnz,) entries of the matrix that (E, 4, 4) element matrices add up to."""
         return np.bincount(self.slots.ravel(), element_matrices.ravel(), minlength=self.pattern.nnz)
 
-    def matrix(self, entries):
+    def matrix(self, entries: np.ndarray) -> sp.csr_matrix:
         """(N, N) csr of the entries."""
         return sp.csr_matrix((entries, self.pattern.indices, self.pattern.indptr), self.pattern.shape)
 
-    def refresh(self, values):
+    def refresh(self, values: np.ndarray) -> np.ndarray:
         """Bring the halo nodes' values from their owners, in place. Collective."""
         refresh(values, self.halo.levels[2], self.comm)
         return values
 
-    def evaluate(self, function, time):
+    def evaluate(self, function: Function, time: float) -> np.ndarray:
         """(N, k) values of a function at all nodes, each asked of its owner. Collective."""
-        size = function.size if hasattr(function, "size") else len(function.value)
+        size = function.size if isinstance(function, PythonFunction) else len(function.value)
         values = np.empty((self.n_nodes, size))
         values[self.owned] = function.at(self.places, time)
         return self.refresh(values)
 
-    def total(self, values):
+    def total(self, values: np.ndarray) -> float:
         """Integral over the mesh of (N,) nodal values, by the lumped mass. Collective."""
         return self.comm.allreduce(float(self.mass[self.owned] @ values[self.owned]))
 
@@ -103,7 +109,7 @@ def _mass(u, v, w):
     return u * v
 
 
-def make_space(points, cells, halo, comm):
+def make_space(points: np.ndarray, cells: np.ndarray, halo: Halo, comm: MPI.Comm) -> Space:
     """Build the space of a mesh. Collective.
 
     Raises
@@ -170,19 +176,19 @@ def _check_halo(space):
         raise FileError("the meshes hold too few cells around their halos; decompose with two levels of halo")
 
 
-def advection(space, velocity):
+def advection(space: Space, velocity: np.ndarray) -> np.ndarray:
     """(nnz,) entries of K, k_ij = −∫ φ_i u·∇φ_j, for (N, 3) nodal velocities [m/s]; exact for P1."""
     nodal = velocity[space.cells]
     weighted = (nodal + nodal.sum(axis=1, keepdims=True)) * (space.volumes[:, None, None] / 20)
     return space.assemble(-weighted @ space.gradients.transpose(0, 2, 1))
 
 
-def diffusion(space):
+def diffusion(space: Space) -> np.ndarray:
     """(nnz,) entries of −∫ ∇φ_i·∇φ_j [m]; times a diffusivity it adds to K."""
     return space.assemble(-space.volumes[:, None, None] * (space.gradients @ space.gradients.transpose(0, 2, 1)))
 
 
-def divergence(space):
+def divergence(space: Space) -> list[sp.csr_matrix]:
     """Three (N, N) csr matrices D_d, (D_d)_ij = ∫ ∂_d φ_i φ_j [m²]: Σ_d D_d u_d is the weak divergence, negated."""
     matrices = []
     for d in range(3):
@@ -191,7 +197,7 @@ def divergence(space):
     return matrices
 
 
-def distributed(space, matrix):
+def distributed(space: Space, matrix: sp.csr_matrix) -> "PETSc.Mat":
     """PETSc matrix of the owned rows of a local (N, N) csr."""
     from petsc4py import PETSc
 

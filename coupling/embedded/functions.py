@@ -4,7 +4,9 @@ The Python is run as Fluidity runs it: `def val(X, t)`, once for every node, wit
 t [s]. An options file is therefore a program: start only those you trust.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +21,12 @@ class Constant:
 
     value: np.ndarray
 
-    def at(self, places, time):
+    def at(self, places: Sequence[tuple[float, ...]], time: float) -> np.ndarray:
         """(N, k) values."""
         return np.tile(self.value, (len(places), 1))
 
     @property
-    def is_zero(self):
+    def is_zero(self) -> bool:
         """True if nothing flows, stands or comes in here."""
         return not self.value.any()
 
@@ -38,12 +40,12 @@ class PythonFunction:
     size : number of values it gives: 1 or 3
     """
 
-    function: object
+    function: Callable[[tuple[float, ...], float], Any]
     where: str
     size: int
     is_zero = False
 
-    def at(self, places, time):
+    def at(self, places: Sequence[tuple[float, ...]], time: float) -> np.ndarray:
         """(N, k) values at `places`, a list of (x, y, z) tuples [m], at `time` [s].
 
         Raises
@@ -64,7 +66,10 @@ class PythonFunction:
         return values.reshape(len(places), self.size)
 
 
-def compile_function(code, where, size):
+Function = Constant | PythonFunction
+
+
+def compile_function(code: str, where: str, size: int) -> PythonFunction:
     """Make a PythonFunction of its source text.
 
     Raises
@@ -72,7 +77,7 @@ def compile_function(code, where, size):
     FunctionError
         if it does not compile or defines no `val`
     """
-    names = {"__name__": "__main__"}
+    names: dict[str, Any] = {"__name__": "__main__"}
     try:
         exec(compile(code, where, "exec"), names)
     except Exception as error:  # it may raise anything: it is the user's

@@ -5,16 +5,22 @@ model, though they would Fluidity's: solver settings, statistics, output of dete
 They, and whatever is below them, are passed over.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
 from coupling.common.files import FileError
 
 ELSEWHERE = None  # known, ignored with all that is below
 
-_REAL = {"real_value": {}}
-_INTEGER = {"integer_value": {}}
-_STRING = {"string_value": {}}
+_REAL: dict[str, dict] = {"real_value": {}}
+_INTEGER: dict[str, dict] = {"integer_value": {}}
+_STRING: dict[str, dict] = {"string_value": {}}
 _VALUE = {"constant": _REAL, "python": _STRING}
 _INITIAL = {**_VALUE, "from_file": {"format": {}}}
-_OUTPUT = {"exclude_from_vtu": {}}
+_OUTPUT: dict[str, dict] = {"exclude_from_vtu": {}}
 _SURFACES = {"surface_ids": _INTEGER}
 
 _IN_NO_ANSWER = dict.fromkeys(
@@ -87,7 +93,7 @@ READ = {
 }
 
 
-def option_path(element):
+def option_path(element: etree._Element) -> str:
     """An element's path as Fluidity writes it, e.g. /material_phase::Air/scalar_field::Tracer/prognostic."""
     steps = []
     while element.getparent() is not None:
@@ -97,7 +103,7 @@ def option_path(element):
     return "/" + "/".join(reversed(steps))
 
 
-def check_known(root, path, known=READ):
+def check_known(root: etree._Element, path: str | Path, known: Mapping[str, Any] = READ) -> None:
     """Refuse the first element of an options tree that is not in the grammar.
 
     Raises

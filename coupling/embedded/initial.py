@@ -7,6 +7,7 @@ NaN passes, and halo nodes keep the file's values, right or not.
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from coupling.common.files import FileError
@@ -19,7 +20,7 @@ class PositionError(FileError):
     """A file whose nodes are not those of the mesh."""
 
 
-def file_of_rank(name, comm):
+def file_of_rank(name: str, comm: MPI.Comm) -> Path:
     """The VTU file that a rank reads, found as Fluidity finds it.
 
     In parallel that is BASE_{rank}.vtu if there is one, even beside a BASE.pvtu that names other
@@ -36,7 +37,7 @@ def file_of_rank(name, comm):
     return flat if flat.is_file() else path.with_suffix("") / flat.name
 
 
-def read_values(name, field, size, points, comm):
+def read_values(name: str, field: str, size: int, points: np.ndarray, comm: MPI.Comm) -> np.ndarray:
     """Read a field's values at the nodes.
 
     Parameters

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lxml import etree
 
 from coupling.common.files import FileError
-from coupling.embedded.functions import Constant, compile_function
+from coupling.embedded.functions import Constant, Function, compile_function
 from coupling.embedded.grammar import check_known, option_path
 from coupling.embedded.wind import Walls
 from coupling.fluidity import options as flml
@@ -36,14 +37,17 @@ class FromFile:
     name: str
 
 
+Initial = Function | FromFile
+
+
 @dataclass(frozen=True)
 class VelocityOptions:
     """mesh: its name; initial: Constant, PythonFunction or FromFile; guess: one function per component,
     or None without inflow; walls: Walls; relaxation: s; ignore_failures, shown: bool."""
 
     mesh: str
-    initial: object
-    guess: tuple | None
+    initial: Initial
+    guess: tuple[Function, ...] | None
     walls: Walls
     relaxation: float
     ignore_failures: bool
@@ -58,12 +62,12 @@ class TracerOptions:
 
     name: str
     mesh: str
-    initial: object
-    dirichlet: tuple
-    source: object
+    initial: Initial
+    dirichlet: tuple[tuple[tuple[int, ...], Function], ...]
+    source: Function | None
     diffusivity: float
     ignore_failures: bool
-    shown: frozenset
+    shown: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,13 @@ class SimulationOptions:
     """All that a run is told. Times in s; `tree` is the parsed file, for checkpoints to change."""
 
     path: Path
-    tree: object
+    tree: etree._ElementTree
     name: str
     coordinate_mesh: str
     mesh_file: str
     dump_period: float
     checkpoint_period: int | None
-    flags: frozenset
+    flags: frozenset[str]
     time: float
     timestep: float
     finish: float
@@ -85,7 +89,7 @@ class SimulationOptions:
     tracers: tuple[TracerOptions, ...]
 
 
-def read_case(path):
+def read_case(path: str | Path) -> SimulationOptions:
     """Read an options file.
 
     Raises
@@ -238,7 +242,9 @@ def _shown(field):
 
 def _velocity(element, meshes, path):
     field = element.find("prognostic")
-    directions, guess, inflow = {}, None, ()
+    directions: dict[int, tuple[int, ...]] = {}
+    guess: tuple[Function, ...] | None = None
+    inflow: tuple[int, ...] = ()
     for condition in field.findall("boundary_conditions"):
         surfaces = _surfaces(condition, path)
         values = _cartesian(_typed(condition, ("dirichlet", "no_normal_flow"), path), path)

@@ -1,10 +1,15 @@
 """Dumps: VTU files as Fluidity writes them, in parallel a PVTU and a folder of pieces."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from mpi4py import MPI
 from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 
+from coupling.fluidity.halo import Halo
+from coupling.fluidity.msh import GmshMesh
 from coupling.vtk.vtu import TIME, add_array, as_grid, mark_ghosts, write_grid, write_pvtu
 
 _ACTIVE = {1: "Scalars", 3: "Vectors", 9: "Tensors"}
@@ -18,10 +23,10 @@ class Writer:
     comm : MPI communicator
     """
 
-    grid: object
-    comm: object
+    grid: vtkUnstructuredGrid
+    comm: MPI.Comm
 
-    def write(self, stem, fields):
+    def write(self, stem: str, fields: Mapping[str, np.ndarray]) -> None:
         """Write `stem`.vtu, or .pvtu and pieces. Collective.
 
         Parameters
@@ -49,7 +54,7 @@ class Writer:
         self.comm.Barrier()
 
 
-def make_writer(mesh, halo, comm):
+def make_writer(mesh: GmshMesh, halo: Halo, comm: MPI.Comm) -> Writer:
     """Prepare the writer of a gmsh.GmshMesh.
 
     A cell belongs to the lowest rank that owns one of its nodes; on the others it is marked a ghost.
@@ -66,7 +71,7 @@ def _size(values):
 
 def _active(fields):
     """{components: name} of the first field of each size, which viewers show at once."""
-    first = {}
+    first: dict[int, str] = {}
     for name, values in fields.items():
         if name != TIME:
             first.setdefault(_size(values), name)

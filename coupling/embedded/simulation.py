@@ -5,22 +5,24 @@ A checkpoint of number N is written just before dump N.
 """
 
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.files import FileError
 from coupling.embedded import checkpoints
-from coupling.embedded.fem import advection, make_space
+from coupling.embedded.fem import Space, advection, make_space
 from coupling.embedded.initial import read_values
-from coupling.embedded.options import FromFile
-from coupling.embedded.output import make_writer
-from coupling.embedded.transport import make_transport
-from coupling.embedded.wind import make_wind
-from coupling.fluidity.halo import read_halo, serial_halo
-from coupling.fluidity.msh import read_msh
+from coupling.embedded.options import FromFile, SimulationOptions, TracerOptions
+from coupling.embedded.output import Writer, make_writer
+from coupling.embedded.transport import Transport, make_transport
+from coupling.embedded.wind import Wind, make_wind
+from coupling.fluidity.halo import Halo, read_halo, serial_halo
+from coupling.fluidity.msh import GmshMesh, read_msh
 from coupling.vtk.vtu import TIME
 
 
@@ -28,17 +30,16 @@ from coupling.vtk.vtu import TIME
 class Model:
     """What does not change in a run.
 
-    case : options.Case; mesh : gmsh.GmshMesh; space : fem.Space; writer : output.Writer
-    wind : wind.Wind, or None in calm air
-    transports : {tracer name: transport.Transport}
+    wind : None in calm air
+    transports : {tracer name: its transport}
     """
 
-    case: object
-    mesh: object
-    space: object
-    writer: object
-    wind: object
-    transports: dict
+    case: SimulationOptions
+    mesh: GmshMesh
+    space: Space
+    writer: Writer
+    wind: Wind | None
+    transports: Mapping[str, Transport]
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Moment:
 
     time: float
     velocity: np.ndarray
-    tracers: dict
+    tracers: Mapping[str, np.ndarray]
     failed: bool = False
 
 
-def load_mesh(base, comm):
+def load_mesh(base: str, comm: MPI.Comm) -> tuple[GmshMesh, Halo]:
     """Read a rank's mesh and halo: BASE.msh alone, BASE_{rank}.msh and .halo in parallel.
 
     Raises
@@ -89,7 +90,7 @@ def _naming(path):
         raise FileError(f"{path}: {error}") from None
 
 
-def make_model(case, comm):
+def make_model(case: SimulationOptions, comm: MPI.Comm) -> Model:
     """Set up all that a run needs. Collective."""
     mesh, halo = load_mesh(case.mesh_file, comm)
     with _naming(case.mesh_file):
@@ -104,8 +105,7 @@ def make_model(case, comm):
         held = np.zeros(space.n_nodes)
         for surfaces, _ in tracer.dirichlet:
             held[_nodes_on(mesh, surfaces)] = 1
-        held = space.refresh(held) > 0
-        transports[tracer.name] = make_transport(space, tracer.diffusivity, held)
+        transports[tracer.name] = make_transport(space, tracer.diffusivity, space.refresh(held) > 0)
     return Model(case, mesh, space, make_writer(mesh, halo, comm), wind, transports)
 
 
@@ -123,7 +123,7 @@ def _nodes_on(mesh, surfaces):
     return np.unique(mesh.facets[np.isin(mesh.facet_ids, surfaces)])
 
 
-def start(model):
+def start(model: Model) -> Moment:
     """The initial Moment. Collective."""
     case = model.case
 
@@ -137,7 +137,7 @@ def start(model):
     return Moment(case.time, velocity, {t.name: initial(t.name, t, 1).copy() for t in case.tracers})
 
 
-def advance(model, now):
+def advance(model: Model, now: Moment) -> Moment:
     """One time step. Collective."""
     case, space = model.case, model.space
     time = now.time + case.timestep
@@ -173,7 +173,7 @@ def _is_failure(reason, name, ignored):
     return not ignored
 
 
-def source_of(model, tracer, time):
+def source_of(model: Model, tracer: TracerOptions, time: float) -> np.ndarray:
     """(N,) source of a tracer at a time; zeros where it has none. Collective."""
     if tracer.source is None:
         return np.zeros(model.space.n_nodes)
@@ -190,7 +190,7 @@ def _dirichlet(model, tracer, time):
     return model.space.refresh(values)
 
 
-def dump(model, now, number):
+def dump(model: Model, now: Moment, number: int) -> None:
     """Write dump `number`. Collective."""
     case, n = model.case, model.space.n_nodes
     scalars, tensors = {}, {}
@@ -207,17 +207,17 @@ def dump(model, now, number):
     model.writer.write(f"{case.name}_{number}", {**fields, **tensors})
 
 
-def checkpoint(model, now, number):
+def checkpoint(model: Model, now: Moment, number: int) -> None:
     """Write checkpoint `number`. Collective."""
     case = model.case
-    fields = {}
+    fields: dict[str, dict[str, np.ndarray]] = {}
     for tracer in case.tracers:
         fields.setdefault(tracer.mesh, {})[tracer.name] = now.tracers[tracer.name]
     fields.setdefault(case.velocity.mesh, {})["Velocity"] = now.velocity
     checkpoints.write_checkpoint(case, number, now.time, fields, model.mesh, model.space.halo, model.writer)
 
 
-def run(model):
+def run(model: Model) -> bool:
     """Run a case to its end. Collective.
 
     Returns

@@ -16,10 +16,14 @@ weak divergence, so the mass inside changes by what the source gives and the ope
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coupling.embedded.fem import advection, diffusion, distributed
+from coupling.embedded.fem import Space, advection, diffusion, distributed
+
+if TYPE_CHECKING:  # where it is used it must be imported after petsc4py.init
+    from petsc4py import PETSc
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,15 @@ class Transport:
     system, solver : PETSc matrix and KSP of the monotone step
     """
 
-    space: object
+    space: Space
     diffusing: np.ndarray
     held: np.ndarray
-    system: object
-    solver: object
+    system: "PETSc.Mat"
+    solver: "PETSc.KSP"
 
-    def step(self, tracer, carrying, source, dirichlet, timestep):
+    def step(
+        self, tracer: np.ndarray, carrying: np.ndarray, source: np.ndarray, dirichlet: np.ndarray, timestep: float
+    ) -> tuple[np.ndarray, int]:
         """Advance a tracer by one time step. Collective.
 
         Parameters
@@ -83,7 +89,7 @@ class Transport:
         return space.pattern.data * (rate[i] - rate[j]) + artificial * (low[i] - low[j])
 
 
-def make_transport(space, diffusivity, held):
+def make_transport(space: Space, diffusivity: float, held: np.ndarray) -> Transport:
     """Set up a tracer's transport. Collective.
 
     Parameters
@@ -105,7 +111,7 @@ def make_transport(space, diffusivity, held):
     return Transport(space, diffusivity * diffusion(space), held, system, solver)
 
 
-def upwinded(space, entries):
+def upwinded(space: Space, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Make an operator monotone by the least symmetric artificial diffusion.
 
     Parameters
@@ -123,7 +129,7 @@ def upwinded(space, entries):
     return operator, artificial
 
 
-def limited(space, low, amounts, held):
+def limited(space: Space, low: np.ndarray, amounts: np.ndarray, held: np.ndarray) -> np.ndarray:
     """(N,) sums of as much of the antidiffusive amounts as makes no new extremum (Zalesak 1979). Collective.
 
     Parameters
@@ -150,7 +156,7 @@ def limited(space, low, amounts, held):
     return np.bincount(rows, share * amounts, minlength=space.n_nodes)
 
 
-def solve(solver, space, entries, load, values):
+def solve(solver: "PETSc.KSP", space: Space, entries: np.ndarray, load: np.ndarray, values: np.ndarray) -> int:
     """Solve a system of the space's sparsity for the owned nodes of `values`, in place. Collective.
 
     Returns
@@ -171,7 +177,7 @@ def solve(solver, space, entries, load, values):
     return solver.getConvergedReason()
 
 
-def outflow(space, velocity, tracer):
+def outflow(space: Space, velocity: np.ndarray, tracer: np.ndarray) -> np.ndarray:
     """(N,) rates at which each node's share of the tracer leaves through the boundary: c_j ∫ u·∇φ_j [q m³/s]."""
     columns = np.bincount(space.pattern.indices, advection(space, velocity), minlength=space.n_nodes)
     return -columns * tracer

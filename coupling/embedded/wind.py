@@ -14,13 +14,17 @@ is free of divergence, which is what the transport needs to keep mass and consta
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from coupling.common.files import FileError
-from coupling.embedded.fem import distributed, divergence
+from coupling.embedded.fem import Space, distributed, divergence
 from coupling.fluidity.boundary import free_directions, unit_normals
+
+if TYPE_CHECKING:  # where it is used it must be imported after petsc4py.init
+    from petsc4py import PETSc
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,13 @@ class Walls:
 class Wind:
     """A projection onto the winds that the mesh allows, set up once."""
 
-    space: object
+    space: Space
     tangent: np.ndarray  # (N, 3, 3): P
     divergence: sp.csr_matrix  # (N, 3N): D
     fixed: np.ndarray  # (N,) bool: λ = 0
-    solver: object
+    solver: "PETSc.KSP"
 
-    def project(self, guess):
+    def project(self, guess: np.ndarray) -> tuple[np.ndarray, int]:
         """Make a wind of a first guess. Collective.
 
         Parameters
@@ -74,7 +78,7 @@ class Wind:
         return np.einsum("nij,nj->ni", self.tangent, vectors)
 
 
-def make_wind(space, facets, facet_ids, walls):
+def make_wind(space: Space, facets: np.ndarray, facet_ids: np.ndarray, walls: Walls) -> Wind:
     """Set up the wind of a mesh. Collective.
 
     Parameters

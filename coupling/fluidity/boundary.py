@@ -10,18 +10,20 @@ them hold a vector field is in the options. Understood are, of `prognostic/bound
 Other types hold nothing. Values do not matter here: an increment is to be zero where the model sets a value itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError
-from coupling.fluidity.checkpoint import field_options, mesh_pieces
+from coupling.fluidity.checkpoint import FluidityRestart, field_options, mesh_pieces
 from coupling.fluidity.msh import read_msh
 from coupling.geometry.mesh import Mesh, MeshError
 
 NORMAL = "normal"
+Axis = int | str  # 0, 1, 2 or NORMAL
 # squared sine, nearly: normals closer than about 16 degrees are one smooth wall, not an edge
 _SAME_WALL = 0.02
 _SAME_PLACE = 1e-9  # × extent of the mesh
@@ -40,12 +42,12 @@ class Boundary:
     facets: np.ndarray
     ids: np.ndarray
 
-    def nodes_on(self, surfaces):
+    def nodes_on(self, surfaces: Iterable[int]) -> np.ndarray:
         """(k,) numbers of the nodes on some surfaces."""
         return np.unique(self.facets[np.isin(self.ids, list(surfaces))])
 
 
-def read_boundary(restart, mesh: Mesh, comm):
+def read_boundary(restart: FluidityRestart, mesh: Mesh, comm: MPI.Comm) -> Boundary:
     """Surfaces of a checkpoint. Collective.
 
     Parameters
@@ -68,12 +70,14 @@ def read_boundary(restart, mesh: Mesh, comm):
     starts = np.cumsum([0, *(len(piece.points) for piece in pieces)])
     return Boundary(
         np.concatenate([np.empty((0, 3)), *(piece.points for piece in pieces)]),
-        np.concatenate([np.empty((0, 3), np.int64), *(p.facets + start for p, start in zip(pieces, starts))]),
+        np.concatenate(
+            [np.empty((0, 3), np.int64), *(p.facets + start for p, start in zip(pieces, starts[:-1], strict=True))]
+        ),
         np.concatenate([np.empty(0, np.int64), *(piece.facet_ids for piece in pieces)]),
     )
 
 
-def check_surfaces(asked: Iterable[int], restart, asking):
+def check_surfaces(asked: Iterable[int], restart: FluidityRestart, asking: str) -> None:
     """FileError if a checkpoint's mesh lacks one of some surfaces; `asking` says who names them. Not collective."""
     there = set().union(*(read_msh(path).facet_ids.tolist() for path in mesh_pieces(restart)))
     missing = sorted(set(asked) - there)
@@ -81,7 +85,7 @@ def check_surfaces(asked: Iterable[int], restart, asking):
         raise FileError(f"{asking}: surfaces {missing}, which the mesh does not have; it has {sorted(there)}")
 
 
-def held_components(restart, name):
+def held_components(restart: FluidityRestart, name: str) -> dict[int, set[Axis]]:
     """Where the model sets a vector field itself.
 
     Returns
@@ -94,7 +98,7 @@ def held_components(restart, name):
         if there is no such field, or a condition names no surface
     """
     options = field_options(restart, name)
-    held = {}
+    held: dict[int, set[Axis]] = {}
     for condition in options.findall("boundary_conditions"):
         words = (condition.findtext("surface_ids/integer_value") or "").split()
         if not words or not all(word.isdigit() for word in words):
@@ -123,7 +127,7 @@ def _held_by(kind):
     }
 
 
-def held_squares(boundary: Boundary, mesh: Mesh, held, comm):
+def held_squares(boundary: Boundary, mesh: Mesh, held: Mapping[int, set[Axis]], comm: MPI.Comm) -> np.ndarray:
     """Sums of e eᵀ over the directions e that are held at a node, of every facet that meets there. Collective.
 
     Parameters
@@ -165,13 +169,13 @@ _OTHER_NODES = (
 )
 
 
-def unit_normals(corners):
+def unit_normals(corners: np.ndarray) -> np.ndarray:
     """(F, 3) normals of triangles with (F, 3, 3) corners."""
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
-def free_directions(squares):
+def free_directions(squares: np.ndarray) -> np.ndarray:
     """(N, 3, 3) projections onto the directions in which nodes are free, of (N, 3, 3) sums of e eᵀ over the others."""
     sizes, axes = np.linalg.eigh(squares)
     across = (sizes > _SAME_WALL * np.trace(squares, axis1=1, axis2=2)[:, None]).astype(float)

@@ -75,7 +75,7 @@ class DivergenceFree:
     size: float
     solver: PETSc.KSP
 
-    def project(self, increment):
+    def project(self, increment: np.ndarray) -> Projected:
         """The nearest increment without divergence. Collective.
 
         Parameters
@@ -114,7 +114,7 @@ class DivergenceFree:
             self.solver.getIterationNumber(),
         )
 
-    def rms_divergence(self, velocity):
+    def rms_divergence(self, velocity: np.ndarray) -> float:
         """Root mean square over the mesh of the weak divergence by mass [1/s], walls or not. Collective."""
         there = multiply(self.points.between.to_mesh, weak_divergence(self.mesh, velocity), transpose=True)
         return self._norm(there / self.mass) / np.sqrt(self._comm.allreduce(self.mass.sum()))
@@ -128,7 +128,7 @@ class DivergenceFree:
         return self.divergence.getComm().tompi4py()
 
 
-def weak_divergence(mesh, velocity):
+def weak_divergence(mesh: Mesh, velocity: np.ndarray) -> np.ndarray:
     """(N,) ∫ φ_i ∇·u [m³/s] over this rank's own cells, for (N, 3) nodal velocities [m/s]."""
     own = ~mesh.ghost
     cells = mesh.cells[own]
@@ -136,7 +136,9 @@ def weak_divergence(mesh, velocity):
     return np.bincount(cells.ravel(), np.repeat(of_cells, 4), minlength=mesh.n_nodes)
 
 
-def divergence_free(mesh, mass, squares, comm, points=None):
+def divergence_free(
+    mesh: Mesh, mass: np.ndarray, squares: np.ndarray, comm: MPI.Comm, points: MeshPoints | None = None
+) -> DivergenceFree:
     """Set up the projection for a mesh. Collective.
 
     Parameters

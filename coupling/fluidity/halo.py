@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from lxml import etree
+from mpi4py import MPI
 
 from coupling.common.files import FileError, whole_file
 from coupling.vtk.vtu import parse_xml
@@ -45,11 +46,11 @@ class Halo:
     levels: Mapping[int, HaloLevel]
 
     @property
-    def n_nodes(self):
+    def n_nodes(self) -> int:
         """Nodes of the process's mesh, copies included, as level 2 tells it."""
         return self.n_private + sum(len(ids) for ids in self.levels[2].receive.values())
 
-    def owners(self):
+    def owners(self) -> np.ndarray:
         """(n_nodes,) int64: the rank that owns each node."""
         owners = np.full(self.n_nodes, self.process, np.int64)
         for rank, ids in self.levels[2].receive.items():
@@ -57,13 +58,13 @@ class Halo:
         return owners
 
 
-def serial_halo(n_nodes):
+def serial_halo(n_nodes: int) -> Halo:
     """The halo of a mesh that is not cut."""
     empty = HaloLevel({}, {})
     return Halo(0, 1, n_nodes, {1: empty, 2: empty})
 
 
-def read_halo(path):
+def read_halo(path: str | Path) -> Halo:
     """Read a .halo file.
 
     Raises
@@ -97,7 +98,8 @@ def _number(element, name, path):
 
 
 def _read_level(element, path):
-    send, receive = {}, {}
+    send: dict[int, np.ndarray] = {}
+    receive: dict[int, np.ndarray] = {}
     for data in element.findall("halo_data"):
         rank = _number(data, "process", path)
         for kind, lists in (("send", send), ("receive", receive)):
@@ -130,7 +132,7 @@ def _check(halo, path):
         raise FileError(f"{path}: the received nodes are not those after the {halo.n_private} private ones, each once")
 
 
-def write_halo(halo, path):
+def write_halo(halo: Halo, path: str | Path) -> None:
     """Write a .halo file as Fluidity does, whole or not at all."""
     root = etree.Element("halos", process=str(halo.process), nprocs=str(halo.n_processes))
     for number, level in sorted(halo.levels.items()):
@@ -145,7 +147,7 @@ def write_halo(halo, path):
         etree.ElementTree(root).write(str(beside), xml_declaration=True, encoding="utf-8")
 
 
-def refresh(values, level, comm):
+def refresh(values: np.ndarray, level: HaloLevel, comm: MPI.Comm) -> None:
     """Overwrite the copies in `values` with their owners' values, in place. Collective.
 
     Parameters
@@ -154,8 +156,6 @@ def refresh(values, level, comm):
     level : HaloLevel
     comm : MPI communicator
     """
-    from mpi4py import MPI
-
     arriving = {rank: np.empty((len(ids), *values.shape[1:]), values.dtype) for rank, ids in level.receive.items()}
     requests = [comm.Irecv(buffer, rank) for rank, buffer in arriving.items()]
     leaving = {rank: np.ascontiguousarray(values[ids]) for rank, ids in level.send.items()}

@@ -36,7 +36,7 @@ class GmshMesh:
     facet_ids: np.ndarray
 
 
-def read_msh(path):
+def read_msh(path: str | Path) -> GmshMesh:
     """Read a .msh file of format 2, ASCII or binary.
 
     Raises
@@ -78,12 +78,12 @@ def _cells(mesh, kind, size, path):
     if blocks and "gmsh:physical" not in mesh.cell_data:
         raise FileError(f"{path}: its cells carry no physical ids; mark surfaces and volumes as Physical in gmsh")
     ids = mesh.cell_data.get("gmsh:physical", [])
-    marks = [np.asarray(i) for block, i in zip(mesh.cells, ids) if block.type == kind]
+    marks = [np.asarray(i) for block, i in zip(mesh.cells, ids, strict=bool(ids)) if block.type == kind]
     cells = np.concatenate([np.empty((0, size)), *blocks]).astype(np.int64)
     return cells, np.concatenate([np.empty(0), *marks]).astype(np.int64)
 
 
-def write_msh(mesh, path):
+def write_msh(mesh: GmshMesh, path: str | Path) -> None:
     """Write a GmshMesh as Fluidity's checkpoints have it (binary msh 2.1), whole or not at all."""
     nodes = np.empty(len(mesh.points), dtype=[("number", "<i4"), ("place", "<f8", 3)])
     nodes["number"] = np.arange(1, len(nodes) + 1)

@@ -4,15 +4,20 @@ Paths are Fluidity's own, e.g. `timestepping/current_time`; a value sits in a `r
 `integer_value` or `string_value` element below.
 """
 
+from pathlib import Path
+from typing import TypeVar
+
 from lxml import etree
 
 from coupling.common.files import FileError, whole_file
 from coupling.vtk.vtu import parse_xml
 
-_VALUES = {float: "real_value", int: "integer_value", str: "string_value"}
+Value = TypeVar("Value", float, int, str)
+
+_VALUES: dict[type, str] = {float: "real_value", int: "integer_value", str: "string_value"}
 
 
-def read_options(path):
+def read_options(path: str | Path) -> etree._ElementTree:
     """Parse an options file.
 
     Raises
@@ -28,13 +33,13 @@ def read_options(path):
     return tree
 
 
-def write_options(tree, path):
+def write_options(tree: etree._ElementTree, path: str | Path) -> None:
     """Write an options file, whole or not at all."""
     with whole_file(path) as beside:
         tree.write(str(beside), xml_declaration=True, encoding="utf-8")
 
 
-def option(tree, path, kind, file=""):
+def option(tree: etree._ElementTree, path: str, kind: type[Value], file: str | Path = "") -> Value | None:
     """The value of an option, as float, int or str; None where it is not set."""
     element = tree.getroot().find(f"{path}/{_VALUES[kind]}")
     if element is None:
@@ -45,7 +50,7 @@ def option(tree, path, kind, file=""):
         raise FileError(f"{file}: option {path} is {element.text!r}, expected {kind.__name__}") from None
 
 
-def required(tree, path, kind, file):
+def required(tree: etree._ElementTree, path: str, kind: type[Value], file: str | Path) -> Value:
     """Like `option`, but a missing one is a FileError that names it."""
     value = option(tree, path, kind, file)
     if value is None:
@@ -53,7 +58,7 @@ def required(tree, path, kind, file):
     return value
 
 
-def set_option(tree, path, value):
+def set_option(tree: etree._ElementTree, path: str, value: float | int | str) -> None:
     """Set an option, making the elements on the way that are not there."""
     element = _reach(tree, path)
     tag = _VALUES[type(value)]
@@ -66,12 +71,12 @@ def set_option(tree, path, value):
     holder.text = value if isinstance(value, str) else repr(value)
 
 
-def set_flag(tree, path):
+def set_flag(tree: etree._ElementTree, path: str) -> None:
     """Set an option that has no value."""
     _reach(tree, path)
 
 
-def remove_option(tree, path):
+def remove_option(tree: etree._ElementTree, path: str) -> None:
     """Remove an option if it is there."""
     for element in tree.getroot().findall(path):
         element.getparent().remove(element)

@@ -6,9 +6,13 @@ mesh, hold zero and take part in nothing.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from mpi4py import MPI
+from numpy.typing import ArrayLike
 
 from coupling.geometry.mesh import MeshError
 
@@ -29,56 +33,56 @@ class Grid:
     fluid: np.ndarray
 
     @property
-    def n_points(self):
+    def n_points(self) -> int:
         """nx · ny · nz, solid points included."""
         return int(np.prod(self.shape))
 
     @property
-    def fluid_points(self):
+    def fluid_points(self) -> np.ndarray:
         """(n_points,) bool view of `fluid` in the numbering of the points."""
         return self.fluid.reshape(-1)
 
-    def rows(self, comm):
+    def rows(self, comm: MPI.Comm) -> range:
         """The run of point numbers that this rank holds."""
         return share_of_points(self.n_points, comm)
 
-    def coordinates(self, numbers):
+    def coordinates(self, numbers: ArrayLike) -> np.ndarray:
         """(k, 3) places of points given by number [m]."""
         index = np.stack(np.unravel_index(np.asarray(numbers), self.shape), axis=-1)
         return np.asarray(self.origin) + index * np.asarray(self.spacing)
 
     @property
-    def box_fingerprint(self):
+    def box_fingerprint(self) -> str:
         """Hash of where the points lie, whatever is solid."""
         text = f"{np.array(self.origin).tobytes().hex()} {np.array(self.spacing).tobytes().hex()} {self.shape}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash of points and fluid marks: equal grids, equal fingerprints."""
         digest = hashlib.sha256(self.box_fingerprint.encode())
         digest.update(np.packbits(self.fluid).tobytes())
         return digest.hexdigest()[:32]
 
     @property
-    def description(self):
+    def description(self) -> dict[str, Any]:
         """What a file of modes keeps of it."""
         return {"origin": self.origin, "spacing": self.spacing, "shape": self.shape}
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"grid {' × '.join(map(str, self.shape))} ({self.fluid.mean():.0%} fluid)"
 
-    def with_fluid(self, fluid):
+    def with_fluid(self, fluid: np.ndarray) -> "Grid":
         """The same points with other fluid marks, given in any shape."""
         return replace(self, fluid=np.asarray(fluid, bool).reshape(self.shape))
 
 
-def share_of_points(n_points, comm):
+def share_of_points(n_points: int, comm: MPI.Comm) -> range:
     """The run of point numbers that this rank holds of so many."""
     return range(n_points * comm.rank // comm.size, n_points * (comm.rank + 1) // comm.size)
 
 
-def make_grid(box, shape=None, spacing=None):
+def make_grid(box: ArrayLike, shape: Sequence[int] | None = None, spacing: ArrayLike | None = None) -> Grid:
     """Lay a grid over a box, first and last points on its faces; all points count as fluid.
 
     Parameters

@@ -25,8 +25,9 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
 from coupling.common.files import whole_file
+from coupling.geometry.grid import Grid
 from coupling.geometry.location import Located, locate_grid, locate_points
-from coupling.geometry.mesh import MeshError
+from coupling.geometry.mesh import Mesh, MeshError, Piece
 
 _INT = PETSc.IntType
 
@@ -43,7 +44,7 @@ class Interpolation:
     to_mesh: PETSc.Mat
 
 
-def multiply(matrix, values, transpose=False):
+def multiply(matrix: PETSc.Mat, values: np.ndarray, transpose: bool = False) -> np.ndarray:
     """Apply a matrix to every component of a field. Collective.
 
     Parameters
@@ -59,14 +60,17 @@ def multiply(matrix, values, transpose=False):
     right, left = matrix.createVecs()
     source, target = (left, right) if transpose else (right, left)
     result = np.empty((target.getLocalSize(), *values.shape[1:]))
-    for component in np.ndindex(values.shape[1:]):
-        source.array[:] = values[(slice(None), *component)]
+    for index in np.ndindex(values.shape[1:]):
+        component: tuple = (slice(None), *index)
+        source.array[:] = values[component]
         (matrix.multTranspose if transpose else matrix.mult)(source, target)
-        result[(slice(None), *component)] = target.array
+        result[component] = target.array
     return result
 
 
-def sparse_rows(n_local_rows, n_local_columns, row, column, weight, comm):
+def sparse_rows(
+    n_local_rows: int, n_local_columns: int, row: np.ndarray, column: np.ndarray, weight: np.ndarray, comm: MPI.Comm
+) -> PETSc.Mat:
     """Assemble an AIJ matrix from entries of this rank's own rows. Collective.
 
     row : (k,) local row numbers, sorted; column : (k,) global column numbers; weight : (k,)
@@ -92,7 +96,7 @@ def _located_in(mesh, piece, grid, cache):
     return found
 
 
-def _piece_arrays(mesh, piece):
+def _piece_arrays(mesh: Mesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mesh.points[piece.nodes], mesh.cells[piece.cells] - piece.nodes.start, mesh.ghost[piece.cells]
 
 
@@ -110,7 +114,7 @@ def _save(path, arrays):
             np.savez(beside, **arrays)
 
 
-def fluid_points(grid, mesh, comm, cache=None):
+def fluid_points(grid: Grid, mesh: Mesh, comm: MPI.Comm, cache: str | Path | None = None) -> np.ndarray:
     """Which grid points lie inside a mesh. Collective.
 
     Returns
@@ -124,7 +128,9 @@ def fluid_points(grid, mesh, comm, cache=None):
     return inside
 
 
-def interpolation(mesh, location, grid, comm, cache=None):
+def interpolation(
+    mesh: Mesh, location: str, grid: Grid, comm: MPI.Comm, cache: str | Path | None = None
+) -> Interpolation:
     """Build P and Q. Collective.
 
     Parameters
@@ -158,7 +164,7 @@ def interpolation(mesh, location, grid, comm, cache=None):
     return Interpolation(to_grid, to_mesh)
 
 
-def sampling(mesh, location, places, comm):
+def sampling(mesh: Mesh, location: str, places: np.ndarray, comm: MPI.Comm) -> tuple[PETSc.Mat, np.ndarray]:
     """The matrix that takes values at scattered places, and which of these lie inside the mesh. Collective.
 
     Parameters
@@ -184,10 +190,10 @@ def sampling(mesh, location, places, comm):
     return sparse_rows(end - first, n_values, row - first, column, weight, comm), inside
 
 
-def numbering(mesh, location, comm):
+def numbering(mesh: Mesh, location: str, comm: MPI.Comm) -> tuple[int, int]:
     """(number of this rank's first value, number of its values)."""
     n = mesh.n_nodes if location == "point" else mesh.n_cells
-    return comm.scan(n) - n, n
+    return comm.scan(n) - n, n  # type: ignore[attr-defined]  # ours are all intracommunicators
 
 
 def _entries(mesh, location, piece, found):
@@ -213,7 +219,7 @@ def _to_owner_of_row(entries, starts, offset, comm):
     for rank in range(comm.size):
         mine = owner == rank
         parcels.append((piece[mine], row[mine], column[mine], weight[mine]))
-    piece, row, column, weight = (np.concatenate(parts) for parts in zip(*comm.alltoall(parcels)))
+    piece, row, column, weight = (np.concatenate(parts) for parts in zip(*comm.alltoall(parcels), strict=True))
     order = np.lexsort((piece, row))
     row, first = np.unique(row[order], return_index=True)
     chosen = order[first]
@@ -240,8 +246,9 @@ def _fill_missing(row, column, weight, grid, mesh, location, offset, comm):
     comm.Allreduce(distance, closest, MPI.MIN)
     if (closest > np.linalg.norm(grid.spacing)).any():
         worst = int(np.argmax(closest))
+        place = grid.coordinates(everyones[worst]).tolist()
         raise MeshError(
-            f"grid point {grid.coordinates(everyones[worst]).tolist()} m counts as fluid but lies {closest[worst]:.3g} m"
+            f"grid point {place} m counts as fluid but lies {closest[worst]:.3g} m"
             " outside the mesh; were grid and mesh made for the same place?"
         )
     number = np.where(distance == closest, nearest + offset, np.iinfo(np.int64).max)
@@ -271,7 +278,7 @@ def _grid_corners(mesh, location, grid, cache):
     return np.concatenate(indices), np.concatenate(shares)
 
 
-def trilinear(grid, places):
+def trilinear(grid: Grid, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Trilinear weights over fluid points; the module's docstring says what happens at walls and outside.
 
     Parameters

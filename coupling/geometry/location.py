@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coupling.geometry.grid import Grid
+
 _OUTSIDE = 1e-9  # how far a barycentric weight may be below zero: rounding, not geometry
 _BATCH = 1 << 20  # candidates of cell and point tested at once, to bound the memory
 
@@ -29,7 +31,7 @@ class Located:
     weights: np.ndarray
 
 
-def locate_grid(points, cells, ghost, grid):
+def locate_grid(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, grid: Grid) -> Located:
     """Find the points of a grid in a piece of a mesh.
 
     Parameters
@@ -52,7 +54,7 @@ def locate_grid(points, cells, ghost, grid):
     return _search(corners, own, count.prod(axis=1), candidates)
 
 
-def locate_points(points, cells, ghost, places):
+def locate_points(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, places: np.ndarray) -> Located:
     """Find scattered places in a piece of a mesh.
 
     Parameters
@@ -132,7 +134,7 @@ def _search(corners, numbers, work, candidates):
         weights[:, 0] = 1.0 - weights[:, 1:].sum(axis=1)
         inside = weights.min(axis=1) >= -_OUTSIDE
         found.append((point[inside], cell[inside], weights[inside]))
-    point, cell, weights = (np.concatenate(parts) for parts in zip(*found))
+    point, cell, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((cell, point))
     point, first = np.unique(point[order], return_index=True)
     chosen = order[first]

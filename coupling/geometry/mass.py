@@ -5,12 +5,14 @@ P1DG field have the quarter of their own cell, values of cells (P0) its whole vo
 """
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.geometry.interpolation import multiply
-from coupling.geometry.points import mesh_points
+from coupling.geometry.mesh import Mesh
+from coupling.geometry.points import MeshPoints, mesh_points
 
 
-def lumped_mass(mesh, location, comm, points=None):
+def lumped_mass(mesh: Mesh, location: str, comm: MPI.Comm, points: MeshPoints | None = None) -> np.ndarray:
     """Mass of a field's values, each counted once over all ranks. Collective.
 
     Parameters

@@ -9,11 +9,12 @@ Not for reading files: that is :mod:`coupling.vtk.vtu`.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from mpi4py import MPI
 
 
 class MeshError(ValueError):
@@ -50,37 +51,35 @@ class Mesh:
     fingerprint: str
 
     @property
-    def n_nodes(self):
+    def n_nodes(self) -> int:
         """Nodes on this rank, seam nodes counted in each piece."""
         return len(self.points)
 
     @property
-    def n_cells(self):
+    def n_cells(self) -> int:
         """Cells on this rank, ghosts included."""
         return len(self.cells)
 
     @cached_property
-    def centroids(self):
+    def centroids(self) -> np.ndarray:
         """(E, 3) centres of the cells [m]."""
         return self.points[self.cells].mean(axis=1)
 
     @cached_property
-    def volumes(self):
+    def volumes(self) -> np.ndarray:
         """(E,) volumes of the cells [m³]."""
         p = self.points[self.cells]
         return np.abs(np.linalg.det(p[:, 1:] - p[:, :1])) / 6.0
 
     @cached_property
-    def gradients(self):
+    def gradients(self) -> np.ndarray:
         """(E, 4, 3) gradients of the cells' hat functions [1/m], one for each corner."""
         p = self.points[self.cells]
         last = np.linalg.inv(p[:, 1:] - p[:, :1]).transpose(0, 2, 1)
         return np.concatenate([-last.sum(axis=1, keepdims=True), last], axis=1)
 
-    def bounds(self, comm):
+    def bounds(self, comm: MPI.Comm) -> np.ndarray:
         """(2, 3) lowest and highest coordinates over all ranks [m]. Collective."""
-        from mpi4py import MPI
-
         low = self.points.min(axis=0, initial=np.inf)
         high = self.points.max(axis=0, initial=-np.inf)
         comm.Allreduce(MPI.IN_PLACE, low, MPI.MIN)
@@ -88,7 +87,7 @@ class Mesh:
         return np.array([low, high])
 
 
-def piece_fingerprint(points, cells, ghost):
+def piece_fingerprint(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray) -> str:
     """Hash of one piece's geometry, connectivity and cell owners (hex, 16 bytes)."""
     digest = hashlib.sha256()
     for array, kind in ((points, "<f8"), (cells, "<i8"), (ghost, "|b1")):
@@ -97,7 +96,7 @@ def piece_fingerprint(points, cells, ghost):
     return digest.hexdigest()[:32]
 
 
-def join_pieces(parts, n_pieces, comm):
+def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]], n_pieces: int, comm: MPI.Comm) -> Mesh:
     """Make the rank's mesh of the pieces it read. Collective.
 
     Parameters
@@ -137,7 +136,9 @@ def join_pieces(parts, n_pieces, comm):
 
     return Mesh(
         points=stack([p for _, p, _, _ in parts], np.empty((0, 3))),
-        cells=stack([c + s.nodes.start for (_, _, c, _), s in zip(parts, pieces)], np.empty((0, 4), np.int64)),
+        cells=stack(
+            [c + s.nodes.start for (_, _, c, _), s in zip(parts, pieces, strict=True)], np.empty((0, 4), np.int64)
+        ),
         ghost=stack([g for _, _, _, g in parts], np.empty(0, bool)),
         pieces=tuple(pieces),
         n_pieces=n_pieces,
@@ -145,7 +146,7 @@ def join_pieces(parts, n_pieces, comm):
     )
 
 
-def share_of_pieces(n_pieces, comm):
+def share_of_pieces(n_pieces: int, comm: MPI.Comm) -> range:
     """The run of piece numbers this rank holds: as even as whole pieces allow."""
     first, end = (-(-rank * n_pieces // comm.size) for rank in (comm.rank, comm.rank + 1))
     return range(first, end)
@@ -163,21 +164,19 @@ class Field:
     values: np.ndarray
     location: str = "point"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.location not in ("point", "cell"):
             raise MeshError(f"field {self.name}: location {self.location!r}, expected 'point' or 'cell'")
         expected = self.mesh.n_nodes if self.location == "point" else self.mesh.n_cells
         if len(self.values) != expected:
-            raise MeshError(
-                f"field {self.name}: {len(self.values)} values for {expected} {self.location}s of its mesh"
-            )
+            raise MeshError(f"field {self.name}: {len(self.values)} values for {expected} {self.location}s of its mesh")
 
     @property
-    def components(self):
+    def components(self) -> int:
         """1 for a scalar, 3 for a vector, 9 for a tensor."""
         return 1 if self.values.ndim == 1 else self.values.shape[1]
 
-    def replaced(self, values):
+    def replaced(self, values: np.ndarray) -> "Field":
         """The same field with other values."""
         return Field(self.name, self.mesh, np.ascontiguousarray(values, dtype=np.float64), self.location)
 
@@ -193,7 +192,7 @@ class State:
     time: float
     fields: Mapping[str, Field]
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Field:
         try:
             return self.fields[name]
         except KeyError:

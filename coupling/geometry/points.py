@@ -8,6 +8,7 @@ has nodes of its own (P1DG), those of the same cell.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -16,7 +17,7 @@ from petsc4py import PETSc
 from coupling.common.collective import raise_together
 from coupling.geometry.grid import share_of_points
 from coupling.geometry.interpolation import Interpolation, numbering, sparse_rows
-from coupling.geometry.mesh import MeshError
+from coupling.geometry.mesh import Field, Mesh, MeshError
 
 _INT = PETSc.IntType
 # odd and large, so that a place's bits spread over the ranks: any would do
@@ -43,28 +44,28 @@ class MeshPoints:
     between: Interpolation = field(repr=False)
 
     @property
-    def fluid_points(self):
+    def fluid_points(self) -> np.ndarray:
         """(n_points,) bool, all true: nodes lie in the air."""
         return np.ones(self.n_points, bool)
 
-    def rows(self, comm):
+    def rows(self, comm: MPI.Comm) -> range:
         """The run of point numbers that this rank holds."""
         return share_of_points(self.n_points, comm)
 
     @property
-    def description(self):
+    def description(self) -> dict[str, Any]:
         """What a file of modes keeps of it."""
         return {"mesh nodes": self.n_points}
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hash of the points: that of their mesh."""
         return self.mesh_fingerprint
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.n_points} mesh nodes"
 
-    def interpolation(self, of):
+    def interpolation(self, of: Field) -> Interpolation:
         """P and Q of a field's mesh.
 
         Raises
@@ -81,7 +82,7 @@ class MeshPoints:
         return self.between
 
 
-def mesh_points(mesh, comm):
+def mesh_points(mesh: Mesh, comm: MPI.Comm) -> MeshPoints:
     """The points of a mesh. Collective.
 
     Raises
@@ -95,7 +96,7 @@ def mesh_points(mesh, comm):
     owner = _owners(mesh, mine, comm)
     owned = owner == mine
     n_owned = int(owned.sum())
-    before = comm.exscan(n_owned) or 0
+    before = comm.exscan(n_owned) or 0  # type: ignore[attr-defined]  # ours are all intracommunicators
     numbers = PETSc.Vec().createMPI((n_local, None), comm=comm)
     numbers.array[owned] = np.arange(before, before + n_owned)
     number = _picked(numbers, owner, comm).astype(np.int64)

@@ -5,10 +5,11 @@ front instead.
 """
 
 import numpy as np
+from mpi4py import MPI
 from scipy.spatial import cKDTree
 
 
-def fading_weights(places, boundary_places, distance, comm):
+def fading_weights(places: np.ndarray, boundary_places: np.ndarray, distance: float, comm: MPI.Comm) -> np.ndarray:
     """Weights from 0 at a boundary to 1 from some distance on. Collective.
 
     With s the distance to the nearest node of the boundary by `distance`, the weight is s² (3 − 2 s): it starts and

@@ -22,7 +22,7 @@ _PATIENCE = 5.0  # s for a program to end by itself once it is asked to
 CANNOT_START = 127
 
 
-def main(words):
+def main(words: list[str]) -> int:
     """Start the program and stay until it has ended; returns its exit code, negative for a signal's number."""
     if os.getsid(0) != os.getpid():
         os.setsid()  # whoever else is in our session is not ours to end
@@ -48,9 +48,9 @@ def _end(program):
     program.wait()
 
 
-def end_session(leader):
+def end_session(leader: int) -> None:
     """Kill all processes of a session but its leader."""
-    killed = set()
+    killed: set[int] = set()
     while new := _session(leader) - killed - {leader}:  # again: one may have started another meanwhile
         for pid in new:
             with suppress(ProcessLookupError):

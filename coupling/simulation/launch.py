@@ -13,12 +13,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coupling.common import faults
 from coupling.simulation import guard
+
+if TYPE_CHECKING:  # what needs no MPI but an environment should not start it
+    from mpi4py import MPI
 
 _JOB_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "MPI_LOCAL", "MPIR_", faults.VARIABLE)
 # what a person sets, not the job
@@ -43,7 +48,7 @@ class Ended:
     stopped: str | None
 
 
-def clean_environment(folder, extra=None):
+def clean_environment(folder: str | Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a program that is to run in `folder`, free of our own job's variables.
 
     OpenMPI's settings for our job go with them, but those that say that the machine is run as root or
@@ -53,9 +58,7 @@ def clean_environment(folder, extra=None):
     one) would find our packages there instead of those it was built for, and crash.
     """
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _KEPT or not name.startswith(_JOB_VARIABLES)
+        name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(_JOB_VARIABLES)
     }
     if sys.prefix != sys.base_prefix:
         ours = os.path.join(sys.prefix, "bin")
@@ -69,7 +72,7 @@ def clean_environment(folder, extra=None):
     return environment
 
 
-def package_environment(given=None):
+def package_environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """{name: value} that a Python program of this package needs beside `clean_environment`: where the package is.
 
     given : {name: value} that is kept; its PYTHONPATH, or else this process' own, comes after the package's
@@ -80,7 +83,15 @@ def package_environment(given=None):
     return {"OMP_NUM_THREADS": "1", **given, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def launch(command, folder, comm, timeout=None, environment=None, log="launch.log", silence=None):
+def launch(
+    command: Sequence[str],
+    folder: str | Path,
+    comm: "MPI.Comm",
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    log: str = "launch.log",
+    silence: float | None = None,
+) -> Ended:
     """Run a command in a folder from rank 0 and tell every rank how it ended. Collective.
 
     Parameters
@@ -130,6 +141,7 @@ def _run(command, folder, environment, log, timeout, silence):
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that all it starts can be found and killed
         )
+    assert guarded.stdin is not None
     try:
         stopped = _wait(guarded, folder, timeout, silence)
     finally:
@@ -168,7 +180,7 @@ def _written(folder):
     return number, size, changed
 
 
-def wait_asleep(comm, pause=0.02):
+def wait_asleep(comm: "MPI.Comm", pause: float = 0.02) -> None:
     """A barrier that sleeps instead of spinning. Collective."""
     request = comm.Ibarrier()
     while not request.Test():

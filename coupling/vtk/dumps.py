@@ -1,21 +1,25 @@
 """The dumps of a run: which files they are, their order in time, and how to write one."""
 
 import glob
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError
-from coupling.geometry.mesh import MeshError
+from coupling.geometry.mesh import MeshError, State
 from coupling.vtk.vtu import TIME, add_array, as_grid, dump_time, mark_ghosts, write_grid, write_pvtu
+
+Dumps = str | Path | Iterable[str | Path]  # files, folders and patterns
 
 _SUFFIXES = (".vtu", ".pvtu")
 # Fluidity rounds the time it restarts from: 1.1 where the dump has 1.0999999999999999
 _SAME_TIME = 1e-12
 
 
-def list_dumps(paths):
+def list_dumps(paths: Dumps) -> list[Path]:
     """The dump files that `paths` mean, each once, in the order of their names.
 
     Folders and patterns give the .pvtu and .vtu files right there, but not those of checkpoints, whose names
@@ -35,7 +39,7 @@ def list_dumps(paths):
     FileError
         if one of `paths` gives no dump
     """
-    found = {}
+    found: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         path = Path(path)
         if path.is_file():
@@ -59,7 +63,7 @@ def _is_dump(path):
     return path.suffix in _SUFFIXES and not restarts and path.is_file()
 
 
-def dump_times(paths, comm, left_out=None):
+def dump_times(paths: Sequence[str | Path], comm: MPI.Comm, left_out: list[str] | None = None) -> np.ndarray:
     """Times of dumps [s], as the dumps tell them; the ranks share the reading. Collective.
 
     Parameters
@@ -93,7 +97,7 @@ def dump_times(paths, comm, left_out=None):
     return comm.allreduce(times)
 
 
-def dumps_in_time(paths, comm, left_out=None):
+def dumps_in_time(paths: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) -> tuple[list[Path], np.ndarray]:
     """The dumps that `paths` mean in the order of their times. Collective.
 
     Parameters
@@ -115,6 +119,7 @@ def dumps_in_time(paths, comm, left_out=None):
     times = dump_times(files, comm, left_out)
     order = np.argsort(times, kind="stable")[: np.isfinite(times).sum()]
     if len(order) == 0:
+        assert left_out  # without it a broken dump has raised
         raise FileError(f"none of {len(files)} dumps can be read; the first: {left_out[0]}")
     files, times = [files[k] for k in order], times[order]
     for k in np.flatnonzero(np.diff(times) <= _SAME_TIME * np.abs(times[1:])):
@@ -124,7 +129,7 @@ def dumps_in_time(paths, comm, left_out=None):
     return files, times
 
 
-def write_dump(state, path, comm):
+def write_dump(state: State, path: str | Path, comm: MPI.Comm) -> Path:
     """Write a state as a dump that :func:`coupling.vtk.vtu.read_state` reads back bit for bit. Collective.
 
     Parameters

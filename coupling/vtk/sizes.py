@@ -8,6 +8,7 @@ import base64
 import mmap
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from lxml import etree
@@ -42,9 +43,11 @@ class _Stored:
     word: str
     compressed: bool
 
-    def words(self, offset, count):
+    def words(self, offset: int, count: int) -> tuple[int, ...]:
         """The first sizes of an array at an offset of the appended data."""
         size = struct.calcsize(self.word) * count
+        if self.begin is None:
+            raise SizeError("has no appended data")
         first = self.begin + offset
         if offset < 0 or first + size > len(self.data):
             raise SizeError(f"tells of data at byte {offset}, beyond its end; was it written whole?")
@@ -52,7 +55,7 @@ class _Stored:
             return struct.unpack(self.word[0] + self.word[1:] * count, self.data[first : first + size])
         return self.decoded(self.data[first : first + -(-size // 3) * 4], count)
 
-    def decoded(self, text, count):
+    def decoded(self, text: bytes, count: int) -> tuple[int, ...]:
         """The first sizes of an array in base64."""
         size = struct.calcsize(self.word) * count
         try:
@@ -64,7 +67,7 @@ class _Stored:
         return struct.unpack(self.word[0] + self.word[1:] * count, found[:size])
 
 
-def check_sizes(path):
+def check_sizes(path: str | Path) -> None:
     """Check what a VTU file tells of its sizes; nothing large is read.
 
     Raises
@@ -84,7 +87,9 @@ def _check(data):
     head = data[: end if end >= 0 else len(data)]
     if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
         raise SizeError("declares a document type or XML entities, which are refused; write the text out instead")
-    parser = etree.XMLPullParser(events=("end",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    parser = etree.XMLPullParser(
+        events=("end",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
+    )
     try:
         # what is open at the appended data is closed here
         parser.feed(head + (b"</VTKFile>" if end >= 0 else b""))
@@ -93,7 +98,7 @@ def _check(data):
         raise SizeError(f"not well-formed XML: {error}") from None
     root = elements[-1].getroottree().getroot() if elements else None
     if root is None or root.tag != "VTKFile":
-        raise SizeError("is no VTK file; expected <VTKFile type=\"UnstructuredGrid\"> to begin it")
+        raise SizeError('is no VTK file; expected <VTKFile type="UnstructuredGrid"> to begin it')
     stored = _stored(data, root, end)
     for piece in root.iter("Piece"):
         counts = {key: _number(piece, key) for key in ("NumberOfPoints", "NumberOfCells")}
@@ -141,7 +146,9 @@ def _check_array(array, counts, stored):
     size, held = _sizes(array, text.encode() if how == "binary" else None, stored)
     there = len(text) if how == "binary" else len(stored.data)
     if held > there or size > _MOST * held + 64:
-        raise SizeError(f"array {name} tells {held} bytes that hold {size}, the file has {there}; was it written whole?")
+        raise SizeError(
+            f"array {name} tells {held} bytes that hold {size}, the file has {there}; was it written whole?"
+        )
     if expected is not None and kind not in ("String", "Bit") and size != expected:
         raise SizeError(f"array {name} has {size} bytes, {expected} are expected for its number of points or cells")
 

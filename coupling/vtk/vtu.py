@@ -6,14 +6,16 @@ were.
 """
 
 import os
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from lxml import etree
+from mpi4py import MPI
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkLogger, vtkPoints
-from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
+from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkDataSetAttributes, vtkUnstructuredGrid
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
 from coupling.common.collective import raise_together
@@ -34,7 +36,7 @@ def _errors_as_exceptions(algorithm, path, doing):
     def keep(caller, event, text=""):
         messages.append(text)
 
-    keep.CallDataType = "string0"
+    keep.CallDataType = "string0"  # type: ignore[attr-defined]  # VTK reads the type of `text` here
     algorithm.AddObserver("ErrorEvent", keep)
     verbosity = vtkLogger.GetCurrentVerbosityCutoff()
     vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
@@ -46,7 +48,7 @@ def _errors_as_exceptions(algorithm, path, doing):
         raise FileError(f"{path}: {doing} failed: {messages[0].strip().splitlines()[-1]}")
 
 
-def parse_xml(path):
+def parse_xml(path: str | Path) -> etree._ElementTree:
     """Parse an XML file, refusing entities and network access."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
     try:
@@ -60,7 +62,7 @@ def parse_xml(path):
     return tree
 
 
-def piece_paths(path):
+def piece_paths(path: str | Path) -> list[Path]:
     """The VTU files of a dump: the file itself, or a PVTU's pieces in their order."""
     path = Path(path)
     if path.suffix == ".vtu":
@@ -74,7 +76,9 @@ def piece_paths(path):
         raise FileError(f"{path}: names no pieces; expected <Piece Source=…> elements")
     for source in sources:
         if leads_out(path.parent, source):
-            raise FileError(f"{path}: its piece {source!r} is outside its own folder; put the pieces beside or below it")
+            raise FileError(
+                f"{path}: its piece {source!r} is outside its own folder; put the pieces beside or below it"
+            )
     pieces = [path.parent / source for source in sources]
     for piece in pieces:
         if not piece.is_file():
@@ -82,7 +86,7 @@ def piece_paths(path):
     return pieces
 
 
-def read_grid(path, names=None):
+def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnstructuredGrid:
     """Read one VTU file into a vtkUnstructuredGrid; `names` limits the arrays that are read.
 
     Raises
@@ -124,7 +128,7 @@ def _tetrahedra(grid, path):
     return vtk_to_numpy(grid.GetCells().GetConnectivityArray()).reshape(-1, 4).astype(np.int64)
 
 
-def arrays_of(data):
+def arrays_of(data: vtkDataSetAttributes) -> dict[str, np.ndarray]:
     """{name: numpy array} of a vtkPointData or vtkCellData; the memory stays VTK's."""
     found = {}
     for i in range(data.GetNumberOfArrays()):
@@ -134,7 +138,7 @@ def arrays_of(data):
     return found
 
 
-def geometry(grid, path):
+def geometry(grid: vtkUnstructuredGrid, path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(points (N,3) float64, cells (E,4) int64, ghost (E,) bool) of a tetrahedral vtkUnstructuredGrid."""
     if grid.GetNumberOfPoints() == 0:
         return np.empty((0, 3)), np.empty((0, 4), np.int64), np.empty(0, bool)
@@ -153,7 +157,9 @@ def _time(values, path):
     return float(values[0])
 
 
-def read_state(path, comm, names=None, time=None):
+def read_state(
+    path: str | Path, comm: MPI.Comm, names: Collection[str] | None = None, time: float | None = None
+) -> State:
     """Read a dump (VTU or PVTU); each rank reads its own pieces. Collective.
 
     Parameters
@@ -188,16 +194,17 @@ def read_state(path, comm, names=None, time=None):
         problem = error
     raise_together(problem, comm)
 
-    found = {t for ts in comm.allgather(times) for t in ts if t is not None}
-    if len(found) > 1:
-        raise FileError(f"{path}: its pieces are of different times {sorted(found)}; expected one time")
-    if not found and time is None:
+    own_times = {t for ts in comm.allgather(times) for t in ts if t is not None}
+    if len(own_times) > 1:
+        raise FileError(f"{path}: its pieces are of different times {sorted(own_times)}; expected one time")
+    time = own_times.pop() if own_times else time
+    if time is None:
         raise _timeless(path)
     mesh = join_pieces(parts, len(pieces), comm)
-    return State(found.pop() if found else float(time), _join_fields(mesh, data, path, comm))
+    return State(float(time), _join_fields(mesh, data, path, comm))
 
 
-def dump_time(path):
+def dump_time(path: str | Path) -> float:
     """The time of a dump [s], from the first piece that has points; nothing else is read.
 
     Raises
@@ -219,7 +226,11 @@ def _timeless(path):
 def _join_fields(mesh, data, path, comm):
     """Stack the pieces' arrays; a rank without pieces gets empty arrays of the same shapes."""
     shapes = [
-        {name: (where, a.shape[1:]) for where, arrays in zip(("point", "cell"), both) for name, a in arrays.items()}
+        {
+            name: (where, a.shape[1:])
+            for where, arrays in zip(("point", "cell"), both, strict=True)
+            for name, a in arrays.items()
+        }
         for both in data
     ]
     every = [shape for shapes_of_rank in comm.allgather(shapes) for shape in shapes_of_rank]
@@ -233,7 +244,7 @@ def _join_fields(mesh, data, path, comm):
     return fields
 
 
-def write_grid(grid, path):
+def write_grid(grid: vtkUnstructuredGrid, path: str | Path) -> None:
     """Write a vtkUnstructuredGrid as Fluidity does (appended raw, zlib), whole or not at all."""
     with whole_file(path) as beside:
         writer = vtkXMLUnstructuredGridWriter()
@@ -247,7 +258,7 @@ def write_grid(grid, path):
                 raise FileError(f"{path}: could not be written; is the folder writable and the disk not full?")
 
 
-def set_array(data, name, values):
+def set_array(data: vtkDataSetAttributes, name: str, values: np.ndarray) -> None:
     """Put `values` in the place of array `name` of a vtkPointData or vtkCellData, keeping its attributes."""
     old = data.GetArray(name)
     if old is None or vtk_to_numpy(old).shape != np.shape(values):
@@ -259,19 +270,19 @@ def set_array(data, name, values):
     old.Modified()
 
 
-def add_array(data, name, values):
+def add_array(data: vtkDataSetAttributes, name: str, values: np.ndarray) -> None:
     """Add a new array to a vtkPointData or vtkCellData."""
     array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
     array.SetName(name)
     data.AddArray(array)
 
 
-def mark_ghosts(grid, ghost):
+def mark_ghosts(grid: vtkUnstructuredGrid, ghost: np.ndarray) -> None:
     """Mark cells that another piece owns, as VTK and Fluidity do: (C,) bool."""
     add_array(grid.GetCellData(), GHOST, np.asarray(ghost).astype(np.uint8) * np.uint8(DUPLICATE_CELL))
 
 
-def as_grid(points, cells):
+def as_grid(points: np.ndarray, cells: np.ndarray) -> vtkUnstructuredGrid:
     """A vtkUnstructuredGrid of (N, 3) float64 nodes and (C, 4) tetrahedra."""
     grid, nodes, tetrahedra = vtkUnstructuredGrid(), vtkPoints(), vtkCellArray()
     nodes.SetData(numpy_to_vtk(np.ascontiguousarray(points, np.float64), deep=True))
@@ -282,7 +293,13 @@ def as_grid(points, cells):
     return grid
 
 
-def write_pvtu(path, sources, at_points, at_cells=(), active=None):
+def write_pvtu(
+    path: str | Path,
+    sources: Sequence[str],
+    at_points: Sequence[tuple[str, int]],
+    at_cells: Sequence[tuple[str, int]] = (),
+    active: Mapping[str, str] | None = None,
+) -> None:
     """Write the file that binds the pieces of a parallel dump together, whole or not at all.
 
     Parameters
