@@ -13,19 +13,22 @@ always have the names below, so that nothing grows and no run can overwrite what
     restart.flml   restart_<Mesh>.msh   restart_<Mesh>_<rank>.msh|.halo   restart_<Mesh>.vtu|.pvtu
 """
 
-import re
-import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lxml import etree
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0, raise_together
-from coupling.common.files import FileError, leads_out, whole_file, whole_folder
+from coupling.common.files import FileError, leads_out, whole_folder
 from coupling.common.manifest import write_manifest
 from coupling.fluidity import options as flml
-from coupling.geometry.mesh import Field, MeshError, State, piece_fingerprint
-from coupling.vtk.vtu import geometry, parse_xml, piece_paths, read_grid, read_state, set_array, write_grid
+from coupling.fluidity.copying import Edit, copy_unchanged, restart_names, write_changed, write_options_renamed
+from coupling.fluidity.named_files import field_elements, mesh_elements, named_files, pieces_of, prognostic_fields
+from coupling.geometry.mesh import Field, MeshError, State
+from coupling.vtk.vtu import piece_paths, read_state
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ class FluidityRestart:
     fields: dict[str, FieldSource]
 
     @property
-    def folder(self):
+    def folder(self) -> Path:
         """Where the options file and all it names lie."""
         return self.options.parent
 
 
-def open_restart(options):
+def open_restart(options: str | Path) -> FluidityRestart:
     """Look into a checkpoint, or into the options of a cold start.
 
     Raises
@@ -71,7 +74,7 @@ def open_restart(options):
     tree = flml.read_options(options)
     _check_names(tree, options)
     fields = {}
-    for name, element in _field_files(tree):
+    for name, element in field_elements(tree):
         fields[name] = FieldSource(options.parent / element.get("file_name"), name.split("::")[-1])
     restart = FluidityRestart(
         options,
@@ -80,7 +83,7 @@ def open_restart(options):
         flml.required(tree, "timestepping/timestep", float, options),
         fields,
     )
-    for path, _ in _files(tree, options):
+    for path, _ in named_files(tree, options):
         if not path.is_file():
             raise FileError(f"{options}: names {path.name}, which is not in {path.parent}")
         if leads_out(options.parent, path.relative_to(options.parent)):
@@ -94,32 +97,32 @@ def _outside(options, name):
 
 def _check_names(tree, options):
     """Refuse files elsewhere: a checkpoint is a folder, and what it names is copied under these names."""
-    for element in (*_mesh_files(tree), *(element for _, element in _field_files(tree))):
+    for element in (*mesh_elements(tree), *(element for _, element in field_elements(tree))):
         name = element.get("file_name")
         if leads_out(options.parent, name):
             raise _outside(options, name)
 
 
-def n_processes(restart):
+def n_processes(restart: FluidityRestart) -> int:
     """Number of processes the checkpoint was written for: 1 in serial."""
     tree = flml.read_options(restart.options)
     numbers = set()
-    for element in _mesh_files(tree):
-        numbers.add(max(1, len(_mesh_pieces(restart.folder, element.get("file_name")))))
+    for element in mesh_elements(tree):
+        numbers.add(max(1, len(pieces_of(restart.folder, element.get("file_name")))))
     if len(numbers) != 1:
         raise FileError(f"{restart.options}: its meshes are cut into {sorted(numbers)} pieces; expected one number")
     return numbers.pop()
 
 
-def restart_files(restart):
+def restart_files(restart: FluidityRestart) -> list[Path]:
     """Paths of all files that a restart consists of, each once, the options first."""
     found = [restart.options]
-    for path, _ in _files(flml.read_options(restart.options), restart.options):
+    for path, _ in named_files(flml.read_options(restart.options), restart.options):
         found += [path, *(piece_paths(path) if path.suffix == ".pvtu" else ())]
     return list(dict.fromkeys(found))
 
 
-def mesh_pieces(restart):
+def mesh_pieces(restart: FluidityRestart) -> list[Path]:
     """The .msh files of the checkpoint's mesh, in the order of its pieces.
 
     Raises
@@ -127,13 +130,13 @@ def mesh_pieces(restart):
     FileError
         if it has no mesh from a file, or several
     """
-    bases = [element.get("file_name") for element in _mesh_files(flml.read_options(restart.options))]
+    bases = [element.get("file_name") for element in mesh_elements(flml.read_options(restart.options))]
     if len(bases) != 1:
         raise FileError(f"{restart.options}: has {len(bases)} meshes from files, expected one")
-    return _mesh_pieces(restart.folder, bases[0]) or [restart.folder / f"{bases[0]}.msh"]
+    return pieces_of(restart.folder, bases[0]) or [restart.folder / f"{bases[0]}.msh"]
 
 
-def field_options(restart, name):
+def field_options(restart: FluidityRestart, name: str) -> etree._Element:
     """The options (`prognostic`) of a field.
 
     Raises
@@ -141,13 +144,13 @@ def field_options(restart, name):
     FileError
         if there is no such field
     """
-    found = dict(_prognostic(flml.read_options(restart.options)))
+    found = dict(prognostic_fields(flml.read_options(restart.options)))
     if name not in found:
         raise FileError(f"{restart.options}: has no prognostic field {name!r}; it has {sorted(found)}")
     return found[name]
 
 
-def read_fields(restart, comm, names=None):
+def read_fields(restart: FluidityRestart, comm: MPI.Comm, names: Collection[str] | None = None) -> State:
     """Read fields of a checkpoint, each on the mesh of its own file. Collective.
 
     Raises
@@ -163,7 +166,7 @@ def read_fields(restart, comm, names=None):
         raise FileError(
             f"{restart.options}: field {missing[0]!r} does not start from a file; it has {sorted(restart.fields)}"
         )
-    wanted = {}
+    wanted: dict[Path, list[str]] = {}
     for name in names:
         wanted.setdefault(restart.fields[name].path, []).append(name)
     fields = {}
@@ -188,7 +191,14 @@ def _disagreement(fields, restart):
     return None
 
 
-def write_restart(restart, folder, comm, changes=None, edit=None, manifest=False):
+def write_restart(
+    restart: FluidityRestart,
+    folder: str | Path,
+    comm: MPI.Comm,
+    changes: Mapping[str, Field] | None = None,
+    edit: Edit | None = None,
+    manifest: bool = False,
+) -> FluidityRestart:
     """Write a checkpoint under the names above, with some fields changed. Collective.
 
     Parameters
@@ -212,15 +222,15 @@ def write_restart(restart, folder, comm, changes=None, edit=None, manifest=False
     changes = dict(changes or {})
     raise_together(_refusal(changes, restart), comm)
     tree = flml.read_options(restart.options)
-    renamed = _new_names(tree)
+    renamed = restart_names(tree)
     with whole_folder(folder, comm) as beside:
         changed = {restart.fields[name].path for name in changes}
-        on_rank_0(lambda: _copy_untouched(tree, restart, renamed, changed, beside), comm)
+        on_rank_0(lambda: copy_unchanged(tree, restart.options, renamed, changed, beside), comm)
         for path in sorted(changed):
             new = beside / renamed[path.name]
             fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
-            _write_changed(path, new, fields, comm)
-        on_rank_0(lambda: _write_renamed(tree, renamed, edit, beside / "restart.flml"), comm)
+            write_changed(path, new, fields, comm)
+        on_rank_0(lambda: write_options_renamed(tree, renamed, edit, beside / "restart.flml"), comm)
         if manifest:
             write_manifest(beside, comm)
     return open_restart(Path(folder) / "restart.flml")
@@ -250,152 +260,3 @@ def _mesh_refusal(changes, restart):
         if given != here:
             return MeshError(f"{path}: {sorted(there)} were given on a mesh of {given} pieces, the file's has {here}")
     return None
-
-
-def _mesh_files(tree):
-    return tree.getroot().findall("geometry/mesh/from_file[@file_name]")
-
-
-def _prognostic(tree):
-    """(name, its options) of every field that the model solves for."""
-    phases = tree.getroot().findall("material_phase")
-    for phase in phases:
-        prefix = f"{phase.get('name')}::" if len(phases) > 1 else ""
-        for kind in ("scalar_field", "vector_field", "tensor_field"):
-            for field in phase.findall(f".//{kind}[@name]"):
-                for options in field.findall("prognostic"):
-                    yield prefix + field.get("name"), options
-
-
-def _field_files(tree):
-    """(name, element with the file's name) of every field that starts from a file."""
-    for name, options in _prognostic(tree):
-        for element in options.findall("initial_condition/from_file[@file_name]"):
-            yield name, element
-
-
-def _new_names(tree):
-    """{file name in the options: name it gets here}."""
-    names = {}
-    for element in _mesh_files(tree):
-        names[element.get("file_name")] = f"restart_{element.getparent().get('name')}"
-    for _, element in _field_files(tree):
-        old = element.get("file_name")
-        if old in names:
-            continue
-        mesh = element.getparent().getparent().find("mesh").get("name")
-        phase = next(element.iterancestors("material_phase"))
-        several = len(tree.getroot().findall("material_phase")) > 1
-        stem = f"restart_{phase.get('name')}_{mesh}" if several else f"restart_{mesh}"
-        taken = set(names.values())
-        candidates = [stem] + [f"{stem}_{k}" for k in range(2, 2 + len(taken))]
-        names[old] = next(c for c in (c + Path(old).suffix for c in candidates) if c not in taken)
-    return names
-
-
-def _mesh_pieces(folder, base):
-    found = [p for p in folder.glob(f"{base}_*.msh") if re.fullmatch(r"_\d+", p.stem[len(base) :])]
-    return sorted(found, key=lambda p: int(p.stem[len(base) + 1 :]))
-
-
-def _files(tree, options):
-    """(path, name in the options) of every file the options name."""
-    folder = options.parent
-    for element in _mesh_files(tree):
-        base = element.get("file_name")
-        pieces = _mesh_pieces(folder, base)
-        for piece in pieces:
-            yield piece, base
-            yield piece.with_suffix(".halo"), base
-        if not pieces or (folder / f"{base}.msh").is_file():
-            yield folder / f"{base}.msh", base
-    for _, element in _field_files(tree):
-        yield folder / element.get("file_name"), element.get("file_name")
-
-
-def _copy_untouched(tree, restart, renamed, changed, beside):
-    done = set()
-    for path, old in _files(tree, restart.options):
-        if path in done or path in changed:
-            continue
-        done.add(path)
-        if path.suffix in (".vtu", ".pvtu"):
-            _copy_field_file(path, beside / renamed[old])
-        else:
-            shutil.copyfile(path, beside / (renamed[old] + path.name[len(old) :]))
-    # whatever else the options name beside them (detector positions, prescribed fields) keeps its name
-    named = {e.get("file_name") for e in tree.getroot().iter("*") if e.get("file_name")} - set(renamed)
-    for other in sorted(named):
-        for path in [restart.folder / other, *restart.folder.glob(f"{other}.*")]:
-            if path.is_file():
-                shutil.copyfile(path, beside / path.name)
-
-
-def _piece_names(new, n_pieces):
-    """Where a PVTU's pieces go, as Fluidity looks for them."""
-    return [new.with_suffix("") / f"{new.stem}_{k}.vtu" for k in range(n_pieces)]
-
-
-def _copy_field_file(path, new):
-    if path.suffix == ".vtu":
-        shutil.copyfile(path, new)
-        return
-    pieces = piece_paths(path)
-    new.with_suffix("").mkdir()
-    for piece, target in zip(pieces, _piece_names(new, len(pieces))):
-        shutil.copyfile(piece, target)
-    _write_pvtu(path, new, len(pieces))
-
-
-def _write_pvtu(path, new, n_pieces):
-    tree = parse_xml(path)
-    for element, target in zip(tree.iter("{*}Piece"), _piece_names(new, n_pieces)):
-        element.set("Source", target.relative_to(new.parent).as_posix())
-    with whole_file(new) as beside:
-        tree.write(str(beside))
-
-
-def _write_changed(path, new, fields, comm):
-    """Write a VTU or PVTU with some arrays replaced; each rank writes its own pieces. Collective."""
-    pieces = on_rank_0(lambda: _make_room(path, new), comm)
-    targets = [new] if path.suffix == ".vtu" else _piece_names(new, len(pieces))
-    mesh, problem = next(iter(fields.values())).mesh, None
-    try:
-        for piece in mesh.pieces:
-            grid = read_grid(pieces[piece.index])
-            if piece_fingerprint(*geometry(grid, pieces[piece.index])) != piece.fingerprint:
-                raise MeshError(
-                    f"{pieces[piece.index]}: its mesh is not the one the fields {sorted(fields)} were read on"
-                )
-            for array, field in fields.items():
-                _put(grid, array, field, piece)
-            write_grid(grid, targets[piece.index])
-    except (OSError, ValueError) as error:
-        problem = error
-    raise_together(problem, comm)
-
-
-def _make_room(path, new):
-    """Write what a PVTU has beside its pieces; returns the old pieces, or the one VTU."""
-    pieces = piece_paths(path)
-    if path.suffix == ".pvtu":
-        new.with_suffix("").mkdir()
-        _write_pvtu(path, new, len(pieces))
-    return pieces
-
-
-def _put(grid, array, field: Field, piece):
-    if field.location == "point":
-        set_array(grid.GetPointData(), array, field.values[piece.nodes])
-    else:
-        set_array(grid.GetCellData(), array, field.values[piece.cells])
-
-
-def _write_renamed(tree, renamed, edit, path):
-    for element in _mesh_files(tree):
-        element.set("file_name", renamed[element.get("file_name")])
-    for _, element in list(_field_files(tree)):
-        element.set("file_name", renamed[element.get("file_name")])
-    if edit is not None:
-        edit(tree)
-    flml.write_options(tree, path)

@@ -1,0 +1,137 @@
+"""A checkpoint's files under the names of a restart: copied byte for byte, or with some arrays replaced."""
+
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from lxml import etree
+from mpi4py import MPI
+from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
+
+from coupling.common.collective import on_rank_0, raise_together
+from coupling.common.files import whole_file
+from coupling.fluidity import options as flml
+from coupling.fluidity.named_files import field_elements, mesh_elements, named_files
+from coupling.geometry.mesh import Field, MeshError, Piece, piece_fingerprint
+from coupling.vtk.vtu import geometry, parse_xml, piece_paths, read_grid, set_array, write_grid
+
+Edit = Callable[[etree._ElementTree], None]  # of an options tree, in place
+
+
+def restart_names(tree: etree._ElementTree) -> dict[str, str]:
+    """{file name in the options: name it gets here}."""
+    names = {}
+    for element in mesh_elements(tree):
+        names[element.get("file_name")] = f"restart_{element.getparent().get('name')}"
+    for _, element in field_elements(tree):
+        old = element.get("file_name")
+        if old in names:
+            continue
+        mesh = element.getparent().getparent().find("mesh").get("name")
+        phase = next(element.iterancestors("material_phase"))
+        several = len(tree.getroot().findall("material_phase")) > 1
+        stem = f"restart_{phase.get('name')}_{mesh}" if several else f"restart_{mesh}"
+        taken = set(names.values())
+        candidates = [stem] + [f"{stem}_{k}" for k in range(2, 2 + len(taken))]
+        names[old] = next(c for c in (c + Path(old).suffix for c in candidates) if c not in taken)
+    return names
+
+
+def copy_unchanged(
+    tree: etree._ElementTree, options: Path, renamed: Mapping[str, str], changed: Collection[Path], beside: Path
+) -> None:
+    """Copy all files of a checkpoint but those that change, byte for byte.
+
+    Parameters
+    ----------
+    tree, options : its options, and their file
+    renamed : {file name in the options: name in the copy}
+    changed : paths that are left out
+    beside : the folder of the copy
+    """
+    done = set()
+    for path, old in named_files(tree, options):
+        if path in done or path in changed:
+            continue
+        done.add(path)
+        if path.suffix in (".vtu", ".pvtu"):
+            _copy_field_file(path, beside / renamed[old])
+        else:
+            shutil.copyfile(path, beside / (renamed[old] + path.name[len(old) :]))
+    # whatever else the options name beside them (detector positions, prescribed fields) keeps its name
+    named = {e.get("file_name") for e in tree.getroot().iter("*") if e.get("file_name")} - set(renamed)
+    for other in sorted(named):
+        for path in [options.parent / other, *options.parent.glob(f"{other}.*")]:
+            if path.is_file():
+                shutil.copyfile(path, beside / path.name)
+
+
+def _piece_names(new: Path, n_pieces: int) -> list[Path]:
+    """Where a PVTU's pieces go, as Fluidity looks for them."""
+    return [new.with_suffix("") / f"{new.stem}_{k}.vtu" for k in range(n_pieces)]
+
+
+def _copy_field_file(path: Path, new: Path) -> None:
+    if path.suffix == ".vtu":
+        shutil.copyfile(path, new)
+        return
+    pieces = piece_paths(path)
+    new.with_suffix("").mkdir()
+    for piece, target in zip(pieces, _piece_names(new, len(pieces)), strict=True):
+        shutil.copyfile(piece, target)
+    _write_pvtu(path, new, len(pieces))
+
+
+def _write_pvtu(path: Path, new: Path, n_pieces: int) -> None:
+    tree = parse_xml(path)
+    for element, target in zip(tree.iter("{*}Piece"), _piece_names(new, n_pieces), strict=True):
+        element.set("Source", target.relative_to(new.parent).as_posix())
+    with whole_file(new) as beside:
+        tree.write(str(beside))
+
+
+def write_changed(path: Path, new: Path, fields: Mapping[str, Field], comm: MPI.Comm) -> None:
+    """Write a VTU or PVTU with some arrays replaced; each rank writes its own pieces. Collective."""
+    pieces = on_rank_0(lambda: _make_room(path, new), comm)
+    targets = [new] if path.suffix == ".vtu" else _piece_names(new, len(pieces))
+    mesh, problem = next(iter(fields.values())).mesh, None
+    try:
+        for piece in mesh.pieces:
+            grid = read_grid(pieces[piece.index])
+            if piece_fingerprint(*geometry(grid, pieces[piece.index])) != piece.fingerprint:
+                raise MeshError(
+                    f"{pieces[piece.index]}: its mesh is not the one the fields {sorted(fields)} were read on"
+                )
+            for array, field in fields.items():
+                _set_values(grid, array, field, piece)
+            write_grid(grid, targets[piece.index])
+    except (OSError, ValueError) as error:
+        problem = error
+    raise_together(problem, comm)
+
+
+def _make_room(path: Path, new: Path) -> list[Path]:
+    """Write what a PVTU has beside its pieces; returns the old pieces, or the one VTU."""
+    pieces = piece_paths(path)
+    if path.suffix == ".pvtu":
+        new.with_suffix("").mkdir()
+        _write_pvtu(path, new, len(pieces))
+    return pieces
+
+
+def _set_values(grid: vtkUnstructuredGrid, array: str, field: Field, piece: Piece) -> None:
+    if field.location == "point":
+        set_array(grid.GetPointData(), array, field.values[piece.nodes])
+    else:
+        set_array(grid.GetCellData(), array, field.values[piece.cells])
+
+
+def write_options_renamed(tree: etree._ElementTree, renamed: Mapping[str, str], edit: Edit | None, path: Path) -> None:
+    """Write options that name the files of the copy, changed by `edit` if given."""
+    for element in mesh_elements(tree):
+        element.set("file_name", renamed[element.get("file_name")])
+    for _, element in list(field_elements(tree)):
+        element.set("file_name", renamed[element.get("file_name")])
+    if edit is not None:
+        edit(tree)
+    flml.write_options(tree, path)
