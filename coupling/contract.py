@@ -1,4 +1,4 @@
-"""What the cycle asks of a forecast model, as checks for the tests of a driver.
+"""What the cycle asks of a forecast model, as checks for a driver's tests: begin here to write a driver.
 
     from coupling.contract import PROMISES, make_trial
 
@@ -11,26 +11,34 @@
     def test_it_keeps_its_promises(promise, trial):
         promise(trial)
 
-A trial is four forecasts; each promise is a function of it that asserts, so that every one is told by itself. How a
-model fails is no part of it: provoke that in tests of your own (:class:`coupling.simulation.forecast.ForecastModel` tells how it
-is to be told).
+What a driver needs, in the order in which it is written:
+
+1. a restart, with the properties of :class:`~coupling.simulation.forecast.Restart`;
+2. `read_fields` and `write_restart` for it (:class:`~coupling.simulation.forecast.RestartFiles`);
+3. a model with `run` (:class:`~coupling.simulation.forecast.ForecastModel`), which starts the program by
+   :func:`coupling.simulation.launch.launch` and checks how it ended by :mod:`coupling.simulation.endings`.
+
+:mod:`coupling.fluidity.checkpoint` and :mod:`coupling.fluidity.driver` do so for Fluidity.
+
+A trial is four forecasts; each promise is a function of the trial that asserts one thing, so that each fails by itself.
+How a model fails is no part of it: test that separately (`ForecastModel` says which error is expected).
 """
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
 from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import FluidityRestart, read_fields, write_restart
+from coupling.fluidity import checkpoint
 from coupling.geometry.mesh import Field, State
-from coupling.simulation.forecast import Forecast, ForecastModel
+from coupling.simulation.endings import NEAR, has_arrived
+from coupling.simulation.forecast import Forecast, ForecastModel, Restart, RestartFiles
 from coupling.simulation.launch import ModelError
-
-_NEAR = 1e-3  # times this near, in time steps, are the same
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Trial:
     """Forecasts of one model, and what is needed to judge them.
 
     model : the driver
+    files : reads and writes its restarts
     start, times : the restart, and the two times [s] that forecasts went to
     folder : holds the forecasts' folders first, whole, later and edited
     comm : MPI communicator
@@ -49,8 +58,9 @@ class Trial:
     before : {file: hash} of the start's folder before anything ran
     """
 
-    model: ForecastModel
-    start: FluidityRestart
+    model: ForecastModel[Any]
+    files: RestartFiles[Any]
+    start: Restart
     times: tuple[float, float]
     folder: Path
     comm: MPI.Comm
@@ -63,19 +73,30 @@ class Trial:
     before: dict[str, str]
 
 
-def make_trial(model, start, times, folder, comm, *, field=None, tolerance=0.0):
+def make_trial(
+    model: ForecastModel[Any],
+    start: Restart,
+    times: tuple[float, float],
+    folder: Path,
+    comm: MPI.Comm,
+    *,
+    field: str | None = None,
+    tolerance: float = 0.0,
+    files: RestartFiles[Any] = checkpoint,
+) -> Trial:
     """Run the four forecasts. Collective.
 
     Parameters
     ----------
-    model : ForecastModel
-    start : FluidityRestart, a checkpoint or a cold start
+    model : the driver
+    start : a checkpoint or a cold start
     times : two times [s] after the start's, rising; a few time steps apart are enough
     folder : for what is written, there already
     comm : MPI communicator
     field : name of a field to change by a factor of 1.5; the first scalar of the checkpoint if left out. It should not
         be zero everywhere, nor prescribed at a boundary with another value than zero
     tolerance : see `Trial`
+    files : reads and writes the model's restarts; the default is Fluidity's
 
     Returns
     -------
@@ -89,19 +110,19 @@ def make_trial(model, start, times, folder, comm, *, field=None, tolerance=0.0):
     scalars = [name for name in sorted(fields) if fields[name].components == 1]
     name = field or scalars[0]
     edit = fields[name].replaced(1.5 * fields[name].values)
-    restart = write_restart(first.restart, folder / "restart", comm, {name: edit})
+    restart = files.write_restart(first.restart, folder / "restart", comm, {name: edit})
     edited = model.run(restart, times[1], folder / "edited", comm)
-    return Trial(model, start, tuple(times), folder, comm, tolerance, first, whole, later, edit, edited, before)
+    return Trial(model, files, start, times, folder, comm, tolerance, first, whole, later, edit, edited, before)
 
 
-def arrives(trial):
-    """Each forecast ends with the first step that reaches its time, and tells state, checkpoint, folder and seconds."""
+def arrives(trial: Trial) -> None:
+    """Each forecast ends with the first step that reaches its time, and gives state, checkpoint, folder and seconds."""
     for name, until in (("first", trial.times[0]), ("whole", trial.times[1]), ("later", trial.times[1])):
         forecast = getattr(trial, name)
         step = forecast.restart.timestep
         time = forecast.state.time
-        assert until - _NEAR * step <= time < until + step, f"{name}: at {time:g} s, {until:g} s was asked for"
-        assert abs(forecast.restart.time - time) <= _NEAR * step, (
+        assert has_arrived(time, until, step), f"{name}: at {time:g} s, {until:g} s was asked for"
+        assert abs(forecast.restart.time - time) <= NEAR * step, (
             f"{name}: its checkpoint is of {forecast.restart.time:g} s"
         )
         assert set(forecast.state.fields) == set(forecast.restart.fields), (
@@ -109,22 +130,22 @@ def arrives(trial):
         )
         assert Path(forecast.folder).samefile(trial.folder / name), f"{name}: its folder is {forecast.folder}"
         assert forecast.seconds > 0.0, f"{name}: took {forecast.seconds} s"
-        for of in forecast.state.fields.values():
-            assert _everywhere(np.isfinite(of.values).all(), trial.comm), f"{name}: {of.name} is not finite"
+        for field in forecast.state.fields.values():
+            assert _everywhere(np.isfinite(field.values).all(), trial.comm), f"{name}: {field.name} is not finite"
 
 
-def leaves_a_checkpoint(trial):
+def leaves_a_checkpoint(trial: Trial) -> None:
     """The checkpoint holds the state's values, in the files that its options name."""
     for forecast in (trial.first, trial.whole):
-        _same(read_fields(forecast.restart, trial.comm), forecast.state, trial, "the checkpoint")
+        _same(trial.files.read_fields(forecast.restart, trial.comm), forecast.state, trial, "the checkpoint")
 
 
-def leaves_dumps(trial):
+def leaves_dumps(trial: Trial) -> None:
     """Dumps lie in the folder from the start's time to the state's: readings within a window are compared with them."""
     with open_series(trial.later.folder, trial.comm) as dumps:
         began, ended = dumps.times[0], dumps.times[-1]
         step = trial.first.restart.timestep
-        assert abs(began - trial.first.state.time) <= _NEAR * step, f"the first dump is of {began:g} s"
+        assert abs(began - trial.first.state.time) <= NEAR * step, f"the first dump is of {began:g} s"
         assert ended == trial.later.state.time, (
             f"the last dump is of {ended:g} s, the state {trial.later.state.time:g} s"
         )
@@ -132,14 +153,14 @@ def leaves_dumps(trial):
     _same(last, _dumped(trial.later.state, last, trial), trial, "the last dump")
 
 
-def repeats_the_uninterrupted_run(trial):
-    """Stopped and restarted on the way it ends as in one go."""
+def repeats_the_uninterrupted_run(trial: Trial) -> None:
+    """Stopped and restarted on the way, it ends as it does without a stop."""
     assert trial.whole.state.time == trial.later.state.time
     _same(trial.later.state, trial.whole.state, trial, "the restarted run")
 
 
-def goes_on_from_an_edited_restart(trial):
-    """What is changed in the checkpoint is what the model begins with; all else is as it was."""
+def goes_on_from_an_edited_restart(trial: Trial) -> None:
+    """The model begins with what was changed in the checkpoint; all else is as it was."""
     with open_series(trial.edited.folder, trial.comm) as dumps:
         began = dumps.read(0)
     expected = State(began.time, {**trial.first.state.fields, trial.edit.name: trial.edit})
@@ -149,24 +170,23 @@ def goes_on_from_an_edited_restart(trial):
     assert not _everywhere(not moved.any(), trial.comm), f"the edit of {name} made no difference"
 
 
-def leaves_its_start_alone(trial):
+def leaves_its_start_alone(trial: Trial) -> None:
     """The files of a start are never written to."""
     after = on_rank_0(lambda: _hashes(trial.start.folder), trial.comm)
     changed = [name for name in trial.before if after.get(name) != trial.before[name]]
     assert not changed, f"the model changed {changed[0]} of its start"
 
 
-def keeps_its_names(trial):
+def keeps_its_names(trial: Trial) -> None:
     """Names do not grow with every restart: a cycle has hundreds of them."""
     names = {forecast.restart.name for forecast in (trial.first, trial.later, trial.edited)}
     assert len(names) == 1, f"the simulation is named {sorted(names)}"
-    later, edited = (
-        on_rank_0(lambda of=of: sorted(_hashes(of.folder)), trial.comm) for of in (trial.later, trial.edited)
-    )
+    later = on_rank_0(lambda: sorted(_hashes(trial.later.folder)), trial.comm)
+    edited = on_rank_0(lambda: sorted(_hashes(trial.edited.folder)), trial.comm)
     assert later == edited, f"files are named by what a run started from: {sorted(set(later) ^ set(edited))}"
 
 
-def refuses_what_cannot_be(trial):
+def refuses_what_cannot_be(trial: Trial) -> None:
     """A folder that is there, and a time that is not ahead, are errors before anything runs, on every rank."""
     _refused(FileExistsError, trial, trial.times[0], trial.first.folder)
     folder = trial.folder / "not ahead"
@@ -197,17 +217,17 @@ def _refused(error, trial, until, folder):
 def _dumped(state, dump, trial):
     """The fields of a state that are in its dump, which may leave some out, but not what is analysed."""
     assert trial.edit.name in dump.fields, f"dumps lack {trial.edit.name}; they have {sorted(dump.fields)}"
-    return State(state.time, {name: of for name, of in state.fields.items() if name in dump.fields})
+    return State(state.time, {name: field for name, field in state.fields.items() if name in dump.fields})
 
 
-def _same(found, expected, trial, what):
-    """Every field of `expected` has the same values in `found`, which may hold more of them."""
-    for name, of in expected.fields.items():
-        assert name in found.fields, f"{what} lacks {name}; it has {sorted(found.fields)}"
-        mine, other = _at_corners(found[name]), _at_corners(of)
-        assert _everywhere(mine.shape == other.shape, trial.comm), f"{what} has other cells for {name}"
-        largest = trial.comm.allreduce(float(np.abs(other).max(initial=0.0)), MPI.MAX)
-        off = trial.comm.allreduce(float(np.abs(mine - other).max(initial=0.0)), MPI.MAX)
+def _same(state: State, expected: State, trial: Trial, what: str) -> None:
+    """Every field of `expected` has the same values in `state`, which may have more fields."""
+    for name, field in expected.fields.items():
+        assert name in state.fields, f"{what} lacks {name}; it has {sorted(state.fields)}"
+        values, wanted = _at_corners(state[name]), _at_corners(field)
+        assert _everywhere(values.shape == wanted.shape, trial.comm), f"{what} has other cells for {name}"
+        largest = trial.comm.allreduce(float(np.abs(wanted).max(initial=0.0)), MPI.MAX)
+        off = trial.comm.allreduce(float(np.abs(values - wanted).max(initial=0.0)), MPI.MAX)
         assert off <= trial.tolerance * largest, (
             f"{what}: {name} is off by {off:.3g}, its largest value is {largest:.3g}"
         )

@@ -1,25 +1,28 @@
-"""Drivers of models that keep Fluidity's contract: they differ only in the program they start, Fluidity or the embedded model."""
+"""The driver of Fluidity, and of the embedded model, which takes and leaves the same files."""
 
 import re
-import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from lxml import etree
+from mpi4py import MPI
 
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError
 from coupling.fluidity import options as flml
-from coupling.fluidity.checkpoint import n_processes, open_restart, read_fields, write_restart
+from coupling.fluidity.checkpoint import FluidityRestart, n_processes, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import MeshError, State
+from coupling.simulation.endings import NEAR, check_arrived, check_ended, check_finite, end_of_logs, is_ahead
 from coupling.simulation.forecast import Forecast
-from coupling.simulation.launch import ModelError, launch, package_environment
+from coupling.simulation.launch import Ended, ModelError, launch, package_environment
 from coupling.vtk.vtu import dump_time
 
-_TAIL = 15  # lines of the model's log that an error shows
-# Times this near, in time steps, are the same: a sum of steps drifts, and just short of its end a run makes one more
-_NEAR = 1e-3
+FluidityForecast = Forecast[FluidityRestart]
+
+_LOGS = ("fluidity.err-*", "launch.log", "fluidity.log-*")
 
 
 @dataclass(frozen=True)
@@ -41,54 +44,54 @@ class FluidityModel:
     silence: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
-    def command(self, options):
+    def command(self, options: str) -> list[str]:
         """The words that start the model; in serial the launcher is left out."""
         launcher = [word.replace("{n}", str(self.processes)) for word in self.launcher] if self.processes > 1 else []
         return [*launcher, *self.program, "-l", options]
 
-    def run(self, start, until, folder, comm):
+    def run(self, start: FluidityRestart, until: float, folder: Path, comm: MPI.Comm) -> FluidityForecast:
         """See :class:`ForecastModel`."""
         folder = Path(folder).absolute()
         if problem := wrong_processes(start, self.processes):
             raise ModelError(problem)
-        if not until - start.time > _NEAR * start.timestep:
+        if not is_ahead(until, start.time, start.timestep):
             raise ModelError(
                 f"asked to run until {until:g} s from {start.options}, which is at {start.time:g} s already"
             )
         name = run_name(start.name)
-        ready = write_restart(start, folder, comm, edit=lambda tree: _until(tree, name, until - _NEAR * start.timestep))
-        limits = {"timeout": self.timeout, "silence": self.silence}
-        ended = launch(self.command(ready.options.name), folder, comm, environment=self.environment, **limits)
+        ready = write_restart(start, folder, comm, edit=lambda tree: _until(tree, name, until - NEAR * start.timestep))
+        words = self.command(ready.options.name)
+        ended = launch(words, folder, comm, self.timeout, self.environment, silence=self.silence)
         return _result(ended, start, until, folder, comm)
 
 
-def wrong_processes(start, processes):
+def wrong_processes(start: FluidityRestart, processes: int) -> str | None:
     """Why a restart cannot be run on so many processes, None if it can.
 
     FileError if one of its files is missing or broken
     """
-    if (found := n_processes(start)) == processes:
+    if (expected := n_processes(start)) == processes:
         return None
     return (
-        f"{start.options}: made for {found} processes, the model is to run on {processes}; decompose the mesh for that "
-        "number (fldecomp, flredecomp) or change model.processes"
+        f"{start.options}: made for {expected} processes, the model is to run on {processes}; decompose the mesh for "
+        "that number (fldecomp, flredecomp) or change model.processes"
     )
 
 
-def embedded_model(**settings):
+def embedded_model(**settings: Any) -> FluidityModel:
     """The driver of the model that comes with this package (`python -m coupling.embedded`)."""
     environment = package_environment(settings.pop("environment", {}))
     return FluidityModel(program=(sys.executable, "-m", "coupling.embedded"), environment=environment, **settings)
 
 
-def run_name(name):
-    """A simulation's own name, without what restarts hang on to it."""
+def run_name(name: str) -> str:
+    """A simulation's own name, without the suffix that each restart adds."""
     while name.endswith("_checkpoint"):
         name = name.removesuffix("_checkpoint")
     return name
 
 
-def _until(tree, name, finish):
+def _until(tree: etree._ElementTree, name: str, finish: float) -> None:
     """Set what a run of ours needs: its name, its end [s], and one checkpoint, at the end."""
     flml.set_option(tree, "simulation_name", name)
     flml.set_option(tree, "timestepping/finish_time", float(finish))
@@ -99,12 +102,19 @@ def _until(tree, name, finish):
     flml.set_flag(tree, "io/checkpointing/checkpoint_at_end")
 
 
-def _result(ended, start, until, folder, comm):
+def _result(ended: Ended, start: FluidityRestart, until: float, folder: Path, comm: MPI.Comm) -> FluidityForecast:
     """The forecast a run left, if it is a good one. Collective."""
+
+    def logs() -> str:
+        return end_of_logs(folder, _LOGS, errors="fluidity.err")
+
     arrived, problem = None, None
     if comm.rank == 0:
         try:
-            arrived = _arrived(ended, start, until, folder)
+            check_ended(ended, logs)
+            arrived = _last_files(start, folder, logs)
+            restart, time = arrived
+            check_arrived(time, until, max(start.timestep, restart.timestep), logs)
         except (ModelError, FileError) as error:
             problem = error
     try:
@@ -112,56 +122,20 @@ def _result(ended, start, until, folder, comm):
         restart, time = comm.bcast(arrived)
         fields = read_fields(restart, comm).fields
     except (FileError, MeshError) as error:
-        raise ModelError(f"the model ended well but what it left cannot be used: {error}{_logs(folder)}") from error
-    for field_name, of in fields.items():
-        broken = comm.allreduce(int(np.size(of.values) - np.isfinite(of.values).sum()))
-        if broken:
-            raise ModelError(f"the model ended well but {broken} values of {field_name} are not finite{_logs(folder)}")
+        raise ModelError(f"the model ended well but what it left cannot be used: {error}{logs()}") from error
+    check_finite(fields, comm, logs)
     return Forecast(restart, State(time, fields), folder, ended.seconds)
 
 
-def _arrived(ended, start, until, folder):
-    """(restart, time) of a run that ended well, by its exit code, its files and their time."""
-    if ended.stopped is not None:
-        raise ModelError(f"the model was stopped {ended.stopped}{_logs(folder)}")
-    if ended.code != 0:
-        raise ModelError(f"the model ended with {_told_code(ended.code)}{_logs(folder)}")
+def _last_files(start: FluidityRestart, folder: Path, logs: Callable[[], str]) -> tuple[FluidityRestart, float]:
+    """The last checkpoint of a run, and the time of the dump beside it [s]."""
     name = run_name(start.name)
-    numbers = [re.fullmatch(rf"{re.escape(name)}_(\d+)\.p?vtu", path.name) for path in folder.iterdir()]
-    found = {int(match[1]): folder / match[0] for match in numbers if match}
-    if not found:
-        raise ModelError(f"the model ended well but wrote no dump {name}_*.vtu or .pvtu in {folder}{_logs(folder)}")
-    last = max(found)
+    matches = [re.fullmatch(rf"{re.escape(name)}_(\d+)\.p?vtu", path.name) for path in folder.iterdir()]
+    dumps = {int(match[1]): folder / match[0] for match in matches if match}
+    if not dumps:
+        raise ModelError(f"the model ended well but wrote no dump {name}_*.vtu or .pvtu in {folder}{logs()}")
+    last = max(dumps)
     options = folder / f"{name}_{last}_checkpoint.flml"
     if not options.is_file():
-        raise ModelError(f"the model ended well but wrote no {options.name} beside {found[last].name}{_logs(folder)}")
-    restart, time = open_restart(options), dump_time(found[last])
-    # a step may carry the model past the end it was given, by less than one step
-    step = max(start.timestep, restart.timestep)
-    if not until - _NEAR * step <= time < until + step:
-        raise ModelError(f"the model stopped at {time:g} s, {until:g} s was asked for{_logs(folder)}")
-    return restart, time
-
-
-def _told_code(code):
-    """An exit code in words; launchers and shells tell of a signal by adding 128 to it."""
-    number = -code if code < 0 else code - 128
-    try:
-        by = f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"exit code {code}"
-    return by if code < 0 else f"exit code {code}, as after {by}"
-
-
-def _logs(folder):
-    """The end of what the model said, for an error message: of a log that tells an error, if one does."""
-    said = []
-    for pattern in ("fluidity.err-*", "launch.log", "fluidity.log-*"):
-        for path in sorted(folder.glob(pattern)):
-            text = path.read_text(errors="replace").rstrip()
-            if text:
-                said.append((path, text))
-    if not said:
-        return f"; its logs in {folder} are empty"
-    path, text = next(((p, t) for p, t in said if "ERROR" in t and p.name.startswith("fluidity.err")), said[0])
-    return f"\n  end of {path}:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-_TAIL:])
+        raise ModelError(f"the model ended well but wrote no {options.name} beside {dumps[last].name}{logs()}")
+    return open_restart(options), dump_time(dumps[last])

@@ -1,16 +1,17 @@
-"""The forecast model as the cycle sees it: anything that goes on from a restart until a time and leaves another."""
+"""The forecast model as the cycle sees it: it continues from a restart to a given time and leaves another restart."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from mpi4py import MPI
 
-from coupling.geometry.mesh import State
+from coupling.geometry.mesh import Field, State
 
 
 class Restart(Protocol):
-    """What a model goes on from: a folder of its own files, opened, changed and written as a whole."""
+    """What a model continues from: a folder of its own files, opened, changed and written as a whole."""
 
     @property
     def folder(self) -> Path:
@@ -28,9 +29,16 @@ class Restart(Protocol):
     def timestep(self) -> float:
         """s."""
 
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """{field: where it starts from} of the fields that start from files; none in a cold start."""
+
+
+R = TypeVar("R", bound=Restart)  # a simulation's own restart
+
 
 @dataclass(frozen=True)
-class Forecast:
+class Forecast(Generic[R]):
     """What a model run left.
 
     restart : the checkpoint at its end
@@ -39,24 +47,36 @@ class Forecast:
     seconds : wall-clock time of the model [s]
     """
 
-    restart: Restart
+    restart: R
     state: State
     folder: Path
     seconds: float
 
 
-class ForecastModel(Protocol):
-    """Anything that can go on from a restart; `coupling.contract` checks that a driver keeps what is promised here."""
+class RestartFiles(Protocol[R]):
+    """How a simulation's restarts are read and written; a module does, as `coupling.fluidity.checkpoint`."""
 
-    def run(self, start: Restart, until: float, folder: Path, comm: MPI.Comm) -> Forecast:
+    def read_fields(self, restart: R, comm: MPI.Comm, names: Collection[str] | None = None) -> State:
+        """Fields of a restart. Collective."""
+
+    def write_restart(
+        self, restart: R, folder: str | Path, comm: MPI.Comm, changes: Mapping[str, Field] | None = None
+    ) -> R:
+        """Write a restart into a new folder, with some fields changed; the old one stays as it is. Collective."""
+
+
+class ForecastModel(Protocol[R]):
+    """Anything that can continue from a restart; `coupling.contract` tests that a driver does what is promised here."""
+
+    def run(self, start: R, until: float, folder: Path, comm: MPI.Comm) -> Forecast[R]:
         """Run from `start` until `until` [s] in the new folder `folder`. Collective.
 
         The model arrives at the end of the first time step that reaches `until`, give or take a thousandth
-        of a step; the state tells the exact time.
+        of a step; the state has the exact time.
 
         Parameters
         ----------
-        start : the checkpoint, or cold start, to go on from; its files stay as they are
+        start : the checkpoint, or cold start, to continue from; its files stay as they are
         until : s
         folder : must not be there yet; logs are kept in it, also after a failure
         comm : MPI communicator; the model's processes are others
