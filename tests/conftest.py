@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from mpi_words import mpirun_words
 from places import DATA, ROOT
 
 
@@ -19,8 +20,9 @@ def mpirun():
     """mpirun(n, script or "-m", module, …): run Python on n ranks; a failure on one ends them all and is shown."""
 
     def run(n, *words, check=True, timeout=300, cwd=ROOT, env=None):
-        command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(n), sys.executable, "-m", "mpi4py", *map(str, words)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/support'}", **(env or {})}
+        command = [*mpirun_words(n), sys.executable, "-m", "mpi4py", *map(str, words)]
+        path = f"{ROOT}{os.pathsep}{ROOT / 'tests/support'}"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **(env or {})}
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
         if check and done.returncode != 0:
             pytest.fail(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -6,13 +6,11 @@ import sys
 
 import numpy as np
 from lxml import etree
-from mpi4py import MPI
+from mpi_words import mpirun_words
 from places import ROOT
-from skfem import MeshTet
 
 from coupling.embedded.decompose import decompose, partition
-from coupling.embedded.fem import make_space
-from coupling.fluidity.halo import serial_halo, write_halo
+from coupling.fluidity.halo import write_halo
 from coupling.fluidity.msh import read_msh, write_msh
 from coupling.simulation.launch import clean_environment
 from coupling.vtk.vtu import add_array, arrays_of, parse_xml, read_grid, write_grid
@@ -47,8 +45,7 @@ def edit_array(path, name, edit):
 def model(folder, options, n=1, words=(), pwd=None):
     """Run the embedded model in a folder on n ranks; returns the CompletedProcess."""
     environment = clean_environment(pwd or folder, {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
-    launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(n)] if n > 1 else []
-    command = [*launcher, sys.executable, "-m", "coupling.embedded", *words, str(options)]
+    command = [*(mpirun_words(n) if n > 1 else []), sys.executable, "-m", "coupling.embedded", *words, str(options)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -69,19 +66,3 @@ def fresh(folder, n=1):
     if n > 1:
         cut(folder, n)
     return folder
-
-
-def box(n, stretch=(1.0, 1.0, 1.0), shake=0.0, seed=0):
-    """(Space, facets, facet ids 1 … 6 for x low, x high, y low, …) of a box cut n[d] times along each side."""
-    mesh = MeshTet.init_tensor(*(np.linspace(0, 1, k + 1) for k in n))
-    points = mesh.p.T.copy()
-    inside = ((points > 1e-9) & (points < 1 - 1e-9)).all(axis=1)
-    points[inside] += shake / max(n) * np.random.default_rng(seed).uniform(-1, 1, (inside.sum(), 3))
-    facets = mesh.facets[:, mesh.boundary_facets()].T.astype(np.int64)
-    ids = np.zeros(len(facets), np.int64)
-    for d in range(3):
-        for side in (0, 1):
-            ids[(np.abs(points[facets, d] - side) < 1e-9).all(axis=1)] = 1 + 2 * d + side
-    points = points * np.array(stretch)
-    cells = mesh.t.T.astype(np.int64)
-    return make_space(points, cells, serial_halo(len(points)), MPI.COMM_SELF), facets, ids

@@ -32,7 +32,7 @@ def test_what_cannot_be_read_is_raised_in_its_place():
         return k
 
     found = []
-    for k, coming in ahead(read, range(3)):
+    for _k, coming in ahead(read, range(3)):
         try:
             found.append(coming.result())
         except ValueError as error:

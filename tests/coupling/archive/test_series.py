@@ -1,6 +1,7 @@
 """An archive and the dumps it was made of are the same series."""
 
 import shutil
+from itertools import pairwise
 
 import pytest
 from contents import SELF, content, small_state
@@ -54,8 +55,8 @@ def test_both_count_from_the_end_and_no_further(both):
 def test_states_on_one_mesh_share_it(both):
     for series in both:
         meshes = [series.read(step, ["Tracer"])["Tracer"].mesh for step in range(len(series))]
-        for one, next_one in zip(meshes, meshes[1:]):
-            assert (one is next_one) == (one.fingerprint == next_one.fingerprint)
+        for mesh, following in pairwise(meshes):
+            assert (mesh is following) == (mesh.fingerprint == following.fingerprint)
 
 
 def test_both_name_a_field_that_is_missing(both):

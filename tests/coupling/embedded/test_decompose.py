@@ -22,7 +22,7 @@ def test_the_pieces_are_those_of_fluiditys_decomposer(fluidity_data):
     ]
     owner_at = {place: k for k, (mesh, halo) in enumerate(real) for place in keys(mesh.points[: halo.n_private])}
     owners = np.array([owner_at[place] for place in keys(whole.points)])
-    for (mesh, halo), (real_mesh, real_halo) in zip(decompose.decompose(whole, owners), real):
+    for (mesh, halo), (real_mesh, real_halo) in zip(decompose.decompose(whole, owners), real, strict=True):
         # in the same order: Fluidity compares what two processes hold of a cell by its place among them
         assert halo.n_private == real_halo.n_private
         assert keys(mesh.points) == keys(real_mesh.points)

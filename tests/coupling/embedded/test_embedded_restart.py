@@ -29,7 +29,9 @@ def test_an_untouched_restart_repeats_the_run_bit_for_bit(runs, checkpoint, n):
     folder = checkpoint(n)
     assert model(folder, OPTIONS, n).returncode == 0
     for later, early in ((2, 0), (3, 1), (4, 2)):
-        for whole, again in zip(pieces(runs(n), f"case_{later}", n), pieces(folder, f"case_checkpoint_{early}", n)):
+        for whole, again in zip(
+            pieces(runs(n), f"case_{later}", n), pieces(folder, f"case_checkpoint_{early}", n), strict=True
+        ):
             for name, array in arrays_of(read_grid(whole).GetPointData()).items():
                 assert np.array_equal(array, values(again, name)), (later, name)
 
@@ -45,7 +47,9 @@ def test_an_edited_field_comes_back_bit_for_bit(checkpoint, n):
             edit_array(piece, name, lambda old: old + rng.normal(size=old.shape))
             new[piece.name, name] = values(piece, name)
     assert model(folder, OPTIONS, n).returncode == 0
-    after = zip(pieces(folder, "case_VelocityMesh_2_checkpoint", n), pieces(folder, "case_checkpoint_0", n))
+    after = zip(
+        pieces(folder, "case_VelocityMesh_2_checkpoint", n), pieces(folder, "case_checkpoint_0", n), strict=True
+    )
     for piece, dumped in after:
         for name in ("Tracer", "Velocity"):
             assert np.array_equal(new[piece.name, name], values(dumped, name))
@@ -150,16 +154,16 @@ def test_halos_are_not_refreshed_on_reading(checkpoint):
         halos = [read_halo(folder / f"case_CoordinateMesh_2_checkpoint_{rank}.halo") for rank in (0, 1)]
         nodes = [halos[0].levels[1].send[1], halos[1].levels[1].receive[0]]
         files = pieces(folder, "case_VelocityMesh_2_checkpoint", 2)
-        for path, node in list(zip(files, nodes))[: 1 if where == "owned" else 2]:
+        for path, node in list(zip(files, nodes, strict=True))[: 1 if where == "owned" else 2]:
             edit_array(path, "Tracer", lambda old, node=node: old + 0.5 * np.isin(np.arange(len(old)), node))
         assert model(folder, OPTIONS, 2).returncode == 0
         dumps = [[values(p, "Tracer") for p in pieces(folder, f"case_checkpoint_{k}", 2)] for k in (0, 1)]
         stale = dumps[0][1][nodes[1]] - dumps[0][0][nodes[0]]
         np.testing.assert_allclose(stale, -0.5 if where == "owned" else 0.0, atol=1e-13)
         assert np.array_equal(dumps[1][1][nodes[1]], dumps[1][0][nodes[0]])
-        bumped[where] = [d[: h.n_private] for d, h in zip(dumps[1], halos)]
+        bumped[where] = [d[: h.n_private] for d, h in zip(dumps[1], halos, strict=True)]
         shutil.rmtree(folder)
-    wrong = max(np.abs(a - b).max() for a, b in zip(bumped["owned"], bumped["both"]))
+    wrong = max(np.abs(a - b).max() for a, b in zip(bumped["owned"], bumped["both"], strict=True))
     assert wrong > 0.01
 
 
@@ -171,7 +175,7 @@ def test_a_stray_flat_file_wins(checkpoint):
         shutil.copyfile(piece, folder / f"{stem}_{rank}.vtu")
         edit_array(folder / f"{stem}_{rank}.vtu", "Tracer", lambda old: old + 3.0)
     assert model(folder, OPTIONS, 2).returncode == 0
-    for piece, dumped in zip(pieces(folder, stem, 2), pieces(folder, "case_checkpoint_0", 2)):
+    for piece, dumped in zip(pieces(folder, stem, 2), pieces(folder, "case_checkpoint_0", 2), strict=True):
         assert np.array_equal(values(dumped, "Tracer"), values(piece, "Tracer") + 3.0)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from embedded_case import box
+from box_mesh import box_space
 from mpi4py import MPI
 from skfem import Basis, BilinearForm, ElementTetP1, MeshTet
 from skfem.helpers import dot, grad
@@ -67,7 +67,7 @@ def test_transposed_finds_the_opposite_entry(street):
 
 
 def test_divergence_of_a_linear_field_is_exact_inside():
-    space, facets, _ = box((4, 4, 4), shake=0.2)
+    space, facets, _ = box_space((4, 4, 4), shake=0.2)
     velocity = space.points @ np.diag([3.0, -1.0, 0.5])
     weak = sum(d @ velocity[:, k] for k, d in enumerate(fem.divergence(space)))
     inside = np.setdiff1d(np.arange(space.n_nodes), facets)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from embedded_case import box
+from box_mesh import box_space
 
 from coupling.embedded.fem import advection
 from coupling.embedded.transport import limited, make_transport, outflow, upwinded
@@ -103,7 +103,7 @@ def test_an_even_source_in_calm_air_fills_evenly(street):
 def test_diffusion_approaches_its_exact_solution_at_second_order():
     errors = []
     for n in (8, 16):
-        space, *_ = box((n, 2, 2), (1.0, 2.0 / n, 2.0 / n))
+        space, *_ = box_space((n, 2, 2), (1.0, 2.0 / n, 2.0 / n))
         exact, dt, steps = np.cos(np.pi * space.points[:, 0]), 0.4 / n**2, n**2 // 4
         *_, tracer = march(space, np.zeros((space.n_nodes, 3)), exact, steps, dt, 1.0)
         errors.append(np.abs(tracer - exact * np.exp(-(np.pi**2) * steps * dt)).max())
@@ -111,7 +111,7 @@ def test_diffusion_approaches_its_exact_solution_at_second_order():
 
 
 def test_steady_diffusion_between_two_held_values_is_linear():
-    space, facets, ids = box((6, 3, 3), (6.0, 3.0, 3.0))
+    space, facets, ids = box_space((6, 3, 3), (6.0, 3.0, 3.0))
     held = np.zeros(space.n_nodes, bool)
     held[facets[np.isin(ids, (1, 2))]] = True
     transport = make_transport(space, 1.0, held)
@@ -125,7 +125,7 @@ def test_steady_diffusion_between_two_held_values_is_linear():
 
 def carried(n, corrected):
     """L1 error of a bump that a uniform wind has carried across a box of n cells, with or without correction."""
-    space, *_ = box((n, 2, 2), (1.0, 2.0 / n, 2.0 / n))
+    space, *_ = box_space((n, 2, 2), (1.0, 2.0 / n, 2.0 / n))
     velocity = np.tile([1.0, 0.0, 0.0], (space.n_nodes, 1))
 
     def shape(t):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from embedded_case import box
+from box_mesh import box_space
 
 from coupling.common.files import FileError
 from coupling.embedded.wind import Walls, make_wind
@@ -69,7 +69,7 @@ def test_the_projection_is_linear(street, wind):
 
 
 def test_uniform_wind_blows_unchanged_through_an_empty_box():
-    space, facets, ids = box((5, 4, 3), (50, 40, 30), shake=0.2)
+    space, facets, ids = box_space((5, 4, 3), (50, 40, 30), shake=0.2)
     wind = make_wind(space, facets, ids, Walls((5, 6), {5: (0, 1, 2), 6: (2,)}))
     guess = np.tile([3.0, -1.0, 0.0], (space.n_nodes, 1))
     velocity, reason = wind.project(guess)
@@ -78,7 +78,7 @@ def test_uniform_wind_blows_unchanged_through_an_empty_box():
 
 
 def test_a_shear_flow_without_divergence_stays():
-    space, facets, ids = box((4, 4, 6), (40, 40, 30))
+    space, facets, ids = box_space((4, 4, 6), (40, 40, 30))
     wind = make_wind(space, facets, ids, Walls((5, 6), {5: (0, 1, 2), 6: (0, 1, 2)}))
     guess = np.column_stack([space.points[:, 2] ** 2, 0 * space.points[:, 2], 0 * space.points[:, 2]])
     velocity, _ = wind.project(guess)
@@ -86,13 +86,13 @@ def test_a_shear_flow_without_divergence_stays():
 
 
 def test_a_condition_that_does_not_stop_the_flow_is_refused():
-    space, facets, ids = box((2, 2, 2))
+    space, facets, ids = box_space((2, 2, 2))
     with pytest.raises(FileError, match="surface 6: .* does not stop the flow across it"):
         make_wind(space, facets, ids, Walls((6,), {6: (0,)}))
 
 
 def test_a_box_without_an_opening_is_refused():
-    space, facets, ids = box((2, 2, 2))
+    space, facets, ids = box_space((2, 2, 2))
     every = tuple(range(1, 7))
     with pytest.raises(FileError, match="no boundary is open"):
         make_wind(space, facets, ids, Walls(every, {k: (0, 1, 2) for k in every}))

@@ -128,9 +128,7 @@ def test_fields_that_cannot_be_of_one_file_are_refused_before_anything_is_writte
     state = read_fields(restart, COMM, ["Tracer", "Velocity", "DGTracer"])
     of, mesh = state["Tracer"], state["Tracer"].mesh
     first = mesh.pieces[0]
-    part = join_pieces(
-        [(0, mesh.points[first.nodes], mesh.cells[first.cells], mesh.ghost[first.cells])], 1, COMM
-    )
+    part = join_pieces([(0, mesh.points[first.nodes], mesh.cells[first.cells], mesh.ghost[first.cells])], 1, COMM)
     alone = Field("Tracer", part, of.values[first.nodes])
     with pytest.raises(MeshError, match=r"\['Tracer'\] were given on a mesh of 1 pieces, the file's has 2"):
         write_restart(restart, tmp_path / "new", COMM, {"Tracer": alone})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparison import assert_same, at_corners
 from lxml import etree
 from mpi4py import MPI
 from places import ROOT
@@ -94,16 +95,6 @@ def dump(forecast_folder, number, name="case"):
     """State of a dump of one or several pieces."""
     (path,) = [*forecast_folder.glob(f"{name}_{number}.vtu"), *forecast_folder.glob(f"{name}_{number}.pvtu")]
     return read_state(path, COMM)
-
-
-def at_corners(field):
-    """Values that can be compared between continuous and discontinuous files of a mesh."""
-    return field.values[field.mesh.cells] if field.location == "point" else field.values
-
-
-def assert_same(state, other, names=None):
-    for name in names or state.fields:
-        np.testing.assert_array_equal(at_corners(state[name]), at_corners(other[name]), err_msg=name)
 
 
 def refused(tree):

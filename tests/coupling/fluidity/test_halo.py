@@ -15,7 +15,7 @@ def test_both_sides_of_fluiditys_halos_list_the_same_nodes_in_the_same_order(flu
     folder = fluidity_data / "parallel"
     halos = [read_halo(folder / f"{base}_{k}.halo") for k in (0, 1)]
     points = [read_msh(folder / f"{base}_{k}.msh").points for k in (0, 1)]
-    for halo, places in zip(halos, points):
+    for halo, places in zip(halos, points, strict=True):
         assert halo.n_nodes == len(places) and halo.n_processes == 2
         assert (halo.owners() == halo.process).sum() == halo.n_private
     for level in (1, 2):

@@ -34,6 +34,6 @@ def results(path, comm):
 for name in ("serial/mini_3.vtu", "parallel/mini_3.pvtu"):
     alone = results(DATA / name, MPI.COMM_SELF)
     together = results(DATA / name, MPI.COMM_WORLD)
-    for one, all_ in zip(alone, together):
+    for one, all_ in zip(alone, together, strict=True):
         np.testing.assert_allclose(all_, one, rtol=1e-12, atol=1e-12)
 sys.stdout.write("same\n")

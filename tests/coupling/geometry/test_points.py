@@ -41,7 +41,9 @@ def test_nodes_of_a_discontinuous_mesh_belong_to_their_cells(fluidity_data):
     points = mesh_points(of.mesh, COMM)
     assert points.n_points == 4 * np.sum(~of.mesh.ghost) < of.mesh.n_nodes
     between = points.interpolation(of)
-    values = of.mesh.points @ [1.0, 2.0, 3.0] + np.linalg.norm(of.mesh.points[of.mesh.cells].sum(axis=1), axis=1).repeat(4)
+    values = of.mesh.points @ [1.0, 2.0, 3.0] + np.linalg.norm(
+        of.mesh.points[of.mesh.cells].sum(axis=1), axis=1
+    ).repeat(4)
     assert np.array_equal(multiply(between.to_mesh, multiply(between.to_grid, values)), values)
 
 

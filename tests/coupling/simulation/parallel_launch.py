@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from mpi4py import MPI
+from mpi_words import mpirun_words
 
 from coupling.simulation.launch import launch
 
@@ -19,7 +20,7 @@ if MPI.COMM_WORLD.rank == 0:
     print("nested ranks", ranks, "of", MPI.COMM_WORLD.size)
 """
 began = time.process_time()
-words = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", sys.executable, "-c", program]
+words = [*mpirun_words(2), sys.executable, "-c", program]
 ended = launch(words, folder, comm)
 used = comm.bcast(time.process_time() - began, root=1)
 assert ended.code == 0, (folder / "launch.log").read_text()

@@ -63,7 +63,10 @@ def test_one_that_goes_on_writing_is_not(tmp_path):
 
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGKILL, signal.SIGPIPE])
 def test_a_signal_that_ended_it_is_told(tmp_path, how):
-    code = f"import os, signal; signal.signal({int(how)}, signal.SIG_DFL) if {int(how)} != 9 else None; os.kill(os.getpid(), {int(how)})"
+    number = int(how)
+    code = (
+        f"import os, signal; {number} == 9 or signal.signal({number}, signal.SIG_DFL); os.kill(os.getpid(), {number})"
+    )
     assert launch([sys.executable, "-c", code], tmp_path, COMM).code == -how
 
 
@@ -71,7 +74,8 @@ def test_it_ends_when_we_are_killed_and_so_does_all_it_started(tmp_path):
     code = f"""
 from mpi4py import MPI
 from coupling.simulation.launch import launch
-launch(["sh", "-c", "sleep 77 & echo $! > child; echo $$ > parent.new; mv parent.new parent; wait"], {str(tmp_path)!r}, MPI.COMM_SELF)
+words = "sleep 77 & echo $! > child; echo $$ > parent.new; mv parent.new parent; wait"
+launch(["sh", "-c", words], {str(tmp_path)!r}, MPI.COMM_SELF)
 """
     environment = clean_environment(tmp_path, {"PYTHONPATH": str(ROOT)})
     with subprocess.Popen([sys.executable, "-c", code], env=environment) as us:

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from comparison import at_corners
 from crash_case import case_settings, cycled, left_by, make_case, write_case_file
-from cycle_case import analysis, at_corners, forecast
+from cycle_case import analysis, forecast
 
 from plugin.run.ledger import read_ledger
 

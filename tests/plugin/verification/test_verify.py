@@ -10,6 +10,7 @@ from cycle_case import (
     WINDOW,
     python,
 )
+from mpi_words import mpirun_words
 from verify_case import case_file, folder  # noqa: F401
 
 from coupling.geometry.interpolation import multiply
@@ -140,8 +141,7 @@ def test_a_minimum_that_is_none_is_found(sound, monkeypatch):
 
 
 def test_command_on_one_rank_compares_with_two(folder, tmp_path):
-    launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "{n}"]
-    ended = python(1, "-m", "plugin.verify", case_file(folder, tmp_path, model__launcher=launcher))
+    ended = python(1, "-m", "plugin.verify", case_file(folder, tmp_path, model__launcher=mpirun_words("{n}")))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = ended.stdout.splitlines()
     assert [line for line in lines if line.startswith("ok")][-1].startswith(f"ok     {RANKS}")
