@@ -48,11 +48,11 @@ class Trial:
     model : the driver
     files : reads and writes its restarts
     start, times : the restart, and the two times [s] that forecasts went to
-    folder : holds the forecasts' folders first, whole, later and edited
+    folder : holds the forecasts' folders first, uninterrupted, later and edited
     comm : MPI communicator
     tolerance : by which values may differ, relative to the largest; 0 asks for the same bits
     first : from `start` until the first time
-    whole : from `start` until the second
+    uninterrupted : from `start` until the second
     later : from `first`'s restart until the second
     edit : the field that was changed in `first`'s restart; `edited` went on from there until the second time
     before : {file: hash} of the start's folder before anything ran
@@ -66,7 +66,7 @@ class Trial:
     comm: MPI.Comm
     tolerance: float
     first: Forecast
-    whole: Forecast
+    uninterrupted: Forecast
     later: Forecast
     edit: Field
     edited: Forecast
@@ -104,7 +104,7 @@ def make_trial(
     """
     before = on_rank_0(lambda: _hashes(start.folder), comm)
     first = model.run(start, times[0], folder / "first", comm)
-    whole = model.run(start, times[1], folder / "whole", comm)
+    uninterrupted = model.run(start, times[1], folder / "uninterrupted", comm)
     later = model.run(first.restart, times[1], folder / "later", comm)
     fields = first.state.fields
     scalars = [name for name in sorted(fields) if fields[name].components == 1]
@@ -112,12 +112,12 @@ def make_trial(
     edit = fields[name].replaced(1.5 * fields[name].values)
     restart = files.write_restart(first.restart, folder / "restart", comm, {name: edit})
     edited = model.run(restart, times[1], folder / "edited", comm)
-    return Trial(model, files, start, times, folder, comm, tolerance, first, whole, later, edit, edited, before)
+    return Trial(model, files, start, times, folder, comm, tolerance, first, uninterrupted, later, edit, edited, before)
 
 
 def arrives(trial: Trial) -> None:
     """Each forecast ends with the first step that reaches its time, and gives state, checkpoint, folder and seconds."""
-    for name, until in (("first", trial.times[0]), ("whole", trial.times[1]), ("later", trial.times[1])):
+    for name, until in (("first", trial.times[0]), ("uninterrupted", trial.times[1]), ("later", trial.times[1])):
         forecast = getattr(trial, name)
         step = forecast.restart.timestep
         time = forecast.state.time
@@ -136,7 +136,7 @@ def arrives(trial: Trial) -> None:
 
 def leaves_a_checkpoint(trial: Trial) -> None:
     """The checkpoint holds the state's values, in the files that its options name."""
-    for forecast in (trial.first, trial.whole):
+    for forecast in (trial.first, trial.uninterrupted):
         _same(trial.files.read_fields(forecast.restart, trial.comm), forecast.state, trial, "the checkpoint")
 
 
@@ -155,8 +155,8 @@ def leaves_dumps(trial: Trial) -> None:
 
 def repeats_the_uninterrupted_run(trial: Trial) -> None:
     """Stopped and restarted on the way, it ends as it does without a stop."""
-    assert trial.whole.state.time == trial.later.state.time
-    _same(trial.later.state, trial.whole.state, trial, "the restarted run")
+    assert trial.uninterrupted.state.time == trial.later.state.time
+    _same(trial.later.state, trial.uninterrupted.state, trial, "the restarted run")
 
 
 def goes_on_from_an_edited_restart(trial: Trial) -> None:

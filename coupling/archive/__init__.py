@@ -4,7 +4,7 @@
         for state in states:                                    for k in range(len(archive)):
             archive.append(state)                                   state = archive.read(k, ["Tracer"])
 
-A mesh is stored once, however many states are on it; the pieces of a parallel run are the file's
+A mesh is stored once, for any number of states; the pieces of a parallel run are the file's
 parts. Each rank writes and reads its own pieces, and no rank holds more than one state.
 """
 

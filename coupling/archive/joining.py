@@ -1,4 +1,4 @@
-"""One archive out of several whose times follow each other.
+"""Joins several archives whose times follow each other into one.
 
 Where all their states are on one mesh, rank 0 copies the stored chunks as they are: nothing is decompressed, and the
 file system's speed is the limit. Other archives are read and written state by state, by all ranks.
@@ -32,9 +32,9 @@ def join_archives(
     Parameters
     ----------
     paths : archives that `ArchiveWriter` wrote, in the order of their times; they stay as they are
-    into : the new archive, which appears whole
+    into : the new archive, which appears whole or not at all
     comm : MPI communicator
-    precision, compression : as `ArchiveWriter` takes them, for where values must be written anew
+    precision, compression : as for `ArchiveWriter`, where values must be written anew
 
     Raises
     ------
@@ -48,15 +48,15 @@ def join_archives(
     if on_rank_0(lambda: _alike(paths), comm):
         on_rank_0(lambda: _copy(paths, into), comm)
         return
-    with ArchiveWriter(into, comm, precision, compression) as whole:
+    with ArchiveWriter(into, comm, precision, compression) as joined:
         for path in paths:
             with Archive(path, comm) as part:
                 for step in range(len(part)):
-                    whole.append(part.read(step))
+                    joined.append(part.read(step))
 
 
 def _alike(paths):
-    """Whether chunks of all archives may stand in one file: one mesh, rising times, and every dataset stored alike."""
+    """Whether chunks of all archives fit into one file: one mesh, rising times, all datasets stored alike."""
     kinds, ends = set(), []
     for path in paths:
         index = read_index(path)
@@ -64,14 +64,14 @@ def _alike(paths):
         if prints is None or len(prints) > 1:
             return False
         with opened(path) as file, damage_named(path):
-            stored = []
-            for name, of in sorted(index.fields.items()):
-                found = dataset(file, of.dataset, path)
-                if found.chunks is None or (of.offsets % found.chunks[0]).any():
+            storages = []
+            for name, layout in sorted(index.fields.items()):
+                stored = dataset(file, layout.dataset, path)
+                if stored.chunks is None or (layout.offsets % stored.chunks[0]).any():
                     return False
-                how = found.chunks, found.dtype.str, found.compression, found.compression_opts, found.shuffle
-                stored.append((name, of.location, *how))
-        kinds.add((prints, tuple(stored)))
+                storage = stored.chunks, stored.dtype.str, stored.compression, stored.compression_opts, stored.shuffle
+                storages.append((name, layout.location, *storage))
+        kinds.add((prints, tuple(storages)))
         ends += [index.times[0], index.times[-1]]
     return len(kinds) == 1 and bool((np.diff(ends)[1::2] > 0).all())
 

@@ -1,11 +1,11 @@
-"""Where things lie in a temporal VTKHDF file of an UnstructuredGrid, and the checks before they are believed.
+"""The layout of a temporal VTKHDF file of an UnstructuredGrid, and its checks.
 
 Part p of a step has `NumberOfPoints[p]` rows of /VTKHDF/Points, and so on; a step's parts follow each
-other, beginning at the places that the group Steps tells. Steps on one mesh tell the same place.
-Each part has one entry more in Offsets than it has cells.
+other, beginning at the rows given in the group Steps. Steps on one mesh give the same row. Each part
+has one more entry in Offsets than it has cells.
 
-Beside what VTK reads there is a group of our own, with the fingerprint of every mesh; files of other
-programs lack it and are read just the same.
+In addition to what VTK reads there is a group of our own, with the fingerprint of every mesh; files of
+other programs lack it and can be read all the same.
 """
 
 from collections.abc import Iterator
@@ -42,12 +42,13 @@ class FieldLayout:
 
     @property
     def dataset(self) -> str:
+        """Path of its dataset."""
         return f"{ROOT}/{GROUPS[self.location]}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Index:
-    """All that is known of an archive before its large arrays are read. (S,) arrays are by step, (P,) by part.
+    """An archive's small arrays, read before the large ones. (S,) arrays are by step, (P,) by part.
 
     times : (S,) [s], rising
     part, n_parts : (S,) a step's first part and how many it has
@@ -71,7 +72,7 @@ class Index:
     fingerprints: np.ndarray | None
 
     def mesh_key(self, step: int) -> tuple[int, ...]:
-        """Equal for steps whose mesh is stored at the same place."""
+        """Equal for steps whose mesh is stored in the same rows."""
         places = (self.part, self.n_parts, self.point, self.cell, self.connectivity)
         return tuple(int(a[step]) for a in (*places, *([] if self.ghost is None else [self.ghost])))
 
@@ -145,23 +146,23 @@ def opened(path: str | Path) -> h5py.File:
 
 @contextmanager
 def damage_named(path: str | Path) -> Iterator[None]:
-    """HDF5's errors of reading become FileErrors that name the file."""
+    """HDF5's reading errors become FileErrors that name the file."""
     try:
         yield
     except FileError:
         raise
-    # MemoryError: a size that cannot be
+    # MemoryError: an impossible size
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise FileError(f"{path}: is damaged, or not what VTKHDF is: {error}") from None
 
 
 def node(file: h5py.File, name: str, path: str | Path) -> h5py.Group | h5py.Dataset | None:
-    """Open a group or dataset, or return None where there is none. Only what lies in this file itself is opened.
+    """Open a group or dataset, or return None if it is missing. Only what is in this file itself is opened.
 
     Raises
     ------
     FileError
-        at links, which may lead to any file of this machine
+        for a link, which may lead to any file of this machine
     """
     at = file
     for word in name.split("/"):
@@ -181,14 +182,14 @@ def dataset(file: h5py.File, name: str, path: str | Path) -> h5py.Dataset:
     FileError
         if it is missing, a group, a link, or keeps its numbers elsewhere
     """
-    found = node(file, name, path)
-    if not isinstance(found, h5py.Dataset):
+    values = node(file, name, path)
+    if not isinstance(values, h5py.Dataset):
         raise FileError(f"{path}: no dataset {name}; expected a temporal VTKHDF archive of type {TYPE}")
-    if found.is_virtual or found.external:
+    if values.is_virtual or values.external:
         raise FileError(f"{path}: {name} keeps its values in other files, which is refused; copy them into this file")
-    if found.dtype.kind not in "fiu":
-        raise FileError(f"{path}: {name} holds {found.dtype}, expected numbers")
-    return found
+    if values.dtype.kind not in "fiu":
+        raise FileError(f"{path}: {name} holds {values.dtype}, expected numbers")
+    return values
 
 
 def read_index(path: str | Path) -> Index:
@@ -230,6 +231,7 @@ class _Indexing:
             raise FileError(f"{path}: has no steps; expected a temporal VTKHDF archive of one step or more")
 
     def index(self) -> Index:
+        """The checked index."""
         part_points = self._numbers("NumberOfPoints")
         index = Index(
             times=self._times(),
@@ -252,7 +254,7 @@ class _Indexing:
                 ghost = layout.offsets
             elif layout.name in fields:
                 raise FileError(f"{self.path}: {layout.name} is there at points and at cells; rename one of them")
-            elif layout.name != TIME:  # the steps tell the time
+            elif layout.name != TIME:  # the time is in the steps
                 fields[layout.name] = layout
         return Index(**{**vars(index), "fields": fields, "ghost": ghost})
 
@@ -291,13 +293,13 @@ class _Indexing:
         for location, group in GROUPS.items():
             names = node(self.file, f"{ROOT}/{group}", self.path)
             for name in sorted(names or ()):
-                found = node(self.file, f"{ROOT}/{group}/{name}", self.path)
-                if isinstance(found, h5py.Dataset) and found.dtype.kind in "fiu" and found.ndim in (1, 2):
-                    tail = found.shape[1:] if found.shape[1:] != (1,) else ()
-                    # VTK, too, takes arrays without offsets of their own to lie as the mesh does
+                values = node(self.file, f"{ROOT}/{group}/{name}", self.path)
+                if isinstance(values, h5py.Dataset) and values.dtype.kind in "fiu" and values.ndim in (1, 2):
+                    tail = values.shape[1:] if values.shape[1:] != (1,) else ()
+                    # as in VTK, arrays without offsets of their own have the mesh's
                     place = index.point if location == "point" else index.cell
                     offsets = self._by_step(f"{group}Offsets/{name}", place)
-                    yield FieldLayout(name, location, tail, found.dtype.str, offsets)
+                    yield FieldLayout(name, location, tail, values.dtype.str, offsets)
 
     def _rows(self, index, location):
         total = np.concatenate([[0], np.cumsum(index.part_points if location == "point" else index.part_cells)])
@@ -321,7 +323,7 @@ class _Indexing:
         self._check_rows(f"{ROOT}/Offsets", index.cell + index.part, cells + index.n_parts)
 
     def _check_rows(self, name, first, count):
-        there = len(dataset(self.file, name, self.path))
-        if first.min() < 0 or (first + count).max() > there:
+        n_rows = len(dataset(self.file, name, self.path))
+        if first.min() < 0 or (first + count).max() > n_rows:
             raise FileError(f"{self.path}: Steps tells of rows {first.min()} … {(first + count).max()} of {name}, "
-                            f"which has {there}")  # fmt: skip
+                            f"which has {n_rows}")  # fmt: skip

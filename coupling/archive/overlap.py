@@ -1,8 +1,8 @@
 """Reading ahead and writing behind, in threads of their own while the rest computes.
 
-HDF5 and VTK let Python go on while they read and write. For what ranks do together it is no help but a trap: PETSc, and
-HDF5 over MPI, wait for other ranks without letting Python go on, and so a thread of one rank may wait for that of
-another which cannot run. With `beside` false all is done in turn.
+HDF5 and VTK release Python's lock while they read and write. For collective work threads would be a trap: PETSc, and
+HDF5 over MPI, wait for other ranks without releasing the lock, so a thread of one rank may wait for a thread of another
+that cannot run. With `beside` false all is done in turn.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,19 +17,19 @@ Result = TypeVar("Result")
 def ahead(
     read: Callable[[Item], Result], items: Iterable[Item], beside: bool = True
 ) -> Iterator[tuple[Item, Future[Result]]]:
-    """Results of `read(item)`, each begun when the one before is taken.
+    """Results of `read(item)`, each begun when the previous one is taken.
 
-    Two of them are in memory at most: the one in use, and the one that is being read.
+    At most two are in memory: the one in use and the one being read.
 
     Parameters
     ----------
     read : function of an item
     items : iterable
-    beside : in a thread; false reads each when it is asked for
+    beside : in a thread; if false, each is read when it is needed
 
     Yields
     ------
-    item, and the Future of what was read: its `result()` does not wait long, and raises what `read` raised
+    item, and the Future of what was read, whose `result()` raises what `read` raised
     """
     if not beside:
         yield from ((item, _done(read, item)) for item in items)
@@ -48,7 +48,7 @@ def ahead(
 
 
 def _done(read: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """A Future that is there already."""
+    """A Future that is already done."""
     future: Future[Result] = Future()
     try:
         future.set_result(read(item))
@@ -59,11 +59,11 @@ def _done(read: Callable[[Item], Result], item: Item) -> Future[Result]:
 
 @contextmanager
 def behind(beside: bool = True) -> Iterator[Callable[..., None]]:
-    """A function that has work done in the order in which it is given, one piece at a time.
+    """A function that does work in the order in which it is given, one piece at a time.
 
-    It waits for the piece before; what that raised is raised then. At the end of the block the last piece is done.
+    It waits for the previous piece and raises what that raised. At the end of the block the last piece is done.
 
-    beside : in a thread; false does each piece at once
+    beside : in a thread; if false, each piece is done at once
     """
     if not beside:
         yield lambda work, *words: work(*words)

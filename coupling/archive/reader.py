@@ -29,7 +29,7 @@ class Archive:
     Raises
     ------
     FileError
-        on every rank, if the file is not such an archive; the message tells what was found
+        on every rank, if the file is not such an archive; the message says what it is
     """
 
     def __init__(self, path: str | Path, comm: MPI.Comm) -> None:
@@ -58,7 +58,7 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what was read stays."""
+        """Close the file; states that were read remain valid."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -125,8 +125,8 @@ class Archive:
 
     def _mine(self, sizes):
         """(first, count) of this rank's rows, where pieces have `sizes`."""
-        mine = share_of_pieces(len(sizes), self._comm)
-        return int(sizes[: mine.start].sum()), int(sizes[mine.start : mine.stop].sum())
+        share = share_of_pieces(len(sizes), self._comm)
+        return int(sizes[: share.start].sum()), int(sizes[share.start : share.stop].sum())
 
     def _read_field(self, layout, step):
         points, cells = self._index.sizes(step)
@@ -139,20 +139,20 @@ class Archive:
         index = self._index
         n_points, n_cells = index.sizes(step)
         (point, p_count), (cell, c_count) = self._mine(n_points), self._mine(n_cells)
-        mine = share_of_pieces(len(n_cells), self._comm)
+        share = share_of_pieces(len(n_cells), self._comm)
         points = self._rows("Points", index.point[step] + point, p_count).astype(np.float64, copy=False)
         cells = self._rows("Connectivity", index.connectivity[step] + 4 * cell, 4 * c_count)
         cells = cells.reshape(-1, 4).astype(np.int64, copy=False)
-        before = index.cell[step] + index.part[step] + cell + mine.start
-        self._check_cells(step, index.cell[step] + cell, before, n_cells[mine.start : mine.stop])
+        before = index.cell[step] + index.part[step] + cell + share.start
+        self._check_cells(step, index.cell[step] + cell, before, n_cells[share.start : share.stop])
         ghost = np.zeros(c_count, bool)
         if index.ghost is not None:
             marks = self._rows(f"CellData/{GHOST}", index.ghost[step] + cell, c_count)
             ghost = (marks.astype(np.uint8) & DUPLICATE_CELL).astype(bool)
-        at_points = np.split(points, np.cumsum(n_points[mine.start : mine.stop])[:-1])
-        at_cells = np.cumsum(n_cells[mine.start : mine.stop])[:-1]
+        at_points = np.split(points, np.cumsum(n_points[share.start : share.stop])[:-1])
+        at_cells = np.cumsum(n_cells[share.start : share.stop])[:-1]
         # np.split gives a rank without pieces one empty array
-        parts = list(zip(mine, at_points, np.split(cells, at_cells), np.split(ghost, at_cells), strict=False))
+        parts = list(zip(share, at_points, np.split(cells, at_cells), np.split(ghost, at_cells), strict=False))
         for number, p, c, _ in parts:
             if len(c) and (c.min() < 0 or c.max() >= len(p)):
                 raise FileError(f"{self.path}: step {step}, part {number}: cells name nodes beyond the {len(p)} it has")

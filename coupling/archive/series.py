@@ -1,4 +1,4 @@
-"""One view of many states in time, whether they lie in an archive or in the dumps of a run."""
+"""Many states in time, from an archive or from the dumps of a run."""
 
 import operator
 from collections.abc import Collection
@@ -18,11 +18,11 @@ ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
 
 
 class DumpSeries:
-    """The dumps of a run in the order of their times, to be used as an Archive is. Collective.
+    """The dumps of a run in the order of their times, used like an Archive. Collective.
 
     paths : files, folders or patterns, as :func:`coupling.vtk.dumps.list_dumps` takes them
     comm : MPI communicator
-    left_out : list that takes what is wrong with broken dumps; None makes that an error
+    left_out : list that receives the problems of broken dumps; None makes that an error
     files : the dumps in time order
     times : (S,) [s], rising
 
@@ -99,7 +99,7 @@ def open_series(path: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) 
     ----------
     path : a .vtkhdf archive, or dumps: a folder, a file, a pattern, or several of them
     comm : MPI communicator
-    left_out : list that takes what is wrong with broken dumps, on every rank; None makes that an error
+    left_out : list that receives the problems of broken dumps, on every rank; None makes that an error
 
     Returns
     -------
@@ -121,6 +121,6 @@ def reopened(series: Archive | DumpSeries, comm: MPI.Comm) -> Archive | DumpSeri
     """The same series, for other ranks. Collective over these."""
     if isinstance(series, Archive):
         return Archive(series.path, comm)
-    again = copy(series)  # its dumps and their times are known
+    again = copy(series)  # its dumps and their times need not be read again
     again._comm, again._mesh = comm, None
     return again

@@ -20,7 +20,7 @@ from coupling.geometry.mesh import MeshError, State
 from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, TIME
 
 _CHUNK = 1 << 20  # bytes; a chunk must fit into HDF5's cache of 1 MiB per dataset
-_SHARE = 1 << 17  # bytes that are worth a rank's time to compress
+_SHARE = 1 << 17  # bytes; compressing less is not worth a rank's time
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _StoredMesh:
 
 
 class ArchiveWriter:
-    """Writes a temporal VTKHDF file; to be used in a `with` block, at whose good end the file appears. Collective.
+    """Writes a temporal VTKHDF file in a `with` block; the file appears when the block succeeds. Collective.
 
     path : the file; an older one is replaced
     comm : MPI communicator; each rank appends its own pieces
@@ -91,7 +91,7 @@ class ArchiveWriter:
             # filters need all ranks in each write
             self._transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
         with whole_shared_file(self.path, self._comm) as beside:
-            # tried by one first: an MPI open that fails may leave ranks waiting
+            # one rank tries first: an MPI open that fails may leave ranks waiting
             on_rank_0(beside.touch, self._comm)
             self._file = h5py.File(beside, "w", **how)
             try:
@@ -103,7 +103,7 @@ class ArchiveWriter:
             except BaseException:
                 # closing waits for all ranks, and those that did not fail may not come
                 if self._comm.size > 1:
-                    # one reference for ever: the end of Python, too, would close it before MPI can end the job
+                    # never released: at its exit, too, Python would close it before MPI can end the job
                     ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file.id))
                 else:
                     self._file.close()
@@ -139,13 +139,13 @@ class ArchiveWriter:
         at = self._meshes[mesh.fingerprint]
         offsets = {}
         for name, (location, _) in sorted(self._layout.items()):
-            n, mine = (at.n_points, at.my_point) if location == "point" else (at.n_cells, at.my_cell)
+            n, first = (at.n_points, at.my_point) if location == "point" else (at.n_cells, at.my_cell)
             values = self._converted(state.fields[name])
-            offsets[name] = self._extend(f"{GROUPS[location]}/{name}", n, mine, values, whole_chunks=True)
+            offsets[name] = self._extend(f"{GROUPS[location]}/{name}", n, first, values, whole_chunks=True)
         self._steps.append((state.time, at, offsets))
 
     def _converted(self, field):
-        with np.errstate(over="ignore"):  # looked for in _refusal
+        with np.errstate(over="ignore"):  # tested in _refusal
             return np.ascontiguousarray(field.values, dtype=self._kind)
 
     def _refusal(self, state):
@@ -173,12 +173,12 @@ class ArchiveWriter:
         return None
 
     def _create(self, mesh):
-        """Make the datasets; a state of this size fills whole chunks, but for less than a row in each."""
+        """Create the datasets; a state of this size fills its chunks, up to less than a row in each."""
         n_points, n_cells = self._comm.allreduce(np.array([mesh.n_nodes, mesh.n_cells]))
         n_points, n_cells = int(n_points), int(n_cells)
         rows = {"point": n_points, "cell": n_cells, "node": 4 * n_cells, "offset": n_cells + mesh.n_pieces}
-        # a discontinuous dump repeats values from cell to cell, which gzip finds in whole numbers only: half the size
-        whole = {"point"} if n_points == 4 * n_cells else set()
+        # a discontinuous dump repeats values from cell to cell, which gzip finds without shuffling only: half the size
+        without_shuffle = {"point"} if n_points == 4 * n_cells else set()
         arrays: list[tuple[str, str, tuple[int, ...], str | np.dtype]] = [
             ("Points", "point", (3,), "<f8"),
             ("Connectivity", "node", (), "<i8"),
@@ -190,28 +190,28 @@ class ArchiveWriter:
         for name, at, tail, kind in arrays:
             size = rows[at] * int(np.prod(tail)) * np.dtype(kind).itemsize
             n_chunks = max(1, -(-size // _CHUNK), min(self._comm.size, size // _SHARE))
-            filters = {**self._filters, "shuffle": at not in whole} if self._filters else {}
+            filters = {**self._filters, "shuffle": at not in without_shuffle} if self._filters else {}
             chunk = (max(1, -(-rows[at] // n_chunks)), *tail)
             self._file[ROOT].create_dataset(name, (0, *tail), kind, maxshape=(None, *tail), chunks=chunk, **filters)
 
-    def _extend(self, name, n, mine, values, whole_chunks=False):
-        """Add `n` rows of which this rank has `values`, from row `mine` on; returns the first row's number.
+    def _extend(self, name, n, own_first, values, whole_chunks=False):
+        """Add `n` rows of which this rank has `values`, from row `own_first` on; returns the first row's number.
 
-        whole_chunks : begin with a new chunk, so that no chunk is of two states
+        whole_chunks : begin with a new chunk, so that no chunk belongs to two states
         """
         target = self._file[f"{ROOT}/{name}"]
         first = target.shape[0]
         if whole_chunks:
             first = -(-first // target.chunks[0]) * target.chunks[0]
         target.resize(first + n, axis=0)
-        there, here = target.id.get_space(), h5py.h5s.create_simple(values.shape)
+        in_file, in_memory = target.id.get_space(), h5py.h5s.create_simple(values.shape)
         if len(values):
-            there.select_hyperslab((first + mine, *(0,) * (values.ndim - 1)), values.shape)
+            in_file.select_hyperslab((first + own_first, *(0,) * (values.ndim - 1)), values.shape)
         else:
-            there.select_none()
-            here.select_none()
-        # h5py's own assignment knows no rank that has nothing to write
-        target.id.write(here, there, values, dxpl=self._transfer)
+            in_file.select_none()
+            in_memory.select_none()
+        # h5py's own assignment has no way for a rank to write nothing
+        target.id.write(in_memory, in_file, values, dxpl=self._transfer)
         return first
 
     def _write_mesh(self, mesh):
@@ -233,7 +233,7 @@ class ArchiveWriter:
         return _StoredMesh(len(self._meshes), part, len(sizes), point, cell, n_points, n_cells, my_point, my_cell)
 
     def _write_steps(self):
-        """The index; it is small, and known when the last state is there."""
+        """Write the index, which is small and known after the last state."""
         root, steps = self._file[ROOT], self._file[ROOT]["Steps"]
         meshes = [at for _, at, _ in self._steps]
         steps.attrs["NSteps"] = np.int64(len(meshes))

@@ -1,4 +1,10 @@
 """What every room may import: errors that all ranks raise, files that appear whole or not at all.
 
-It knows neither meshes nor mathematics. No other room is imported across the packages' borders except by `plugin`.
+    collective    errors and results that all ranks share
+    files         files and folders that appear whole or not at all
+    manifest      the list of a folder's files and their hashes
+    headers       a file's header compared with the expected one
+    faults        moments at which tests let a run fail
+
+It knows neither meshes nor mathematics. Only `plugin` imports from any other room of another package.
 """

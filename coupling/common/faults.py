@@ -1,11 +1,11 @@
-"""Named moments of a run at which tests have it fail: `reached("folder written")`.
+"""Named moments of a run at which tests let it fail: `reached("folder written")`.
 
 In normal use a moment costs one comparison. With FLUIDITY_DA_FAULT="kill:folder written:2:0" rank 0 kills itself when
-it gets there for the second time; without the last number every rank does. The kinds of fault:
+it reaches that moment for the second time; without the last number every rank does. The kinds of fault:
 
-    kill    SIGKILL: nothing is cleared away       stop    SIGTERM, as from a scheduler
-    raise   an error that nobody expects           full    the disk is full
-    hang    this rank never goes on
+    kill    SIGKILL: nothing is cleaned up         stop    SIGTERM, as from a scheduler
+    raise   an error that nobody handles           full    the disk is full
+    hang    this rank never continues
 """
 
 import errno
@@ -42,13 +42,14 @@ _KINDS = {"kill": _kill, "stop": _stop, "raise": _raise, "full": _full, "hang": 
 
 @dataclass
 class Fault:
-    """What happens at the `passing`-th time that `moment` is reached from now on."""
+    """A fault at the `passing`-th time from now that `moment` is reached."""
 
     kind: str
     moment: str
     passing: int
 
     def at(self, moment: str) -> None:
+        """Count a moment, and fail if it is the one."""
         if moment == self.moment:
             self.passing -= 1
             if self.passing == 0:
@@ -56,7 +57,7 @@ class Fault:
 
 
 def _planned(text):
-    """The Fault that a text asks for on this rank, or None."""
+    """The Fault of this rank that a text describes, or None."""
     kind, moment, passing, *rank = text.split(":")
     if kind not in _KINDS:
         raise ValueError(f"{VARIABLE}: {kind!r} is no fault; known: {', '.join(_KINDS)}")
@@ -72,13 +73,13 @@ _fault = None
 
 
 def reached(moment: str) -> None:
-    """Tell that this rank has got to a moment."""
+    """Mark a moment that this rank has reached."""
     if _fault is not None:
         _fault.at(moment)
 
 
 def plan(text: str | None) -> None:
-    """Have a fault from now on, as the variable tells it; None for none."""
+    """Set the fault from now on, described as in the variable; None removes it."""
     global _fault
     _fault = None if text is None else _planned(text)
 

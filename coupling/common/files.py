@@ -35,7 +35,7 @@ def file_hash(path: str | Path) -> str:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """An OSError of this block names a file, also where a call of the system that failed did not: a full disk's."""
+    """An OSError of this block names the file, also where the failed system call did not, as with a full disk."""
     try:
         yield
     except OSError as error:
@@ -46,10 +46,10 @@ def naming(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes `path`'s place when the block ends well.
+    """Yield a path beside `path` to write to; it takes `path`'s place when the block succeeds.
 
-    The suffix stays the same, because writers choose their format by it. On an exception the
-    unfinished file is removed and an older `path` stays as it was.
+    The suffix is the same, because writers choose their format by it. On an exception the unfinished file
+    is removed and an older `path` remains.
     """
     path = Path(path)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -66,8 +66,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_shared_file(path: str | Path, comm: MPI.Comm) -> Iterator[Path]:
     """Yield a path beside `path` that all ranks write to as one file; it takes `path`'s place at the end. Collective.
 
-    What an earlier writer left beside is removed first; an older `path` stays as it was unless the block ends
-    well on every rank. After an exception nothing here waits for the other ranks: they may not come.
+    Remains of an earlier writer are removed first; an older `path` remains unless the block succeeds on every
+    rank. After an exception nothing here waits for the other ranks: they may not come.
     """
     path = Path(path)
     beside = path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -92,10 +92,10 @@ def _move(beside, path):
 
 @contextmanager
 def whole_folder(path: str | Path, comm: MPI.Comm) -> Iterator[Path]:
-    """Yield a folder to fill from all ranks; it takes the name `path` when all of them are done. Collective.
+    """Yield a folder that all ranks fill; it takes the name `path` when all are done. Collective.
 
-    An older unfinished folder is removed first, and so is this one after an exception, when nothing here waits
-    for the other ranks. A finished `path` is never overwritten: that is a FileExistsError.
+    An older unfinished folder is removed first, and this one after an exception, without waiting for the other
+    ranks. A finished `path` is never overwritten: that is a FileExistsError.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.partial")
@@ -129,9 +129,9 @@ def _move_folder(beside, path):
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove the files right in a folder that a killed `whole_file` left beside theirs. Not collective.
+    """Remove unfinished files directly in a folder that a killed `whole_file` left. Not collective.
 
-    Nobody else may be writing there.
+    No one else may be writing there.
     """
     for path in Path(folder).glob(".*.partial*"):
         if re.fullmatch(r"\..*\.\d+\.partial(\.\w+)?", path.name):
@@ -139,7 +139,7 @@ def remove_leftovers(folder: str | Path) -> None:
 
 
 def leads_out(folder: str | Path, name: str | Path) -> bool:
-    """Whether a name that a file tells leads out of its folder: by itself, or by a link."""
+    """Whether a name given in a file leads out of its folder, by itself or through a link."""
     path, folder = Path(name), Path(folder)
     by_name = path.is_absolute() or ".." in path.parts
     return by_name or not (folder / path).resolve().is_relative_to(folder.resolve())

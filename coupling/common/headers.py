@@ -1,4 +1,4 @@
-"""Whether a file's header says what is expected of it."""
+"""A file's header compared with the expected one."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,20 +7,20 @@ from typing import Any
 _LONGEST = 200  # characters of a value that a message shows
 
 
-def header_differences(found: Mapping, expected: Mapping) -> Iterator[tuple[str, str | None, str]]:
-    """(item, what was found, what was expected) for each expected item that differs, both shortened for a message.
+def header_differences(header: Mapping, expected: Mapping) -> Iterator[tuple[str, str | None, str]]:
+    """(item, value in the header, expected value) of each expected item that differs, both shortened for a message.
 
-    Items that are not expected may be anything; None stands for an item that is not there.
+    Other items may have any value; None stands for a missing item.
     """
-    expected = json.loads(json.dumps(expected))  # as the file would have kept it: tuples are lists there
+    expected = json.loads(json.dumps(expected))  # as it is after a round trip through a file: tuples are lists
     for item, wanted in expected.items():
-        if item not in found:
+        if item not in header:
             yield item, None, short(wanted)
-        elif found[item] != wanted:
-            yield item, short(found[item]), short(wanted)
+        elif header[item] != wanted:
+            yield item, short(header[item]), short(wanted)
 
 
 def short(value: Any) -> str:
-    """A value as JSON, or a text as it is, cut where it is too long for a message."""
+    """A value as JSON, or a text unchanged, cut if it is too long for a message."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"

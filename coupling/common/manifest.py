@@ -1,8 +1,8 @@
-"""A folder's list of files with their sizes and hashes, to see later that they are what was written.
+"""A folder's list of files with sizes and hashes, to check later that they are unchanged.
 
     FOLDER/manifest.json    {"files": {name: [bytes, SHA-256]}}
 
-It is written last, so where it is missing the folder was not finished. The ranks share the reading.
+It is written last, so a folder without it was not finished. The ranks share the reading.
 """
 
 import json
@@ -18,12 +18,12 @@ NAME = "manifest.json"
 
 
 def write_manifest(folder: str | Path, comm: MPI.Comm) -> None:
-    """Write the list of all files that are in a folder and below. Collective.
+    """Write the list of all files in a folder and below. Collective.
 
     Raises
     ------
     OSError
-        on every rank, if a file cannot be read or the list not be written
+        on every rank, if a file cannot be read or the list cannot be written
     """
     folder = Path(folder)
     names = on_rank_0(lambda: sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), comm)
@@ -40,12 +40,12 @@ def write_manifest(folder: str | Path, comm: MPI.Comm) -> None:
 
 
 def check_manifest(folder: str | Path, comm: MPI.Comm) -> None:
-    """See that the files of a folder are those of its list. Collective.
+    """Check the files of a folder against its list. Collective.
 
     Raises
     ------
     FileError
-        on every rank: the first file that is missing or not as it was written, or the list if that is missing or broken
+        on every rank, for the first file that is missing or changed, or for the list if it is missing or broken
     """
     folder = Path(folder)
     entries, problem = on_rank_0(lambda: _read(folder / NAME), comm), None

@@ -9,13 +9,13 @@ Fluidity's contract, good and bad: same nodes in the same order or exit code 16;
 back bit for bit; an untouched restart repeats the run bit for bit where time steps are exact in binary;
 halo values are not refreshed on reading; NaN is accepted.
 
-Its physics is that of a street, much simplified: tracers carried and spread (:mod:`.transport`) by a
-velocity that goes over, with a time scale of its own, to a mass-consistent wind around the buildings
+Its physics is that of a street, much simplified: tracers are transported and diffused (:mod:`.transport`) by a
+velocity that relaxes, with a time scale of its own, to a mass-consistent wind around the buildings
 (:mod:`.wind`). There is no momentum equation and no pressure, so there are no wakes. The velocity has a
-memory only so that an analysed velocity acts on; one that is not free of divergence does not keep the
-tracer's mass, but constants and bounds.
+memory only so that an analysed velocity has an effect; one that is not free of divergence conserves
+constants and bounds, but not the tracer's mass.
 
-Python in an options file is run, as Fluidity runs it: start only files that you trust.
+Python in an options file is executed, as in Fluidity: run only files that you trust.
 
 It is a program of its own: nothing else in this package imports it but its tests.
 """

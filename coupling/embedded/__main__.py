@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m coupling.embedded", description="The embedded forecast model.")
     parser.add_argument("-l", action="store_true", dest="log", help="write to fluidity.log-RANK and fluidity.err-RANK")
     parser.add_argument("options", help="options file (.flml)")
-    asked = parser.parse_args(words)
+    arguments = parser.parse_args(words)
     _go_to_pwd()
     # PETSc must not read our words as its own
     import petsc4py
@@ -50,12 +50,12 @@ def main(words: Sequence[str] | None = None) -> int:
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    if asked.log:
+    if arguments.log:
         _redirect(comm.rank)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a test may have put something else there
         sys.stdout.reconfigure(line_buffering=True)
     try:
-        code = _run(asked.options, comm)
+        code = _run(arguments.options, comm)
     except Exception as error:  # an error on one rank must end them all, whatever it is
         _report(error)
         if comm.size > 1:
@@ -73,7 +73,7 @@ def _run(options, comm):
 
 
 def _wait_for_the_others(comm):
-    """Give ranks that fail alike the time to say so; a rank that goes on is not waited for."""
+    """Give ranks that fail alike time to say so; do not wait for a rank that continues."""
     arrived = comm.Ibarrier()
     deadline = time.monotonic() + _PATIENCE
     while not arrived.Test() and time.monotonic() < deadline:

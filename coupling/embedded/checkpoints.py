@@ -1,11 +1,11 @@
-"""Checkpoints under Fluidity's names, so that a run can go on from them exactly.
+"""Checkpoints under Fluidity's names, so that a run can continue from them exactly.
 
     NAME_N_checkpoint.flml                        the options, changed to start from the files below
     NAME_<Mesh>_N_checkpoint.vtu|.pvtu            per mesh name, its prognostic fields
     NAME_<CoordinateMesh>_N_checkpoint.msh        in parallel …_{rank}.msh and .halo
 
 As with Fluidity the time in the options is rounded to 15 digits. Where steps are not exact in binary
-a restart therefore begins up to one unit in the last place beside the time of the run.
+a restart therefore begins up to one unit in the last place off the time of the run.
 """
 
 import copy
@@ -31,7 +31,7 @@ def write_checkpoint(
     halo: Halo,
     writer: Writer,
 ) -> None:
-    """Write one checkpoint; the options come last, when all they name is there. Collective.
+    """Write one checkpoint; the options come last, after all files they name. Collective.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def _stem(case, mesh_name, number):
 
 
 def _options(case, mesh_file, time, sources):
-    """The options tree of a run that goes on from here."""
+    """The options tree of a run that continues from here."""
     tree = copy.deepcopy(case.tree)
     flml.set_option(tree, "simulation_name", f"{case.name}_checkpoint")
     tree.getroot().find("timestepping/current_time/real_value").text = f"{time:.15g}"

@@ -109,19 +109,19 @@ def _piece(mesh, owners, layers, process, cell_of):
     own, near, _ = layers[process]
     core = np.zeros(len(mesh.points), bool)
     core[own] = core[near] = True
-    kept = core[mesh.cells].any(axis=1)
-    kept_facets = kept[cell_of]
+    inside = core[mesh.cells].any(axis=1)
+    facets_inside = inside[cell_of]
     # Fluidity takes it for granted that a process's own cells come first
-    of = owners[mesh.cells[kept]]
-    first = np.lexsort(((of != process).all(axis=1), of.min(axis=1) != process))
+    corner_owners = owners[mesh.cells[inside]]
+    first = np.lexsort(((corner_owners != process).all(axis=1), corner_owners.min(axis=1) != process))
     local = np.full(len(mesh.points), -1)
     local[nodes] = np.arange(len(nodes))
     piece = GmshMesh(
         mesh.points[nodes],
-        local[mesh.cells[kept][first]],
-        mesh.cell_ids[kept][first],
-        local[mesh.facets[kept_facets]],
-        mesh.facet_ids[kept_facets],
+        local[mesh.cells[inside][first]],
+        mesh.cell_ids[inside][first],
+        local[mesh.facets[facets_inside]],
+        mesh.facet_ids[facets_inside],
     )
     levels = {}
     for level in (1, 2):
@@ -151,15 +151,15 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m coupling.embedded.decompose", description=__doc__.split("\n")[0])
     parser.add_argument("mesh", help="mesh to cut (.msh)")
     parser.add_argument("processes", type=int, help="number of processes")
-    asked = parser.parse_args(words)
+    arguments = parser.parse_args(words)
     try:
-        mesh = read_msh(asked.mesh)
-        base = Path(asked.mesh).with_suffix("")
-        for piece, halo in decompose(mesh, partition(mesh.points, asked.processes)):
+        mesh = read_msh(arguments.mesh)
+        base = Path(arguments.mesh).with_suffix("")
+        for piece, halo in decompose(mesh, partition(mesh.points, arguments.processes)):
             write_msh(piece, Path(f"{base}_{halo.process}.msh"))
             write_halo(halo, Path(f"{base}_{halo.process}.halo"))
     except (FileError, OSError) as error:
-        sys.stderr.write(f"{asked.mesh}: {error}\n")
+        sys.stderr.write(f"{arguments.mesh}: {error}\n")
         return 1
     return 0
 

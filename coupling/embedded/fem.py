@@ -2,7 +2,7 @@
 
 The geometry (gradients, volumes) and the sparsity come from scikit-fem, once. What changes with the
 wind is assembled every step; on straight tetrahedra its integrals are exact in closed form, so only
-a weighted count into the fixed sparsity is left to do.
+a weighted count into the fixed sparsity remains.
 
 Rows of the nodes that the rank owns are complete, because a level-2 halo brings every cell they touch.
 Other rows are not, and are never used.
@@ -66,7 +66,7 @@ class Space:
 
     @cached_property
     def places(self) -> list[tuple[float, ...]]:
-        """The owned nodes as a list of (x, y, z), as Python functions want them."""
+        """The owned nodes as a list of (x, y, z), as Python functions take them."""
         return [tuple(place) for place in self.points[self.owned].tolist()]
 
     @cached_property
@@ -88,12 +88,12 @@ class Space:
         return sp.csr_matrix((entries, self.pattern.indices, self.pattern.indptr), self.pattern.shape)
 
     def refresh(self, values: np.ndarray) -> np.ndarray:
-        """Bring the halo nodes' values from their owners, in place. Collective."""
+        """Copy the values of halo nodes from their owners, in place. Collective."""
         refresh(values, self.halo.levels[2], self.comm)
         return values
 
     def evaluate(self, function: Function, time: float) -> np.ndarray:
-        """(N, k) values of a function at all nodes, each asked of its owner. Collective."""
+        """(N, k) values of a function at all nodes, evaluated by their owners. Collective."""
         size = function.size if isinstance(function, PythonFunction) else len(function.value)
         values = np.empty((self.n_nodes, size))
         values[self.owned] = function.at(self.places, time)

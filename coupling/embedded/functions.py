@@ -1,7 +1,7 @@
 """Values that an options file gives as a constant or as Python: initial conditions, boundary values, sources.
 
-The Python is run as Fluidity runs it: `def val(X, t)`, once for every node, with X = (x, y, z) [m] and
-t [s]. An options file is therefore a program: start only those you trust.
+The Python is executed as in Fluidity: `def val(X, t)`, once for every node, with X = (x, y, z) [m] and
+t [s]. An options file is therefore a program: run only those you trust.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class FunctionError(ValueError):
-    """Python in an options file that fails or gives something else than a number; the message names it."""
+    """Python in an options file that fails or returns no number; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Constant:
 
     @property
     def is_zero(self) -> bool:
-        """True if nothing flows, stands or comes in here."""
+        """True if all values are zero."""
         return not self.value.any()
 
 

@@ -1,8 +1,8 @@
-"""What the embedded model knows of Fluidity's options file; everything else is refused by its path.
+"""The options of Fluidity that the embedded model knows; all others are refused, with their path.
 
 `READ` names the options that are used. `ELSEWHERE` marks those that cannot alter an answer of this
-model, though they would Fluidity's: solver settings, statistics, output of detectors and the like.
-They, and whatever is below them, are passed over.
+model, though they alter Fluidity's: solver settings, statistics, output of detectors and the like.
+They, and all options below them, are ignored.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Initial conditions that are read from files, with what Fluidity checks and what it does not.
+"""Initial conditions read from files, with Fluidity's checks and no others.
 
-The nodes must be those of the mesh, in their order; that is checked. Values are taken as they are:
+The nodes must be those of the mesh, in the same order; that is checked. Values are taken as they are:
 NaN passes, and halo nodes keep the file's values, right or not.
 """
 
@@ -21,10 +21,10 @@ class PositionError(FileError):
 
 
 def file_of_rank(name: str, comm: MPI.Comm) -> Path:
-    """The VTU file that a rank reads, found as Fluidity finds it.
+    """The VTU file that a rank reads, by Fluidity's rules.
 
     In parallel that is BASE_{rank}.vtu if there is one, even beside a BASE.pvtu that names other
-    files, and BASE/BASE_{rank}.vtu only then.
+    files, otherwise BASE/BASE_{rank}.vtu.
     """
     path = Path(name)
     if comm.size == 1:

@@ -1,8 +1,8 @@
-"""From an options file (.flml) to what the embedded model is to do.
+"""Options of the embedded model, from an options file (.flml).
 
 The names are Fluidity's, the subset is in :mod:`coupling.embedded.grammar`. One option is our own:
 `material_phase/vector_field::Velocity/prognostic/embedded_relaxation_time` [s], the time scale with
-which the velocity goes over to the mass-consistent wind; 20 s where it is not given.
+which the velocity relaxes to the mass-consistent wind; 20 s where it is not given.
 
 How a Velocity boundary condition is understood:
 
@@ -12,7 +12,7 @@ How a Velocity boundary condition is understood:
   there can be only one; components it does not give are zero. The surface itself is open.
 - surfaces without a condition are open.
 
-Without an inflow there is no wind to go over to but calm air.
+Without an inflow the wind is calm air.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class TracerOptions:
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """All that a run is told. Times in s; `tree` is the parsed file, for checkpoints to change."""
+    """All options of a run. Times in s; `tree` is the parsed file, for checkpoints to change."""
 
     path: Path
     tree: etree._ElementTree
@@ -133,9 +133,9 @@ def read_case(path: str | Path) -> SimulationOptions:
     )
 
 
-def _one_of(found, known, option, path):
-    if found not in known:
-        raise FileError(f"{path}: {option} is {found!r}, the embedded model knows {', '.join(map(str, known))}")
+def _one_of(value, known, option, path):
+    if value not in known:
+        raise FileError(f"{path}: {option} is {value!r}, the embedded model knows {', '.join(map(str, known))}")
 
 
 def _positive(value, option, path):
@@ -167,8 +167,8 @@ def _attribute(element, name, path):
 
 
 def _format(element, known, path):
-    found = element.find("format")
-    _one_of(None if found is None else found.get("name"), (known,), f"{option_path(element)}/format", path)
+    given = element.find("format")
+    _one_of(None if given is None else given.get("name"), (known,), f"{option_path(element)}/format", path)
 
 
 def _fields(phase, meshes, path):
@@ -323,19 +323,19 @@ def _tracer(element, meshes, path):
 
 def _prescribed(field, kind, name, path):
     """The field of this kind and name below a tracer, which must have one value over the whole mesh."""
-    found = field.findall(kind)
-    if not found:
+    fields = field.findall(kind)
+    if not fields:
         return None
-    if [f.get("name") for f in found] != [name]:
+    if [f.get("name") for f in fields] != [name]:
         raise FileError(
-            f"{path}: {option_path(field)} has {kind}s {[f.get('name') for f in found]}, known is one: {name}"
+            f"{path}: {option_path(field)} has {kind}s {[f.get('name') for f in fields]}, known is one: {name}"
         )
-    values = found[0].findall("prescribed/value")
+    values = fields[0].findall("prescribed/value")
     if [v.get("name") for v in values] != ["WholeMesh"]:
-        raise FileError(f"{path}: {option_path(found[0])} needs one prescribed/value::WholeMesh")
+        raise FileError(f"{path}: {option_path(fields[0])} needs one prescribed/value::WholeMesh")
     if kind == "tensor_field" and values[0].find("isotropic") is None:
         raise FileError(f"{path}: {option_path(values[0])} needs isotropic/constant")
-    return found[0]
+    return fields[0]
 
 
 def _checked_discretisation(field, path):
@@ -346,6 +346,6 @@ def _checked_discretisation(field, path):
         ("spatial_discretisation/conservative_advection", ("0", "0.0")),
         ("temporal_discretisation/theta", ("1", "1.0")),
     ):
-        found = field.findtext(f"{option}/real_value")
-        if found is not None:
-            _one_of(found.strip(), values, f"{option_path(field)}/{option}", path)
+        value = field.findtext(f"{option}/real_value")
+        if value is not None:
+            _one_of(value.strip(), values, f"{option_path(field)}/{option}", path)

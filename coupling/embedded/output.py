@@ -46,7 +46,7 @@ class Writer:
             return
         Path(stem).mkdir(exist_ok=True)
         write_grid(grid, Path(stem) / f"{stem}_{self.comm.rank}.vtu")
-        self.comm.Barrier()  # the .pvtu appears when all that it names is there
+        self.comm.Barrier()  # the .pvtu appears when all pieces are written
         if self.comm.rank == 0:
             sources = [f"{stem}/{stem}_{rank}.vtu" for rank in range(self.comm.size)]
             sizes = [(name, _size(values)) for name, values in fields.items()]
@@ -70,7 +70,7 @@ def _size(values):
 
 
 def _active(fields):
-    """{components: name} of the first field of each size, which viewers show at once."""
+    """{components: name} of the first field of each size, which viewers show first."""
     first: dict[int, str] = {}
     for name, values in fields.items():
         if name != TIME:

@@ -83,7 +83,7 @@ def load_mesh(base: str, comm: MPI.Comm) -> tuple[GmshMesh, Halo]:
 
 @contextmanager
 def _naming(path):
-    """Put the name of a file before an error that was found in it."""
+    """Begin the message of an error with the name of the file it is in."""
     try:
         yield
     except FileError as error:
@@ -110,12 +110,12 @@ def make_model(case: SimulationOptions, comm: MPI.Comm) -> Model:
 
 
 def _check_surfaces(case, mesh, comm):
-    there = set().union(*comm.allgather(set(mesh.facet_ids.tolist())))
+    existing = set().union(*comm.allgather(set(mesh.facet_ids.tolist())))
     wanted = set(case.velocity.walls.ids).union(*(ids for tracer in case.tracers for ids, _ in tracer.dirichlet))
-    if wanted - there:
+    if wanted - existing:
         raise FileError(
-            f"{case.path}: boundary conditions on surfaces {sorted(wanted - there)}, which mesh {case.mesh_file} does"
-            f" not have; it has {sorted(there)}"
+            f"{case.path}: boundary conditions on surfaces {sorted(wanted - existing)}, which mesh {case.mesh_file}"
+            f" does not have; it has {sorted(existing)}"
         )
 
 
@@ -154,14 +154,14 @@ def advance(model: Model, now: Moment) -> Moment:
 
 
 def _blow(model, velocity, time):
-    """Relax the velocity towards the wind of the new time: exact for a wind that holds over the step."""
+    """Relax the velocity towards the wind of the new time: exact for a wind that is constant over the step."""
     case = model.case
-    kept = np.exp(-case.timestep / case.velocity.relaxation) if case.velocity.relaxation > 0 else 0.0
+    remaining = np.exp(-case.timestep / case.velocity.relaxation) if case.velocity.relaxation > 0 else 0.0
     if model.wind is None:
-        return kept * velocity, False
+        return remaining * velocity, False
     guess = np.column_stack([model.space.evaluate(component, time) for component in case.velocity.guess])
     wind, reason = model.wind.project(guess)
-    return wind + kept * (velocity - wind), _is_failure(reason, "Velocity", case.velocity.ignore_failures)
+    return wind + remaining * (velocity - wind), _is_failure(reason, "Velocity", case.velocity.ignore_failures)
 
 
 def _is_failure(reason, name, ignored):
@@ -174,7 +174,7 @@ def _is_failure(reason, name, ignored):
 
 
 def source_of(model: Model, tracer: TracerOptions, time: float) -> np.ndarray:
-    """(N,) source of a tracer at a time; zeros where it has none. Collective."""
+    """(N,) source of a tracer at a time, zeros if it has none. Collective."""
     if tracer.source is None:
         return np.zeros(model.space.n_nodes)
     return model.space.evaluate(tracer.source, time)[:, 0]

@@ -6,10 +6,10 @@ The scheme is the flux-corrected transport of Kuzmin (2009, J. Comput. Phys. 228
 Zalesak's limiter of 1979). First the Galerkin operator K is made monotone by the least artificial
 diffusion that leaves no negative entry off its diagonal (discrete upwinding: Kuzmin & Turek 2002),
 and the mass matrix is lumped: one linear system, an M-matrix, whose solution has no over- or
-undershoots. Then as much of what was taken away is put back, edge by edge, as makes no new extremum.
+undershoots. Then antidiffusive fluxes are added edge by edge, as far as they make no new extremum.
 It was chosen because concentrations must not become negative near a point source, which SUPG does
-not promise, and because the fluxes cancel in pairs, so that no mass is made or lost. Backward Euler is
-used because the bounds then hold for any time step; Crank-Nicolson would ask for small ones.
+not guarantee, and because the fluxes cancel in pairs, so that mass is conserved. Backward Euler is
+used because the bounds then hold for any time step; Crank-Nicolson would need small ones.
 
 K's rows add up to zero for any velocity, so constants stay constant; its columns do where the wind has no
 weak divergence, so the mass inside changes by what the source gives and the open boundaries carry.
@@ -130,13 +130,13 @@ def upwinded(space: Space, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def limited(space: Space, low: np.ndarray, amounts: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """(N,) sums of as much of the antidiffusive amounts as makes no new extremum (Zalesak 1979). Collective.
+    """(N,) sums of the antidiffusive amounts, limited so that no new extremum appears (Zalesak 1979). Collective.
 
     Parameters
     ----------
     low : (N,) monotone solution [q], right at halo nodes
     amounts : (nnz,) [q m³], what the step would carry from j into i; antisymmetric
-    held : (N,) bool, nodes that take what comes
+    held : (N,) bool, nodes without limits
     """
     rows, columns, starts = space.rows, space.pattern.indices, space.pattern.indptr[:-1]
     neighbours = low[columns]
@@ -161,7 +161,7 @@ def solve(solver: "PETSc.KSP", space: Space, entries: np.ndarray, load: np.ndarr
 
     Returns
     -------
-    PETSc's reason: negative if it failed; `values` then holds whatever came
+    PETSc's reason: negative if it failed; `values` is then meaningless
     """
     system = solver.getOperators()[0]
     own = space.matrix(entries)[space.owned]

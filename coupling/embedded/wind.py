@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # where it is used it must be imported after petsc4py.init
 
 @dataclass(frozen=True)
 class Walls:
-    """Where flow cannot go.
+    """Impermeable boundaries.
 
     ids : surface ids of the impermeable boundaries
     directions : {id: tuple of the axes 0, 1, 2 held at zero there}
@@ -50,7 +50,7 @@ class Wind:
     solver: "PETSc.KSP"
 
     def project(self, guess: np.ndarray) -> tuple[np.ndarray, int]:
-        """Make a wind of a first guess. Collective.
+        """The wind nearest to a first guess. Collective.
 
         Parameters
         ----------

@@ -1,13 +1,13 @@
-"""The boundary of a checkpoint's mesh: its marked surfaces, and where the model holds a field on them.
+"""The boundary of a checkpoint's mesh: its marked surfaces, and where the model prescribes a field on them.
 
 Surfaces are in the .msh files beside the options, whose nodes are those of the VTU files in the same order; which of
-them hold a vector field is in the options. Understood are, of `prognostic/boundary_conditions`,
+them prescribe a vector field is in the options. Of `prognostic/boundary_conditions` these are understood:
 
-- type `dirichlet` with `align_bc_with_cartesian`: the components that it gives are held;
+- type `dirichlet` with `align_bc_with_cartesian`: the components that it gives are prescribed;
 - type `dirichlet` with `align_bc_with_surface`: the normal component if it gives nothing else, all three otherwise;
 - type `no_normal_flow`: the component along the surface's normal.
 
-Other types hold nothing. Values do not matter here: an increment is to be zero where the model sets a value itself.
+Other types prescribe nothing. Values do not matter: an increment is to be zero where the model sets the value itself.
 """
 
 from collections.abc import Iterable, Mapping
@@ -53,12 +53,12 @@ def read_boundary(restart: FluidityRestart, mesh: Mesh, comm: MPI.Comm) -> Bound
     Parameters
     ----------
     restart : Restart
-    mesh : Mesh of a field of its, for which pieces this rank holds
+    mesh : of one of its fields; says which pieces this rank holds
 
     Raises
     ------
     FileError
-        if a mesh file is missing or broken, or there is none, or more than one mesh
+        if a mesh file is missing or broken, or the checkpoint has no mesh or several
     """
     pieces, problem = [], None
     try:
@@ -77,12 +77,12 @@ def read_boundary(restart: FluidityRestart, mesh: Mesh, comm: MPI.Comm) -> Bound
     )
 
 
-def check_surfaces(asked: Iterable[int], restart: FluidityRestart, asking: str) -> None:
-    """FileError if a checkpoint's mesh lacks one of some surfaces; `asking` says who names them. Not collective."""
-    there = set().union(*(read_msh(path).facet_ids.tolist() for path in mesh_pieces(restart)))
-    missing = sorted(set(asked) - there)
+def check_surfaces(surfaces: Iterable[int], restart: FluidityRestart, asking: str) -> None:
+    """FileError if a checkpoint's mesh lacks a surface; `asking` says where they are named. Not collective."""
+    existing = set().union(*(read_msh(path).facet_ids.tolist() for path in mesh_pieces(restart)))
+    missing = sorted(set(surfaces) - existing)
     if missing:
-        raise FileError(f"{asking}: surfaces {missing}, which the mesh does not have; it has {sorted(there)}")
+        raise FileError(f"{asking}: surfaces {missing}, which the mesh does not have; it has {sorted(existing)}")
 
 
 def held_components(restart: FluidityRestart, name: str) -> dict[int, set[Axis]]:
@@ -152,14 +152,14 @@ def held_squares(boundary: Boundary, mesh: Mesh, held: Mapping[int, set[Axis]], 
     squares = np.zeros((mesh.n_nodes, 3, 3))
     normals = unit_normals(boundary.points[boundary.facets])
     for surface, axes in held.items():
-        here = boundary.ids == surface
-        of = np.zeros((here.sum(), 3, 3))
+        on_surface = boundary.ids == surface
+        facet_squares = np.zeros((on_surface.sum(), 3, 3))
         for axis in axes - {NORMAL}:
-            of[:, axis, axis] = 1
+            facet_squares[:, axis, axis] = 1
         if NORMAL in axes:
-            of += normals[here][:, :, None] * normals[here][:, None, :]
+            facet_squares += normals[on_surface][:, :, None] * normals[on_surface][:, None, :]
         for k in range(3):
-            np.add.at(squares, boundary.facets[here, k], of)
+            np.add.at(squares, boundary.facets[on_surface, k], facet_squares)
     return squares
 
 

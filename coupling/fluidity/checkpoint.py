@@ -1,11 +1,11 @@
-"""Checkpoints: what the model needs to go on, read, changed and written as one unit.
+"""Checkpoints: what the model needs to continue, read, changed and written as one unit.
 
 A checkpoint is an options file (.flml) and the files it names: one .msh (with a .halo per process in
 parallel) for each mesh read from file, one VTU or PVTU set for each mesh that carries prognostic
 fields. The model demands the same nodes in the same order, partition and precision, takes halo
-values as they are written, and accepts NaN without a word: so whatever is not analysed is copied
-byte for byte, analysed fields replace their array in place, for owned nodes and halos alike, and
-nothing that is not finite is ever written.
+values as they are written, and accepts NaN silently. So all that is not analysed is copied byte for
+byte, analysed fields replace their array in place, for owned nodes and halos alike, and nothing that
+is not finite is ever written.
 
 The simulation's name grows by `_checkpoint` with every restart of Fluidity. Here a restart's files
 always have the names below, so that nothing grows and no run can overwrite what it starts from:
@@ -41,11 +41,11 @@ class FieldSource:
 
 @dataclass(frozen=True)
 class FluidityRestart:
-    """What the model needs to go on, as its options file tells it.
+    """What the model needs to continue, from its options file.
 
     options : the .flml
     name : the simulation's name
-    time : s; Fluidity rounds it in writing
+    time : s; Fluidity rounds it on writing
     timestep : s
     fields : {field: FieldSource} of the fields that start from files; none in a cold start
     """
@@ -63,7 +63,7 @@ class FluidityRestart:
 
 
 def open_restart(options: str | Path) -> FluidityRestart:
-    """Look into a checkpoint, or into the options of a cold start.
+    """Open a checkpoint, or the options of a cold start.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def _outside(options, name):
 
 
 def _check_names(tree, options):
-    """Refuse files elsewhere: a checkpoint is a folder, and what it names is copied under these names."""
+    """Refuse files in other folders: a checkpoint is one folder, and its files are copied under these names."""
     for element in (*mesh_elements(tree), *(element for _, element in field_elements(tree))):
         name = element.get("file_name")
         if leads_out(options.parent, name):
@@ -116,10 +116,10 @@ def n_processes(restart: FluidityRestart) -> int:
 
 def restart_files(restart: FluidityRestart) -> list[Path]:
     """Paths of all files that a restart consists of, each once, the options first."""
-    found = [restart.options]
+    paths = [restart.options]
     for path, _ in named_files(flml.read_options(restart.options), restart.options):
-        found += [path, *(piece_paths(path) if path.suffix == ".pvtu" else ())]
-    return list(dict.fromkeys(found))
+        paths += [path, *(piece_paths(path) if path.suffix == ".pvtu" else ())]
+    return list(dict.fromkeys(paths))
 
 
 def mesh_pieces(restart: FluidityRestart) -> list[Path]:
@@ -144,10 +144,10 @@ def field_options(restart: FluidityRestart, name: str) -> etree._Element:
     FileError
         if there is no such field
     """
-    found = dict(prognostic_fields(flml.read_options(restart.options)))
-    if name not in found:
-        raise FileError(f"{restart.options}: has no prognostic field {name!r}; it has {sorted(found)}")
-    return found[name]
+    options = dict(prognostic_fields(flml.read_options(restart.options)))
+    if name not in options:
+        raise FileError(f"{restart.options}: has no prognostic field {name!r}; it has {sorted(options)}")
+    return options[name]
 
 
 def read_fields(restart: FluidityRestart, comm: MPI.Comm, names: Collection[str] | None = None) -> State:
@@ -251,12 +251,13 @@ def _refusal(changes, restart):
 
 
 def _mesh_refusal(changes, restart):
-    """All fields of a file must be on its mesh; that each piece is the same node by node is seen in writing."""
+    """All fields of a file must be on its mesh; `write_changed` checks that each piece is the same node by node."""
     for path in sorted({restart.fields[name].path for name in changes}):
-        there = {name: field.mesh for name, field in changes.items() if restart.fields[name].path == path}
-        if len({mesh.fingerprint for mesh in there.values()}) > 1:
-            return MeshError(f"{path}: {sorted(there)} were given on different meshes; expected the file's own for all")
-        given, here = next(iter(there.values())).n_pieces, len(piece_paths(path))
-        if given != here:
-            return MeshError(f"{path}: {sorted(there)} were given on a mesh of {given} pieces, the file's has {here}")
+        given = {name: field.mesh for name, field in changes.items() if restart.fields[name].path == path}
+        if len({mesh.fingerprint for mesh in given.values()}) > 1:
+            return MeshError(f"{path}: {sorted(given)} were given on different meshes; expected the file's own for all")
+        n_given, n_pieces = next(iter(given.values())).n_pieces, len(piece_paths(path))
+        if n_given != n_pieces:
+            names = sorted(given)
+            return MeshError(f"{path}: {names} were given on a mesh of {n_given} pieces, the file's has {n_pieces}")
     return None

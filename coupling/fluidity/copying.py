@@ -19,7 +19,7 @@ Edit = Callable[[etree._ElementTree], None]  # of an options tree, in place
 
 
 def restart_names(tree: etree._ElementTree) -> dict[str, str]:
-    """{file name in the options: name it gets here}."""
+    """{file name in the options: name in the restart}."""
     names = {}
     for element in mesh_elements(tree):
         names[element.get("file_name")] = f"restart_{element.getparent().get('name')}"
@@ -111,7 +111,7 @@ def write_changed(path: Path, new: Path, fields: Mapping[str, Field], comm: MPI.
 
 
 def _make_room(path: Path, new: Path) -> list[Path]:
-    """Write what a PVTU has beside its pieces; returns the old pieces, or the one VTU."""
+    """Write a PVTU's own file and its folder of pieces; returns the old pieces, or the single VTU."""
     pieces = piece_paths(path)
     if path.suffix == ".pvtu":
         new.with_suffix("").mkdir()

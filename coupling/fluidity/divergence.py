@@ -1,18 +1,18 @@
-"""Increments of velocity that add no divergence, and nothing where the model sets the velocity itself.
+"""Velocity increments that are free of divergence, and zero where the model prescribes the velocity.
 
 On P1 the weak divergence of u is C u, (C u)_i = ∫ φ_i ∇·u, with a hat function φ_i for every node. With T the
-projection onto the directions in which nodes are free and M the lumped mass,
+projection onto the directions in which nodes are free, and M the lumped mass,
 
     minimise ½ ‖u' − δu‖²_M  subject to  C u' = 0,  T u' = u'
 
 has the solution u' = T δu − M⁻¹ Bᵀ φ, (B M⁻¹ Bᵀ) φ = B δu, B = C T (Sasaki 1958; Gresho & Sani 1998, 3.13). It is an
-orthogonal projection: done twice it does no more, and it takes from δu what B sees and what T forbids, nothing else.
+orthogonal projection: applied twice it does the same, and it removes from δu what B and T exclude, nothing else.
 
-Velocity and φ being both P1, B M⁻¹ Bᵀ has modes φ that it sees weakly or not at all: the constant where nothing is
-open, and checkerboards (Sani et al. 1981), most of them where walls hold all of the velocity. The right-hand side has
-no part of the invisible ones but rounding, so conjugate gradients find a solution if they stop before that, and only
-Bᵀ φ, which is the same for all of them, is used. The weak ones cost iterations: in a street of 4,370 nodes 47 where
-walls let air slip along them, 2,100 (1.3 s) where they hold it.
+As velocity and φ are both P1, B M⁻¹ Bᵀ has modes φ with small or zero eigenvalues: the constant where nothing is
+open, and checkerboards (Sani et al. 1981), most of them where walls prescribe all of the velocity. The right-hand
+side has no part in the null space but rounding, so conjugate gradients find a solution if they stop before that, and
+only Bᵀ φ, which is unique, is used. Small eigenvalues cost iterations: in a street of 4,370 nodes 47 with slip walls,
+2,100 (1.3 s) with no-slip walls.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ from coupling.geometry.mesh import Mesh
 from coupling.geometry.points import MeshPoints, mesh_points
 
 _REDUCTION = 1e-12  # of the residual
-_ROUNDING = 1e-15  # of what the divergence's terms add up to by their size
+_ROUNDING = 1e-15  # of the sum of the sizes of the divergence's terms
 _MOST_ITERATIONS = 20_000
-_NOTHING = 1e-12  # of the largest diagonal entry: a row that sees no free node
+_NOTHING = 1e-12  # of the largest diagonal entry: a row without a free node
 
 
 class DivergenceError(ArithmeticError):
@@ -43,14 +43,14 @@ class Projected:
 
     increment : (N, 3) [m/s]
     before, after : root mean square of the weak divergence over the lumped mass [1/s]
-    kept : norm of the increment, as part of what it was
+    fraction : norm of the increment, as a fraction of its norm before
     iterations : of the solver
     """
 
     increment: np.ndarray
     before: float
     after: float
-    kept: float
+    fraction: float
     iterations: int
 
 
@@ -63,7 +63,7 @@ class DivergenceFree:
     mass : (n_rows,) lumped mass of the points on this rank [m³]
     free : (n_rows, 3, 3), T
     divergence : PETSc AIJ (points × 3 points), B [m²]
-    size : norm of what a velocity of 1 m/s can make of the weak divergence [m³/s]
+    size : norm of the largest weak divergence of a velocity of 1 m/s [m³/s]
     solver : PETSc KSP of B M⁻¹ Bᵀ
     """
 
@@ -104,20 +104,20 @@ class DivergenceFree:
                 f" PETSc's reason {self.solver.getConvergedReason()}"
             )
         push = multiply(self.divergence, multiplier.array, transpose=True).reshape(-1, 3)
-        found = np.einsum("nij,nj->ni", self.free, given) - push / self.mass[:, None]
-        on_mesh, size = multiply(between.to_mesh, found), self._norm(given)
+        projected = np.einsum("nij,nj->ni", self.free, given) - push / self.mass[:, None]
+        on_mesh, size = multiply(between.to_mesh, projected), self._norm(given)
         return Projected(
             on_mesh,
             self.rms_divergence(increment),
             self.rms_divergence(on_mesh),
-            self._norm(found) / size if size else 1.0,
+            self._norm(projected) / size if size else 1.0,
             self.solver.getIterationNumber(),
         )
 
     def rms_divergence(self, velocity: np.ndarray) -> float:
         """Root mean square over the mesh of the weak divergence by mass [1/s], walls or not. Collective."""
-        there = multiply(self.points.between.to_mesh, weak_divergence(self.mesh, velocity), transpose=True)
-        return self._norm(there / self.mass) / np.sqrt(self._comm.allreduce(self.mass.sum()))
+        at_points = multiply(self.points.between.to_mesh, weak_divergence(self.mesh, velocity), transpose=True)
+        return self._norm(at_points / self.mass) / np.sqrt(self._comm.allreduce(self.mass.sum()))
 
     def _norm(self, values):
         squares = values**2 if values.ndim == 1 else (values**2).sum(axis=1)
@@ -147,7 +147,7 @@ def divergence_free(
     mass : (N,) as of `coupling.geometry.mass.lumped_mass`
     squares : (N, 3, 3) as of `coupling.fluidity.boundary.held_squares`
     comm : MPI communicator
-    points : MeshPoints of the mesh where they are known already
+    points : MeshPoints of the mesh if already at hand
 
     Returns
     -------
@@ -155,8 +155,8 @@ def divergence_free(
     """
     points = points or mesh_points(mesh, comm)
     between = points.between
-    there = multiply(between.to_mesh, squares.reshape(-1, 9), transpose=True)
-    free = free_directions(there.reshape(-1, 3, 3))
+    at_points = multiply(between.to_mesh, squares.reshape(-1, 9), transpose=True)
+    free = free_directions(at_points.reshape(-1, 3, 3))
     of_points = multiply(between.to_grid, mass)
     b = _matrix(mesh, between, free, comm)
     scaled = b.copy()
@@ -187,8 +187,8 @@ def _matrix(mesh, between, free, comm):
     )
     n_local = 3 * between.to_grid.getLocalSize()[0]
     row = np.repeat(np.arange(mesh.n_nodes), np.diff(rows.indptr))
-    there = sparse_rows(mesh.n_nodes, n_local, row, rows.indices, rows.data, comm)
-    return between.to_mesh.transposeMatMult(there)
+    at_nodes = sparse_rows(mesh.n_nodes, n_local, row, rows.indices, rows.data, comm)
+    return between.to_mesh.transposeMatMult(at_nodes)
 
 
 def _vector(values, comm):
@@ -199,13 +199,13 @@ def _solver(system, comm):
     """Conjugate gradients for B M⁻¹ Bᵀ."""
     diagonal = system.getDiagonal()
     largest = diagonal.max()[1]
-    seen = diagonal.array > _NOTHING * largest
+    coupled = diagonal.array > _NOTHING * largest
     constant, product = system.createVecs()
-    constant.array[:] = seen
+    constant.array[:] = coupled
     constant.normalize()
     system.mult(constant, product)
-    # φ at nodes whose cells are held all around: its right-hand side is zero, and so it stays
-    diagonal.array[~seen] = largest
+    # φ at nodes without a free neighbour: its right-hand side is zero, and so is φ
+    diagonal.array[~coupled] = largest
     system.setDiagonal(diagonal)
     if product.norm() <= _NOTHING * largest:  # nothing is open
         system.setNullSpace(PETSc.NullSpace().create(vectors=[constant], comm=comm))

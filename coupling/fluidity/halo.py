@@ -47,7 +47,7 @@ class Halo:
 
     @property
     def n_nodes(self) -> int:
-        """Nodes of the process's mesh, copies included, as level 2 tells it."""
+        """Nodes of the process's mesh, copies included, from level 2."""
         return self.n_private + sum(len(ids) for ids in self.levels[2].receive.values())
 
     def owners(self) -> np.ndarray:
@@ -70,7 +70,7 @@ def read_halo(path: str | Path) -> Halo:
     Raises
     ------
     FileError
-        if it is missing or broken, or a list holds nodes that it cannot
+        if it is missing or broken, or a list has impossible nodes
     """
     path = Path(path)
     root = parse_xml(path).getroot()

@@ -1,6 +1,6 @@
 """Gmsh meshes of tetrahedra with marked boundary triangles, read and written as Fluidity does.
 
-Reading is meshio's work; writing is ours, because Fluidity's checkpoints are binary msh 2.1 with the
+meshio reads; writing is our own, because Fluidity's checkpoints are binary msh 2.1 with the
 nodes and cells in the order of the run, each kind of cell in one block.
 """
 
@@ -20,7 +20,7 @@ _TRIANGLE, _TETRAHEDRON = 2, 4
 
 @dataclass(frozen=True)
 class GmshMesh:
-    """What a .msh file holds.
+    """The contents of a .msh file.
 
     points : (N, 3) float64 [m]
     cells : (E, 4) int64, node numbers of the tetrahedra
@@ -69,8 +69,8 @@ def _check_format(path):
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     if first != b"$MeshFormat" or not second or not second[0].startswith(b"2"):
-        found = second[0].decode(errors="replace") if first == b"$MeshFormat" and second else "no gmsh header"
-        raise FileError(f"{path}: {found}, expected gmsh format 2; write it with gmsh -format msh22")
+        version = second[0].decode(errors="replace") if first == b"$MeshFormat" and second else "no gmsh header"
+        raise FileError(f"{path}: {version}, expected gmsh format 2; write it with gmsh -format msh22")
 
 
 def _cells(mesh, kind, size, path):

@@ -1,4 +1,4 @@
-"""Fluidity's options file (.flml): find and change single options, leave all else alone.
+"""Fluidity's options file (.flml): find and change single options, and leave the rest alone.
 
 Paths are Fluidity's own, e.g. `timestepping/current_time`; a value sits in a `real_value`,
 `integer_value` or `string_value` element below.
@@ -59,7 +59,7 @@ def required(tree: etree._ElementTree, path: str, kind: type[Value], file: str |
 
 
 def set_option(tree: etree._ElementTree, path: str, value: float | int | str) -> None:
-    """Set an option, making the elements on the way that are not there."""
+    """Set an option, with all missing elements of its path."""
     element = _reach(tree, path)
     tag = _VALUES[type(value)]
     holder = element.find(tag)

@@ -1,8 +1,8 @@
 """The regular 3D grid on which analyses and networks work.
 
-Points are numbered with z fastest, `(ix · ny + iy) · nz + iz`, and dealt to the ranks in contiguous
+Points are numbered with z fastest, `(ix · ny + iy) · nz + iz`, and divided among the ranks in contiguous
 runs. `fluid` marks the points inside the simulated air; the others lie in buildings or outside the
-mesh, hold zero and take part in nothing.
+mesh, are zero and take no part.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ class Grid:
 
     @property
     def box_fingerprint(self) -> str:
-        """Hash of where the points lie, whatever is solid."""
+        """Hash of where the points lie, solid or not."""
         text = f"{np.array(self.origin).tobytes().hex()} {np.array(self.spacing).tobytes().hex()} {self.shape}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -66,7 +66,7 @@ class Grid:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a file of modes keeps of it."""
+        """What the header of a modes file records."""
         return {"origin": self.origin, "spacing": self.spacing, "shape": self.shape}
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Grid:
 
 
 def share_of_points(n_points: int, comm: MPI.Comm) -> range:
-    """The run of point numbers that this rank holds of so many."""
+    """This rank's run of point numbers."""
     return range(n_points * comm.rank // comm.size, n_points * (comm.rank + 1) // comm.size)
 
 

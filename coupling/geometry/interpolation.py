@@ -1,17 +1,17 @@
 """Between mesh and grid: P (mesh → grid), Q (grid → mesh), and values at sensors.
 
-P takes barycentric values at the fluid grid points: linear fields come out exact. Q is trilinear
-over the fluid corners of the grid cell around a node; where a wall takes corners away the weights
-of the others are scaled to sum one, so that a constant stays constant. Three kinds of node are special:
+P interpolates barycentrically at the fluid grid points: linear fields are exact. Q is trilinear
+over the fluid corners of the grid cell around a node; where corners are solid, the weights of the
+others are scaled to sum to one, so that a constant stays constant. Three kinds of node are special:
 
-- all eight corners solid: the node takes the value of the nearest fluid point, the lowest-numbered
-  one of several;
+- all eight corners solid: the node takes the value of the nearest fluid point, the one with the
+  lowest number if there are several;
 - outside the grid's box by less than one spacing: the value at the box's face, falling linearly to
   zero over that spacing;
-- further outside: zero. What Q carries is an increment, so the background stays as it is there.
+- further outside: zero. Q is applied to increments, so the background remains there.
 
 Each matrix is a PETSc AIJ whose rows and columns lie where the state lies: grid points in contiguous
-runs, mesh nodes with the piece they came from. What depends on geometry alone is kept on disk, one
+runs, mesh nodes with the piece they came from. What depends on geometry alone is cached on disk, one
 small file per mesh piece, so that any number of ranks can use it.
 """
 
@@ -86,14 +86,14 @@ def sparse_rows(
 
 
 def _located_in(mesh, piece, grid, cache):
-    """`locate_grid` for one piece, from the cache if it has been done before."""
+    """`locate_grid` for one piece, from the cache if it is there."""
     keep = None if cache is None else Path(cache) / f"grid-in-mesh-{piece.fingerprint}-{grid.box_fingerprint}.npz"
     stored = _load(keep, ("point", "cell", "weights"))
     if stored is not None:
         return Located(**stored)
-    found = locate_grid(*_piece_arrays(mesh, piece), grid)
-    _save(keep, {"point": found.point, "cell": found.cell, "weights": found.weights})
-    return found
+    located = locate_grid(*_piece_arrays(mesh, piece), grid)
+    _save(keep, {"point": located.point, "cell": located.cell, "weights": located.weights})
+    return located
 
 
 def _piece_arrays(mesh: Mesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -139,7 +139,7 @@ def interpolation(
     location : "point" for values at nodes (P1, P1DG), "cell" for values of cells (P0)
     grid : Grid, its fluid points set
     comm : MPI communicator
-    cache : folder that keeps what was found; None keeps nothing
+    cache : folder for the located points; None for no cache
 
     Raises
     ------
@@ -165,7 +165,7 @@ def interpolation(
 
 
 def sampling(mesh: Mesh, location: str, places: np.ndarray, comm: MPI.Comm) -> tuple[PETSc.Mat, np.ndarray]:
-    """The matrix that takes values at scattered places, and which of these lie inside the mesh. Collective.
+    """The matrix that interpolates to scattered places, and which of these lie inside the mesh. Collective.
 
     Parameters
     ----------
@@ -196,16 +196,16 @@ def numbering(mesh: Mesh, location: str, comm: MPI.Comm) -> tuple[int, int]:
     return comm.scan(n) - n, n  # type: ignore[attr-defined]  # ours are all intracommunicators
 
 
-def _entries(mesh, location, piece, found):
+def _entries(mesh, location, piece, located):
     """Matrix entries of located points: (piece, row, local columns (k, c), weights (k, c))."""
-    cell = found.cell + piece.cells.start
+    cell = located.cell + piece.cells.start
     if location == "cell":
-        return piece.index, found.point, cell[:, None], np.ones((len(cell), 1))
-    return piece.index, found.point, mesh.cells[cell], found.weights
+        return piece.index, located.point, cell[:, None], np.ones((len(cell), 1))
+    return piece.index, located.point, mesh.cells[cell], located.weights
 
 
 def _to_owner_of_row(entries, starts, offset, comm):
-    """Send entries to the rank that holds their row; of several pieces the lowest-numbered one counts.
+    """Send entries to the rank that holds their row; of several pieces the one with the lowest number counts.
 
     Returns (row, column, weight), each (k,), rows in global numbering, rising.
     """
@@ -217,8 +217,8 @@ def _to_owner_of_row(entries, starts, offset, comm):
     owner = np.searchsorted(starts, row, side="right") - 1
     parcels = []
     for rank in range(comm.size):
-        mine = owner == rank
-        parcels.append((piece[mine], row[mine], column[mine], weight[mine]))
+        for_rank = owner == rank
+        parcels.append((piece[for_rank], row[for_rank], column[for_rank], weight[for_rank]))
     piece, row, column, weight = (np.concatenate(parts) for parts in zip(*comm.alltoall(parcels), strict=True))
     order = np.lexsort((piece, row))
     row, first = np.unique(row[order], return_index=True)
@@ -230,7 +230,7 @@ def _fill_missing(row, column, weight, grid, mesh, location, offset, comm):
     """Give fluid grid points that no cell of this mesh holds the value of the nearest node or cell.
 
     A grid's fluid points come from one mesh; another mesh of the same place (after adaptation, say)
-    may leave a few of them a hair outside.
+    may leave a few of them just outside.
     """
     rows = grid.rows(comm)
     wanted = np.flatnonzero(grid.fluid_points[rows.start : rows.stop]) + rows.start
@@ -253,11 +253,11 @@ def _fill_missing(row, column, weight, grid, mesh, location, offset, comm):
         )
     number = np.where(distance == closest, nearest + offset, np.iinfo(np.int64).max)
     comm.Allreduce(MPI.IN_PLACE, number, MPI.MIN)
-    mine = np.isin(everyones, missing)
-    row = np.concatenate([row, everyones[mine]])
+    own = np.isin(everyones, missing)
+    row = np.concatenate([row, everyones[own]])
     order = np.argsort(row, kind="stable")
-    column = np.concatenate([column, number[mine]])
-    weight = np.concatenate([weight, np.ones(mine.sum())])
+    column = np.concatenate([column, number[own]])
+    weight = np.concatenate([weight, np.ones(own.sum())])
     return row[order], column[order], weight[order]
 
 

@@ -1,10 +1,10 @@
 """Which tetrahedron holds a point, and with which barycentric weights.
 
-The search is turned round: not each point looks for its cell, but each cell looks at the points in
-its bounding box, which for a regular grid are known without a search. All cells go at once, as
-array operations. (VTK's probe filter is as fast but accepts points a few centimetres outside a
-cell, so that linear fields would not come out exact.) Only the cells a piece owns are asked, and
-where cells touch, the one with the lowest number wins.
+The search is reversed: no point looks for its cell, but each cell tests the points in its bounding
+box, which for a regular grid are known without a search. All cells are tested at once, as array
+operations. (VTK's probe filter is as fast but accepts points a few centimetres outside a cell, so
+linear fields would not be exact.) Only the cells that a piece owns are tested, and where cells
+touch, the one with the lowest number counts.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _BATCH = 1 << 20  # candidates of cell and point tested at once, to bound the me
 
 @dataclass(frozen=True)
 class Located:
-    """Points that were found in a piece.
+    """Points and the cells of a piece that hold them.
 
-    point : (k,) numbers of the points asked for that lie in the piece, rising
-    cell : (k,) the piece's cell that holds each, ghosts counted in the numbering
+    point : (k,) numbers of the points that lie in the piece, rising
+    cell : (k,) the piece's cell that holds each, numbered with ghosts
     weights : (k, 4) barycentric weights of the cell's nodes, none negative, sum one
     """
 
@@ -124,17 +124,17 @@ def _search(corners, numbers, work, candidates):
     inverse = np.zeros_like(edges)
     inverse[~flat] = np.linalg.inv(edges[~flat])  # a cell without volume holds nothing
     batch = np.cumsum(np.where(flat, 0, work)) // _BATCH
-    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))]
-    for one in np.unique(batch):
-        run = np.flatnonzero((batch == one) & ~flat)
+    hits = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))]
+    for number in np.unique(batch):
+        run = np.flatnonzero((batch == number) & ~flat)
         cell, point, places = candidates(run)
         cell = run[cell]
         weights = np.empty((len(cell), 4))
         weights[:, 1:] = np.einsum("kij,kj->ki", inverse[cell], places - corners[cell, 0])
         weights[:, 0] = 1.0 - weights[:, 1:].sum(axis=1)
         inside = weights.min(axis=1) >= -_OUTSIDE
-        found.append((point[inside], cell[inside], weights[inside]))
-    point, cell, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        hits.append((point[inside], cell[inside], weights[inside]))
+    point, cell, weights = (np.concatenate(parts) for parts in zip(*hits, strict=True))
     order = np.lexsort((cell, point))
     point, first = np.unique(point[order], return_index=True)
     chosen = order[first]

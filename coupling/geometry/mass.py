@@ -1,7 +1,7 @@
-"""The lumped mass of a mesh: what integrals of nodal fields are sums with.
+"""The lumped mass of a mesh: weights that turn integrals of nodal fields into sums.
 
 Each node of a tetrahedron has a quarter of its volume; the integral of a P1 field is Σ m_i x_i, exactly. Nodes of a
-P1DG field have the quarter of their own cell, values of cells (P0) its whole volume.
+P1DG field have a quarter of their own cell, values of cells (P0) all of its volume.
 """
 
 import numpy as np
@@ -20,22 +20,22 @@ def lumped_mass(mesh: Mesh, location: str, comm: MPI.Comm, points: MeshPoints | 
     mesh : Mesh
     location : "point" or "cell"
     comm : MPI communicator
-    points : MeshPoints of the mesh where they are known already
+    points : MeshPoints of the mesh if already at hand
 
     Returns
     -------
-    (N,) or (E,) float64 [m³], zero at copies of nodes and cells that are counted elsewhere: of a node in several pieces
-    one has the whole mass
+    (N,) or (E,) float64 [m³], zero at copies of nodes and cells that are counted elsewhere: of the copies of a node in
+    several pieces one has all of the mass
 
     Raises
     ------
     MeshError
-        if copies of nodes cannot be told from their neighbours, as `coupling.geometry.points.mesh_points`
+        if copies of nodes cannot be distinguished from neighbours, see `coupling.geometry.points.mesh_points`
     """
     own = np.where(mesh.ghost, 0.0, mesh.volumes)
     if location == "cell":
         return own
     of_cells = np.bincount(mesh.cells.ravel(), np.repeat(own / 4, 4), minlength=mesh.n_nodes)
     between = (points or mesh_points(mesh, comm)).between
-    # first added up over the copies, then given to the one that is picked
+    # first summed over the copies, then given to the one that P picks
     return multiply(between.to_grid, multiply(between.to_mesh, of_cells, transpose=True), transpose=True)

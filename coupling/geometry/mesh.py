@@ -18,7 +18,7 @@ from mpi4py import MPI
 
 
 class MeshError(ValueError):
-    """A mesh or a field that is not what this code can work with; the message says why."""
+    """A mesh or a field that cannot be used here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
     known = sorted(sum(comm.allgather([(p.index, p.fingerprint) for p in pieces]), []))
     if [index for index, _ in known] != list(range(n_pieces)):
         raise MeshError(f"mesh pieces {[i for i, _ in known]} found, 0 … {n_pieces - 1} expected, each once")
-    whole = hashlib.sha256("".join(print_ for _, print_ in known).encode()).hexdigest()[:32]
+    fingerprint = hashlib.sha256("".join(piece_print for _, piece_print in known).encode()).hexdigest()[:32]
 
     def stack(arrays, empty):
         return np.concatenate([empty, *arrays]) if parts else empty
@@ -142,7 +142,7 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
         ghost=stack([g for _, _, _, g in parts], np.empty(0, bool)),
         pieces=tuple(pieces),
         n_pieces=n_pieces,
-        fingerprint=whole,
+        fingerprint=fingerprint,
     )
 
 

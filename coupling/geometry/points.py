@@ -1,10 +1,10 @@
 """The mesh's own nodes as the points of the analysis, for meshes that do not change.
 
-No interpolation then stands between model and analysis: P picks each node once, Q hands its value to
-every copy that the pieces of a parallel run hold. Points are numbered in the order of the pieces and
-dealt to the ranks in contiguous runs, so that nothing depends on the number of ranks. Where copies
-are is found by place: two nodes of different pieces at the same place are one node; where each cell
-has nodes of its own (P1DG), those of the same cell.
+There is then no interpolation between model and analysis: P picks each node once, Q copies its value
+to every copy in the pieces of a parallel run. Points are numbered in the order of the pieces and
+divided among the ranks in contiguous runs, so that nothing depends on the number of ranks. Copies are
+identified by place: two nodes of different pieces at the same place are the same node; where each
+cell has nodes of its own (P1DG), those of the same cell.
 """
 
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class MeshPoints:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a file of modes keeps of it."""
+        """What the header of a modes file records."""
         return {"mesh nodes": self.n_points}
 
     @property
@@ -88,13 +88,13 @@ def mesh_points(mesh: Mesh, comm: MPI.Comm) -> MeshPoints:
     Raises
     ------
     MeshError
-        if the mesh is cut into pieces and one holds two nodes at the same place that it does not tell apart by
-        their cells: copies cannot be told from neighbours then
+        if the mesh is cut into pieces and one has two nodes at the same place that their cells do not distinguish:
+        copies and neighbours then look the same
     """
     offset, n_local = numbering(mesh, "point", comm)
-    mine = np.arange(offset, offset + n_local)
-    owner = _owners(mesh, mine, comm)
-    owned = owner == mine
+    node = np.arange(offset, offset + n_local)
+    owner = _owners(mesh, node, comm)
+    owned = owner == node
     n_owned = int(owned.sum())
     before = comm.exscan(n_owned) or 0  # type: ignore[attr-defined]  # ours are all intracommunicators
     numbers = PETSc.Vec().createMPI((n_local, None), comm=comm)
@@ -109,32 +109,32 @@ def mesh_points(mesh: Mesh, comm: MPI.Comm) -> MeshPoints:
     return MeshPoints(n_points, mesh.fingerprint, origin, Interpolation(to_points, to_mesh))
 
 
-def _owners(mesh, mine, comm):
+def _owners(mesh, node, comm):
     """(n_local,) the first of all nodes at the same place, by its number over all ranks."""
     if comm.allreduce(len(mesh.pieces)) == 1:
-        return mine
+        return node
     places = _places(mesh, comm)
-    # where each place is looked after is drawn by its hash, so that no rank sees all of them
+    # the rank that matches a place follows from the place's hash, so that no rank has all of them
     with np.errstate(over="ignore"):
         hashes = (places.view(np.uint64) * _FACTORS[: places.shape[1]]).sum(axis=1)
     desk = (hashes >> np.uint64(17)) % np.uint64(comm.size)
-    piece = np.empty(len(mine), np.int64)
+    piece = np.empty(len(node), np.int64)
     for part in mesh.pieces:
         piece[part.nodes] = part.index
     chosen = [np.flatnonzero(desk == rank) for rank in range(comm.size)]
-    received = comm.alltoall([(places[c], mine[c], piece[c]) for c in chosen])
+    received = comm.alltoall([(places[c], node[c], piece[c]) for c in chosen])
     places, ids, pieces = (np.concatenate(part) for part in zip(*received, strict=True))
-    _, which = np.unique(places, axis=0, return_inverse=True)
-    which = which.ravel()
-    twice = len(np.unique(np.stack([which, pieces]), axis=1).T) < len(ids)
+    _, place = np.unique(places, axis=0, return_inverse=True)
+    place = place.ravel()
+    twice = len(np.unique(np.stack([place, pieces]), axis=1).T) < len(ids)
     raise_together(MeshError(_TWICE) if twice else None, comm)
-    first = np.full(which.max(initial=-1) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, which, ids)
+    first = np.full(place.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, place, ids)
     ends = np.cumsum([len(part[1]) for part in received])[:-1]
-    answers = comm.alltoall(np.split(first[which], ends))
-    owner = np.empty(len(mine), np.int64)
-    for of, answer in zip(chosen, answers, strict=True):
-        owner[of] = answer
+    answers = comm.alltoall(np.split(first[place], ends))
+    owner = np.empty(len(node), np.int64)
+    for nodes, answer in zip(chosen, answers, strict=True):
+        owner[nodes] = answer
     return owner
 
 
@@ -142,7 +142,7 @@ _TWICE = "space: mesh cannot be used: a piece of the mesh has two nodes at the s
 
 
 def _places(mesh, comm):
-    """(n_local, 3) or (n_local, 6) float64 that tell a node from all others but its copies in other pieces."""
+    """(n_local, 3) or (n_local, 6) float64 that distinguish a node from all others but its copies in other pieces."""
     places = mesh.points + 0.0  # no −0.0, which has other bits
     own_nodes = np.array_equal(np.sort(mesh.cells, axis=None), np.arange(len(places)))
     if not comm.allreduce(own_nodes, MPI.LAND):

@@ -1,7 +1,7 @@
-"""Weights that let an increment fade towards open boundaries.
+"""Weights that taper an increment towards open boundaries.
 
-What flows in there is the model's own, or that of a larger one; an increment that ends abruptly at the boundary makes a
-front instead.
+The inflow there comes from the model or from a larger one; an increment that ends abruptly at the boundary would make a
+front.
 """
 
 import numpy as np
@@ -10,10 +10,10 @@ from scipy.spatial import cKDTree
 
 
 def fading_weights(places: np.ndarray, boundary_places: np.ndarray, distance: float, comm: MPI.Comm) -> np.ndarray:
-    """Weights from 0 at a boundary to 1 from some distance on. Collective.
+    """Weights from 0 at a boundary to 1 beyond some distance. Collective.
 
-    With s the distance to the nearest node of the boundary by `distance`, the weight is s² (3 − 2 s): it starts and
-    ends without a kink.
+    With s the distance to the nearest node of the boundary by `distance`, the weight is s² (3 − 2 s): its slope is
+    zero at both ends.
 
     Parameters
     ----------

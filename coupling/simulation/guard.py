@@ -1,11 +1,11 @@
-"""Run a program for as long as somebody holds our standard input open: python -IS guard.py program words …
+"""Run a program as long as someone holds our standard input open: python -IS guard.py program words …
 
-Who starts a model may be killed with no time to end it, and the model would go on in the folder of a run that is
-resumed, on processors that others are given. The kernel closes a pipe however its holder ends; this process waits for
-that, and then ends all processes of its session: the program, what a launcher started, and what those left behind.
-It ends as the program did, by the same exit code or signal.
+The process that starts a model may be killed with no time to end it, and the model would continue in the folder of a
+run that is resumed, on processors that others use by then. The kernel closes a pipe however its holder ends; this
+process waits for that, and then ends all processes of its session: the program, those of a launcher, and those they
+left behind. It ends as the program did, with the same exit code or signal.
 
-Nothing but the standard library, so that it is there at once.
+It imports only the standard library, to start at once.
 """
 
 import os
@@ -25,7 +25,7 @@ CANNOT_START = 127
 def main(words: list[str]) -> int:
     """Start the program and stay until it has ended; returns its exit code, negative for a signal's number."""
     if os.getsid(0) != os.getpid():
-        os.setsid()  # whoever else is in our session is not ours to end
+        os.setsid()  # other processes of our session are not ours to end
     try:
         # in a group of its own, so that it can be asked to end without us
         program = subprocess.Popen(words, stdin=subprocess.DEVNULL, process_group=0)
@@ -51,7 +51,7 @@ def _end(program):
 def end_session(leader: int) -> None:
     """Kill all processes of a session but its leader."""
     killed: set[int] = set()
-    while new := _session(leader) - killed - {leader}:  # again: one may have started another meanwhile
+    while new := _session(leader) - killed - {leader}:  # again: one may have started another in the meantime
         for pid in new:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -60,16 +60,16 @@ def end_session(leader: int) -> None:
 
 def _session(leader):
     """Process ids of all processes in a session."""
-    found = set()
+    pids = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(ProcessLookupError):
             if os.getsid(int(name)) == leader:
-                found.add(int(name))
-    return found
+                pids.add(int(name))
+    return pids
 
 
 def _end_as(code):
-    """End as a program did that left this exit code."""
+    """End with this exit code, or by its signal."""
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is enough
         with suppress(OSError):  # SIGKILL has no other action anyway

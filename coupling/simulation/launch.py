@@ -1,9 +1,9 @@
 """Start another program and wait for it, also from inside an MPI job.
 
 An MPI program that is started by a rank of another MPI job inherits variables that make it believe
-it belongs to that job. They are taken away here. The job's other ranks wait asleep, because a
+it belongs to that job. They are removed here. The job's other ranks sleep while they wait, because a
 spinning barrier would take the processors that the program needs. A guard (:mod:`coupling.simulation.guard`) ends
-the program when we end, however that is.
+the program when we end, in whatever way.
 """
 
 import math
@@ -31,7 +31,7 @@ _KEPT = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_r
 
 
 class ModelError(RuntimeError):
-    """The model failed or did not do what it was asked; the message says how and where its logs are."""
+    """The model failed or did not do what it was to do; the message says how, and where its logs are."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Ended:
 def clean_environment(folder: str | Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a program that is to run in `folder`, free of our own job's variables.
 
-    OpenMPI's settings for our job go with them, but those that say that the machine is run as root or
-    with more processes than cores; others can be put in `extra`, {name: value}.
+    OpenMPI's settings for our job are removed, too, except those that allow root or more processes than
+    cores; others can be given in `extra`, {name: value}.
 
     Our virtual environment is taken off PATH as well: a Python embedded in the program (Fluidity has
     one) would find our packages there instead of those it was built for, and crash.
@@ -75,7 +75,7 @@ def clean_environment(folder: str | Path, extra: Mapping[str, str] | None = None
 def package_environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """{name: value} that a Python program of this package needs beside `clean_environment`: where the package is.
 
-    given : {name: value} that is kept; its PYTHONPATH, or else this process' own, comes after the package's
+    given : {name: value} to include; its PYTHONPATH, or else that of this process, comes after the package's
     """
     given = dict(given or {})
     root = str(Path(__file__).resolve().parents[2])
@@ -92,20 +92,20 @@ def launch(
     log: str = "launch.log",
     silence: float | None = None,
 ) -> Ended:
-    """Run a command in a folder from rank 0 and tell every rank how it ended. Collective.
+    """Run a command in a folder from rank 0; every rank gets how it ended. Collective.
 
     Parameters
     ----------
     command : list of words; no shell sees them
     folder : working directory, absolute
-    timeout : s; the program and all its children are killed after it; None waits for ever
+    timeout : s; after it the program and all its children are killed; None for no limit
     environment : {name: value} added to the clean environment
-    log : name of the file in `folder` that keeps what the launcher prints
+    log : name of the file in `folder` for the launcher's output
     silence : s; the program and all its children are killed once no file in `folder` has changed for so long
 
     Returns
     -------
-    Ended, the same on every rank; a program that fails or is stopped is no error here
+    Ended, the same on every rank; a program that fails or is stopped raises nothing
 
     Raises
     ------
@@ -155,28 +155,28 @@ def _run(command, folder, environment, log, timeout, silence):
 def _wait(process, folder, timeout, silence):
     """Wait for a process; returns why it must be stopped, or None once it has ended."""
     timeout, silence = (math.inf if limit is None else limit for limit in (timeout, silence))
-    began = heard = time.monotonic()
-    found = None
+    began = changed = time.monotonic()
+    last = None
     while (left := began + timeout - time.monotonic()) > 0:
         pause = min(left, silence / 10)
         with suppress(subprocess.TimeoutExpired):
             process.wait(None if pause == math.inf else pause)
             return None
-        if silence < math.inf and (there := _written(folder)) != found:
-            found, heard = there, time.monotonic()
-        elif time.monotonic() - heard > silence:
+        if silence < math.inf and (written := _written(folder)) != last:
+            last, changed = written, time.monotonic()
+        elif time.monotonic() - changed > silence:
             return f"as it had written nothing for {silence:g} s"
     return f"after {timeout:g} s, its time-out"
 
 
 def _written(folder):
-    """What tells that something was written: (number of files, their bytes, time of the last change)."""
+    """What changes when something is written: (number of files, their bytes, time of the last change)."""
     number, size, changed = 0, 0, 0
     for inside, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                of = os.stat(os.path.join(inside, name))
-                number, size, changed = number + 1, size + of.st_size, max(changed, of.st_mtime_ns)
+                status = os.stat(os.path.join(inside, name))
+                number, size, changed = number + 1, size + status.st_size, max(changed, status.st_mtime_ns)
     return number, size, changed
 
 

@@ -22,9 +22,9 @@ _SAME_TIME = 1e-12
 def list_dumps(paths: Dumps) -> list[Path]:
     """The dump files that `paths` mean, each once, in the order of their names.
 
-    Folders and patterns give the .pvtu and .vtu files right there, but not those of checkpoints, whose names
-    end in `_checkpoint` (the dumps of a restarted run only have it within), nor those of our restarts, which
-    begin with `restart_`. A file that is named itself is always taken.
+    Folders and patterns give the .pvtu and .vtu files directly there, but not those of checkpoints, whose names
+    end in `_checkpoint` (dumps of a restarted run have it in the middle), nor those of our restarts, which
+    begin with `restart_`. A file that is named itself is always included.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def list_dumps(paths: Dumps) -> list[Path]:
     FileError
         if one of `paths` gives no dump
     """
-    found: dict[Path, Path] = {}
+    dumps: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         path = Path(path)
         if path.is_file():
@@ -50,12 +50,12 @@ def list_dumps(paths: Dumps) -> list[Path]:
             candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path)))
             files = sorted(f for f in candidates if _is_dump(f))
             if not files:
-                what = "has no dumps (.vtu or .pvtu)" if path.is_dir() else "no such file, folder or dumps"
-                raise FileError(f"{path}: {what}")
-        found.update((file.resolve(), file) for file in files)
-    if not found:
+                problem = "has no dumps (.vtu or .pvtu)" if path.is_dir() else "no such file, folder or dumps"
+                raise FileError(f"{path}: {problem}")
+        dumps.update((file.resolve(), file) for file in files)
+    if not dumps:
         raise FileError("no dumps were named; expected .vtu or .pvtu files, folders or patterns")
-    return list(found.values())
+    return list(dumps.values())
 
 
 def _is_dump(path):
@@ -64,13 +64,13 @@ def _is_dump(path):
 
 
 def dump_times(paths: Sequence[str | Path], comm: MPI.Comm, left_out: list[str] | None = None) -> np.ndarray:
-    """Times of dumps [s], as the dumps tell them; the ranks share the reading. Collective.
+    """Times of dumps [s], from the dumps; the ranks share the reading. Collective.
 
     Parameters
     ----------
     paths : the files
     comm : MPI communicator
-    left_out : list that takes what is wrong with broken dumps, on every rank; None makes that an error
+    left_out : list that receives the problems of broken dumps, on every rank; None makes that an error
 
     Returns
     -------
@@ -79,7 +79,7 @@ def dump_times(paths: Sequence[str | Path], comm: MPI.Comm, left_out: list[str] 
     Raises
     ------
     FileError
-        on every rank, if a dump is broken or tells no time
+        on every rank, if a dump is broken or has no time
     """
     times, problems = np.zeros(len(paths)), []
     for k in range(comm.rank, len(paths), comm.size):
@@ -102,7 +102,7 @@ def dumps_in_time(paths: Dumps, comm: MPI.Comm, left_out: list[str] | None = Non
 
     Parameters
     ----------
-    paths : as :func:`list_dumps` takes them
+    paths : as for :func:`list_dumps`
     comm : MPI communicator
     left_out : as for :func:`dump_times`
 
@@ -113,7 +113,7 @@ def dumps_in_time(paths: Dumps, comm: MPI.Comm, left_out: list[str] | None = Non
     Raises
     ------
     FileError
-        if there are none, one is broken, or two are of one time
+        if there are none, one is broken, or two have the same time
     """
     files = on_rank_0(lambda: list_dumps(paths), comm)
     times = dump_times(files, comm, left_out)
@@ -155,20 +155,20 @@ def write_dump(state: State, path: str | Path, comm: MPI.Comm) -> Path:
         raise MeshError(f"state of {state.time:g} s: {len(meshes)} meshes, a dump holds fields on one")
     (mesh,) = meshes.values()
     path = Path(path)
-    whole = path.with_name(f"{path.name}.{'vtu' if mesh.n_pieces == 1 else 'pvtu'}")
+    main = path.with_name(f"{path.name}.{'vtu' if mesh.n_pieces == 1 else 'pvtu'}")
     if mesh.n_pieces > 1:
         on_rank_0(lambda: path.mkdir(exist_ok=True), comm)
     problem = None
     try:
         for piece in mesh.pieces:
-            target = whole if mesh.n_pieces == 1 else path / f"{path.name}_{piece.index}.vtu"
+            target = main if mesh.n_pieces == 1 else path / f"{path.name}_{piece.index}.vtu"
             write_grid(_piece_grid(state, mesh, piece), target)
     except (FileError, OSError) as error:
         problem = error
     raise_together(problem, comm)
     if mesh.n_pieces > 1:
-        on_rank_0(lambda: _write_pvtu(state, mesh, path, whole), comm)
-    return whole
+        on_rank_0(lambda: _write_pvtu(state, mesh, path, main), comm)
+    return main
 
 
 def _piece_grid(state, mesh, piece):
@@ -184,9 +184,9 @@ def _piece_grid(state, mesh, piece):
     return grid
 
 
-def _write_pvtu(state, mesh, path, whole):
+def _write_pvtu(state, mesh, path, main):
     sources = [f"{path.name}/{path.name}_{k}.vtu" for k in range(mesh.n_pieces)]
     arrays = {"point": [(TIME, 1)], "cell": []}
     for name, field in state.fields.items():
         arrays[field.location].append((name, field.components))
-    write_pvtu(whole, sources, arrays["point"], arrays["cell"])
+    write_pvtu(main, sources, arrays["point"], arrays["cell"])

@@ -1,6 +1,6 @@
-"""Whether what a VTU file tells of its sizes can be, looked at before VTK believes it.
+"""Checks of the sizes that a VTU file declares, before VTK relies on them.
 
-VTK allocates what the header says; where that is more than there is, it ends the whole process. So each array's size
+VTK allocates what the header declares; if that is more memory than there is, it ends the process. So each array's size
 must follow from the numbers of points and cells, and its bytes must lie within the file.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from lxml import etree
 
-_MOST = 1100  # bytes that a byte of zlib's can become; LZ4 and LZMA are refused above it too
+_MOST = 1100  # bytes that a compressed byte of zlib's can become; the limit for LZ4 and LZMA, too
 _BLOCK = 1 << 26  # bytes; a block that writers use is far smaller, and memory for one is allocated
 _WORDS = {"UInt32": "I", "UInt64": "Q"}
 _TYPES = {
@@ -59,16 +59,16 @@ class _Stored:
         """The first sizes of an array in base64."""
         size = struct.calcsize(self.word) * count
         try:
-            found = base64.b64decode(text[: -(-size // 3) * 4], validate=True)
+            decoded = base64.b64decode(text[: -(-size // 3) * 4], validate=True)
         except ValueError:
             raise SizeError("has data that are no base64") from None
-        if len(found) < size:
+        if len(decoded) < size:
             raise SizeError("has an array that is cut off")
-        return struct.unpack(self.word[0] + self.word[1:] * count, found[:size])
+        return struct.unpack(self.word[0] + self.word[1:] * count, decoded[:size])
 
 
 def check_sizes(path: str | Path) -> None:
-    """Check what a VTU file tells of its sizes; nothing large is read.
+    """Check the sizes that a VTU file declares; nothing large is read.
 
     Raises
     ------
@@ -132,29 +132,29 @@ def _check_array(array, counts, stored):
     if kind not in _TYPES:
         raise SizeError(f"array {name} of type {kind!r}, expected one of {', '.join(_TYPES)}")
     if name == "connectivity" and array.getparent().tag == "Cells":
-        expected = None  # as long as the offsets tell
+        expected = None  # its length follows from the offsets
     else:
         rows = counts["NumberOfPoints" if array.getparent().tag in ("PointData", "Points") else "NumberOfCells"]
         expected = rows * _number(array, "NumberOfComponents", "1") * _TYPES[kind]
-    how, text = array.get("format", "ascii"), (array.text or "").strip()
-    if how == "ascii":
+    encoding, text = array.get("format", "ascii"), (array.text or "").strip()
+    if encoding == "ascii":
         if expected is not None and expected > len(text) * _TYPES[kind]:
             raise SizeError(f"array {name} of {expected} bytes, its text cannot hold them")
         return
-    if how == "appended" and stored.begin is None:
+    if encoding == "appended" and stored.begin is None:
         raise SizeError(f"array {name} lies in appended data, which are missing")
-    size, held = _sizes(array, text.encode() if how == "binary" else None, stored)
-    there = len(text) if how == "binary" else len(stored.data)
-    if held > there or size > _MOST * held + 64:
+    size, held = _sizes(array, text.encode() if encoding == "binary" else None, stored)
+    n_available = len(text) if encoding == "binary" else len(stored.data)
+    if held > n_available or size > _MOST * held + 64:
         raise SizeError(
-            f"array {name} tells {held} bytes that hold {size}, the file has {there}; was it written whole?"
+            f"array {name} tells {held} bytes that hold {size}, the file has {n_available}; was it written whole?"
         )
     if expected is not None and kind not in ("String", "Bit") and size != expected:
         raise SizeError(f"array {name} has {size} bytes, {expected} are expected for its number of points or cells")
 
 
 def _sizes(array, text, stored):
-    """(bytes of an array, bytes that hold them in the file) as its first words tell."""
+    """(bytes of an array, bytes that hold them in the file), from its first words."""
 
     def words(count):
         return stored.words(_number(array, "offset"), count) if text is None else stored.decoded(text, count)

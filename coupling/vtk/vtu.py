@@ -1,8 +1,7 @@
 """Read and write VTU files and the PVTU sets of a parallel run.
 
-VTK does the reading and writing; this module turns what it holds into :class:`~coupling.geometry.mesh.State`
-and keeps the promises a simulation needs: same nodes, same order, Float64, all other arrays as they
-were.
+VTK reads and writes; this module turns its data into :class:`~coupling.geometry.mesh.State`
+and keeps what a simulation needs: same nodes, same order, Float64, all other arrays unchanged.
 """
 
 import os
@@ -30,7 +29,7 @@ DUPLICATE_CELL = 1
 
 @contextmanager
 def _errors_as_exceptions(algorithm, path, doing):
-    """VTK prints its errors and goes on; here the first one becomes a FileError."""
+    """VTK prints its errors and continues; here the first one becomes a FileError."""
     messages = []
 
     def keep(caller, event, text=""):
@@ -129,13 +128,13 @@ def _tetrahedra(grid, path):
 
 
 def arrays_of(data: vtkDataSetAttributes) -> dict[str, np.ndarray]:
-    """{name: numpy array} of a vtkPointData or vtkCellData; the memory stays VTK's."""
-    found = {}
+    """{name: numpy array} of a vtkPointData or vtkCellData; the memory remains VTK's."""
+    arrays = {}
     for i in range(data.GetNumberOfArrays()):
         array = data.GetArray(i)
         if array is not None:  # a string array is no field
-            found[array.GetName()] = vtk_to_numpy(array)
-    return found
+            arrays[array.GetName()] = vtk_to_numpy(array)
+    return arrays
 
 
 def geometry(grid: vtkUnstructuredGrid, path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -210,7 +209,7 @@ def dump_time(path: str | Path) -> float:
     Raises
     ------
     FileError
-        if the dump is broken or tells no time
+        if the dump is broken or has no time
     """
     for piece in piece_paths(path):
         time = _time(arrays_of(read_grid(piece, {TIME}).GetPointData()).get(TIME), piece)
@@ -259,7 +258,7 @@ def write_grid(grid: vtkUnstructuredGrid, path: str | Path) -> None:
 
 
 def set_array(data: vtkDataSetAttributes, name: str, values: np.ndarray) -> None:
-    """Put `values` in the place of array `name` of a vtkPointData or vtkCellData, keeping its attributes."""
+    """Replace the values of array `name` of a vtkPointData or vtkCellData, keeping its attributes."""
     old = data.GetArray(name)
     if old is None or vtk_to_numpy(old).shape != np.shape(values):
         raise MeshError(
@@ -300,7 +299,7 @@ def write_pvtu(
     at_cells: Sequence[tuple[str, int]] = (),
     active: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the file that binds the pieces of a parallel dump together, whole or not at all.
+    """Write the file that names the pieces of a parallel dump, whole or not at all.
 
     Parameters
     ----------
@@ -313,15 +312,15 @@ def write_pvtu(
         "VTKFile", type="PUnstructuredGrid", version="0.1", byte_order="LittleEndian", header_type="UInt32",
         compressor="vtkZLibDataCompressor",
     )  # fmt: skip
-    whole = etree.SubElement(root, "PUnstructuredGrid", GhostLevel="1")
-    point_data, cell_data = etree.SubElement(whole, "PPointData", active or {}), etree.SubElement(whole, "PCellData")
+    body = etree.SubElement(root, "PUnstructuredGrid", GhostLevel="1")
+    point_data, cell_data = etree.SubElement(body, "PPointData", active or {}), etree.SubElement(body, "PCellData")
     for parent, arrays in ((point_data, at_points), (cell_data, at_cells)):
         for name, components in arrays:
             _declare(parent, "Float64", name, components)
     _declare(cell_data, "UInt8", GHOST, 1)
-    _declare(etree.SubElement(whole, "PPoints"), "Float64", "Points", 3)
+    _declare(etree.SubElement(body, "PPoints"), "Float64", "Points", 3)
     for source in sources:
-        etree.SubElement(whole, "Piece", Source=source)
+        etree.SubElement(body, "Piece", Source=source)
     etree.indent(root, "    ")
     with whole_file(path) as beside:
         etree.ElementTree(root).write(str(beside))
