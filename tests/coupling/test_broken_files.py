@@ -1,4 +1,4 @@
-"""Files that something happened to: a reader gives what they hold, or tells that they are broken; nothing else."""
+"""Damaged files: a reader returns their contents or says that they are broken, and nothing else."""
 
 import numpy as np
 import pytest
@@ -65,11 +65,11 @@ def test_vtu(vtu, state, tmp_path, damages):
     path = tmp_path / "s.vtu"
     path.write_bytes(damaged(vtu, damages))
     try:
-        found = read_state(path, SELF)
+        result = read_state(path, SELF)
     except (FileError, MeshError) as error:
         assert str(error)
         return
-    for field in found.fields.values():  # what is left of it is whole
+    for field in result.fields.values():  # what could be read is complete
         assert len(field.values) == (field.mesh.n_nodes if field.location == "point" else field.mesh.n_cells)
         assert field.mesh.cells.min(initial=0) >= 0 and field.mesh.cells.max(initial=-1) < field.mesh.n_nodes
 
@@ -80,8 +80,8 @@ def test_archive(archive, state, tmp_path, damages):
     path = tmp_path / "s.vtkhdf"
     path.write_bytes(damaged(archive, damages))
     try:
-        with Archive(path, SELF) as found:
-            content(found.read(0))
+        with Archive(path, SELF) as opened:
+            content(opened.read(0))
     except (FileError, MeshError) as error:
         assert str(error)
 
@@ -98,7 +98,7 @@ def test_options(fluidity_data, tmp_path, damages):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (b'NumberOfPoints="160', b'NumberOfPoints="999999999160', "bytes are|are expected for its number of points"),
         (b'NumberOfCells="40', b'NumberOfCells="-40', "expected a whole number"),
@@ -109,18 +109,18 @@ def test_options(fluidity_data, tmp_path, damages):
         (b"<VTKFile", b"<VTKFool", "XML|no VTK file"),
     ],
 )
-def test_sizes_that_cannot_be(vtu, tmp_path, old, new, told):
+def test_impossible_sizes(vtu, tmp_path, old, new, message):
     assert old in vtu, vtu[:600]
     path = tmp_path / "s.vtu"
     path.write_bytes(vtu)
     check_sizes(path)
     path.write_bytes(vtu.replace(old, new, 1))
-    with pytest.raises(SizeError, match=told):
+    with pytest.raises(SizeError, match=message):
         check_sizes(path)
 
 
 @pytest.mark.parametrize("words", [2**31, 2**32 - 1, 1 << 27])
-def test_blocks_that_cannot_be(vtu, tmp_path, words):
+def test_impossible_blocks(vtu, tmp_path, words):
     begin = vtu.index(b"_", vtu.index(b"<AppendedData")) + 1
     path = tmp_path / "s.vtu"
     for word in range(4):  # how many blocks, how large they are, the last one, and what the first takes

@@ -1,4 +1,4 @@
-"""The contract of forecast models: a good one keeps it, and each promise is missed by a model that breaks it."""
+"""The contract of forecast models: a good model keeps it, and each promise fails for a model that breaks it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -98,7 +98,7 @@ def test_a_good_model_keeps_it(promise, good):
         ("refuses_what_cannot_be", "any time"),
     ],
 )
-def test_a_promise_is_missed(promise, defect, fluidity_data, tmp_path):
+def test_a_broken_promise_fails(promise, defect, fluidity_data, tmp_path):
     with pytest.raises(AssertionError):
         getattr(contract, promise)(trial(tmp_path, fluidity_data, defect))
 

@@ -73,7 +73,7 @@ def write_and_read():
 
 
 def fail_together():
-    """What does not fit on one rank is told on all of them, and the job goes on."""
+    """A state that is refused on one rank raises on all, and the job continues."""
     states = states_of("parallel", WORLD)
     try:
         with ArchiveWriter(FOLDER / "failed.vtkhdf", WORLD) as archive:

@@ -1,4 +1,4 @@
-"""Archives: what comes back, how it lies in the file, what VTK makes of it, and files that are not archives."""
+"""Archives: round trips, the layout of the file, reading by VTK, and files that are not archives."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Archives put together: by their chunks where that can be, and state by state elsewhere."""
+"""Joined archives: by chunks where possible, otherwise state by state."""
 
 import h5py
 import numpy as np

@@ -31,16 +31,16 @@ def test_what_cannot_be_read_is_raised_in_its_place():
             raise ValueError("one")
         return k
 
-    found = []
+    results = []
     for _k, coming in ahead(read, range(3)):
         try:
-            found.append(coming.result())
+            results.append(coming.result())
         except ValueError as error:
-            found.append(str(error))
-    assert found == [0, "one", 2]
+            results.append(str(error))
+    assert results == [0, "one", 2]
 
 
-def test_in_turn_nothing_is_read_before_it_is_asked_for_and_all_is_written_at_once():
+def test_in_turn_nothing_is_read_before_it_is_needed_and_all_is_written_at_once():
     begun, written = [], []
 
     def read(k):
@@ -61,7 +61,7 @@ def test_in_turn_nothing_is_read_before_it_is_asked_for_and_all_is_written_at_on
                 assert written[-1] == k
 
 
-def test_writing_goes_on_beside_and_keeps_the_order():
+def test_writing_continues_in_the_background_in_order():
     written, may_go = [], threading.Event()
 
     def write(k):
@@ -77,7 +77,7 @@ def test_writing_goes_on_beside_and_keeps_the_order():
     assert written == [0, 1, 2]
 
 
-def test_what_could_not_be_written_is_told():
+def test_a_failed_write_is_raised():
     def fails():
         raise OSError("full")
 

@@ -1,4 +1,4 @@
-"""An archive and the dumps it was made of are the same series."""
+"""An archive and the dumps it was packed from are the same series."""
 
 import shutil
 from itertools import pairwise
@@ -89,7 +89,7 @@ def test_a_folder_with_an_archives_name_is_a_folder(tmp_path):
     assert open_series(tmp_path / "run.vtkhdf", SELF).times.tolist() == [3.0]
 
 
-def test_nothing_to_read_is_told(fluidity_data, tmp_path):
+def test_nothing_to_read_is_an_error(fluidity_data, tmp_path):
     (tmp_path / "text.vtkhdf").write_text("text")
     for wrong, message in [
         (tmp_path, "has no dumps"),
@@ -101,7 +101,7 @@ def test_nothing_to_read_is_told(fluidity_data, tmp_path):
             open_series(wrong, SELF)
 
 
-def test_a_dump_that_breaks_later_is_told_when_read(fluidity_data, tmp_path):
+def test_a_dump_that_breaks_later_is_an_error_when_read(fluidity_data, tmp_path):
     shutil.copy(fluidity_data / "adaptive/mini_0.vtu", tmp_path)
     series = open_series(tmp_path, SELF)
     (tmp_path / "mini_0.vtu").write_text("text")

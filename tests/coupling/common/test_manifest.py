@@ -1,4 +1,4 @@
-"""A folder's list of its files: what is not as it was written is named."""
+"""A folder's list of its files: a file that has changed is named."""
 
 import re
 
@@ -36,7 +36,7 @@ def test_files_as_they_were_written_pass_and_others_beside_them_do_not_matter(fo
         (lambda f: (f / "manifest.json").write_bytes(bytes(100)), "manifest.json: is not the list"),
     ],
 )
-def test_what_is_not_as_it_was_written_is_named(folder, damage, message):
+def test_a_changed_file_is_named(folder, damage, message):
     damage(folder)
     with pytest.raises(FileError, match=re.escape(f"{folder}/{message}")):
         check_manifest(folder, COMM)

@@ -1,4 +1,4 @@
-"""The decomposer: the pieces that Fluidity's own makes of the same partition, and the same on every call."""
+"""The decomposer: for one partition the same pieces as Fluidity's own, and the same on every call."""
 
 import numpy as np
 import pytest

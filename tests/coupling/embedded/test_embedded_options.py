@@ -1,4 +1,4 @@
-"""The options file: what is known is read, what is not is refused by its path."""
+"""The options file: known options are read, others are refused by their path."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ CONSTANT = '<constant><real_value rank="0">{}</real_value></constant>'
 
 
 def test_the_case_is_read_as_it_is_written(case):
-    found = read_case(case / "case.flml")
-    assert (found.name, found.coordinate_mesh, found.mesh_file) == ("case", "CoordinateMesh", "mesh")
-    assert (found.time, found.timestep, found.finish, found.dump_period) == (0.0, 0.5, 8.0, 2.0)
-    assert found.checkpoint_period == 2 and found.flags == {"checkpoint_at_end"}
-    assert found.velocity.relaxation == 5.0 and found.velocity.walls.ids == (4, 5)
-    assert found.velocity.walls.directions == {4: (2,), 5: (0, 1, 2)}
-    tracer, smoke = found.tracers
+    options = read_case(case / "case.flml")
+    assert (options.name, options.coordinate_mesh, options.mesh_file) == ("case", "CoordinateMesh", "mesh")
+    assert (options.time, options.timestep, options.finish, options.dump_period) == (0.0, 0.5, 8.0, 2.0)
+    assert options.checkpoint_period == 2 and options.flags == {"checkpoint_at_end"}
+    assert options.velocity.relaxation == 5.0 and options.velocity.walls.ids == (4, 5)
+    assert options.velocity.walls.directions == {4: (2,), 5: (0, 1, 2)}
+    tracer, smoke = options.tracers
     assert (tracer.name, tracer.mesh, smoke.name, smoke.mesh) == ("Tracer", "VelocityMesh", "Smoke", "SmokeMesh")
     assert tracer.diffusivity == 0.8 and tracer.shown == {"", "Source", "Diffusivity"}
     assert smoke.diffusivity == 0.0 and smoke.source is None and smoke.dirichlet == ()
@@ -145,7 +145,7 @@ def test_python_that_fails_when_called_is_named(case):
         source.at([(0.0, 0.0, 0.0)], 3.0)
 
 
-def test_what_cannot_alter_an_answer_is_passed_over(case):
+def test_options_that_cannot_alter_an_answer_are_ignored(case):
     insert(case / "case.flml", TRACER + "/solver", "<diagnostics><monitors/></diagnostics>")
     insert(case / "case.flml", "io", "<detectors><static_detector/></detectors>")
     assert read_case(case / "case.flml").tracers[0].name == "Tracer"

@@ -55,7 +55,7 @@ def test_an_edited_field_comes_back_bit_for_bit(checkpoint, n):
             assert np.array_equal(new[piece.name, name], values(dumped, name))
 
 
-def test_an_edited_velocity_acts_on_and_fades(runs, checkpoint):
+def test_an_edited_velocity_has_an_effect_and_fades(runs, checkpoint):
     folder = checkpoint(1)
     edit_array(folder / "case_VelocityMesh_2_checkpoint.vtu", "Velocity", lambda old: old + [1.0, 0.0, 0.0])
     assert model(folder, OPTIONS).returncode == 0
@@ -68,7 +68,7 @@ def test_an_edited_velocity_acts_on_and_fades(runs, checkpoint):
     assert np.abs(tracer).max() > 0.1
 
 
-def test_a_restart_of_a_restart_goes_on(checkpoint):
+def test_a_restart_of_a_restart_continues(checkpoint):
     folder = checkpoint(1)
     assert model(folder, OPTIONS).returncode == 0
     last = folder / "case_checkpoint_2_checkpoint.flml"
@@ -94,7 +94,7 @@ def test_other_node_positions_end_it_with_16(checkpoint, n):
     assert "Node positions do not match" in (folder / f"fluidity.err-{n - 1}").read_text()
 
 
-def test_positions_within_the_tolerance_are_taken(checkpoint):
+def test_positions_within_the_tolerance_are_accepted(checkpoint):
     folder = checkpoint(1)
     one_step(folder)
     move(folder / "case_VelocityMesh_2_checkpoint.vtu", 0, 1e-8)
@@ -112,7 +112,7 @@ def test_another_number_of_nodes_and_a_missing_array_end_it_with_16(runs, checkp
     assert done.returncode == 16 and "no point array 'Velocity'; it has ['Smoke']" in done.stderr
 
 
-def test_nan_is_taken_silently_and_the_failing_solver_still_dumps(checkpoint):
+def test_nan_is_accepted_silently_and_the_failing_solver_still_dumps(checkpoint):
     folder = checkpoint(1)
     path = folder / "case_VelocityMesh_2_checkpoint.vtu"
     edit_array(path, "Tracer", lambda old: np.where(np.arange(len(old)) == 5, np.nan, old))

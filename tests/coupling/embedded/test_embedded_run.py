@@ -44,11 +44,11 @@ def test_a_parallel_run_leaves_the_files_that_fluidity_leaves(runs):
 
 def test_dumps_hold_the_fields_and_their_time(runs):
     for k in range(5):
-        found = arrays(runs(1) / f"case_{k}.vtu")
-        assert list(found) == ["Tracer", "TracerSource", "Smoke", "Time", "Velocity", "TracerDiffusivity"]
-        assert all(values.dtype == np.float64 for values in found.values())
-        assert set(found["Time"]) == {2.0 * k}
-        assert found["TracerDiffusivity"][0].tolist() == [0.8, 0, 0, 0, 0.8, 0, 0, 0, 0.8]
+        dumped = arrays(runs(1) / f"case_{k}.vtu")
+        assert list(dumped) == ["Tracer", "TracerSource", "Smoke", "Time", "Velocity", "TracerDiffusivity"]
+        assert all(values.dtype == np.float64 for values in dumped.values())
+        assert set(dumped["Time"]) == {2.0 * k}
+        assert dumped["TracerDiffusivity"][0].tolist() == [0.8, 0, 0, 0, 0.8, 0, 0, 0, 0.8]
     head = (runs(1) / "case_4.vtu").read_bytes()[:400].decode()
     assert 'compressor="vtkZLibDataCompressor"' in head and 'Scalars="Tracer" Vectors="Velocity"' in head
 
@@ -83,8 +83,8 @@ def test_pvtu_files_are_laid_out_as_fluiditys(runs, fluidity_data):
     theirs = parse_xml(fluidity_data / "parallel" / "mini_VelocityMesh_3_checkpoint.pvtu").getroot()
 
     def layout(root):
-        found = [(e.tag, sorted(e.attrib.items())) for e in root.iter("*")]
-        return re.sub(r"(mini|case)_VelocityMesh_(2|3)", "N_M_k", str(found))
+        elements = [(e.tag, sorted(e.attrib.items())) for e in root.iter("*")]
+        return re.sub(r"(mini|case)_VelocityMesh_(2|3)", "N_M_k", str(elements))
 
     assert layout(ours) == layout(theirs)
 
@@ -113,7 +113,7 @@ def test_the_same_run_gives_the_same_bytes(runs, tmp_path, n):
             assert np.array_equal(values, arrays(runs(n) / piece)[name])
 
 
-def test_the_velocity_goes_over_to_the_wind_with_its_time_scale(case):
+def test_the_velocity_relaxes_to_the_wind_with_its_time_scale(case):
     change(case / "case.flml", timestepping__finish_time="3.0", io__dump_period__constant="1.0")
     text = (case / "case.flml").read_text()
     # a steady wind
@@ -198,7 +198,7 @@ def test_an_unknown_option_ends_it_with_16(tmp_path, n):
     assert not list(folder.glob("*.vtu"))
 
 
-def test_python_that_fails_in_the_midst_ends_it_with_16(case):
+def test_python_that_fails_during_the_run_ends_it_with_16(case):
     text = (case / "case.flml").read_text().replace("r2 = ", "r2 = 1/(t &lt; 1) + ", 1)
     (case / "case.flml").write_text(text)
     done = model(case, "case.flml")
@@ -226,8 +226,8 @@ def test_halos_that_are_too_thin_are_refused(tmp_path):
         # leave out a cell of the outer layer, but none of the nodes
         outer = (mesh.cells >= halo.n_private).all(axis=1)
         spare = (np.bincount(mesh.cells.ravel())[mesh.cells] > 1).all(axis=1)
-        kept = np.arange(len(mesh.cells)) != np.argmax(outer & spare)
-        write_msh(replace(mesh, cells=mesh.cells[kept], cell_ids=mesh.cell_ids[kept]), folder / f"mesh_{rank}.msh")
+        others = np.arange(len(mesh.cells)) != np.argmax(outer & spare)
+        write_msh(replace(mesh, cells=mesh.cells[others], cell_ids=mesh.cell_ids[others]), folder / f"mesh_{rank}.msh")
     done = model(folder, "case.flml", 2)
     assert done.returncode == 16 and "too few cells" in done.stderr
 

@@ -1,4 +1,4 @@
-"""Transport: constants, bounds and mass are kept; known solutions are approached as the mesh gets finer."""
+"""Transport: constants, bounds and mass are conserved; solutions converge as the mesh is refined."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_mass_changes_by_the_source_and_what_flows_out(blowing):
         tracer, _ = transport.step(before, carrying, source, 0 * before, 0.5)
         operator, _ = upwinded(space, carrying + transport.diffusing)
         monotone, _ = transport._monotone(operator, before, source, 0 * before, 0.5)
-        # the corrective fluxes cancel in pairs, so what leaves is what the monotone step lets go
+        # the corrective fluxes cancel in pairs, so the outflow is that of the monotone step
         leaving = outflow(space, velocity, monotone).sum()
         change = space.total(tracer) - space.total(before)
         assert change == pytest.approx(0.5 * (space.total(source) - leaving), rel=1e-9)
@@ -110,7 +110,7 @@ def test_diffusion_approaches_its_exact_solution_at_second_order():
     assert np.log2(errors[0] / errors[1]) > 1.7, errors
 
 
-def test_steady_diffusion_between_two_held_values_is_linear():
+def test_steady_diffusion_between_two_fixed_values_is_linear():
     space, facets, ids = box_space((6, 3, 3), (6.0, 3.0, 3.0))
     held = np.zeros(space.n_nodes, bool)
     held[facets[np.isin(ids, (1, 2))]] = True

@@ -22,9 +22,9 @@ def wind(street):
 
 
 def weak_divergence(wind, velocity):
-    found = wind.divergence @ velocity.T.ravel()
-    found[wind.fixed] = 0
-    return np.abs(found).max()
+    residual = wind.divergence @ velocity.T.ravel()
+    residual[wind.fixed] = 0
+    return np.abs(residual).max()
 
 
 def test_no_weak_divergence_is_left(street, wind):

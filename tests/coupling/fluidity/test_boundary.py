@@ -1,4 +1,4 @@
-"""Surfaces of a checkpoint's mesh, and where its options hold the velocity."""
+"""Surfaces of a checkpoint's mesh, and where its options prescribe the velocity."""
 
 import shutil
 

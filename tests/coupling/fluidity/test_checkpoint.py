@@ -1,4 +1,4 @@
-"""The restart contract: all of a checkpoint comes back as it was, but for what the analysis changed."""
+"""The restart contract: a checkpoint comes back unchanged, except for what the analysis changed."""
 
 import filecmp
 import shutil
@@ -25,10 +25,10 @@ def restart(request, fluidity_data):
 
 def _all_arrays(path):
     grid = read_grid(path)
-    found = {"points": np.array(grid.GetPoints().GetData()), "cells": np.array(grid.GetCells().GetConnectivityArray())}
+    arrays = {"points": np.array(grid.GetPoints().GetData()), "cells": np.array(grid.GetCells().GetConnectivityArray())}
     for where, data in (("point", grid.GetPointData()), ("cell", grid.GetCellData())):
-        found |= {f"{where} {name}": values.copy() for name, values in arrays_of(data).items()}
-    return found
+        arrays |= {f"{where} {name}": values.copy() for name, values in arrays_of(data).items()}
+    return arrays
 
 
 def test_it_knows_what_the_model_needs(restart):
@@ -101,9 +101,9 @@ def test_names_do_not_grow_over_many_restarts(restart, tmp_path):
     names = None
     for k in range(4):
         restart = write_restart(restart, tmp_path / str(k), COMM)
-        found = sorted(p.relative_to(restart.folder) for p in restart.folder.rglob("*"))
-        assert names in (None, found)
-        names = found
+        present = sorted(p.relative_to(restart.folder) for p in restart.folder.rglob("*"))
+        assert names in (None, present)
+        names = present
 
 
 def test_values_that_are_not_finite_are_refused_and_nothing_is_written(restart, tmp_path):
@@ -143,7 +143,7 @@ def test_fields_that_cannot_be_of_one_file_are_refused_before_anything_is_writte
 
 
 def test_permuted_cells_of_a_p0_file_are_noticed(fluidity_data, tmp_path):
-    """The model takes such a file without a word and mixes up the cells."""
+    """The model accepts such a file silently and mixes up the cells."""
     shutil.copytree(fluidity_data / "serial", tmp_path / "case")
     path = tmp_path / "case/mini_P0Mesh_3_checkpoint.vtu"
     grid = read_grid(path)

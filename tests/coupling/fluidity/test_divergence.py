@@ -1,4 +1,4 @@
-"""Increments without divergence: the nearest ones, zero where the model holds the velocity; densely too."""
+"""Increments without divergence: the nearest, zero where the model prescribes the velocity, as of a dense solver."""
 
 import numpy as np
 import pytest
@@ -38,9 +38,9 @@ def dense(projection):
     """B of a serial mesh as a dense matrix, its columns by node and component."""
     matrix = projection.divergence
     start, column, value = matrix.getValuesCSR()
-    found = np.zeros(matrix.getSize())
-    np.add.at(found, (np.repeat(np.arange(len(start) - 1), np.diff(start)), column), value)
-    return found
+    rows = np.zeros(matrix.getSize())
+    np.add.at(rows, (np.repeat(np.arange(len(start) - 1), np.diff(start)), column), value)
+    return rows
 
 
 def test_weak_divergence_equals_quadrature():
@@ -61,57 +61,59 @@ def test_the_operator_and_its_adjoint(case):
     forth, back = q @ multiply(b, u), u @ multiply(b, q, transpose=True)
     assert abs(forth - back) <= 1e-13 * np.linalg.norm(q) * np.linalg.norm(multiply(b, u))
     free = np.einsum("nij,nj->ni", projection.free, u.reshape(-1, 3))
-    seen = weak_divergence(mesh, free)
-    np.testing.assert_allclose(multiply(b, u), seen, atol=1e-12 * np.abs(seen).max())
+    expected = weak_divergence(mesh, free)
+    np.testing.assert_allclose(multiply(b, u), expected, atol=1e-12 * np.abs(expected).max())
 
 
-def test_it_is_what_a_dense_solver_finds(case):
+def test_it_equals_a_dense_solution(case):
     mesh, _, projection = case
     u, b = some_increment(mesh), dense(projection)
     mass = np.repeat(projection.mass, 3)
     given = np.einsum("nij,nj->ni", projection.free, u).ravel()
     expected = given - (b.T @ np.linalg.lstsq((b / mass) @ b.T, b @ u.ravel(), rcond=1e-13)[0]) / mass
-    found = projection.project(u)
-    np.testing.assert_allclose(found.increment.ravel(), expected, atol=1e-9 * np.abs(u).max())
-    assert found.after < 1e-9 * found.before and 0 < found.kept < 1
+    projected = projection.project(u)
+    np.testing.assert_allclose(projected.increment.ravel(), expected, atol=1e-9 * np.abs(u).max())
+    assert projected.after < 1e-9 * projected.before and 0 < projected.fraction < 1
 
 
-def test_nothing_is_left_where_the_model_holds_the_velocity():
+def test_it_is_zero_where_the_model_prescribes_the_velocity():
     mesh, boundary, projection = made(STREET)
-    found = projection.project(some_increment(mesh)).increment
-    assert (found[boundary.nodes_on([1])] == 0).all()
-    assert (found[boundary.nodes_on([5, 6]), 2] == 0).all()
-    assert np.abs(found[boundary.nodes_on([2]), 0]).min() > 0
+    increment = projection.project(some_increment(mesh)).increment
+    assert (increment[boundary.nodes_on([1])] == 0).all()
+    assert (increment[boundary.nodes_on([5, 6]), 2] == 0).all()
+    assert np.abs(increment[boundary.nodes_on([2]), 0]).min() > 0
 
 
-def test_done_twice_it_does_no_more_and_the_correction_is_orthogonal_to_what_is_allowed(case):
+def test_it_is_idempotent_and_the_correction_is_orthogonal_to_allowed_increments(case):
     mesh, _, projection = case
     u = some_increment(mesh)
     once = projection.project(u).increment
     twice = projection.project(once)
-    assert np.abs(twice.increment - once).max() <= 1e-9 * np.abs(u).max() and twice.kept == pytest.approx(1.0, abs=1e-9)
+    assert np.abs(twice.increment - once).max() <= 1e-9 * np.abs(u).max() and twice.fraction == pytest.approx(
+        1.0, abs=1e-9
+    )
     other = projection.project(some_increment(mesh, 7)).increment
     inner = (projection.mass[:, None] * (u - once) * other).sum()
     assert abs(inner) <= 1e-9 * (projection.mass[:, None] * np.abs(u) * np.abs(other)).sum()
 
 
-def test_it_is_linear_and_leaves_nothing_as_nothing(case):
+def test_it_is_linear_and_leaves_zero_unchanged(case):
     mesh, _, projection = case
     u = some_increment(mesh)
     np.testing.assert_allclose(
         projection.project(-2.5 * u).increment, -2.5 * projection.project(u).increment, atol=1e-9 * np.abs(u).max()
     )
     nothing = projection.project(0.0 * u)
-    assert (nothing.increment == 0).all() and nothing.before == nothing.after == 0.0 and nothing.kept == 1.0
+    assert (nothing.increment == 0).all() and nothing.before == nothing.after == 0.0 and nothing.fraction == 1.0
 
 
-def test_a_uniform_wind_blows_on_through_an_open_box():
+def test_a_uniform_wind_through_an_open_box_is_unchanged():
     mesh, _, projection = made({5: {NORMAL}, 6: {NORMAL}})
     wind = np.tile([3.0, -1.0, 0.0], (mesh.n_nodes, 1))
     np.testing.assert_allclose(projection.project(wind).increment, wind, atol=1e-12)
 
 
-def test_the_divergence_of_a_linear_field_is_told_in_its_own_unit():
+def test_the_divergence_of_a_linear_field_has_its_own_unit():
     mesh, _, projection = made({})
-    found = projection.project(mesh.points @ np.diag([3.0, -1.0, 0.5]))
-    assert found.before == pytest.approx(2.5, rel=1e-12)
+    projected = projection.project(mesh.points @ np.diag([3.0, -1.0, 0.5]))
+    assert projected.before == pytest.approx(2.5, rel=1e-12)

@@ -51,15 +51,15 @@ def stand_in(tmp_path_factory):
 @pytest.fixture(scope="module")
 def starts(tmp_path_factory):
     """starts[n]: the options file of the small case, cut for n processes; not to be changed."""
-    found = {}
+    options = {}
     for n in (1, 2):
         folder = tmp_path_factory.mktemp("case") / f"for_{n}"
         shutil.copytree(ROOT / "tests/data/embedded", folder)
-        found[n] = folder / "case.flml"
+        options[n] = folder / "case.flml"
     words = [sys.executable, "-m", "coupling.embedded.decompose", "mesh.msh", "2"]
     subprocess.run(words, cwd=folder, env=clean_environment(folder, {"PYTHONPATH": str(ROOT)}), check=True)
     (folder / "mesh.msh").unlink()
-    return found
+    return options
 
 
 class Driver:
@@ -143,10 +143,10 @@ def test_logs_are_kept(driver):
 def test_from_inside_an_mpi_job_it_gives_the_same_bits(driver, mpirun, tmp_path):
     words = [driver.name, driver.processes, driver.start.options, 0.5, tmp_path / "run", tmp_path / "kept.npz"]
     mpirun(2, "tests/coupling/fluidity/parallel_driver.py", *words, timeout=60)
-    kept = np.load(tmp_path / "kept.npz")
-    assert kept["Time"].tolist() == [0.5, 0.5]
+    results = np.load(tmp_path / "kept.npz")
+    assert results["Time"].tolist() == [0.5, 0.5]
     for name, field in driver.first.state.fields.items():
-        np.testing.assert_array_equal(kept[name], field.values)
+        np.testing.assert_array_equal(results[name], field.values)
     assert_same(dump(tmp_path / "run", 1), driver.first.state, driver.first.state.fields)
 
 
@@ -154,9 +154,9 @@ def test_a_failure_is_told_with_code_log_and_its_last_lines(driver, tmp_path):
     start = changed(driver.start.options, tmp_path / "case", refused)
     with pytest.raises(ModelError) as error:
         driver.model.run(start, 0.5, tmp_path / "run", COMM)
-    told = str(error.value)
-    assert "exit code 16" in told and "no_such_option" in told
-    assert str(tmp_path / "run/fluidity.err-") in told
+    message = str(error.value)
+    assert "exit code 16" in message and "no_such_option" in message
+    assert str(tmp_path / "run/fluidity.err-") in message
     assert "no_such_option" in (tmp_path / "run/fluidity.err-0").read_text()
 
 
@@ -181,8 +181,8 @@ def test_every_rank_raises_the_models_error(starts, mpirun, tmp_path):
     start = changed(starts[2], tmp_path / "case", refused)
     words = ["fluidity", 2, start.options, 0.5, tmp_path / "run", tmp_path / "kept"]
     mpirun(3, "tests/coupling/fluidity/parallel_driver.py", *words, timeout=60)
-    told = {(tmp_path / f"kept.error-{rank}").read_text() for rank in range(3)}
-    assert len(told) == 1 and "exit code 16" in told.pop()
+    message = {(tmp_path / f"kept.error-{rank}").read_text() for rank in range(3)}
+    assert len(message) == 1 and "exit code 16" in message.pop()
 
 
 def test_a_time_that_steps_just_miss_costs_no_further_step(starts, tmp_path):
@@ -217,20 +217,20 @@ def failing(script, starts, folder, processes=1, **settings):
 
 
 def test_an_error_shows_the_last_fifteen_lines(starts, tmp_path):
-    told = failing("seq -f 'line %g' 40 > fluidity.err-0; echo unimportant; exit 7", starts, tmp_path)
-    assert "ended with exit code 7" in told and f"end of {tmp_path}/run/fluidity.err-0" in told
-    assert [line.strip() for line in told.splitlines()[2:]] == [f"line {k}" for k in range(26, 41)]
+    message = failing("seq -f 'line %g' 40 > fluidity.err-0; echo unimportant; exit 7", starts, tmp_path)
+    assert "ended with exit code 7" in message and f"end of {tmp_path}/run/fluidity.err-0" in message
+    assert [line.strip() for line in message.splitlines()[2:]] == [f"line {k}" for k in range(26, 41)]
 
 
 def test_the_rank_that_tells_an_error_is_shown(starts, tmp_path):
     script = "echo WARNING: slow > fluidity.err-0; echo '*** ERROR *** broken' > fluidity.err-1; exit 16"
-    told = failing(script, starts, tmp_path)
-    assert "fluidity.err-1" in told and "broken" in told and "slow" not in told
+    message = failing(script, starts, tmp_path)
+    assert "fluidity.err-1" in message and "broken" in message and "slow" not in message
 
 
 def test_a_good_end_without_a_dump_is_a_failure(starts, tmp_path):
-    told = failing("echo nothing to do", starts, tmp_path)
-    assert "wrote no dump case_*.vtu or .pvtu" in told and "launch.log" in told and "nothing to do" in told
+    message = failing("echo nothing to do", starts, tmp_path)
+    assert "wrote no dump case_*.vtu or .pvtu" in message and "launch.log" in message and "nothing to do" in message
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ def test_a_signal_is_told(starts, tmp_path):
 
 
 def test_a_signal_under_a_launcher_is_told(starts, tmp_path):
-    told = failing("kill -KILL $$", starts, tmp_path, 2)
-    assert "exit code 137, as after signal 9 (SIGKILL)" in told and "launch.log" in told
+    message = failing("kill -KILL $$", starts, tmp_path, 2)
+    assert "exit code 137, as after signal 9 (SIGKILL)" in message and "launch.log" in message
 
 
 STUBBORN = "trap '' TERM; sleep 77 & echo $! > pid-$!; echo $BASHPID > pid-$BASHPID; wait"
@@ -279,8 +279,8 @@ STUBBORN = "trap '' TERM; sleep 77 & echo $! > pid-$!; echo $BASHPID > pid-$BASH
     ids=["child", "mpirun", "other group"],
 )
 def test_a_time_out_leaves_no_process(script, processes, launcher, starts, tmp_path):
-    told = failing(script, starts, tmp_path, processes, launcher=launcher, timeout=1.0)
-    assert "was stopped after" in told and "its time-out" in told
+    message = failing(script, starts, tmp_path, processes, launcher=launcher, timeout=1.0)
+    assert "was stopped after" in message and "its time-out" in message
     pids = [int(path.read_text()) for path in (tmp_path / "run").glob("pid-*")]
     assert len(pids) == (4 if "mpirun" in launcher else 2)
     assert [pid for pid in pids if not gone(pid)] == []

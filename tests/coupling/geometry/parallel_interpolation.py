@@ -19,16 +19,16 @@ def results(path, comm):
     mesh = state["Tracer"].mesh
     grid = make_grid(mesh.bounds(comm), shape=(24, 17, 9))
     grid = grid.with_fluid(fluid_points(grid, mesh, comm))
-    found = [grid.fluid.ravel().astype(float)]
+    arrays = [grid.fluid.ravel().astype(float)]
     for name in ("Tracer", "Velocity", "P0Tracer"):
-        of = state[name]
-        both = interpolation(mesh, of.location, grid, comm)
-        on_grid = multiply(both.to_grid, of.values)
-        matrix, inside = sampling(mesh, of.location, PLACES, comm)
-        for part in (on_grid, multiply(both.to_mesh, on_grid), multiply(matrix, of.values)):
-            found.append(np.concatenate(comm.allgather(part.reshape(len(part), int(np.prod(part.shape[1:]))))))
-        found.append(inside.astype(float))
-    return found
+        field = state[name]
+        both = interpolation(mesh, field.location, grid, comm)
+        on_grid = multiply(both.to_grid, field.values)
+        matrix, inside = sampling(mesh, field.location, PLACES, comm)
+        for part in (on_grid, multiply(both.to_mesh, on_grid), multiply(matrix, field.values)):
+            arrays.append(np.concatenate(comm.allgather(part.reshape(len(part), int(np.prod(part.shape[1:]))))))
+        arrays.append(inside.astype(float))
+    return arrays
 
 
 for name in ("serial/mini_3.vtu", "parallel/mini_3.pvtu"):

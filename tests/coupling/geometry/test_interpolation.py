@@ -64,7 +64,7 @@ def test_constants_stay_constant_both_ways(case, location):
     np.testing.assert_allclose(multiply(both.to_mesh, ones), 1.0, atol=1e-12)
 
 
-def test_what_solid_points_hold_never_reaches_the_mesh(case):
+def test_values_of_solid_points_never_reach_the_mesh(case):
     mesh, grid = case
     poison = np.where(grid.fluid_points, 1.0, 1e30)
     np.testing.assert_allclose(multiply(interpolation(mesh, "point", grid, COMM).to_mesh, poison), 1.0, atol=1e-12)
@@ -122,13 +122,13 @@ def test_a_mesh_of_another_place_is_refused(case):
         interpolation(mesh, "point", elsewhere, COMM)
 
 
-def test_sampling_is_barycentric_and_tells_what_lies_outside(case):
+def test_sampling_is_barycentric_and_marks_places_outside(case):
     mesh, _ = case
     places = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [-5, 0, 0]])
     matrix, inside = sampling(mesh, "point", places, COMM)
     assert inside.tolist() == [True, False, True, False]
-    seen = multiply(matrix, mesh.points @ SLOPE + 5)
-    np.testing.assert_allclose(seen, np.where(inside, places @ SLOPE + 5, 0), atol=1e-9)
+    sampled = multiply(matrix, mesh.points @ SLOPE + 5)
+    np.testing.assert_allclose(sampled, np.where(inside, places @ SLOPE + 5, 0), atol=1e-9)
 
 
 def test_scattered_and_gridded_search_agree(case):

@@ -26,7 +26,7 @@ def test_masses_add_up_to_the_volume_and_integrate_linear_fields(mesh, location)
     np.testing.assert_allclose(mass @ places, exact, rtol=1e-12)
 
 
-def test_a_node_of_two_pieces_has_its_whole_mass_in_one(fluidity_data):
+def test_a_node_of_two_pieces_has_all_its_mass_in_one(fluidity_data):
     cut = read_state(fluidity_data / CONTINUOUS, COMM, ["Tracer"], time=0.0)["Tracer"].mesh
     assert cut.n_pieces == 2
     mass, own = lumped_mass(cut, "point", COMM), ~cut.ghost

@@ -49,12 +49,12 @@ def test_nodes_of_a_discontinuous_mesh_belong_to_their_cells(fluidity_data):
 
 @pytest.mark.parametrize("dump", ["parallel/mini_2.pvtu", VELOCITY_MESH])
 def test_any_number_of_ranks_has_the_same_points_in_the_same_order(dump, mpirun, fluidity_data, tmp_path):
-    found = []
+    points = []
     for n in (1, 2, 3):
         path = tmp_path / f"{n}.npy"
         mpirun(n, "tests/coupling/geometry/parallel_points.py", fluidity_data / dump, path)
-        found.append(np.load(path))
-    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+        points.append(np.load(path))
+    assert np.array_equal(points[0], points[1]) and np.array_equal(points[0], points[2])
 
 
 def test_a_field_on_another_mesh_or_at_cells_is_refused(fluidity_data):

@@ -8,7 +8,7 @@ from coupling.geometry.taper import fading_weights
 COMM = MPI.COMM_SELF
 
 
-def test_it_rises_from_none_at_the_boundary_to_all_at_the_distance():
+def test_it_rises_from_zero_at_the_boundary_to_one_at_the_distance():
     x = np.linspace(0.0, 30.0, 31)
     places = np.column_stack([x, 0 * x, 0 * x])
     weights = fading_weights(places, np.array([[0.0, 0.0, 0.0], [-5.0, 0.0, 0.0]]), 20.0, COMM)
@@ -17,6 +17,6 @@ def test_it_rises_from_none_at_the_boundary_to_all_at_the_distance():
     assert weights[1] < 0.01 and weights[19] > 0.99  # no kink at either end
 
 
-def test_without_a_boundary_all_counts():
+def test_without_a_boundary_all_weights_are_one():
     assert (fading_weights(np.zeros((3, 3)), np.empty((0, 3)), 1.0, COMM) == 1.0).all()
     assert fading_weights(np.empty((0, 3)), np.zeros((1, 3)), 1.0, COMM).shape == (0,)

@@ -55,14 +55,14 @@ def test_one_that_writes_nothing_for_a_time_is_stopped(tmp_path):
     assert (tmp_path / "launch.log").read_text() == "0\n1\n2\n3\n"
 
 
-def test_one_that_goes_on_writing_is_not(tmp_path):
+def test_one_that_keeps_writing_is_not_stopped(tmp_path):
     code = "import time\nfor k in range(4): open('dump', 'a').write('x'); time.sleep(0.3)"
     ended = launch([sys.executable, "-c", code], tmp_path, COMM, silence=1.0)
     assert (ended.code, ended.stopped) == (0, None)
 
 
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGKILL, signal.SIGPIPE])
-def test_a_signal_that_ended_it_is_told(tmp_path, how):
+def test_a_signal_that_ended_it_is_reported(tmp_path, how):
     number = int(how)
     code = (
         f"import os, signal; {number} == 9 or signal.signal({number}, signal.SIG_DFL); os.kill(os.getpid(), {number})"

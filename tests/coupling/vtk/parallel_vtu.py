@@ -1,4 +1,4 @@
-"""Run by test_vtu on two ranks: the pieces are dealt out and say the same as on one rank."""
+"""Run by test_vtu on two ranks: the pieces are divided among the ranks and equal those on one rank."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Which files the dumps of a run are, their order, and dumps written and read back bit for bit."""
+"""Which files are the dumps of a run, their order, and writing and reading bit for bit."""
 
 import shutil
 
@@ -33,8 +33,8 @@ def test_the_files_a_run_of_ours_starts_from_are_no_dumps(fluidity_data, tmp_pat
 
 def test_patterns_and_files_give_each_dump_once(fluidity_data):
     adaptive = fluidity_data / "adaptive"
-    found = list_dumps([adaptive / "mini_[46].vtu", adaptive / "mini_4.vtu", adaptive / "../adaptive/mini_0.vtu"])
-    assert _names(found) == ["mini_4.vtu", "mini_6.vtu", "mini_0.vtu"]
+    dumps = list_dumps([adaptive / "mini_[46].vtu", adaptive / "mini_4.vtu", adaptive / "../adaptive/mini_0.vtu"])
+    assert _names(dumps) == ["mini_4.vtu", "mini_6.vtu", "mini_0.vtu"]
 
 
 def test_a_checkpoint_that_is_named_is_taken(fluidity_data):
@@ -135,7 +135,7 @@ def test_a_name_at_points_and_at_cells_is_refused(tmp_path):
         read_state(tmp_path / "twice.vtu", SELF)
 
 
-def test_a_folder_that_is_missing_is_told(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises((FileError, OSError), match="none"):
         write_dump(small_state(), tmp_path / "none" / "dump", SELF)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Reading dumps: kinds of fields, pieces, times, and files that are not what they should be."""
+"""Reading dumps: kinds of fields, pieces, times, and broken files."""
 
 import shutil
 
