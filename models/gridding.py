@@ -17,8 +17,8 @@ _REACH = 4.0  # spacings in which the nearness of a sensor falls by e
 
 
 @dataclass(frozen=True)
-class SensorGrid:
-    """A grid that sensors' values are spread over.
+class InverseDistanceGridding:
+    """Gridding by inverse squared distance from the nearest sensors (Shepard 1968).
 
     spacing : (3,) distance of neighbours [m]
     part : (C, nx, ny, nz) bool, where a variable's values take part; elsewhere they are zero
@@ -33,8 +33,8 @@ class SensorGrid:
         shape = self.part.shape[1:]
         return np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=1) * np.asarray(self.spacing)
 
-    def layout(self, position, channel):
-        """Where the values of a set of sensors go; to be kept while the set stays.
+    def weights(self, position, channel):
+        """The weights of a set of sensors, good for any number of readings from it.
 
         Parameters
         ----------
@@ -43,7 +43,7 @@ class SensorGrid:
 
         Returns
         -------
-        Layout
+        SensorWeights
         """
         position, channel = np.asarray(position, dtype=np.float64).reshape(-1, 3), np.asarray(channel)
         size = float(np.mean(self.spacing))
@@ -53,7 +53,7 @@ class SensorGrid:
             if len(asked) == 0 or len(points) == 0:
                 weights.append(csr_matrix((part.size, len(channel))))
                 continue
-            # readings of one place count as their mean; sorted, so that ties do not hang on the order of sensors
+            # readings of one place count as their mean; sorted, so that ties do not depend on the order of the sensors
             places, place = np.unique(position[asked], axis=0, return_inverse=True)
             mean = csr_matrix((np.ones(len(asked)), (place.ravel(), asked)), (len(places), len(channel)))
             mean = mean.multiply(1.0 / mean.sum(axis=1)).tocsr()
@@ -64,12 +64,12 @@ class SensorGrid:
             entries = share.ravel(), (np.repeat(points, len(near)), which.ravel())
             weights.append(csr_matrix(entries, (part.size, len(places))) @ mean)
             nearness[number].reshape(-1)[points] = np.exp(-distance[:, 0] / (_REACH * size))
-        return Layout(tuple(weights), nearness)
+        return SensorWeights(tuple(weights), nearness)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Sensors that stay where they are.
+class SensorWeights:
+    """How the values of fixed sensors are put on the grid.
 
     weights : for each variable (nx·ny·nz × M) sparse
     nearness : (C, nx, ny, nz): 1 at a sensor, falling to 0; 0 where a variable has none
@@ -78,7 +78,7 @@ class Layout:
     weights: tuple[csr_matrix, ...]
     nearness: np.ndarray
 
-    def spread(self, values):
+    def to_grid(self, values):
         """(k, M) readings in standard deviations → (k, 2C, nx, ny, nz): the variables' values, and nearness."""
         values = np.asarray(values, dtype=np.float64)
         fields = np.empty((len(values), 2, *self.nearness.shape))

@@ -11,12 +11,12 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from models.gridding import Layout, SensorGrid
+from models.gridding import InverseDistanceGridding, SensorWeights
 
 
 @dataclass(frozen=True)
-class VoronoiGrid:
-    """A grid that sensors' values are spread over; in the place of a :class:`models.gridding.SensorGrid`.
+class VoronoiGridding:
+    """Gridding by the nearest sensor; used in place of :class:`models.gridding.InverseDistanceGridding`.
 
     spacing : (3,) distance of neighbours [m]
     part : (C, nx, ny, nz) bool, where a variable's values take part; elsewhere they are zero
@@ -28,12 +28,12 @@ class VoronoiGrid:
     @cached_property
     def places(self):
         """(nx·ny·nz, 3) [m] from the first point."""
-        return SensorGrid(self.spacing, self.part).places
+        return InverseDistanceGridding(self.spacing, self.part).places
 
-    def layout(self, position, channel):
-        """Where the values of a set of sensors go: (M, 3) [m] from the first point, (M,) numbers of variables → Layout.
+    def weights(self, position, channel):
+        """The weights of a set of sensors: (M, 3) [m] from the first point, (M,) numbers of variables → SensorWeights.
 
-        Of several sensors of a place one counts.
+        Of several sensors at one place one counts.
         """
         position, channel = np.asarray(position, dtype=np.float64).reshape(-1, 3), np.asarray(channel)
         weights, marks = [], np.zeros(self.part.shape)
@@ -47,4 +47,4 @@ class VoronoiGrid:
             weights.append(csr_matrix(entries, (part.size, len(channel))))
             _, at = cKDTree(self.places[points]).query(position[asked])
             marks[number].reshape(-1)[points[at]] = 1.0
-        return Layout(tuple(weights), marks)
+        return SensorWeights(tuple(weights), marks)

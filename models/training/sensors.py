@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from models.gridding import SensorGrid
+from models.gridding import InverseDistanceGridding
 from models.training.augmentation import Augmentation
 from models.training.dataset import AUGMENTATION, random
 
@@ -33,7 +33,7 @@ class OwnSensors:
 class SensorDraws:
     """Sensors for each sample: a user's own with some missing, or random ones of random variables.
 
-    grid : SensorGrid
+    grid : InverseDistanceGridding
     numbers : fewest and most random sensors of a variable; the logarithm of their number is uniform
     noise : lowest and highest standard deviation of random sensors' errors, in those of the fields, likewise
     own : sets of OwnSensors
@@ -41,7 +41,7 @@ class SensorDraws:
     before : Augmentation of the fields before they are observed, or None
     """
 
-    grid: SensorGrid
+    grid: InverseDistanceGridding
     numbers: tuple[int, int] = (5, 1000)
     noise: tuple[float, float] = (0.02, 0.3)
     own: tuple[OwnSensors, ...] = ()
@@ -83,7 +83,7 @@ class SensorDraws:
             position, std = self.grid.places[point], _log_uniform(rng, *self.noise)
             readings = field.reshape(len(field), -1)[channel, point]
         readings = readings + std * rng.standard_normal(len(readings))
-        return self.grid.layout(position, channel).spread(readings[None])
+        return self.grid.weights(position, channel).to_grid(readings[None])
 
     def _places(self, rng):
         """Points and variables of random sensors."""

@@ -62,7 +62,7 @@ class ObservationEncoder(nn.Module):
         return self
 
     def field(self, spread):
-        """H⁺: (B, 2C, nx, ny, nz) of `models.gridding.Layout.spread` → (B, C, nx, ny, nz), zero at solid points."""
+        """H⁺: (B, 2C, nx, ny, nz) of `SensorWeights.to_grid` → (B, C, nx, ny, nz), zero at solid points."""
         return self.tuned.without_solids(spread[:, : self.channels] + self.unet(spread))
 
     def encode(self, spread):

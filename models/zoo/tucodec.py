@@ -10,7 +10,7 @@ from models.layers.rab import RAB
 from models.zoo.coarsening import Coarsening
 
 
-class Encoder(nn.Module):
+class TucodecEncoder(nn.Module):
     """Four strided convolutions, activations after the first three, a RAB after the second and the fourth; the
     features of all four at the last one's resolution, side by side; a strided convolution to the latent."""
 
@@ -36,7 +36,7 @@ class Encoder(nn.Module):
         return self.last(self.scales(features))
 
 
-def decoder_stages(shapes, latent_channels, width, block, activation, stages):
+def tucodec_decoder_stages(shapes, latent_channels, width, block, activation, stages):
     """The mirror image, without the scales: up, two residual blocks, RAB; up, activation; up, RAB, activation; up,
     activation. Lists of layers, one for each resolution but the grid's own."""
 
@@ -55,7 +55,7 @@ def decoder_stages(shapes, latent_channels, width, block, activation, stages):
     ]
 
 
-class MultiScaleEnd(nn.Module):
+class TucodecMultiScaleDecoder(nn.Module):
     """Decoder stages whose last three resolutions are joined before the last step up (Lu 2019)."""
 
     def __init__(self, stages, width, shape, last):
@@ -92,10 +92,10 @@ class Tucodec(Coarsening):
     ):  # fmt: skip
         super().__init__(channels, shape, n_latent, mask)
         kinds = (width, block, activation, stages)
-        self.encoder = Encoder(self.channels, self.shapes, self.latent_channels, *kinds)
-        layers = decoder_stages(self.shapes, self.latent_channels, *kinds)
+        self.encoder = TucodecEncoder(self.channels, self.shapes, self.latent_channels, *kinds)
+        layers = tucodec_decoder_stages(self.shapes, self.latent_channels, *kinds)
         last = Up(width, self.channels, self.shapes[0])
         if multiscale_decoder:
-            self.decoder = MultiScaleEnd(layers, width, self.shapes[1], last)
+            self.decoder = TucodecMultiScaleDecoder(layers, width, self.shapes[1], last)
         else:
             self.decoder = nn.Sequential(*(layer for stage in layers for layer in stage), last)

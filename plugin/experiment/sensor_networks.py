@@ -16,9 +16,9 @@ import torch
 from da.bireduced import LatentMinimum, latent_error, observation_encoded
 from da.observation.encoded import code_variance
 from models import zoo
-from models.gridding import Layout, SensorGrid
+from models.gridding import Layout, InverseDistanceGridding
 from models.training.sensors import SensorDraws
-from models.voronoi import VoronoiGrid
+from models.voronoi import VoronoiGridding
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.experiment.networks import COMBINED, RECIPE, Network, NetworkSpec, n_validation, trained_network, weights
 from plugin.experiment.states import COMM, ExperimentInputs, noise
@@ -35,7 +35,7 @@ _STATES = 64  # states that R_l is estimated from
 def voronoi(inputs: ExperimentInputs) -> System:
     """A plain regression from readings to the field."""
     states = inputs.states
-    grid = VoronoiGrid(states.grid.spacing, states.part)
+    grid = VoronoiGridding(states.grid.spacing, states.part)
 
     def build(seed: int) -> Any:
         variables, shape = len(states.variables), states.grid.shape
@@ -60,7 +60,7 @@ def voronoi(inputs: ExperimentInputs) -> System:
 def encoded(network: Network, inputs: ExperimentInputs) -> System:
     """The analysis in latent space, d_l = f°(y), with R_l from f°'s own error."""
     states, protocol = inputs.states, inputs.protocol
-    grid, codes = SensorGrid(states.grid.spacing, states.part), network.codes
+    grid, codes = InverseDistanceGridding(states.grid.spacing, states.part), network.codes
 
     def build(seed: int) -> ObservationEncoder:
         return ObservationEncoder(network.model, states.grid.spacing, seed=seed)
@@ -97,7 +97,7 @@ def encoded(network: Network, inputs: ExperimentInputs) -> System:
 
 
 def _spec(
-    title: str, build: Callable[[int], Any], grid: SensorGrid | VoronoiGrid, inputs: ExperimentInputs
+    title: str, build: Callable[[int], Any], grid: InverseDistanceGridding | VoronoiGridding, inputs: ExperimentInputs
 ) -> NetworkSpec:
     """A network trained on as many random sensors as the settings ask for."""
     counts = inputs.settings.sparse.sensors
@@ -106,12 +106,12 @@ def _spec(
     return NetworkSpec(title, build, recipe, {"sensors": list(numbers), "noise": list(_NOISE)})
 
 
-def _layout(grid: SensorGrid | VoronoiGrid, sensors: np.ndarray) -> Any:
+def _layout(grid: InverseDistanceGridding | VoronoiGridding, sensors: np.ndarray) -> Any:
     """Where the grid takes the readings of values, which are given by their indices."""
     point, channel = np.divmod(sensors, len(grid.part))
-    return grid.layout(grid.places[point], channel)
+    return grid.weights(grid.places[point], channel)
 
 
 def _spread(layout: Any, readings: np.ndarray, model: Any) -> torch.Tensor:
     """(k, M) readings as (k, 2C, nx, ny, nz) in the model's precision."""
-    return torch.from_numpy(layout.spread(readings)).to(model.mask)
+    return torch.from_numpy(layout.to_grid(readings)).to(model.mask)

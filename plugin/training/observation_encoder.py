@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from coupling.common.collective import on_rank_0
 from da.observation.encoded import LEAST_PART
 from models import files
-from models.gridding import SensorGrid
+from models.gridding import InverseDistanceGridding
 from models.training.augmentation import Augmentation
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
@@ -56,7 +56,7 @@ def train_observation_encoder(case, comm, progress=None, start=None):
     start = on_rank_0(lambda: first_epoch("network.observations.file", file, start), comm)
     with progress.stage("training set"):
         data = training_set(case, comm, case.run / "cache", progress.say)
-    grid = SensorGrid(data.grid.spacing, data.part)
+    grid = InverseDistanceGridding(data.grid.spacing, data.part)
     own = own_sensors(case, data, comm)
     autoencoder, codes = on_rank_0(lambda: _autoencoder(case.network, data), comm)
     model = ObservationEncoder(autoencoder, data.grid.spacing, seed=case.network.training.seed)

@@ -16,7 +16,7 @@ from da.bireduced import LatentMinimum, Seen, latent_error, observation_encoded
 from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
 from models.decoder import DecoderError
 from models.files import load, load_arrays
-from models.gridding import Layout, SensorGrid
+from models.gridding import InverseDistanceGridding, SensorWeights
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
 from plugin.window.last_result import LastResult
@@ -50,7 +50,7 @@ class ObservationEncoding:
     """f° of a case.
 
     network : ObservationEncoder in evaluation mode on the first rank, None on the others
-    sensors : SensorGrid
+    sensors : InverseDistanceGridding
     origin : (3,) first point of the grid [m]
     states : (n_local, k) float32 in standard deviations, kept of the validation
     codes : (m, k) f of them
@@ -59,7 +59,7 @@ class ObservationEncoding:
     """
 
     network: ObservationEncoder | None
-    sensors: SensorGrid
+    sensors: InverseDistanceGridding
     origin: np.ndarray
     states: np.ndarray
     codes: np.ndarray
@@ -96,12 +96,12 @@ class ObservationEncoding:
         return observation_encoded(transform, latent_innovation(codes), self.comm, minimum=minimum, seen=seen)
 
     def _prepare(self, transform, operator, error, places):
-        """((M_local,) bool of rows that tell something, Layout on the first rank, LatentMinimum)."""
+        """((M_local,) bool of rows that tell something, SensorWeights on the first rank, LatentMinimum)."""
         scale, modes, variance = transform.decoder.scale, transform.modes, self.variance
         used = np.isfinite(scale_at(operator, scale))
         number = places.number[used]
         position, channel = self._on_first(places.position[used], number), self._on_first(places.channel[used], number)
-        layout = None if position is None else self.sensors.layout(position - self.origin, channel)
+        layout = None if position is None else self.sensors.weights(position - self.origin, channel)
         if variance is None:
             readings = noisy_readings(operator, error, scale, self.states, places.number)
             variance = code_variance(self._encoded(layout, self._on_first(readings[used], number)), self.codes)
@@ -117,13 +117,13 @@ class ObservationEncoding:
         rows, number = (np.concatenate(parts) for parts in zip(*everyones))
         return rows[np.argsort(number)]
 
-    def _encoded(self, layout: Layout | None, readings):
+    def _encoded(self, layout: SensorWeights | None, readings):
         """f° of (M, k) readings on the first rank → (m, k) on every rank."""
         codes, problem = None, None
         if self.comm.rank == 0:
             try:
                 batches = (readings[:, k : k + _BATCH] for k in range(0, readings.shape[1], _BATCH))
-                codes = np.concatenate([self._codes(layout.spread(batch.T)) for batch in batches]).T
+                codes = np.concatenate([self._codes(layout.to_grid(batch.T)) for batch in batches]).T
                 if not np.isfinite(codes).all():
                     raise ValueError("its codes hold a NaN or an infinity")
             except Exception as error:  # whatever a network may raise: the other ranks wait
@@ -171,7 +171,7 @@ def read_encoder(case, transfer, decoder, expected, comm):
     scale = np.concatenate(comm.allgather(decoder.scale)).reshape(*grid.shape, width).transpose(3, 0, 1, 2)
     return ObservationEncoding(
         None if network is None else network.to(decoder.device),
-        SensorGrid(grid.spacing, scale != 0.0),
+        InverseDistanceGridding(grid.spacing, scale != 0.0),
         np.asarray(grid.origin),
         states.reshape(-1, len(fields)).astype(np.float32),
         arrays["codes"],

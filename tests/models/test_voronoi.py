@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from models import zoo
-from models.gridding import SensorGrid
-from models.voronoi import VoronoiGrid
+from models.gridding import InverseDistanceGridding
+from models.voronoi import VoronoiGridding
 
 SPACING = (2.0, 1.0, 3.0)
 RNG = np.random.default_rng(1)
@@ -11,11 +11,11 @@ PART = RNG.random((2, 5, 4, 3)) < 0.8
 
 
 def test_each_point_has_the_value_of_its_nearest_sensor():
-    grid = VoronoiGrid(SPACING, PART)
+    grid = VoronoiGridding(SPACING, PART)
     number = RNG.permutation(np.flatnonzero(PART[0]))[:6]
     position, values = grid.places[number] + 0.1, RNG.standard_normal((3, 7))
-    layout = grid.layout(np.concatenate([position, [[0.0, 0.0, 0.0]]]), np.array([0] * 6 + [1]))
-    fields = layout.spread(values)
+    layout = grid.weights(np.concatenate([position, [[0.0, 0.0, 0.0]]]), np.array([0] * 6 + [1]))
+    fields = layout.to_grid(values)
     assert fields.shape == (3, 4, 5, 4, 3)
     nearest = np.linalg.norm(grid.places[:, None] - position[None], axis=2).argmin(axis=1)
     expected = np.where(PART[0].ravel(), values[:, nearest], 0.0)
@@ -25,12 +25,12 @@ def test_each_point_has_the_value_of_its_nearest_sensor():
 
 
 def test_a_variable_without_sensors_is_zero():
-    fields = VoronoiGrid(SPACING, PART).layout(np.zeros((1, 3)), np.array([1])).spread([[2.0]])
+    fields = VoronoiGridding(SPACING, PART).weights(np.zeros((1, 3)), np.array([1])).to_grid([[2.0]])
     assert not fields[:, [0, 2]].any() and (fields[0, 1] == 2.0 * PART[1]).all()
 
 
 def test_places_are_those_of_sensors_grids():
-    np.testing.assert_array_equal(VoronoiGrid(SPACING, PART).places, SensorGrid(SPACING, PART).places)
+    np.testing.assert_array_equal(VoronoiGridding(SPACING, PART).places, InverseDistanceGridding(SPACING, PART).places)
 
 
 def test_the_identity_leaves_fields_and_empties_solids():

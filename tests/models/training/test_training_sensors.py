@@ -5,7 +5,7 @@ from mpi4py import MPI
 from scipy.sparse import csr_matrix
 from training_problem import MASK, N_VALIDATION, SHAPE, make_samples
 
-from models.gridding import SensorGrid
+from models.gridding import InverseDistanceGridding
 from models.training.augmentation import Augmentation
 from models.training.loop import train
 from models.training.recipe import Recipe
@@ -13,7 +13,7 @@ from models.training.sensors import OwnSensors, SensorDraws
 from models.zoo.linear import Linear
 from models.zoo.observation_encoder import ObservationEncoder
 
-GRID = SensorGrid((3.0, 2.0, 1.0), np.broadcast_to(MASK, (2, *SHAPE)))
+GRID = InverseDistanceGridding((3.0, 2.0, 1.0), np.broadcast_to(MASK, (2, *SHAPE)))
 
 
 def own(points=(5, 40, 77, 200), channel=(0, 1, 1, 0), noise=0.1):

@@ -4,11 +4,11 @@ import torch
 from training_problem import MASK, SHAPE, make_network
 
 from models import files, zoo
-from models.gridding import SensorGrid
+from models.gridding import InverseDistanceGridding
 from models.zoo.observation_encoder import ObservationEncoder
 
 SPACING = (3.0, 2.0, 1.0)
-GRID = SensorGrid(SPACING, np.broadcast_to(MASK, (2, *SHAPE)))
+GRID = InverseDistanceGridding(SPACING, np.broadcast_to(MASK, (2, *SHAPE)))
 
 
 def make_encoder(**options):
@@ -18,7 +18,7 @@ def make_encoder(**options):
 def spread(count=30, seed=0, states=2):
     rng = np.random.default_rng(seed)
     places = GRID.places[rng.choice(np.flatnonzero(MASK), count)]
-    return torch.tensor(GRID.layout(places, rng.integers(0, 2, count)).spread(rng.normal(size=(states, count))), dtype=torch.float32)
+    return torch.tensor(GRID.weights(places, rng.integers(0, 2, count)).to_grid(rng.normal(size=(states, count))), dtype=torch.float32)
 
 
 def test_any_number_of_sensors():

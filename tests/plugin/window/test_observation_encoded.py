@@ -68,11 +68,11 @@ def test_the_papers_minimum_of_what_the_encoder_gives(given, files, form, varian
     names = [v.name for v in transfer.variables]
     order = found.used.sensed.reading
     channel = np.array([names.index(name) for name in readings.variable])[order]
-    layout = encoder.sensors.layout(readings.position[order] - transfer.grid.origin, channel)
+    layout = encoder.sensors.weights(readings.position[order] - transfer.grid.origin, channel)
 
     def encode(values):
         with torch.no_grad():
-            return encoder.network.encode(torch.as_tensor(layout.spread(values.T))).numpy().T
+            return encoder.network.encode(torch.as_tensor(layout.to_grid(values.T))).numpy().T
 
     base, d = 0.0, encode(((found.used.innovation + before) / h.observe(scale))[:, None])[:, 0]
     if form == "centred":
