@@ -2,11 +2,10 @@
 
 from torch import nn
 
+from models.choices import ACTIVATIONS
 from models.layers.gdn import GDN
 from models.layers.names import unknown
 from models.layers.norm import BatchNorm
-
-ACTIVATIONS = ("PReLU", "ReLU", "GDN")
 
 
 def make_activation(name, channels, inverse=False):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from models import choices
+
 COMBINATION, GAUSSIAN = 0.5, 1e-3  # weights of what comes beside the reconstruction
 _SMALLEST = 1e-6  # of a code's variance
 _FLOOR = 0.03  # in standard deviations: states nearer to the mean are not judged more strictly
@@ -70,7 +72,8 @@ def gaussian(model, batch, generator):
     return loss + GAUSSIAN * 0.5 * (mean**2 + variance - 1.0 - variance.log()).mean()
 
 
-OBJECTIVES = {"reconstruction": reconstruction, "relative": relative, "combination": combination, "gaussian": gaussian}
+_FUNCTIONS = {each.__name__: each for each in (reconstruction, relative, combination, gaussian)}
+OBJECTIVES = {name: _FUNCTIONS[name] for name in choices.OBJECTIVES}  # a name without a function fails at once
 
 
 def _mean_square(apart, part):

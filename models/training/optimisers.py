@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-OPTIMISERS = {"adamw": 2e-3, "muon": 2e-2}  # and their rates where none is given
+from models.choices import OPTIMISERS
+
 _REST = 0.1  # rate of what is no matrix, beside Muon's
 _DECAYED = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)  # whose weights decay; norms, slopes and GDN's β and γ do not
 

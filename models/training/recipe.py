@@ -3,12 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from models.choices import OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
 from models.layers.names import unknown
 from models.training.augmentation import Augmentation
-from models.training.objectives import OBJECTIVES
-from models.training.optimisers import OPTIMISERS
 
-SCHEDULES, PRECISIONS = ("cosine", "constant"), ("bfloat16", "float32")
 _WARM_UP, _LAST_RATE = 0.02, 0.01  # part of the epochs in which the rate rises; part of it that is left at the end
 
 

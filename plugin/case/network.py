@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
+from models.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
+from plugin.case.choice import OneOf
 from plugin.case.sections import Part, Positive, Section, SeriesSection
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -59,25 +61,27 @@ class TrainingSection(Section):
     epochs: int = Field(300, ge=1, description="at most so many passes over the states")
     patience: int = Field(50, ge=1, description="epochs without a better validation loss after which training ends")
     batch: int = Field(16, ge=1, description="states in a step, over all ranks")
-    optimiser: Literal["adamw", "muon"] = Field(
+    optimiser: Annotated[str, OneOf(OPTIMISERS)] = Field(
         "adamw", description="muon: orthogonal steps for convolutions, AdamW for the rest; learns small scales sooner"
     )
     rate: Positive | None = Field(
         None, description="largest learning rate; if left out 0.002 for adamw, 0.02 for muon and a tenth for the rest"
     )
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the rate, after a short rise from zero")
+    schedule: Annotated[str, OneOf(SCHEDULES)] = Field(
+        "cosine", description="of the rate, after a short rise from zero"
+    )
     weight_decay: NotNegative = Field(1e-4, description="on the weights of convolutions and dense layers")
     clip: Positive | None = Field(1.0, description="largest norm of the gradient; null for any")
     settle: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="part of the epochs after which batch norm keeps its statistics as they are"
     )
-    objective: Literal["reconstruction", "relative", "combination", "gaussian"] = Field(
+    objective: Annotated[str, OneOf(OBJECTIVES)] = Field(
         "reconstruction",
         description="mean square of x − g(f(x)); its norm over that of x; the square with the same of decoded "
         "combinations of codes; the square with codes near a unit Gaussian",
     )
     augmentation: AugmentationSection | None = Field(AugmentationSection(), description="null for none")
-    precision: Literal["bfloat16", "float32"] = Field(
+    precision: Annotated[str, OneOf(PRECISIONS)] = Field(
         "bfloat16", description="of the convolutions on a GPU; CPUs train in float32"
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, order and augmentation; it is kept on record")
@@ -125,7 +129,9 @@ class NetworkSection(Section):
     )
     n_latent: int | None = Field(None, ge=1, description="numbers in the latent; the network's own if left out")
     width: int | None = Field(None, ge=1, description="channels of the features; the network's own if left out")
-    activation: Literal["PReLU", "ReLU", "GDN"] | None = Field(None, description="the name's, or PReLU, if left out")
+    activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(
+        None, description="the name's, or PReLU, if left out"
+    )
     block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
     scaling: Literal["variable", "point"] = Field(
         "point", description="each variable by its standard deviation, over all or by point; the mean is by point"
