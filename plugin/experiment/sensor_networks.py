@@ -16,7 +16,7 @@ import torch
 from da.bireduced import LatentMinimum, latent_error, observation_encoded
 from da.observation.encoded import code_variance
 from models import zoo
-from models.gridding import Layout, InverseDistanceGridding
+from models.gridding import InverseDistanceGridding, SensorWeights
 from models.training.sensors import SensorDraws
 from models.voronoi import VoronoiGridding
 from models.zoo.observation_encoder import ObservationEncoder
@@ -73,7 +73,7 @@ def encoded(network: Network, inputs: ExperimentInputs) -> System:
     modes, first = transform.modes, states.n_training - n_validation(inputs)
     known = np.unique(np.linspace(first, states.n_training - 1, _STATES).round().astype(int))
 
-    def encode(layout: Layout, readings: np.ndarray) -> np.ndarray:
+    def encode(layout: SensorWeights, readings: np.ndarray) -> np.ndarray:
         """(k, M) → (m, k)"""
         batches = np.array_split(readings, -(-len(readings) // _BATCH))
         with torch.inference_mode():
