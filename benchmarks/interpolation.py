@@ -2,34 +2,36 @@
 
     python -m benchmarks.interpolation [MESH.msh | DUMP.vtu] [--shape 91 85 32] [--json FILE]
 
-vtkProbeFilter searches anew for every snapshot; P and Q are built once for a mesh and then applied.
+vtkProbeFilter searches again for every snapshot; P and Q are built once for a mesh and then applied.
 One scalar field, one thread. The limit of applying P is reading its entries once: 12 bytes each
-(8 of weight, 4 of column) plus the vectors; the last lines say how far from it we are, by a copy of
-as many bytes in the same run (which stays in the caches; rows of four entries do not keep a core busy).
+(8 of weight, 4 of column) plus the vectors; the last lines compare with it by a copy of as many bytes
+in the same run (which stays in the caches; rows of four entries do not keep a core busy).
 """
 
 import argparse
 import json
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonDataModel import vtkImageData
+from vtkmodules.vtkCommonDataModel import vtkDataSet, vtkImageData
 from vtkmodules.vtkFiltersCore import vtkProbeFilter
 
 from coupling.fluidity.msh import read_msh
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply
-from coupling.geometry.mesh import join_pieces
+from coupling.geometry.mesh import Mesh, join_pieces
 from coupling.vtk.vtu import as_grid, read_state
 
 COMM = MPI.COMM_SELF
 
 
-def timed(function, repeats):
+def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
     """Median wall-clock time of a call [s] and its last result."""
     times = []
     for _ in range(repeats):
@@ -39,15 +41,15 @@ def timed(function, repeats):
     return float(np.median(times)), result
 
 
-def load(path):
+def load(path: Path) -> Mesh:
     """The mesh of a .msh file or a dump."""
     if path.suffix == ".msh":
-        found = read_msh(path)
-        return join_pieces([(0, found.points, found.cells, np.zeros(len(found.cells), bool))], 1, COMM)
+        read = read_msh(path)
+        return join_pieces([(0, read.points, read.cells, np.zeros(len(read.cells), bool))], 1, COMM)
     return next(iter(read_state(path, COMM, time=0.0).fields.values())).mesh
 
 
-def probe(source, values, targets):
+def probe(source: vtkDataSet, values: np.ndarray, targets: vtkDataSet) -> np.ndarray:
     """One snapshot by vtkProbeFilter."""
     array = numpy_to_vtk(values, deep=False)
     array.SetName("value")
@@ -59,7 +61,7 @@ def probe(source, values, targets):
     return np.asarray(filter_.GetOutput().GetPointData().GetArray("value")).copy()
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("mesh", nargs="?", type=Path, default=Path("examples/street/street.msh"))
     parser.add_argument("--shape", nargs=3, type=int, default=(91, 85, 32))

@@ -4,21 +4,27 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from mpi4py import MPI
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SEED_SHAPE = (91, 85, 32)  # the seed's grid: n = 247,520
-SEED_SAMPLES = 791
+PAPER_SHAPE = (91, 85, 32)  # grid of Mack et al. 2020: n = 247,520
+PAPER_SAMPLES = 791
 # ‖x_a − x_t‖ / ‖x_t‖ of Mack et al. 2020 with τ modes, all observed
 _MODES = (1, 2, 4, 12, 16, 32, 100, 150)
 _ERRORS = (0.386, 0.239, 0.211, 0.154, 0.148, 0.127, 0.0930, 0.0913)
 
 
-def timed(function, repeats=3, comm=None):
-    """Least wall-clock time of some calls [s], begun together on all ranks, and the last result."""
-    best, result = np.inf, None
+def timed(function: Callable[[], T], repeats: int = 3, comm: MPI.Comm | None = None) -> tuple[float, T]:
+    """Shortest wall-clock time of some calls [s], started together on all ranks, and the last result."""
+    best = np.inf
     for _ in range(repeats):
         if comm is not None:
             comm.Barrier()
@@ -30,12 +36,12 @@ def timed(function, repeats=3, comm=None):
     return best, result
 
 
-def taking_turns(functions, rounds):
-    """Least wall-clock times of functions that are called one after another, round by round [s].
+def taking_turns(functions: Mapping[K, Callable[[], object]], rounds: int) -> dict[K, float]:
+    """Shortest wall-clock times of functions that are called in turn, round by round [s].
 
-    What else the machine does falls on all of them alike.
+    Other load on the machine then affects all of them alike.
 
-    functions : {name: function}; rounds : how many
+    functions : {name: function}; rounds : their number
 
     Returns
     -------
@@ -48,8 +54,8 @@ def taking_turns(functions, rounds):
     return best
 
 
-def alone(function, comm):
-    """What a function returns on rank 0, None elsewhere. The others sleep: one that waits would keep its core busy."""
+def alone(function: Callable[[], T], comm: MPI.Comm) -> T | None:
+    """A function's result on rank 0, None elsewhere. The other ranks sleep: waiting would keep their cores busy."""
     result = function() if comm.rank == 0 else None
     done = comm.Ibarrier()
     while not done.Test():
@@ -57,17 +63,17 @@ def alone(function, comm):
     return result
 
 
-def shape_of(scale):
-    """The seed's grid and number of samples, both made smaller by a factor."""
-    shape = tuple(max(4, round(n * scale ** (1 / 3))) for n in SEED_SHAPE)
-    return shape, max(48, round(SEED_SAMPLES * scale))
+def shape_of(scale: float) -> tuple[tuple[int, ...], int]:
+    """The paper's grid and number of samples, both reduced by a factor."""
+    shape = tuple(max(4, round(n * scale ** (1 / 3))) for n in PAPER_SHAPE)
+    return shape, max(48, round(PAPER_SAMPLES * scale))
 
 
-def snapshots_of(n, n_samples, rows):
-    """(n_local, S) standardised synthetic fields, the same for any ranks; columns lie one after another.
+def snapshots_of(n: int, n_samples: int, rows: slice) -> np.ndarray:
+    """(n_local, S) standardised synthetic fields in column-major order, the same for any number of ranks.
 
-    Waves over the rows with random amplitudes in time, and noise. What the first k of them leave unexplained
-    is what the seed's analyses leave with k modes, so the singular values fall as those of its flow.
+    Waves over the rows with random amplitudes in time, and noise. The first k of them leave as much variance
+    unexplained as the paper's analyses with k modes, so the singular values decay as those of its flow.
     """
     left = np.interp(np.log(np.arange(1, 151)), np.log(_MODES), np.square(_ERRORS))
     power = -np.diff(left, prepend=1.0)
@@ -86,23 +92,23 @@ def snapshots_of(n, n_samples, rows):
     return fields
 
 
-def rows_of(n, comm):
-    """This rank's run of rows, cut where `snapshots_of` begins a block so that all ranks make the same fields."""
+def rows_of(n: int, comm: MPI.Comm) -> slice:
+    """This rank's rows, cut at the blocks of `snapshots_of` so that the fields do not depend on the ranks."""
     cut = [min(n, -(-(n * r // comm.size) // 4096) * 4096) for r in range(comm.size)] + [n]
     return slice(cut[comm.rank], cut[comm.rank + 1])
 
 
-def table(title, columns, rows):
-    """Print rows of words and numbers under each other."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
+    """Print aligned rows of words and numbers."""
     cells = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in rows]
     widths = [max(len(column[i]) for column in [columns, *cells]) for i in range(len(columns))]
     print(f"\n{title}")
     for row in [columns, *cells]:
-        print("  " + "  ".join(f"{v:>{w}}" for v, w in zip(row, widths)))
+        print("  " + "  ".join(f"{v:>{w}}" for v, w in zip(row, widths, strict=True)))
 
 
-def machine():
-    """What a ratio was measured on, and how busy that was."""
+def machine() -> dict[str, Any]:
+    """The machine and its load."""
     return {
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -111,8 +117,8 @@ def machine():
     }
 
 
-def keep(name, figures, scale):
-    """Write figures of full size as JSON into benchmarks/results; trials leave those of the last full run."""
+def save(name: str, figures: dict[str, Any], scale: float) -> None:
+    """Write the figures of a full-size run as JSON into benchmarks/results; trials write nothing."""
     if scale != 1.0:
         return
     RESULTS.mkdir(exist_ok=True)

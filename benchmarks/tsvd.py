@@ -2,16 +2,16 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.tsvd [--scale 0.1] [--rounds 3]
 
-Each way runs in a process of its own, so that its peak memory is its own: the resident memory beyond
-what the process has before the snapshots are there, in sizes of V. (Out of core it is what Python has
-allocated, for the system keeps as much of the scratch file in memory as it likes.) All start from snapshots that are
-made in memory, and give V_τ for τ = 32 (τ = S as well for ours) or, numpy and SciPy, U, σ and W. For them
-the snapshots were centred before the clock started; ours centres itself. `out of core` begins with
-writing the snapshots to the scratch file. The ways take turns, round by round, and the least time of each counts.
+Each method runs in its own process, which isolates its peak memory: the resident memory in excess of that
+before the snapshots are created, in units of V. (Out of core it is what Python allocates, because the system
+caches as much of the scratch file as it likes.) All start from snapshots in memory and return V_τ for τ = 32 (ours
+also for τ = S) or, numpy and SciPy, U, σ and W. For these two the snapshots are centred before the clock starts; ours
+includes the centring. `out of core` starts with writing the snapshots to the scratch file. The methods take turns,
+round by round, and the shortest time of each counts.
 
-`of gemm` is our FLOPs by second, 2 n S² for R, 2 n S τ for V_τ and 20 S³ for the SVD of R, in those of a product of
-matrices in the cache, as the runs themselves measure it: what is left to gain without another algorithm. numpy's way
-takes some 6 n S². Half of the QR's FLOPs could be saved by VᵀV, at the price of σ below 10⁻⁸ σ₁.
+`of gemm` is our FLOP rate (2 n S² for R, 2 n S τ for V_τ, 20 S³ for the SVD of R) relative to that of an in-cache
+matrix product in the same runs: it bounds what is left to gain with this algorithm. numpy takes some 6 n S². VᵀV
+would save half of the QR's FLOPs but lose all σ below 10⁻⁸ σ₁.
 """
 
 import argparse
@@ -23,11 +23,12 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Sequence
 
 import numpy as np
 from mpi4py import MPI
 
-from benchmarks.measuring import keep, machine, rows_of, shape_of, snapshots_of, table, timed
+from benchmarks.measuring import machine, rows_of, save, shape_of, snapshots_of, table, timed
 from da.background.modes import truncated_modes
 from da.background.snapshots import collected
 
@@ -35,13 +36,13 @@ WAYS = ("ours", "ours, τ = S", "ours, out of core", "numpy.linalg.svd", "scipy 
 TAU = 32
 
 
-def peak():
+def peak() -> int:
     """Largest resident memory of this process so far [bytes]."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def one(way, n, n_samples, comm):
-    """Run one way; seconds, peak memory of this rank in sizes of its V, and the leading singular values."""
+def measure(way: str, n: int, n_samples: int, comm: MPI.Comm) -> tuple[float, float, list[float]]:
+    """Run one method; seconds, peak memory of this rank in units of its V, and the leading singular values."""
     rows = rows_of(n, comm)
     before = peak()
     if way == "ours, out of core":
@@ -67,15 +68,15 @@ def one(way, n, n_samples, comm):
     return seconds, (peak() - before) / states.nbytes, sigma[:TAU].tolist()
 
 
-def _out_of_core(n, n_samples, comm):
-    """Snapshots come in groups of 16, as they would from files."""
+def _out_of_core(n: int, n_samples: int, comm: MPI.Comm) -> tuple[float, float, list[float]]:
+    """Snapshots come in groups of 16, as from files."""
     rows = rows_of(n, comm)
     n_local = rows.stop - rows.start
-    whole = snapshots_of(n, n_samples, rows)
+    snapshots = snapshots_of(n, n_samples, rows)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "states")
-        whole.T.tofile(path)
-        del whole
+        snapshots.T.tofile(path)
+        del snapshots
         source = np.memmap(path, dtype=np.float64, mode="r", shape=(n_samples, n_local))
         tracemalloc.start()
         comm.Barrier()
@@ -86,45 +87,46 @@ def _out_of_core(n, n_samples, comm):
     return seconds, tracemalloc.get_traced_memory()[1] / (8 * n_local * n_samples), modes.singular_values[:TAU].tolist()
 
 
-def gemm_rate():
-    """FLOPs by second of a product of matrices that stay in the cache."""
+def gemm_rate() -> float:
+    """FLOP/s of a product of matrices that stay in the cache."""
     a = np.random.default_rng(0).standard_normal((1024, 1024))
     return 2.0 * 1024**3 / timed(lambda: a @ a, 10)[0]
 
 
-def flops(way, n, n_samples):
-    """Of our ways; None of the others."""
+def flops(way: str, n: int, n_samples: int) -> float | None:
+    """Number of FLOPs of our methods; None for the others."""
     tau = n_samples - 1 if "τ = S" in way else TAU
     return 2.0 * n * n_samples * (n_samples + tau) + 20.0 * n_samples**3 if way.startswith("ours") else None
 
 
-def run(way, n, n_samples, ranks=1):
-    """One way in a process of its own, or in several: what `one` returns, and the speed of gemm."""
+def run(way: str, n: int, n_samples: int, ranks: int = 1) -> tuple[float, float, list[float], float]:
+    """One method in its own process or processes: the result of `measure`, and the rate of gemm."""
     words = [sys.executable, "-m", "benchmarks.tsvd", "--one", way, "--size", str(n), str(n_samples)]
     if ranks > 1:
         words = ["mpirun", "--bind-to", "core", "-n", str(ranks), *words]
-    # the environment as Python found it: what MPI put there since would make mpirun a part of this job
+    # the environment of Python's start: MPI's later variables would make mpirun join this job
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=dict(os.environ))
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    seconds, memory, sigma, gemm = json.loads(done.stdout.splitlines()[-1])
+    return seconds, memory, sigma, gemm
 
 
-def least(runs):
-    """Of (seconds, memory, sigma, gemm) of some runs: the least time, the last memory and σ, the fastest gemm."""
-    seconds, memory, sigma, gemm = zip(*runs)
+def least(runs: Sequence[tuple]) -> tuple[float, float, np.ndarray, float]:
+    """From (seconds, memory, sigma, gemm) of several runs: shortest time, last memory and σ, fastest gemm."""
+    seconds, memory, sigma, gemm = zip(*runs, strict=True)
     return min(seconds), memory[-1], np.array(sigma[-1]), max(gemm)
 
 
-def compare(n, n_samples, rounds):
-    """Rows of figures: each way's time and memory, and its ratio to ours; and our gain by a second rank."""
+def compare(n: int, n_samples: int, rounds: int) -> tuple[list[dict], float]:
+    """Rows of figures: each method's time and memory and its ratio to ours; and our gain from a second rank."""
     turns = [(way, 1) for way in WAYS] + [(WAYS[0], 2)]
     runs = [[run(way, n, n_samples, ranks) for way, ranks in turns] for _ in range(rounds)]
-    found = {turn: least(of) for turn, of in zip(turns, zip(*runs))}
-    ours, exact = found[turns[0]][0], found["numpy.linalg.svd", 1][2]
-    gemm = max(rate for *_, rate in found.values())
+    best = {turn: least(results) for turn, results in zip(turns, zip(*runs, strict=True), strict=True)}
+    ours, exact = best[turns[0]][0], best["numpy.linalg.svd", 1][2]
+    gemm = max(rate for *_, rate in best.values())
     rows = []
-    for (way, ranks), (seconds, memory, sigma, _) in found.items():
+    for (way, ranks), (seconds, memory, sigma, _) in best.items():
         work = flops(way, n, n_samples)
         rows.append(
             {
@@ -140,15 +142,16 @@ def compare(n, n_samples, rounds):
     return rows, gemm
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scale", type=float, default=1.0, help="of n and of S")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each way has its turn")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        result = *one(arguments.one, *arguments.size, MPI.COMM_WORLD), gemm_rate()
+        n, n_samples = arguments.size
+        result = *measure(arguments.one, n, n_samples, MPI.COMM_WORLD), gemm_rate()
         if MPI.COMM_WORLD.rank == 0:
             print(json.dumps(result))
         return
@@ -158,7 +161,7 @@ def main():
     figures["rows"], figures["gemm"] = compare(n, n_samples, arguments.rounds)
     figures["load_after"] = machine()["load"]
     table(f"TSVD of {n} × {n_samples}", list(figures["rows"][0]), [list(r.values()) for r in figures["rows"]])
-    keep("tsvd", figures, arguments.scale)
+    save("tsvd", figures, arguments.scale)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Cases to run and change; each folder has a README of its own."""
+"""Cases to run and change; each folder has its own README."""

@@ -1,9 +1,10 @@
-"""Errors of a twin experiment against its truth, and the page that shows them."""
+"""Errors of a twin experiment against its truth, and a page that shows them."""
 
 import base64
 import html
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
+from matplotlib.figure import Figure  # noqa: E402
 
 from coupling.common.files import whole_file  # noqa: E402
 from coupling.fluidity.checkpoint import open_restart, read_fields  # noqa: E402
 from coupling.geometry.interpolation import multiply, sampling  # noqa: E402
-from examples.twin import COMM, analysis_times, dumps, values_at  # noqa: E402
+from examples.twin import COMM, Say, Series, Twin, analysis_times, dumps, values_at  # noqa: E402
 from plugin.case.configuration import read_case  # noqa: E402
 from plugin.run.ledger import read_ledger  # noqa: E402
 
@@ -26,7 +28,7 @@ GREY, COLOURS = "#7f7f7f", ("#1f6fb4", "#d6743c", "#2f8f5b")
 
 @dataclass(frozen=True)
 class Score:
-    """Relative errors ‖x − x_t‖₂ / ‖x_t‖₂ at places that are not sensors, for each analysis time.
+    """Relative errors ‖x − x_t‖₂ / ‖x_t‖₂ at places without sensors, for each analysis time.
 
     times : (windows,) [s]
     cycles : names of the cycles
@@ -39,17 +41,17 @@ class Score:
     errors: dict[str, dict[str, np.ndarray]]
     n_places: int
 
-    def mean(self, variable, kind):
-        """Error over the last half of the windows."""
+    def mean(self, variable: str, kind: str) -> float:
+        """Mean error over the last half of the windows."""
         return self.errors[variable][kind][len(self.times) // 2 :].mean()
 
-    def gain(self, variable, cycle):
-        """How far a cycle's analyses' error lies under the free run's, over the last half of the windows."""
+    def gain(self, variable: str, cycle: str) -> float:
+        """Relative reduction of the free run's error by a cycle's analyses, over the last half of the windows."""
         return 1.0 - self.mean(variable, f"{cycle} {ANALYSIS}") / self.mean(variable, FREE)
 
 
-def places_to_score(twin, n=3000, height=40.0, apart=2.0):
-    """Random places in the air up to `height` [m] that keep `apart` [m] from every sensor."""
+def places_to_score(twin: Twin, n: int = 3000, height: float = 40.0, apart: float = 2.0) -> np.ndarray:
+    """Random places in the air up to `height` [m] at least `apart` [m] from every sensor."""
     first = dumps(twin.run / "truth", "truth").read(0)
     mesh = next(iter(first.fields.values())).mesh
     low, high = mesh.bounds(COMM)
@@ -60,74 +62,76 @@ def places_to_score(twin, n=3000, height=40.0, apart=2.0):
     return places[inside & ~near][:n]
 
 
-def checkpoint_values(options, places, variable):
+def checkpoint_values(options: Path, places: np.ndarray, variable: str) -> np.ndarray:
     """(places,) values of a variable from a checkpoint."""
     name, _, letter = variable.partition(".")
-    of = read_fields(open_restart(options), COMM, [name])[name]
-    matrix, inside = sampling(of.mesh, of.location, places, COMM)
-    column = of.values if not letter else of.values[:, "xyz".index(letter)]
+    field = read_fields(open_restart(options), COMM, [name])[name]
+    matrix, inside = sampling(field.mesh, field.location, places, COMM)
+    column = field.values if not letter else field.values[:, "xyz".index(letter)]
     return np.where(inside, multiply(matrix, column), np.nan)
 
 
-def restarts(twin, cycle, key):
-    """Options of a cycle's checkpoints, a window each: those of "forecast", or of the analyses, "restart"."""
+def restarts(twin: Twin, cycle: str, key: str) -> list[Path]:
+    """Options of a cycle's checkpoints, one for each window: of forecasts ("forecast") or analyses ("restart")."""
     run = read_case(twin.cycles[cycle]).run
     return [run / entry[key] for entry in read_ledger(run / "ledger.jsonl")]
 
 
-def score(twin):
+def score(twin: Twin) -> Score:
     """Compare free run, forecasts and analyses with the truth."""
     places, times = places_to_score(twin), analysis_times(twin)
     errors = {}
     for variable in dict.fromkeys(network.variable for network in twin.networks):
         truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
-        found = {FREE: values_at(dumps(twin.run / "free", "forecast"), times, places, variable)}
+        values = {FREE: values_at(dumps(twin.run / "free", "forecast"), times, places, variable)}
         for cycle in twin.cycles:
             for kind, key in ((FORECAST, "forecast"), (ANALYSIS, "restart")):
                 paths = restarts(twin, cycle, key)
-                found[f"{cycle} {kind}"] = np.array([checkpoint_values(path, places, variable) for path in paths])
+                values[f"{cycle} {kind}"] = np.array([checkpoint_values(path, places, variable) for path in paths])
         norm = np.linalg.norm(truth, axis=1)
-        errors[variable] = {kind: np.linalg.norm(v - truth, axis=1) / norm for kind, v in found.items()}
+        errors[variable] = {kind: np.linalg.norm(v - truth, axis=1) / norm for kind, v in values.items()}
     return Score(times, tuple(twin.cycles), errors, len(places))
 
 
-def present(twin, title, units, say):
+def present(twin: Twin, title: str, units: Mapping[str, str], say: Say) -> None:
     """Score a twin experiment, print the figures and write its page."""
     result = score(twin)
     write_page(twin, result, title, units)
-    say(f"relative error at {result.n_places} places that are not sensors, mean over the last half of the windows:")
+    say(f"relative error at {result.n_places} places without sensors, mean over the last half of the windows:")
     for variable in result.errors:
         say(f"  {variable:12} {FREE} {result.mean(variable, FREE):.3f}")
         for cycle in result.cycles:
-            told = "  ".join(f"{kind} {result.mean(variable, f'{cycle} {kind}'):.3f}" for kind in (FORECAST, ANALYSIS))
-            say(f"  {'':12} {cycle}: {told}   {result.gain(variable, cycle):.0%} under the free run")
+            errors = "  ".join(
+                f"{kind} {result.mean(variable, f'{cycle} {kind}'):.3f}" for kind in (FORECAST, ANALYSIS)
+            )
+            say(f"  {'':12} {cycle}: {errors}   {result.gain(variable, cycle):.0%} below the free run")
     say(f"open {twin.run / 'report.html'}")
 
 
-def _picture(figure):
+def _picture(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _error_picture(result):
+def _error_picture(result: Score) -> str:
     variables = list(result.errors)
     figure, axes = plt.subplots(1, len(variables), figsize=(5.2 * len(variables), 3.4), squeeze=False)
-    for ax, variable in zip(axes[0], variables):
-        of = result.errors[variable]
-        ax.plot(result.times, of[FREE], "o-", ms=3, color=GREY, label=FREE)
-        for cycle, colour in zip(result.cycles, COLOURS):
+    for ax, variable in zip(axes[0], variables, strict=True):
+        errors = result.errors[variable]
+        ax.plot(result.times, errors[FREE], "o-", ms=3, color=GREY, label=FREE)
+        for cycle, colour in zip(result.cycles, COLOURS, strict=False):
             for kind, line in ((FORECAST, "o:"), (ANALYSIS, "o-")):
-                ax.plot(result.times, of[f"{cycle} {kind}"], line, ms=3, color=colour, label=f"{cycle} {kind}")
+                ax.plot(result.times, errors[f"{cycle} {kind}"], line, ms=3, color=colour, label=f"{cycle} {kind}")
         ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
         ax.grid(alpha=0.3)
     axes[0][0].legend(frameon=False, fontsize=8)
     return _picture(figure)
 
 
-def _slice_picture(twin, variable, height, unit):
-    """Truth, free run and analyses at one height at the last analysis time, sensors marked."""
+def _slice_picture(twin: Twin, variable: str, height: float, unit: str) -> str:
+    """Truth, free run and analyses at one height at the last analysis time, with the sensors."""
     time = analysis_times(twin)[-1]
     truth = dumps(twin.run / "truth", "truth")
     x, y, places = slice_places(truth, height)
@@ -140,20 +144,26 @@ def _slice_picture(twin, variable, height, unit):
     return _picture(draw_slices(x, y, shown, twin.sensors, f"{variable} {unit}"))
 
 
-def slice_places(series, height):
-    """Places of a picture of the street from above: (240,) x, (180,) y and their (43200, 3) places at a height [m]."""
+def slice_places(series: Series, height: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels of a view from above: (240,) x, (180,) y and their (43200, 3) places at a height [m]."""
     low, high = next(iter(series.read(0).fields.values())).mesh.bounds(COMM)
     x, y = (np.linspace(low[i], high[i], n) for i, n in ((0, 240), (1, 180)))
-    return x, y, np.stack([*(g.ravel() for g in np.meshgrid(x, y, indexing="ij")), np.full(x.size * y.size, height)], axis=1)
+    return (
+        x,
+        y,
+        np.stack([*(g.ravel() for g in np.meshgrid(x, y, indexing="ij")), np.full(x.size * y.size, height)], axis=1),
+    )
 
 
-def draw_slices(x, y, shown, sensors, label):
-    """A figure of slices beside each other, on the colours of the first: {name: values at `slice_places`}."""
+def draw_slices(
+    x: np.ndarray, y: np.ndarray, shown: Mapping[str, np.ndarray], sensors: np.ndarray, label: str
+) -> Figure:
+    """Slices side by side on the colour scale of the first. shown : {name: values at `slice_places`}"""
     truth = next(iter(shown.values()))
     top = np.nanpercentile(truth, 99.5)
     bottom = min(0.0, np.nanpercentile(truth, 0.5))
     figure, axes = plt.subplots(1, len(shown), figsize=(4.3 * len(shown), 3.6), sharey=True)
-    for ax, (name, values) in zip(axes, shown.items()):
+    for ax, (name, values) in zip(axes, shown.items(), strict=True):
         ax.set_facecolor("#555555")  # buildings
         image = ax.pcolormesh(x, y, values.reshape(x.size, y.size).T, vmin=bottom, vmax=top, cmap="viridis")
         street = sensors[:, 2] < 10
@@ -165,8 +175,8 @@ def draw_slices(x, y, shown, sensors, label):
     return figure
 
 
-def write_page(twin, result, title, units, height=2.0):
-    """Write what a person looks at: one HTML file without links, and the figures as JSON beside it."""
+def write_page(twin: Twin, result: Score, title: str, units: Mapping[str, str], height: float = 2.0) -> None:
+    """Write one HTML file without links, and the numbers as JSON (figures.json)."""
     first = next(iter(result.errors))
     rows = "".join(
         f"<tr><td>{t:g}</td>"
@@ -176,7 +186,7 @@ def write_page(twin, result, title, units, height=2.0):
     )
     heads = "".join(f"<th>{html.escape(f'{v}: {kind}')}</th>" for v, kinds in result.errors.items() for kind in kinds)
     slices = "".join(
-        f'<h2>{html.escape(v)} at {height:g} m, t = {result.times[-1]:g} s</h2>'
+        f"<h2>{html.escape(v)} at {height:g} m, t = {result.times[-1]:g} s</h2>"
         f'<img alt="Slices of {html.escape(v)}: truth, free run, analyses" '
         f'src="data:image/png;base64,{_slice_picture(twin, v, height, units.get(v, ""))}">'
         for v in result.errors
@@ -194,11 +204,11 @@ img{{max-width:100%;height:auto}}table{{border-collapse:collapse;font-size:.9rem
 td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}.wide{{overflow-x:auto}}</style>
 <h1>{html.escape(title)}</h1>
 <p>{len(twin.sensors)} sensors, {twin.windows} windows of {twin.window:g} s. Errors are taken at {result.n_places}
-random places below 40 m that are not sensors. Over the last half of the windows the analyses' error lies under
+random places below 40 m without sensors. Over the last half of the windows the analyses' error is below
 the free run's by:</p><ul>{gains}</ul>
 <h2>Error over time</h2><img alt="Relative errors over time" src="data:image/png;base64,{_error_picture(result)}">
 {slices}
-<h2>Figures</h2><div class="wide"><table><tr><th>time [s]</th>{heads}</tr>{rows}</table></div></html>"""
+<h2>Numbers</h2><div class="wide"><table><tr><th>time [s]</th>{heads}</tr>{rows}</table></div></html>"""
     with whole_file(twin.run / "report.html") as beside:
         Path(beside).write_text(page, encoding="utf-8")
     figures = {

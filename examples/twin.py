@@ -1,16 +1,16 @@
-"""Twin experiments: a truth run plays nature, sensors are read from it, a wrong forecast is to follow it.
+"""Twin experiments: a truth run stands for nature, sensors measure it, and a wrong forecast is to follow it.
 
-Truth and forecast are the same model with other numbers in the Python functions of its options
-(lines like `wind_angle = 0.0`). The forecast never sees the truth but through the sensors. What is
-learnt of background errors comes from earlier runs of the model under other winds.
+Truth and forecast are the same model with different numbers in the Python functions of its options
+(lines like `wind_angle = 0.0`). The forecast learns of the truth only through the sensors. Background
+errors are estimated from earlier runs of the model under other winds.
 
     RUN/case/          options and mesh, cut for the model's processes
     RUN/training/      earlier runs and their archives, k.vtkhdf
-    RUN/truth/         what the sensors saw
-    RUN/free/          the forecast without any analysis
-    RUN/start/         the restart that free run and cycle begin from
+    RUN/truth/         what the sensors measure
+    RUN/free/          the forecast without analyses
+    RUN/start/         the restart that free run and cycles start from
     RUN/readings.csv   the sensors' readings
-    RUN/cycle/         what a cycle wrote; each has a folder of its own, as its case file says
+    RUN/cycle/         the files of a cycle; each has its own folder, named in its case file
     RUN/report.html    errors and pictures; figures.json holds the numbers
 """
 
@@ -20,21 +20,25 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lxml import etree
 from mpi4py import MPI
 
-from coupling.archive.series import open_series
+from coupling.archive.series import Archive, DumpSeries, open_series
 from coupling.common.files import whole_file
 from coupling.fluidity import options as flml
-from coupling.fluidity.checkpoint import open_restart, write_restart
+from coupling.fluidity.checkpoint import FluidityRestart, open_restart, write_restart
 from coupling.fluidity.driver import FluidityModel
 from coupling.geometry.interpolation import multiply, sampling
 from plugin.case.configuration import read_case
 
 COMM = MPI.COMM_SELF
+Say = Callable[[str], None]  # shows a line of progress
+Series = Archive | DumpSeries
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -52,13 +56,13 @@ class Twin:
     """A twin experiment.
 
     options : the model's .flml; its Python functions hold the numbers that `truth` and `training` change
-    mesh : the mesh that the options name (.msh)
+    mesh : the mesh named in the options (.msh)
     model : the driver
-    cycles : {name: settings of a cycle (YAML)}; their paths lead into `run`
-    run : folder for everything that is made
+    cycles : {name: case file of a cycle (YAML)}; their paths point into `run`
+    run : folder for all files
     truth : {name: value} of the true wind and source; the forecast keeps the options' own
     training : one such dictionary for each earlier run
-    spin_up : length of the time before the first window [s]
+    spin_up : time before the first window [s]
     training_time : length of each earlier run after its own spin-up [s]
     window, windows : time between analyses [s], and their number
     networks : what is measured, where and how well
@@ -80,12 +84,12 @@ class Twin:
     seed: int = 2020
 
     @property
-    def sensors(self):
-        """(k, 3) all places where anything is measured [m]."""
+    def sensors(self) -> np.ndarray:
+        """(k, 3) all places with a sensor [m]."""
         return np.unique(np.concatenate([network.places for network in self.networks]), axis=0)
 
 
-def vary(tree, numbers):
+def vary(tree: etree._ElementTree, numbers: Mapping[str, float]) -> None:
     """Change numbers in the Python functions of a model's options.
 
     Raises
@@ -95,17 +99,17 @@ def vary(tree, numbers):
     """
     for name, value in numbers.items():
         pattern = re.compile(rf"^(\s*){re.escape(name)} = .*$", re.MULTILINE)
-        found = 0
+        replaced = 0
         for code in tree.getroot().iter("string_value"):
             if code.get("language") == "python":
                 code.text, n = pattern.subn(rf"\g<1>{name} = {value!r}", code.text)
-                found += n
-        if not found:
+                replaced += n
+        if not replaced:
             raise ValueError(f"no Python function in the options has a line '{name} = …'")
 
 
-def _start(twin, name, numbers):
-    """A cold start with its own numbers, beside the mesh."""
+def _start(twin: Twin, name: str, numbers: Mapping[str, float]) -> FluidityRestart:
+    """A cold start with its own numbers, in the mesh's folder."""
     tree = flml.read_options(twin.run / "case" / twin.options.name)
     vary(tree, numbers)
     flml.set_option(tree, "simulation_name", name)
@@ -114,7 +118,7 @@ def _start(twin, name, numbers):
     return open_restart(path)
 
 
-def prepare(twin, say):
+def prepare(twin: Twin, say: Say) -> None:
     """Copy the case and cut its mesh for the model's processes."""
     case = twin.run / "case"
     case.mkdir(parents=True)
@@ -125,20 +129,20 @@ def prepare(twin, say):
         command("coupling.embedded.decompose", case / twin.mesh.name, twin.model.processes)
 
 
-def train(twin, say):
+def train(twin: Twin, say: Say) -> None:
     """Earlier runs of the model under other winds, each packed into an archive without its spin-up."""
     for k, numbers in enumerate(twin.training):
-        say(f"earlier run {k + 1} of {len(twin.training)}: {_told(numbers)}")
+        say(f"earlier run {k + 1} of {len(twin.training)}: {_listed(numbers)}")
         folder, name = twin.run / "training", f"earlier{k}"
         twin.model.run(_start(twin, name, numbers), twin.spin_up + twin.training_time, folder / name, COMM)
         command("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
         shutil.rmtree(folder / name)
 
 
-def simulate(twin, say):
+def simulate(twin: Twin, say: Say) -> None:
     """The truth, the forecast model's spin-up, and its free run."""
     end = twin.spin_up + twin.window * twin.windows
-    say(f"truth: {_told(twin.truth)}")
+    say(f"truth: {_listed(twin.truth)}")
     twin.model.run(_start(twin, "truth", twin.truth), end, twin.run / "truth", COMM)
     say("forecast: spin-up, then the free run")
     spun = twin.model.run(_start(twin, "forecast", {}), twin.spin_up, twin.run / "spin-up", COMM)
@@ -146,8 +150,8 @@ def simulate(twin, say):
     twin.model.run(start, end, twin.run / "free", COMM)
 
 
-def assimilate(twin, processes, say):
-    """The cycles, as a user starts them; a network that is not there yet is trained before."""
+def assimilate(twin: Twin, processes: int, say: Say) -> None:
+    """The cycles, as a user starts them; a missing network is trained first."""
     mpirun = launcher(processes)
     for name, file in twin.cycles.items():
         case = read_case(file)
@@ -158,13 +162,13 @@ def assimilate(twin, processes, say):
         command("plugin.cycle", file, under=mpirun)
 
 
-def launcher(processes):
-    """The words that start a command on some MPI ranks."""
+def launcher(processes: int) -> list[str]:
+    """The command-line prefix for this number of MPI ranks."""
     return ["mpirun", "-n", str(processes)] if processes > 1 else []
 
 
-def command(module, *words, under=()):
-    """Run one of the plugin's commands and show what it says."""
+def command(module: str, *words: object, under: Sequence[str] = ()) -> None:
+    """Run one of the project's commands and show its output."""
     line = [*under, sys.executable, "-m", module, *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
     ended = subprocess.run(line, env=environment)
@@ -172,37 +176,37 @@ def command(module, *words, under=()):
         raise SystemExit(f"{' '.join(line)} ended with exit code {ended.returncode}")
 
 
-def _told(numbers):
+def _listed(numbers: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
 
 
-def dumps(folder, name):
+def dumps(folder: Path, name: str) -> Series:
     """A run's dumps as a series in time."""
-    found = [p for p in Path(folder).iterdir() if re.fullmatch(rf"{name}_\d+\.p?vtu", p.name)]
-    return open_series(found, COMM)
+    files = [p for p in Path(folder).iterdir() if re.fullmatch(rf"{name}_\d+\.p?vtu", p.name)]
+    return open_series(files, COMM)
 
 
-def analysis_times(twin):
+def analysis_times(twin: Twin) -> np.ndarray:
     """(windows,) [s]"""
     return twin.spin_up + twin.window * np.arange(1, twin.windows + 1)
 
 
-def values_at(series, times, places, variable):
+def values_at(series: Series, times: Sequence[float] | np.ndarray, places: np.ndarray, variable: str) -> np.ndarray:
     """(times, places) values of a variable, read from the dumps nearest in time; NaN outside the air."""
     name, _, letter = variable.partition(".")
-    values, at = np.empty((len(times), len(places))), {}
+    values, samplings = np.empty((len(times), len(places))), dict[str, tuple]()
     for k, time in enumerate(times):
-        of = series.read(int(np.argmin(np.abs(np.asarray(series.times) - time))), [name])[name]
-        if of.mesh.fingerprint not in at:
-            at[of.mesh.fingerprint] = sampling(of.mesh, of.location, places, COMM)
-        matrix, inside = at[of.mesh.fingerprint]
-        column = of.values if not letter else of.values[:, "xyz".index(letter)]
+        field = series.read(int(np.argmin(np.abs(np.asarray(series.times) - time))), [name])[name]
+        if field.mesh.fingerprint not in samplings:
+            samplings[field.mesh.fingerprint] = sampling(field.mesh, field.location, places, COMM)
+        matrix, inside = samplings[field.mesh.fingerprint]
+        column = field.values if not letter else field.values[:, "xyz".index(letter)]
         values[k] = np.where(inside, multiply(matrix, column), np.nan)
     return values
 
 
-def read_sensors(twin, path):
-    """Write the readings: truth at the sensors at every analysis time, with noise."""
+def read_sensors(twin: Twin, path: Path) -> None:
+    """Write the readings: the truth at the sensors at every analysis time, plus noise."""
     truth, rng = dumps(twin.run / "truth", "truth"), np.random.default_rng(twin.seed)
     times = analysis_times(twin)
     station = {tuple(place): f"S{k:02d}" for k, place in enumerate(twin.sensors)}
@@ -212,13 +216,15 @@ def read_sensors(twin, path):
         for network in twin.networks:
             true = values_at(truth, times, network.places, network.variable)
             noisy = true + network.error * rng.standard_normal(true.shape)
-            for time, row in zip(times, noisy):
-                for place, value in zip(network.places, row):
-                    table.writerow([time, *place, network.variable, f"{value:.6g}", network.error, station[tuple(place)]])
+            for time, row in zip(times, noisy, strict=True):
+                for place, value in zip(network.places, row, strict=True):
+                    table.writerow(
+                        [time, *place, network.variable, f"{value:.6g}", network.error, station[tuple(place)]]
+                    )
 
 
-def run_twin(twin, processes, say):
-    """All stages up to the cycles; these run on `processes` ranks. The run folder must be new."""
+def run_twin(twin: Twin, processes: int, say: Say) -> None:
+    """All stages, the cycles last, on `processes` ranks. The run folder must be new."""
     prepare(twin, say)
     train(twin, say)
     simulate(twin, say)

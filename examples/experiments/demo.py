@@ -1,11 +1,12 @@
 """The experiments of Mack et al. 2020 in a small version: python -m examples.experiments.demo
 
-Made in some two minutes to see what there is; nets are trained for seconds. See README.md beside this file.
+It takes some two minutes and shows what there is; networks are trained for seconds. See README.md beside this file.
 """
 
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from plugin.experiment.__main__ import EXPERIMENTS
 HERE = Path(__file__).resolve().parent
 
 
-def main(words=None):
-    """Make the states and the cycles, and run all experiments; the folder is made anew."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the model and the cycles, then all experiments, in a fresh folder."""
     parser = argparse.ArgumentParser(prog="python -m examples.experiments.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycles")
     asked, began = parser.parse_args(words), time.monotonic()
@@ -34,7 +35,7 @@ def main(words=None):
     )
     shutil.rmtree(twin.run, ignore_errors=True)
 
-    def say(text):
+    def say(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
     run_twin(twin, asked.processes, say)

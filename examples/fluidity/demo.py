@@ -5,6 +5,7 @@ It needs `fluidity` on PATH. See README.md beside this file.
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from coupling.fluidity.driver import FluidityModel
 from examples.street.demo import earlier_winds, experiment, street_twin
+from examples.twin import Twin
 
 HERE = Path(__file__).resolve().parent
 
 
-def fluidity_twin(run):
+def fluidity_twin(run: Path) -> Twin:
     """The experiment of examples/street, on a coarser mesh and for a shorter time."""
     return replace(
         street_twin(run),
@@ -30,10 +32,10 @@ def fluidity_twin(run):
     )
 
 
-def main(words=None):
-    """Run the experiment; its folder is made anew."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the experiment in a fresh folder."""
     parser = argparse.ArgumentParser(prog="python -m examples.fluidity.demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle (the model has 2 of its own)")
+    parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle (the model has its own 2)")
     asked = parser.parse_args(words)
     if shutil.which("fluidity") is None:
         raise SystemExit("fluidity is not on PATH; install it, or add its bin folder to PATH")

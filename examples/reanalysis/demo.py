@@ -1,11 +1,12 @@
-"""An archive of forecasts, analysed with the readings of their times: python -m examples.reanalysis.demo
+"""An archive of forecasts, analysed with simultaneous readings: python -m examples.reanalysis.demo
 
-No model runs while it is analysed. See README.md beside this file.
+No model runs during the analyses. See README.md beside this file.
 """
 
 import argparse
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
+from matplotlib.figure import Figure  # noqa: E402
 
 from coupling.archive.series import open_series  # noqa: E402
 from coupling.common.files import whole_file  # noqa: E402
@@ -22,6 +24,7 @@ from examples.score import draw_slices, places_to_score, slice_places  # noqa: E
 from examples.street.demo import earlier_winds, street_twin  # noqa: E402
 from examples.twin import (  # noqa: E402
     COMM,
+    Series,
     Twin,
     analysis_times,
     command,
@@ -39,7 +42,7 @@ COARSE = HERE.parent / "fluidity" / "street.msh"
 VARIABLES = ("Tracer", "Velocity.x", "Velocity.y")
 
 
-def small_street(run) -> Twin:
+def small_street(run: Path) -> Twin:
     """The experiment of examples/street on a coarser mesh and for a shorter time, without a cycle."""
     return replace(
         street_twin(run),
@@ -54,25 +57,28 @@ def small_street(run) -> Twin:
     )
 
 
-def errors(twin, analyses):
-    """{variable: {"forecast", "analysis": (windows,) ‖x − x_t‖ / ‖x_t‖}} at places that are not sensors."""
+def errors(twin: Twin, analyses: Series) -> dict[str, dict[str, np.ndarray]]:
+    """{variable: {"forecast", "analysis": (windows,) ‖x − x_t‖ / ‖x_t‖}} at places without sensors."""
     places, times = places_to_score(twin), analysis_times(twin)
-    found = {}
+    relative = {}
     for variable in VARIABLES:
         name, dot, letter = variable.partition(".")
         truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
         kinds = {"forecast": f"{name}_background{dot}{letter}", "analysis": variable}
-        found[variable] = {
-            kind: np.linalg.norm(values_at(analyses, times, places, of) - truth, axis=1) / np.linalg.norm(truth, axis=1)
-            for kind, of in kinds.items()
+        relative[variable] = {
+            kind: np.linalg.norm(values_at(analyses, times, places, field) - truth, axis=1)
+            / np.linalg.norm(truth, axis=1)
+            for kind, field in kinds.items()
         }
-    return found
+    return relative
 
 
-def pictures(twin, analyses, found, height=2.0):
+def pictures(
+    twin: Twin, analyses: Series, relative: Mapping[str, Mapping[str, np.ndarray]], height: float = 2.0
+) -> None:
     """Write errors.png and tracer.png."""
     times, figure = analysis_times(twin), plt.figure(figsize=(13, 3.4))
-    for ax, (variable, kinds) in zip(figure.subplots(1, len(found)), found.items()):
+    for ax, (variable, kinds) in zip(figure.subplots(1, len(relative)), relative.items(), strict=True):
         for kind, values in kinds.items():
             ax.plot(times, values, "o-", ms=3, label=kind)
         ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
@@ -89,21 +95,21 @@ def pictures(twin, analyses, found, height=2.0):
     _save(draw_slices(x, y, shown, twin.sensors, f"Tracer [kg/m³] at {height:g} m"), twin.run / "tracer.png")
 
 
-def _save(figure, path):
+def _save(figure: Figure, path: Path) -> None:
     with whole_file(path) as beside:
         figure.savefig(beside, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 
-def main(words=None):
-    """Make the archive, analyse it, show what came of it; the folder is made anew."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the model, pack the archive, analyse it and show the result, in a fresh folder."""
     parser = argparse.ArgumentParser(prog="python -m examples.reanalysis.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the reanalysis")
     asked, began = parser.parse_args(words), time.monotonic()
     twin = small_street(HERE / "run")
     shutil.rmtree(twin.run, ignore_errors=True)
 
-    def say(text):
+    def say(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
     prepare(twin, say)
@@ -114,12 +120,13 @@ def main(words=None):
     say("the reanalysis")
     command("plugin.reanalysis", HERE / "case.yml", under=launcher(asked.processes))
     with open_series(twin.run / "analyses.vtkhdf", COMM) as analyses:
-        found = errors(twin, analyses)
-        pictures(twin, analyses, found)
-    say("relative error at places that are not sensors, mean over all times:")
-    for variable, kinds in found.items():
+        relative = errors(twin, analyses)
+        pictures(twin, analyses, relative)
+    say("relative error at places without sensors, mean over all times:")
+    for variable, kinds in relative.items():
         say(f"  {variable:12}" + "  ".join(f"{kind} {values.mean():.3f}" for kind, values in kinds.items()))
-    say(f"open {twin.run / 'tracer.png'} and {twin.run / 'errors.png'}, or the archive in ParaView: {twin.run / 'analyses.vtkhdf'}")
+    say(f"open {twin.run / 'tracer.png'} and {twin.run / 'errors.png'},")
+    say(f"or the archive in ParaView: {twin.run / 'analyses.vtkhdf'}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """A twin experiment in a street of nine buildings: python -m examples.street.demo
 
-A truth run with another wind and another source than the forecast's is measured by sensors at street
-level and on roofs; the cycle pulls the forecast towards them. See README.md beside this file.
+Sensors at street level and on roofs measure a truth run, whose wind and source differ from the forecast's;
+the cycle pulls the forecast towards them. See README.md beside this file.
 """
 
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from examples.twin import Network, Twin, run_twin
 
 HERE = Path(__file__).resolve().parent
 SPIN_UP, TRAINING_TIME, WINDOW, WINDOWS = 150.0, 270.0, 30.0, 14  # s
-TRUTH = {"wind_angle": 0.22, "wind_speed": 0.95, "clock": 137.0, "source_x": 70.0, "source_y": 160.0, "source_strength": 1.6}
+TRUTH = {
+    "wind_angle": 0.22,
+    "wind_speed": 0.95,
+    "clock": 137.0,
+    "source_x": 70.0,
+    "source_y": 160.0,
+    "source_strength": 1.6,
+}
 # least and largest value in earlier runs
 RANGES = {
     "wind_angle": (-0.4, 0.4),
@@ -35,19 +43,19 @@ BUILDINGS = (
 )  # fmt: skip
 
 
-def street_sensors():
+def street_sensors() -> np.ndarray:
     """(32, 3) places 2.5 m above the ground: along the streets, and behind the last row."""
     along = [(x, y) for x in (80, 145, 202, 285) for y in (40, 75, 110, 150, 183, 220, 260)]
     behind = [(330, 80), (330, 130), (330, 170), (330, 220)]
     return np.array([(x, y, 2.5) for x, y in along + behind], float)
 
 
-def roof_sensors():
+def roof_sensors() -> np.ndarray:
     """(9, 3) places 2 m above the middle of each roof."""
     return np.array([(x + w / 2, y + d / 2, h + 2.0) for x, y, w, d, h in BUILDINGS])
 
 
-def earlier_winds(rng, runs):
+def earlier_winds(rng: np.random.Generator, runs: int) -> tuple[dict[str, float], ...]:
     """Numbers of the earlier runs, spread over their ranges by a Latin hypercube (McKay et al. 1979)."""
     places = {name: (rng.permutation(runs) + rng.random(runs)) / runs for name in RANGES}
     return tuple(
@@ -56,7 +64,7 @@ def earlier_winds(rng, runs):
     )
 
 
-def street_twin(run):
+def street_twin(run: Path) -> Twin:
     """The experiment."""
     everywhere, roofs = np.concatenate([street_sensors(), roof_sensors()]), roof_sensors()
     return Twin(
@@ -83,20 +91,20 @@ def street_twin(run):
     )
 
 
-def main(words=None):
-    """Run the demo; its folder is made anew."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the demo in a fresh folder."""
     parser = argparse.ArgumentParser(prog="python -m examples.street.demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle (the model has 2 of its own)")
+    parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle (the model has its own 2)")
     asked = parser.parse_args(words)
     experiment(street_twin(HERE / "run"), asked.processes, "A forecast in the street, pulled towards its sensors")
 
 
-def experiment(twin, processes, title):
-    """Run an experiment in its folder, made anew, and show what came of it."""
+def experiment(twin: Twin, processes: int, title: str) -> None:
+    """Run an experiment in a fresh folder and show the result."""
     shutil.rmtree(twin.run, ignore_errors=True)
     began = time.monotonic()
 
-    def say(text):
+    def say(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
     run_twin(twin, processes, say)

@@ -29,9 +29,9 @@ def write_states(folder):
 
 def experiment_case(folder, states, **experiment):
     """A case in a folder, with keys of its section `experiment`."""
-    told = "".join(f"  {name}: {value}\n" for name, value in experiment.items())
+    extra = "".join(f"  {name}: {value}\n" for name, value in experiment.items())
     (folder / "case.yml").write_text(
         f"grid: {{shape: {list(SHAPE)}}}\nvariables: [Tracer]\nbackground: {{snapshots: [{{path: {states}}}]}}\n"
-        f"experiment:\n  truncation: 4\n{told}"
+        f"experiment:\n  truncation: 4\n{extra}"
     )
     return read_case(folder / "case.yml", needed=("experiment",))

@@ -1,4 +1,4 @@
-"""Runs made by hand, for the tests of the report: a ledger and tables without a model."""
+"""Artificial runs for the tests of the report: a ledger and tables without a model."""
 
 import json
 
@@ -12,7 +12,7 @@ WITHHELD = STATIONS[3]
 
 
 def settings(windows):
-    """What a run keeps of its case file, as much as a report looks at."""
+    """The settings in a run's case.json, as far as a report reads them."""
     return {
         "model": {"driver": "embedded", "processes": 1, "start": "start/case.flml", "timeout": 100.0},
         "cycle": {"window": 10.0, "windows": windows},
@@ -34,24 +34,24 @@ def entry(number, rows, **more):
         "residual": numbers, "chi_squared": 0.9, "seconds": {},
         "trace": {"cost": [20.0, 4.0, 2.0], "background": [0.0, 0.4, 0.5], "gradient_norm": [10.0, 0.1, 1e-6]},
     }  # fmt: skip
-    told = {
+    line = {
         "window": number, "time": 10.0 * number, "readings": len(rows), "used": used, "left_out": {},
         "restart": f"{number:04d}/analysis/restart.flml", "forecast": f"{number:04d}/forecast/case_checkpoint.flml",
         "seconds": {"forecast": 3.0, "analysis": 0.5, "restart": 0.1}, "model_seconds": 2.9,
     }  # fmt: skip
-    return told | ({"analysis": analysis} if used else {}) | more
+    return line | ({"analysis": analysis} if used else {}) | more
 
 
 def rows(number, rng, stations=STATIONS, gain=0.2, elsewhere=0.6):
     """A window's table: residuals are `gain` of the innovations, `elsewhere` of them where a station is withheld."""
-    made = []
+    table = []
     for k, station in enumerate(stations):
         innovation = float(rng.normal())
         left = elsewhere if station == WITHHELD else gain
         used = "no: withheld" if station == WITHHELD else "yes"
-        made.append(_row(number, k, station, innovation, left * innovation, used))
-    made.append(_row(number, len(stations), "", None, None, "no: outside the model's air"))
-    return made
+        table.append(_row(number, k, station, innovation, left * innovation, used))
+    table.append(_row(number, len(stations), "", None, None, "no: outside the model's air"))
+    return table
 
 
 def _row(number, k, station, innovation, residual, used):
