@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from models.choices import ACTIVATIONS
 from models.layers.gdn import GDN
-from models.layers.names import unknown
 from models.layers.norm import BatchNorm
+from models.names.choices import ACTIVATIONS
+from models.names.nearest import unknown
 
 
 def make_activation(name, channels, inverse=False):

@@ -1,9 +1,9 @@
 """Residual blocks by name: "vanilla", "NeXt" or "Inception", with "+CBAM" or without."""
 
 from models.layers.inception import Inception
-from models.layers.names import unknown
 from models.layers.next import NeXt
 from models.layers.residual import Vanilla
+from models.names.nearest import unknown
 
 _KINDS = {"vanilla": Vanilla, "NeXt": NeXt, "Inception": Inception}
 BLOCKS = tuple(f"{kind}{attention}" for kind in _KINDS for attention in ("", "+CBAM"))

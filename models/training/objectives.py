@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from models import choices
+from models.names import choices
 
 COMBINATION, GAUSSIAN = 0.5, 1e-3  # weights of what comes beside the reconstruction
 _SMALLEST = 1e-6  # of a code's variance

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from models.choices import OPTIMISERS
+from models.names.choices import OPTIMISERS
 
 _REST = 0.1  # rate of what is no matrix, beside Muon's
 _DECAYED = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)  # whose weights decay; norms, slopes and GDN's β and γ do not

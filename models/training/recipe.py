@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from models.choices import OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
-from models.layers.names import unknown
+from models.names.choices import OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
+from models.names.nearest import unknown
 from models.training.augmentation import Augmentation
 
 _WARM_UP, _LAST_RATE = 0.02, 0.01  # part of the epochs in which the rate rises; part of it that is left at the end

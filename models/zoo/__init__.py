@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 import torch
 from torch import nn
 
-from models.layers.names import unknown
+from models.names.nearest import unknown
 from models.zoo.autoencoder import Autoencoder, Wrapped, as_mask
 from models.zoo.grammar import NAMES, spell
 from models.zoo.identity import Identity

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from models.layers.activation import ACTIVATIONS
 from models.layers.block import BLOCKS
-from models.layers.names import unknown
+from models.names.nearest import unknown
 from models.zoo.stack import backbone, grdn, rab, rdb, resnext
 from models.zoo.tucodec import Tucodec
 

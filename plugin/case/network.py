@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from models.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
+from models.names.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
 from plugin.case.choice import OneOf
 from plugin.case.sections import Part, Positive, Section, SeriesSection
 

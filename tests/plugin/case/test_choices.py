@@ -6,8 +6,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from models import choices
 from models.layers.activation import make_activation
+from models.names import choices
 from models.training.objectives import OBJECTIVES
 from plugin.case.configuration import Case
 from plugin.case.network import NetworkSection, TrainingSection
