@@ -22,8 +22,7 @@ from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, 
 KINK = "STOPPED_AT_KINK"
 MINIMISERS = ("lmvm", "blmvm", "bqnls", "gauss_newton")
 # a network in float32 rounds J by 1e-7 of its terms; a search that asks for more wanders in its noise
-_SINGLE = {"gradient_tolerance": 1e-3, "max_iterations": 100}
-_SINGLE_ROUNDING = 1e-7
+_SINGLE = {"gradient_tolerance": 1e-3, "max_iterations": 100, "rounding": 1e-7}
 _LEVEL = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-2}  # of ∇J, below which rounding may stop a search
 
 
@@ -87,8 +86,6 @@ def _minimum(cost, comm, method, settings):
     single, level = dtype == np.float32, _LEVEL[dtype]
     settings = {"rounding_tolerance": np.inf, **(_SINGLE if single else {}), **settings}
     if method == "gauss_newton":
-        if single:
-            settings = {"rounding": _SINGLE_ROUNDING, **settings}
         return _told(gauss_newton(cost, comm, **settings), level)
     remembered = _Remembered(cost)
     try:

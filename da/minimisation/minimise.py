@@ -27,6 +27,8 @@ AT_ROUNDING = "STOPPED_AT_ROUNDING"
 _REFINEMENTS = 4
 _PROGRESS = 0.1  # a search that lowered the gradient by less will not do better in a second try
 _FAILED_SEARCH = PETSc.TAO.Reason.DIVERGED_LS_FAILURE
+_STALLED = PETSc.TAO.Reason.CONVERGED_USER
+_PATIENCE = 30  # iterations that may gain less than J's rounding before a search has stalled
 _ADVICE = {
     PETSc.TAO.Reason.DIVERGED_MAXITS: "allow more iterations or a larger gradient tolerance",
     _FAILED_SEARCH: "check that the gradient belongs to the cost, and that no network or operator returns NaN",
@@ -94,6 +96,7 @@ def minimise(
     method="lmvm",
     gradient_tolerance=1e-13,
     rounding_tolerance=1e-8,
+    rounding=0.0,
     max_iterations=1000,
     memory=20,
     root=None,
@@ -110,6 +113,8 @@ def minimise(
     gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control; the default
         lets analyses on different numbers of ranks agree to 1e-10
     rounding_tolerance : a search that cannot go on below this part is no failure
+    rounding : of J, relative; that of a network in float32 is some 1e-7. A search that gains no more than this in
+        thirty iterations wanders in rounding, and is stopped. 0 lets it go on
     max_iterations : of all starts together
     memory : pairs of steps and gradients that stand for the Hessian
     root : (s, s) lower triangle L of the Hessian, L Lᵀ = H, of a linear cost; the same on every rank. None
@@ -136,7 +141,7 @@ def minimise(
     try:
         factor = root if cost.linear else None
         control, trace, reason, evaluations, at_rounding = _searches(
-            cost, comm, centre, tao, vector, factor, rounding_tolerance, method
+            cost, comm, centre, tao, vector, factor, rounding_tolerance, rounding, method
         )
     finally:
         tao.destroy()
@@ -146,7 +151,7 @@ def minimise(
     return Minimum(control, tuple(trace), AT_ROUNDING if at_rounding else REASONS[reason], evaluations)
 
 
-def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, method):
+def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, rounding, method):
     """Search from a centre, and again from where rounding stopped a search that had made progress."""
     trace, evaluations, first = [], 0, 0.0
     if centre.any():
@@ -155,6 +160,8 @@ def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, metho
     steps = []
     # set once and for all searches: TAO can only forget all monitors, those of the user's options too
     tao.setMonitor(lambda tao: steps.append((*tao.getSolutionStatus()[:3], whole(tao.getSolution(), comm))))
+    if rounding > 0.0:
+        tao.setConvergenceTest(_stall_test(rounding))
     absolute, _, relative = tao.getTolerances()
     limit = tao.getMaximumIterations()
     for _ in range(1 + _REFINEMENTS):
@@ -189,8 +196,24 @@ def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, metho
         short = trace[-1].gradient_norm > absolute and (reason == _FAILED_SEARCH or tolerance > absolute)
         if not (cost.linear and short and progress):
             break
-    at_rounding = (short or reason == _FAILED_SEARCH) and trace[-1].gradient_norm <= rounding_tolerance * first
+    stopped = short or reason in (_FAILED_SEARCH, _STALLED)
+    at_rounding = stopped and trace[-1].gradient_norm <= rounding_tolerance * first
     return centre, trace, reason, evaluations, at_rounding
+
+
+def _stall_test(rounding):
+    """A convergence test beside TAO's own, which petsc4py asks first."""
+    lowest, since = np.inf, 0
+
+    def test(tao):
+        nonlocal lowest, since
+        iteration, value = tao.getSolutionStatus()[:2]
+        if iteration == 0 or value < lowest - rounding * abs(lowest):
+            lowest, since = value, iteration
+        elif iteration - since >= _PATIENCE:
+            tao.setConvergedReason(_STALLED)
+
+    return test
 
 
 def _unit(value, slope):

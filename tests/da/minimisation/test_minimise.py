@@ -252,3 +252,26 @@ def test_prefixes_keep_solvers_apart(database):
     assert minimise(Quadratic(), COMM).iterations > 2
     with pytest.raises(MinimisationError, match="DIVERGED_MAXITS after 2 "):
         minimise(Quadratic(), COMM, options_prefix="inner_")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_search_that_wanders_in_rounding_is_stopped(method):
+    class Noisy:
+        """A quadratic form whose values and slopes have the rounding of a float."""
+
+        n_control, linear = 6, False
+        curvature = np.logspace(0, 4, 6)
+
+        def background(self, control):
+            return 0.0
+
+        def value_and_gradient(self, control):
+            value = 50.0 + 0.5 * float(control @ (self.curvature * control)) - float(control.sum())
+            return float(np.float32(value)), np.float32(self.curvature * control - 1.0).astype(float)
+
+    minimum = minimise(
+        Noisy(), COMM, method=method, gradient_tolerance=1e-12, rounding_tolerance=np.inf, rounding=1e-7,
+        max_iterations=100_000,
+    )  # fmt: skip
+    assert minimum.iterations < 200
+    assert minimum.trace[-1].cost == pytest.approx(50.0 - 0.5 * np.sum(1.0 / Noisy.curvature), rel=1e-6)
