@@ -23,7 +23,9 @@ class Linear(Autoencoder):
     def __init__(self, channels, shape, n_latent, factors=None, mask=None):
         super().__init__(channels, shape, (n_latent,), mask)
         n_rows = self.channels * self.mask.numel()
-        factors = torch.zeros(n_rows, self.n_latent) if factors is None else torch.as_tensor(factors).clone()
+        factors = torch.zeros(n_rows, self.n_latent) if factors is None else torch.as_tensor(factors)
+        # in rows, as a file keeps them: products then round alike before and after saving
+        factors = factors.clone(memory_format=torch.contiguous_format)
         if tuple(factors.shape) != (n_rows, self.n_latent):
             raise ValueError(f"factors of shape {tuple(factors.shape)}, expected ({n_rows}, {self.n_latent})")
         factors *= self.mask.to(factors.dtype).flatten().repeat(self.channels)[:, None]
