@@ -110,8 +110,8 @@ def ours(
     operator = selection(index, len(modes.vectors), comm)
     errors = diagonal_error(np.full(len(index), STD), operator.rows)
     d = operator.observe(departure)
-    preparing, observed = timed(lambda: prepare(transform, operator, errors, comm), 1, comm)
-    return lambda: analyse(transform, operator, errors, d, comm, observed=observed), preparing
+    preparing, hessian = timed(lambda: prepare(transform, operator, errors, comm), 1, comm)
+    return lambda: analyse(transform, operator, errors, d, comm, hessian=hessian), preparing
 
 
 def measured(

@@ -8,7 +8,7 @@ Where U and H are linear and the sensors stay, `prepare` is called once for them
     FLOPs   2 n s, and the smaller of 2 n s and 2 M s; in the minimisation 6 s² for each evaluation of J
 
 n, M and s being values of the state, readings and modes. What `prepare` costs is told in
-:class:`da.minimisation.hessian.ObservedModes`; without it an analysis does the same for itself alone. Where U or H
+:class:`da.minimisation.hessian.ObservationHessian`; without it an analysis does the same for itself alone. Where U or H
 is not linear, an evaluation of J is one each of U, H and their adjoints.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from da.minimisation.cost import CostFunction
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.minimisation.minimise import Iteration, minimise
 
 
@@ -90,22 +90,22 @@ def _plain(statistics):
 
 
 def prepare(transform, operator, error, comm, background_weight=1.0):
-    """What analyses with the same sensors share, to be made once for them: `analyse(..., observed=…)`. Collective.
+    """What analyses with the same sensors share, to be made once for them: `analyse(..., hessian=…)`. Collective.
 
     Parameters are those of `analyse`.
 
     Returns
     -------
-    ObservedModes; None if U or H is not linear, for then there is nothing to share
+    ObservationHessian; None if U or H is not linear, for then there is nothing to share
     """
     if not (transform.linear and operator.linear):
         return None
-    observed = ObservedModes(transform, operator, error, comm)
-    observed.prepare(background_weight)
-    return observed
+    hessian = ObservationHessian(transform, operator, error, comm)
+    hessian.prepare(background_weight)
+    return hessian
 
 
-def analyse(transform, operator, error, innovation, comm, *, background_weight=1.0, observed=None, **minimiser):
+def analyse(transform, operator, error, innovation, comm, *, background_weight=1.0, hessian=None, **minimiser):
     """The increment of least cost, 3D-Var in control space (Parrish & Derber 1992). Collective.
 
     Parameters
@@ -116,7 +116,7 @@ def analyse(transform, operator, error, innovation, comm, *, background_weight=1
     innovation : (M_local,) d = y − H x_b, in the observations' units
     comm : MPI communicator
     background_weight : factor of ½ wᵀw in J
-    observed : what `prepare` made of the same U, H and R; None makes it for this analysis
+    hessian : what `prepare` made of the same U, H and R; None makes it for this analysis
     minimiser : keyword arguments of `da.minimisation.minimise.minimise`
 
     Returns
@@ -130,7 +130,7 @@ def analyse(transform, operator, error, innovation, comm, *, background_weight=1
     """
     began = time.perf_counter()
     innovation = np.asarray(innovation, np.float64)
-    cost = CostFunction(transform, operator, error, innovation, comm, background_weight, observed)
+    cost = CostFunction(transform, operator, error, innovation, comm, background_weight, hessian)
     cost.prepare()
     prepared = time.perf_counter()
     minimum = minimise(cost, comm, **{"root": cost.hessian_root, **minimiser})
@@ -157,14 +157,14 @@ def analysis_of(minimum, increment_of, operator, error, innovation, comm, second
     residual = innovation - operator.observe(increment)
     whitened = error.whiten(residual)
     misfit = statistics(residual, comm)
-    observed = comm.allreduce(float(whitened @ whitened))
+    observation = comm.allreduce(float(whitened @ whitened))
     return Analysis(
         control=minimum.control,
         increment=increment,
         trace=minimum.trace,
         innovation=statistics(innovation, comm),
         residual=misfit,
-        chi_squared=observed / misfit.count if misfit.count else np.nan,
+        chi_squared=observation / misfit.count if misfit.count else np.nan,
         reason=minimum.reason,
         iterations=minimum.iterations,
         evaluations=minimum.evaluations,

@@ -104,20 +104,20 @@ class LatentMinimum:
         found = None
         if self.comm.rank == 0:
             m, s = self._whitened.shape
-            seen = self.error.whiten(latent_innovation)
+            whitened = self.error.whiten(latent_innovation)
             if s <= m:
-                found = cho_solve(self._factor, self._whitened.T @ seen)
+                found = cho_solve(self._factor, self._whitened.T @ whitened)
             else:
-                found = self._whitened.T @ cho_solve(self._factor, seen)
+                found = self._whitened.T @ cho_solve(self._factor, whitened)
         return self.comm.bcast(found)
 
     def step(self, number, latent_innovation, control):
         """J, its parts and ‖∇J‖ at a control, as an Iteration."""
         departure = self.error.whiten(latent_innovation) - self._whitened @ control
         background = 0.5 * self.background_weight * float(control @ control)
-        observed = 0.5 * float(departure @ departure)
+        observation = 0.5 * float(departure @ departure)
         slope = self.background_weight * control - self._whitened.T @ departure
-        return Iteration(number, background + observed, background, observed, float(np.linalg.norm(slope)))
+        return Iteration(number, background + observation, background, observation, float(np.linalg.norm(slope)))
 
 
 def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_weight=1.0, minimum=None):
@@ -147,7 +147,7 @@ def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_w
     refuse_together(_problem(innovation, takes_part), comm)
     began = time.perf_counter()
     code = transform.encode_increment(innovation)
-    seen = Seen(innovation[takes_part], lambda increment: increment[takes_part])
+    reported = ReportedInnovation(innovation[takes_part], lambda increment: increment[takes_part])
     return observation_encoded(
         transform,
         code,
@@ -155,7 +155,7 @@ def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_w
         latent_variance=latent_variance,
         background_weight=background_weight,
         minimum=minimum,
-        seen=seen,
+        reported=reported,
         seconds_before=time.perf_counter() - began,
     )
 
@@ -169,7 +169,7 @@ def _problem(innovation, takes_part):
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReportedInnovation:
     """Readings that an analysis is told of, as against what it is made of.
 
     innovation : (M_local,) y − H x_b, in the readings' units
@@ -188,7 +188,7 @@ def observation_encoded(
     latent_variance=0.05,
     background_weight=1.0,
     minimum=None,
-    seen=None,
+    reported=None,
     seconds_before=0.0,
 ):
     """The analysis of a latent innovation, as an encoder of readings f° gives it (Mack et al. 2020). Collective.
@@ -199,7 +199,7 @@ def observation_encoded(
     latent_innovation : (m,) d_l, the same on every rank; see `da.observation.encoded`
     comm : MPI communicator
     latent_variance, background_weight, minimum : as in `bireduced`
-    seen : Seen, the readings of which innovation and residual are told; None tells of d_l itself
+    reported : ReportedInnovation, the readings of which innovation and residual are told; None tells of d_l itself
     seconds_before : time already taken for d_l [s], told as part of "prepare"
 
     Returns
@@ -228,12 +228,12 @@ def observation_encoded(
     minimised = time.perf_counter()
     increment = transform.apply(control, keep=False)
     decoded = time.perf_counter()
-    if seen is None:
+    if reported is None:
         # d_l is whole on every rank, and is counted once
         told = statistics(code, MPI.COMM_SELF), statistics(code - modes.vectors @ control, MPI.COMM_SELF)
     else:
-        residual = seen.innovation - seen.observe(increment)
-        told = statistics(seen.innovation, comm), statistics(residual, comm)
+        residual = reported.innovation - reported.observe(increment)
+        told = statistics(reported.innovation, comm), statistics(residual, comm)
     return Analysis(
         control=control,
         increment=increment,

@@ -137,9 +137,9 @@ def _shortened(cost, control, step):
 
 
 def _step(cost, slope_of, number, control):
-    background, observed = cost.parts(control)
+    background, observation = cost.parts(control)
     norm = float(np.linalg.norm(slope_of.value_and_gradient(control)[1]))
-    return Iteration(number, background + observed, background, observed, norm)
+    return Iteration(number, background + observation, background, observation, norm)
 
 
 def analyse_outer(transform, operator, error, innovation, comm, *, huber: Huber | None = None, **settings):

@@ -19,7 +19,7 @@ from coupling.common.files import whole_file
 from coupling.geometry.grid import Grid
 from da.diagnostics.posterior import metric, posterior
 from da.diagnostics.sensor_placement import next_sensors
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
@@ -88,7 +88,7 @@ def propose(of, variable, error, n, comm, candidates=20000, only=False):
         counts = (np.arange(len(transform.scale)) % m == column) & (transform.scale > 0.0)
         weight = np.divide(1.0, transform.scale**2, out=np.zeros(len(counts)), where=counts)
     valued = metric(transform, weight)
-    errors = posterior(ObservedModes(transform, of.operator, of.error, comm).information)
+    errors = posterior(ObservationHessian(transform, of.operator, of.error, comm).information)
     found = next_sensors(errors, seen, n, comm, valued)
     background = float(np.trace(valued))
     gain = np.concatenate(comm.allgather(found.first_gain)) / background

@@ -30,10 +30,10 @@ class Transform(Protocol):
         at : (n_control,) control where U' is taken; a linear U has no use for it
         """
 
-    def observed_by(self, operator):
+    def operator_product(self, operator):
         """H U: (M_local, n_control), asked only where U and H are linear. Collective."""
 
-    def observed_in_blocks(self, operator):
+    def operator_product_in_blocks(self, operator):
         """H U by blocks of H's rows: slices of this rank's rows and their (k, n_control). Collective."""
 
 
@@ -74,11 +74,11 @@ class LinearTransform:
         self.comm.Allreduce(MPI.IN_PLACE, control)
         return control
 
-    def observed_by(self, operator):
+    def operator_product(self, operator):
         """H U: (M_local, n_control), from the rows that H touches. Collective."""
         return operator.observe_modes(self.modes.vectors, self.scale)
 
-    def observed_in_blocks(self, operator):
+    def operator_product_in_blocks(self, operator):
         """H U by blocks of H's rows: slices of this rank's rows and their (k, n_control). Collective."""
         return operator.observe_modes_in_blocks(self.modes.vectors, self.scale)
 

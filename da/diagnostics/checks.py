@@ -46,9 +46,9 @@ def adjoint_gap(forward, adjoint, right, left, right_dot, left_dot):
     -------
     float, 0 where A and Aᵀ both give zero
     """
-    seen, pulled = forward(right), adjoint(left)
-    ways = left_dot(seen, left), right_dot(right, pulled)
-    squared = left_dot(seen, seen) * left_dot(left, left), right_dot(right, right) * right_dot(pulled, pulled)
+    pushed, pulled = forward(right), adjoint(left)
+    ways = left_dot(pushed, left), right_dot(right, pulled)
+    squared = left_dot(pushed, pushed) * left_dot(left, left), right_dot(right, right) * right_dot(pulled, pulled)
     return float(abs(ways[0] - ways[1]) / np.sqrt(max(squared))) if max(squared) > 0.0 else 0.0
 
 

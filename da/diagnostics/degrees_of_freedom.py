@@ -28,24 +28,24 @@ class Degrees:
     seed: int | None
 
 
-def degrees_of_freedom(observed, weight=1.0, *, small=_SMALL, probes=32, seed=0):
+def degrees_of_freedom(hessian, weight=1.0, *, small=_SMALL, probes=32, seed=0):
     """Exact for controls of at most `small` numbers, by `estimated` beyond. Collective.
 
-    observed : ObservedModes
+    hessian : ObservationHessian
     weight : a, factor of ½ wᵀw in J
     probes, seed : as in `estimated`
     """
-    n = observed.transform.n_control
+    n = hessian.transform.n_control
     if n <= small:
-        return Degrees(posterior(observed.information, weight).degrees_of_freedom, 0.0, 0, None)
-    return estimated(lambda w: information_product(observed, w), n, weight, probes=probes, seed=seed)
+        return Degrees(posterior(hessian.information, weight).degrees_of_freedom, 0.0, 0, None)
+    return estimated(lambda w: information_product(hessian, w), n, weight, probes=probes, seed=seed)
 
 
-def information_product(observed, control):
+def information_product(hessian, control):
     """A w without A: (s,) → (s,), one pass each of U and Uᵀ. Collective."""
-    increment = observed.transform.apply(control)
-    weighted = observed.error.solve(observed.operator.observe(increment))
-    return observed.transform.adjoint(observed.operator.adjoint(weighted))
+    increment = hessian.transform.apply(control)
+    weighted = hessian.error.solve(hessian.operator.observe(increment))
+    return hessian.transform.adjoint(hessian.operator.adjoint(weighted))
 
 
 def estimated(product, n_control, weight=1.0, *, probes=32, seed=0, tolerance=1e-8, max_iterations=500):

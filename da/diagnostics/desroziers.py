@@ -148,11 +148,11 @@ def error_matrices(innovations, residuals, centred=False):
         raise ValueError(f"{len(d)} analyses, expected two at least, and tens of them")
     if centred:
         d, r = d - d.mean(axis=0), r - r.mean(axis=0)
-    observed = r.T @ d / len(d)
-    twice = np.linalg.norm(observed + observed.T)
-    asymmetry = float(np.linalg.norm(observed - observed.T) / twice) if twice > 0.0 else 0.0
+    observation = r.T @ d / len(d)
+    twice = np.linalg.norm(observation + observation.T)
+    asymmetry = float(np.linalg.norm(observation - observation.T) / twice) if twice > 0.0 else 0.0
     rest = (_symmetric((d - r).T @ of / len(d)) for of in (d, r))
-    return ErrorMatrices(d.T @ d / len(d), next(rest), _symmetric(observed), next(rest), asymmetry)
+    return ErrorMatrices(d.T @ d / len(d), next(rest), _symmetric(observation), next(rest), asymmetry)
 
 
 def _symmetric(matrix):

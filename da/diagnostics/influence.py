@@ -51,9 +51,9 @@ def influence(of, transform, operator, error, residual):
     Cost: 2 M s² FLOPs. Where R is not diagonal, M columns of R⁻¹ in blocks.
     """
     residual = np.asarray(residual, dtype=np.float64)
-    seen = transform.observed_by(operator)
-    weighted = error.solve(seen)
-    known = seen @ of.covariance
+    product = transform.operator_product(operator)
+    weighted = error.solve(product)
+    known = product @ of.covariance
     hat = np.einsum("ij,ij->i", known, weighted)
     # Woodbury: D⁻¹ = R⁻¹ − R⁻¹ HU C (HU)ᵀ R⁻¹
     precision = _inverse_diagonal(error, operator) - np.einsum("ij,ij->i", weighted @ of.covariance, weighted)

@@ -1,7 +1,8 @@
 """What the Hessian of J tells of the analysis: its errors, and how much of it the readings determine.
 
 Where U and H are linear the analysis' errors have the covariance U C Uᵀ with C = (a I + A)⁻¹, the inverse
-of the s × s Hessian; A = (HU)ᵀ R⁻¹ (HU) is :class:`da.minimisation.hessian.ObservedModes`'. It is as true as B and R
+of the s × s Hessian; A = (HU)ᵀ R⁻¹ (HU) is that of
+:class:`da.minimisation.hessian.ObservationHessian`. It is as true as B and R
 are: where these are guesses, so are the errors told here (:mod:`da.diagnostics.desroziers` checks them).
 
 No n × n matrix is made: a standard deviation is the norm of a row of U T with T Tᵀ = C, so that all n of
@@ -69,7 +70,7 @@ def posterior(information, weight=1.0):
 
     Parameters
     ----------
-    information : (s, s) A, symmetric, as `ObservedModes.information`
+    information : (s, s) A, symmetric, as `ObservationHessian.information`
     weight : a, factor of ½ wᵀw in J
 
     Returns
@@ -137,7 +138,7 @@ def observed_std(of, transform, operator):
     (M_local,) in the units of H's rows
     """
     result = np.empty(operator.rows.stop - operator.rows.start)
-    for rows, block in transform.observed_in_blocks(operator):
+    for rows, block in transform.operator_product_in_blocks(operator):
         result[rows] = row_norms(block, of.root)
     return result
 

@@ -250,7 +250,9 @@ def check_background(limits, round_trip_value, code):
     code : (m,) f of the background less the training mean
     """
     distance = float(limits.cloud.distance(code))
-    return Trust((TrustCheck(ROUND_TRIP, round_trip_value, limits.round_trip), TrustCheck(DISTANCE, distance, limits.distance)))
+    return Trust(
+        (TrustCheck(ROUND_TRIP, round_trip_value, limits.round_trip), TrustCheck(DISTANCE, distance, limits.distance))
+    )
 
 
 def check_cost(limits, before, after):

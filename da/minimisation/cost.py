@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
 from da.background.transform import Transform
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.observation.error import ObservationError
 from da.observation.operator import ObservationOperator
 
@@ -29,7 +29,7 @@ class CostFunction:
     innovation : (M_local,) d = y − H x_b, in the variables' units
     comm : MPI communicator
     background_weight : a; 1 is Bayes' theorem, Mack et al. 2020 computed with 0.1
-    observed : what was prepared for U, H and R, all linear; None prepares it when it is needed
+    hessian : what was prepared for U, H and R, all linear; None prepares it when it is needed
 
     ValueError if `innovation` does not fit the operator's rows or is not finite, or a is not positive.
     """
@@ -40,7 +40,7 @@ class CostFunction:
     innovation: np.ndarray
     comm: MPI.Comm
     background_weight: float = 1.0
-    observed: ObservedModes | None = None
+    hessian: ObservationHessian | None = None
 
     def __post_init__(self):
         refuse_together(self._problem(), self.comm)
@@ -55,9 +55,9 @@ class CostFunction:
             return f"innovation of observation {rows.start + bad[0]} is {found}, expected a number; leave it out"
         if not (np.isfinite(self.background_weight) and self.background_weight > 0.0):
             return f"background weight {self.background_weight!r}, expected a positive number; 1 is the usual one"
-        if self.observed is not None:
+        if self.hessian is not None:
             for name in ("transform", "operator", "error"):
-                if getattr(self.observed, name) is not getattr(self, name):
+                if getattr(self.hessian, name) is not getattr(self, name):
                     return f"what was prepared is of another {name}; prepare anew when the sensors change"
         return None
 
@@ -72,18 +72,18 @@ class CostFunction:
         return self.transform.linear and self.operator.linear
 
     @cached_property
-    def _observed(self):
-        return self.observed or ObservedModes(self.transform, self.operator, self.error, self.comm)
+    def _hessian(self):
+        return self.hessian or ObservationHessian(self.transform, self.operator, self.error, self.comm)
 
     def prepare(self):
         """Do now what the first evaluation would otherwise do: A, where U and H are linear."""
         if self.linear:
-            self._observed.prepare(self.background_weight)
+            self._hessian.prepare(self.background_weight)
 
     @property
     def hessian_root(self):
         """Lower triangle L of a I + A = L Lᵀ, (n_control, n_control); None where there is none."""
-        return self._observed.root(self.background_weight) if self.linear else None
+        return self._hessian.root(self.background_weight) if self.linear else None
 
     def background(self, control):
         """J_b = ½ a wᵀw."""
@@ -92,7 +92,7 @@ class CostFunction:
     def parts(self, control):
         """(J_b, J_o) at w, (n_control,)."""
         if self.linear:
-            misfit = self._observed.misfit(self.innovation, control)
+            misfit = self._hessian.misfit(self.innovation, control)
         else:
             misfit = self.error.whiten(self._misfit(control)[0])
         return self.background(control), 0.5 * self.comm.allreduce(float(misfit @ misfit))
@@ -109,13 +109,13 @@ class CostFunction:
         """J(w) and ∇J(w) = a w − U'ᵀ H'ᵀ R⁻¹ (d − H U(w))."""
         background = self.background_weight * control
         if self.linear:
-            squared, pulled = self._observed.misfit_and_pull(self.innovation, control)
+            squared, pulled = self._hessian.misfit_and_pull(self.innovation, control)
             return self.background(control) + 0.5 * squared, background - pulled
         misfit, increment = self._misfit(control)
         whitened = self.error.whiten(misfit)
         pulled = self.operator.adjoint(self.error.solve(misfit), at=increment)
-        observed = 0.5 * self.comm.allreduce(float(whitened @ whitened))
-        return self.background(control) + observed, background - self.transform.adjoint(pulled, at=control)
+        observation = 0.5 * self.comm.allreduce(float(whitened @ whitened))
+        return self.background(control) + observation, background - self.transform.adjoint(pulled, at=control)
 
     def hessian_product(self, direction):
         """(a I + A) p, (n_control,), for linear U and H; asks no other rank once A is there.
@@ -127,7 +127,7 @@ class CostFunction:
         """
         if not self.linear:
             raise ValueError("the Hessian product was asked of a cost whose U or H is not linear; linearise it first")
-        return self.background_weight * direction + self._observed.information @ direction
+        return self.background_weight * direction + self._hessian.information @ direction
 
     def _misfit(self, control):
         """d − H U(w), (M_local,), and U(w)."""

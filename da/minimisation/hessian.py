@@ -1,4 +1,4 @@
-"""The modes as a set of sensors sees them: what analyses with the same sensors share.
+"""The Hessian of J_o, A = (HU)ᵀ R⁻¹ (HU): what analyses with the same sensors share.
 
 G = R^{-1/2} H U has a row for each reading. Where U and H are linear, all that the minimisation needs
 of it is A = GᵀG = (HU)ᵀ R⁻¹ (HU), s × s, and of an innovation (HU)ᵀ R⁻¹ d, s numbers (Arcucci et al.
@@ -21,8 +21,10 @@ _KEPT = 0.5  # G is kept for fewer readings than this part of the state's values
 
 
 @dataclass(frozen=True)
-class ObservedModes:
-    """U seen through H and R. Methods and properties are collective; `prepare` does all that can be done before.
+class ObservationHessian:
+    """The Hessian of J_o, A = (HU)ᵀ R⁻¹ (HU), and products with what it is made of.
+
+    Methods and properties are collective; `prepare` does all that can be done before.
 
     transform : U, linear
     operator : H, linear
@@ -50,7 +52,7 @@ class ObservedModes:
     @cached_property
     def _whitened(self):
         """G, (M_local, s)."""
-        return self.error.whiten(self.transform.observed_by(self.operator))
+        return self.error.whiten(self.transform.operator_product(self.operator))
 
     @cached_property
     def information(self):
@@ -62,7 +64,7 @@ class ObservedModes:
             if not self._keeps:
                 del self.__dict__["_whitened"]
         else:
-            for rows, block in self.transform.observed_in_blocks(self.operator):
+            for rows, block in self.transform.operator_product_in_blocks(self.operator):
                 whitened = DiagonalError(self.error.std_local[rows]).whiten(block)
                 summed += whitened.T @ whitened
         self.comm.Reduce(MPI.IN_PLACE if self.comm.rank == 0 else summed, summed)

@@ -35,9 +35,9 @@ class HuberCost:
         return self.quadratic.n_control
 
     @cached_property
-    def _seen(self):
+    def _whitened(self):
         of = self.quadratic
-        return of.transform.observed_by(of.operator) / of.error.std_local[:, None]
+        return of.transform.operator_product(of.operator) / of.error.std_local[:, None]
 
     @cached_property
     def _innovation(self):
@@ -46,7 +46,7 @@ class HuberCost:
     def prepare(self):
         """Do now what the first evaluation would otherwise do: G, where U and H are linear."""
         if self.quadratic.linear:
-            self._seen, self._innovation
+            self._whitened, self._innovation
 
     def background(self, control):
         """J_b = ½ a wᵀw."""
@@ -71,16 +71,16 @@ class HuberCost:
         of = self.quadratic
         z, increment = self._departure(control)
         force, gross = self.norm.split(z, of.error)
-        observed = _norm(z, force, gross)
+        observation = _norm(z, force, gross)
         if of.linear:
-            summed = np.append(self._seen.T @ force, observed)
+            summed = np.append(self._whitened.T @ force, observation)
             of.comm.Allreduce(MPI.IN_PLACE, summed)
-            observed, pulled = float(summed[-1]), summed[:-1]
+            observation, pulled = float(summed[-1]), summed[:-1]
         else:
-            observed = of.comm.allreduce(observed)
+            observation = of.comm.allreduce(observation)
             state = of.operator.adjoint(force / of.error.std_local, at=increment)
             pulled = of.transform.adjoint(state, at=control)
-        return self.background(control) + observed, of.background_weight * control - pulled
+        return self.background(control) + observation, of.background_weight * control - pulled
 
     def hessian_at(self, control):
         """p ↦ (a I + Gᵀ q'(z) G) p at a control, (n_control,) → (n_control,), for linear U and H. Collective."""
@@ -89,7 +89,7 @@ class HuberCost:
         derivative = self.norm.derivative(gross, of.error)
 
         def product(direction):
-            pulled = self._seen.T @ derivative(self._seen @ direction)
+            pulled = self._whitened.T @ derivative(self._whitened @ direction)
             of.comm.Allreduce(MPI.IN_PLACE, pulled)
             return of.background_weight * direction + pulled
 
@@ -99,7 +99,7 @@ class HuberCost:
         """z at w, (M_local,), and U(w), which is None where U and H are linear and need not be made."""
         of = self.quadratic
         if of.linear:
-            return self._innovation - self._seen @ control, None
+            return self._innovation - self._whitened @ control, None
         increment = of.transform.apply(control)
         return (of.innovation - of.operator.observe(increment)) / of.error.std_local, increment
 

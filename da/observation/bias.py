@@ -68,16 +68,16 @@ class BiasedTransform:
         inner = self.inner.adjoint(state, at=None if at is None else at[: self.inner.n_control])
         return np.append(inner, self.std * self.comm.bcast(bias))
 
-    def observed_by(self, operator):
+    def operator_product(self, operator):
         """[H U, S]: (M_local, s + K), for linear U and H. Collective."""
-        return np.hstack([self.inner.observed_by(operator.inner), self._seen(operator.station)])
+        return np.hstack([self.inner.operator_product(operator.inner), self._bias_columns(operator.station)])
 
-    def observed_in_blocks(self, operator):
+    def operator_product_in_blocks(self, operator):
         """The same by blocks of H's rows: slices of this rank's rows and their (k, s + K). Collective."""
-        for rows, block in self.inner.observed_in_blocks(operator.inner):
-            yield rows, np.hstack([block, self._seen(operator.station[rows])])
+        for rows, block in self.inner.operator_product_in_blocks(operator.inner):
+            yield rows, np.hstack([block, self._bias_columns(operator.station[rows])])
 
-    def _seen(self, station):
+    def _bias_columns(self, station):
         return (station[:, None] == np.arange(len(self.std))) * self.std
 
     def state_increment(self, increment):
@@ -128,7 +128,7 @@ class BiasedOperator:
 
     @property
     def content(self):
-        """The numbers that determine H and whose biases are seen: this rank's arrays."""
+        """The numbers that determine H and the station of each observation: this rank's arrays."""
         return (*self.inner.content, self.station)
 
     @property
@@ -147,12 +147,12 @@ class BiasedOperator:
         # the last entry stands for readings without a bias
         return self.inner.observe(state) + np.append(self.comm.bcast(bias), 0.0)[self.station]
 
-    def adjoint(self, observed, at=None):
+    def adjoint(self, values, at=None):
         """The transpose: (M_local,) → (n_local,), on rank 0 (n_local + K,). Collective."""
-        state = self.inner.adjoint(observed, at=None if at is None else _parts(at, self.n_stations, self.comm)[0])
+        state = self.inner.adjoint(values, at=None if at is None else _parts(at, self.n_stations, self.comm)[0])
         summed = np.zeros(self.n_stations)
         with_bias = self.station >= 0
-        np.add.at(summed, self.station[with_bias], observed[with_bias])
+        np.add.at(summed, self.station[with_bias], values[with_bias])
         self.comm.Allreduce(MPI.IN_PLACE, summed)
         return np.append(state, summed) if self.comm.rank == 0 else state
 

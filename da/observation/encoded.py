@@ -38,8 +38,8 @@ def standardised(operator, scale, innovation, background=None):
     if background is None:
         columns = [innovation]
     else:
-        seen = operator.observe(background)
-        columns = [innovation + seen, seen]
+        equivalent = operator.observe(background)
+        columns = [innovation + equivalent, equivalent]
     return np.stack(columns, axis=1) / scale_at(operator, scale)[:, None]
 
 

@@ -50,12 +50,12 @@ class ObservationOperator:
         """H x: (n_local,) → (M_local,), in the variables' units. Collective."""
         return self._multiplied(self.matrix.mult, state, self.matrix.getLocalSize()[0])
 
-    def adjoint(self, observed, at=None):
+    def adjoint(self, values, at=None):
         """Hᵀ y: (M_local,) → (n_local,). Collective.
 
         at : (n_local,) state where H' is taken; a linear H has no use for it
         """
-        return self._multiplied(self.matrix.multTranspose, observed, self.matrix.getLocalSize()[1])
+        return self._multiplied(self.matrix.multTranspose, values, self.matrix.getLocalSize()[1])
 
     def _multiplied(self, multiply, values, size):
         """A product of the matrix, in numpy's memory: copies of vectors as long as the state are passes, too."""

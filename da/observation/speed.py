@@ -72,21 +72,21 @@ class SpeedOperator:
 
     def observe(self, increment):
         """h(δx): (n_local,) → (M_local,), in the readings' units. Collective."""
-        seen = self.components.observe(increment)
-        linear = np.bincount(self.reading, seen, len(self.is_speed))
-        return np.where(self.is_speed, self._speed(self.background + seen) - self._speed(self.background), linear)
+        values = self.components.observe(increment)
+        linear = np.bincount(self.reading, values, len(self.is_speed))
+        return np.where(self.is_speed, self._speed(self.background + values) - self._speed(self.background), linear)
 
     def background_value(self):
         """(M_local,) H(x_b)."""
         linear = np.bincount(self.reading, self.background, len(self.is_speed))
         return np.where(self.is_speed, self._speed(self.background), linear)
 
-    def adjoint(self, observed, at):
+    def adjoint(self, values, at):
         """h'(δx)ᵀ y: (M_local,) → (n_local,). Collective.
 
         at : (n_local,) increment where h' is taken
         """
-        return self.components.adjoint(self._slope(self.components.observe(at)) * observed[self.reading])
+        return self.components.adjoint(self._slope(self.components.observe(at)) * values[self.reading])
 
     def linearised(self, increment):
         """h' at an increment, as an ObservationOperator. Collective."""
@@ -105,7 +105,7 @@ class SpeedOperator:
     def _speed(self, values):
         return np.sqrt(np.bincount(self.reading, values**2, len(self.is_speed)) + CALM**2)
 
-    def _slope(self, seen):
+    def _slope(self, values):
         """(K_local,) derivative of each row's reading by the row's value."""
-        values = self.background + seen
+        values = self.background + values
         return np.where(self.is_speed[self.reading], values / self._speed(values)[self.reading], 1.0)

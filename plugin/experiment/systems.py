@@ -85,12 +85,12 @@ def linear(name: str, modes: Modes, protocol: ProtocolSection) -> System:
 
     def prepared(sensors: np.ndarray) -> Analysed:
         operator, error = observed_at(sensors, len(modes.vectors), protocol)
-        observed = prepare(transform, operator, error, COMM, protocol.background_weight)
+        hessian = prepare(transform, operator, error, COMM, protocol.background_weight)
 
         def analysed(readings: np.ndarray) -> tuple[np.ndarray, float]:
             analysis = analyse(
                 transform, operator, error, readings, COMM,
-                background_weight=protocol.background_weight, observed=observed, **settings,
+                background_weight=protocol.background_weight, hessian=hessian, **settings,
             )  # fmt: skip
             return analysis.increment, _seconds(analysis)
 

@@ -8,7 +8,7 @@ import numpy as np
 from coupling.common.files import whole_file
 from coupling.geometry.mesh import Field
 from da.analysis import Analysis, analyse, prepare
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.minimisation.huber import Huber
 from da.minimisation.minimise import METHODS
 from da.observation.bias import BiasedOperator, BiasedTransform
@@ -35,7 +35,7 @@ class Used:
     transform, operator, error : U, H and R of the analysis, with biases if there are
     innovation : (M_local,) of H's rows, in the readings' units
     huber : Huber, or None
-    observed : ObservedModes of them; None where there are outer loops, or Huber's norm
+    hessian : ObservationHessian of them; None where there are outer loops, or Huber's norm
     """
 
     readings: Observations
@@ -46,7 +46,7 @@ class Used:
     error: object
     innovation: np.ndarray
     huber: Huber | None
-    observed: ObservedModes | None
+    hessian: ObservationHessian | None
 
 
 @dataclass(frozen=True)
@@ -141,20 +141,20 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     huber = None if of.huber is None else Huber(*np.atleast_1d(of.huber).tolist())
     if huber is not None or not operator.linear:
         how.update(huber=huber, loops=of.outer_loops)
-    departure, observed = seen.mean @ innovation[used], None
+    departure, hessian = seen.mean @ innovation[used], None
     if "loops" in how:
         analysis = analyse_outer(transform, operator, error, departure, comm, **how)
     else:
-        observed = _observed(background, transform, operator, error, comm)
-        transform, operator, error = observed.transform, observed.operator, observed.error
-        analysis = analyse(transform, operator, error, departure, comm, observed=observed, **how)
+        hessian = _hessian(background, transform, operator, error, comm)
+        transform, operator, error = hessian.transform, hessian.operator, hessian.error
+        analysis = analyse(transform, operator, error, departure, comm, hessian=hessian, **how)
     network = None
     if background.latent is not None:
         terms = transfer.to_grid(state), operator, error, departure, comm
         places = Places.of(seen, chosen, transfer.variables)
         network = analyse_latent(background.latent, *terms, first=analysis.increment, places=places, **search)
         if network.analysis is not None:
-            analysis, transform, observed = network.analysis, network.transform, None
+            analysis, transform, hessian = network.analysis, network.transform, None
     increment, found = analysis.increment, np.zeros(len(stations))
     if stations:
         increment, found = transform.state_increment(increment), transform.bias(analysis.control)
@@ -163,16 +163,16 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     closer = spread_out(sensed, sensed.operator.observe(increment), n, comm) + np.append(found, 0.0)[station]
     biases = {**of.biases, **{name: float(b) for name, b in zip(stations, prior + found)}}
     table = _table(readings, innovation, innovation - closer, flags)
-    made_of = Used(chosen, used, seen, transform, operator, error, departure, huber, observed)
+    made_of = Used(chosen, used, seen, transform, operator, error, departure, huber, hessian)
     return Assimilated(changes, analysis, table, biases, made_of, network)
 
 
-def _observed(background, transform, operator, error, comm):
+def _hessian(background, transform, operator, error, comm):
     """What analyses share, of the last one if its sensors and errors are those of now. Collective."""
     content = (*operator.content, *error.content)
     if transform is not background.transform:
         content = (*content, *transform.content)
-    return background.observed.get(content, lambda: prepare(transform, operator, error, comm), comm)
+    return background.hessian.get(content, lambda: prepare(transform, operator, error, comm), comm)
 
 
 def _stations(readings, treatment):

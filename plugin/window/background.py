@@ -38,7 +38,7 @@ class Background:
     transform : U, from a control to an increment on the grid
     modes : what U is made of
     latent : Latent of a case whose analyses are a network's; TSVD's U is for the others then
-    observed : ObservedModes of the last analysis, for those after it with the same sensors
+    hessian : ObservationHessian of the last analysis, for those after it with the same sensors
     spread : √diag(H B Hᵀ) of the readings that the last quality control saw, likewise
     """
 
@@ -46,7 +46,7 @@ class Background:
     transform: LinearTransform
     modes: Modes
     latent: Latent | None = None
-    observed: LastResult = field(default_factory=LastResult, repr=False)
+    hessian: LastResult = field(default_factory=LastResult, repr=False)
     spread: LastResult = field(default_factory=LastResult, repr=False)
 
 

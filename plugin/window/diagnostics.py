@@ -10,7 +10,7 @@ from coupling.vtk.dumps import write_dump
 from da.diagnostics.influence import influence, influence_by_group
 from da.diagnostics.posterior import marginal, mesh_std, posterior, state_std
 from da.diagnostics.statistics import group_statistics
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from plugin.window.observation_operator import spread_out
 
 COLUMNS = ("influence", "left_out", "standardised")
@@ -60,8 +60,8 @@ def posterior_of(found, comm):
     da.diagnostics.posterior.Posterior
     """
     operator, error, _ = _as_quadratic(found)
-    observed = found.used.observed or ObservedModes(found.used.transform, operator, error, comm)
-    return posterior(observed.information)
+    hessian = found.used.hessian or ObservationHessian(found.used.transform, operator, error, comm)
+    return posterior(hessian.information)
 
 
 def _as_quadratic(found):

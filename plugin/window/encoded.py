@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
 from coupling.common.files import file_hash
-from da.bireduced import LatentMinimum, Seen, latent_error, observation_encoded
+from da.bireduced import LatentMinimum, ReportedInnovation, latent_error, observation_encoded
 from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
 from models.decoder import DecoderError
 from models.files import load, load_arrays
@@ -92,8 +92,8 @@ class ObservationEncoding:
         )
         readings = standardised(operator, scale, innovation, transform.background)
         codes = self._encoded(layout, self._on_first(readings[used], places.number[used]))
-        seen = Seen(innovation, operator.observe)
-        return observation_encoded(transform, latent_innovation(codes), self.comm, minimum=minimum, seen=seen)
+        reported = ReportedInnovation(innovation, operator.observe)
+        return observation_encoded(transform, latent_innovation(codes), self.comm, minimum=minimum, reported=reported)
 
     def _prepare(self, transform, operator, error, places):
         """((M_local,) bool of rows that tell something, SensorWeights on the first rank, LatentMinimum)."""

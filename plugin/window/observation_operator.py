@@ -119,7 +119,7 @@ def background_std(background, sensed, n_readings, comm):
     linear = operator if operator.linear else operator.linearised(np.zeros(background.transfer.n_local))
 
     def std():
-        return np.linalg.norm(background.transform.observed_by(linear), axis=1)
+        return np.linalg.norm(background.transform.operator_product(linear), axis=1)
 
     std = background.spread.get(linear.content, std, comm)
     return spread_out(sensed, std, n_readings, comm, 0.0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from coupling.geometry.mesh import Field, MeshError, State
 from da.diagnostics.posterior import mesh_std, prior
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from plugin.case.configuration import ConfigurationError
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.window.assimilate import assimilate
@@ -70,11 +70,11 @@ def steps_of(plan):
 class KeptStd:
     """The standard deviations on the mesh, which stay while the sensors and the mesh do.
 
-    observed : ObservedModes they were made of, None where there are no readings; meshes : fingerprints
+    hessian : ObservationHessian they were made of, None where there are no readings; meshes : fingerprints
     fields : {name: Field}
     """
 
-    observed: ObservedModes | None = None
+    hessian: ObservationHessian | None = None
     meshes: tuple[str, ...] = ()
     fields: dict[str, Field] = field(default_factory=dict)
 
@@ -121,11 +121,11 @@ def analysed(step, state, series, readings, case, background, gates, comm, kept)
 def _std(found, background, state, comm, kept):
     """{name: Field} of the analysis' standard deviation on the mesh. Collective."""
     transfer, transform, used = background.transfer, background.transform, found.used
-    observed = used and used.observed
+    hessian = used and used.hessian
     meshes = tuple(state[name].mesh.fingerprint for name in transfer.field_names)
     # an H that is not linear, and Huber's norm, give each analysis errors of its own
-    lasting = used is None or observed is not None
-    if lasting and kept.fields and kept.observed is observed and kept.meshes == meshes:
+    lasting = used is None or hessian is not None
+    if lasting and kept.fields and kept.hessian is hessian and kept.meshes == meshes:
         return kept.fields
     errors, fields = prior(transform.n_control) if used is None else posterior_of(found, comm), {}
     for column, v in enumerate(transfer.variables):
@@ -134,7 +134,7 @@ def _std(found, background, state, comm, kept):
         std = mesh_std(errors, transform, to_mesh, column, len(transfer.variables))
         fields[name] = Field(name, like.mesh, std, like.location)
     if lasting:
-        kept.observed, kept.meshes, kept.fields = observed, meshes, fields
+        kept.hessian, kept.meshes, kept.fields = hessian, meshes, fields
     return fields
 
 

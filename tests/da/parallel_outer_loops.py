@@ -22,7 +22,7 @@ plain = make_problem(comm, "tsvd", 8)
 biased = BiasedTransform(plain.transform, np.array([1.0, 2.0]), comm)
 stations = BiasedOperator(plain.operator, (np.arange(40) % 3 - 1)[plain.operator.rows], 2, comm)
 # the blocks of two variables reach over all ranks; of the speeds the first four are correlated, the rest are alone
-correlated = correlated_error(plain.std, *places(plain.observed), 8.0, plain.operator.rows, comm, nugget=0.05)
+correlated = correlated_error(plain.std, *places(plain.index), 8.0, plain.operator.rows, comm, nugget=0.05)
 at, block = np.outer(np.arange(15.0), [2.0, 0.0, 0.0]), np.maximum(np.arange(15), 3)
 correlated_speeds = correlated_error(wind.std, at, block, 8.0, wind.operator.rows, comm, nugget=0.05)
 runs = {

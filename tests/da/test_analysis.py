@@ -68,7 +68,7 @@ def test_exact_readings_of_a_possible_state_are_met():
 def test_what_is_told():
     problem = make_problem(COMM)
     found = analyse(*problem.arguments, COMM)
-    residual = problem.innovation - found.increment[problem.observed]
+    residual = problem.innovation - found.increment[problem.index]
     for told, values in ((found.innovation, problem.innovation), (found.residual, residual)):
         assert told.count == 40
         assert (told.mean, told.std) == pytest.approx((values.mean(), values.std()), rel=1e-10)
@@ -95,9 +95,7 @@ def test_cost_of_consistent_errors_is_half_the_number_of_readings():
 
 def test_no_readings_leave_the_background():
     problem = make_problem(COMM)
-    found = analyse(
-        problem.transform, selection([], N, COMM), diagonal_error([], slice(0, 0)), np.empty(0), COMM
-    )
+    found = analyse(problem.transform, selection([], N, COMM), diagonal_error([], slice(0, 0)), np.empty(0), COMM)
     assert not found.increment.any() and found.innovation.count == 0 and np.isnan(found.chi_squared)
     json.dumps(found.summary(), allow_nan=False)
 

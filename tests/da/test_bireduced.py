@@ -8,7 +8,7 @@ from small_problem import N_SAMPLES, N, relative_difference
 
 from da.analysis import analyse
 from da.background.latent import decoded_transform, latent_modes
-from da.bireduced import LatentMinimum, Seen, bireduced, latent_error, observation_encoded
+from da.bireduced import LatentMinimum, ReportedInnovation, bireduced, latent_error, observation_encoded
 from da.observation.error import diagonal_error
 from da.observation.operator import selection
 
@@ -34,9 +34,7 @@ def test_with_the_factors_of_tsvd_it_is_tsvd(centred, truncation, weight):
     problem = made(Linear(tsvd_basis()), centred, truncation)
     error = diagonal_error(np.sqrt(0.05) * problem.scale, slice(None))
     everywhere = selection(np.arange(N), N, COMM)
-    expected = analyse(
-        problem.problem.transform, everywhere, error, problem.innovation, COMM, background_weight=weight
-    )
+    expected = analyse(problem.problem.transform, everywhere, error, problem.innovation, COMM, background_weight=weight)
     found = bireduced(problem.transform, problem.innovation, COMM, background_weight=weight)
     assert relative_difference(found.increment, expected.increment) < 1e-8
     assert found.trace[1].background == pytest.approx(expected.trace[-1].background, rel=1e-8)
@@ -75,11 +73,11 @@ def test_minimum_of_the_papers_cost(kind, centred, truncation):
         decoded = problem.decoder.apply(base + v @ w) - problem.decoder.apply(base)
     assert relative_difference(found.increment, decoded) < 1e-9
     start, end = found.trace
-    observed = 0.5 * (d - v @ w) @ inverse @ (d - v @ w)
+    observation = 0.5 * (d - v @ w) @ inverse @ (d - v @ w)
     assert start.cost == pytest.approx(0.5 * d @ inverse @ d) and start.background == 0.0
-    assert (end.background, end.observation) == pytest.approx((0.15 * w @ w, observed))
+    assert (end.background, end.observation) == pytest.approx((0.15 * w @ w, observation))
     assert end.gradient_norm < 1e-10 * start.gradient_norm
-    assert found.chi_squared == pytest.approx(2.0 * observed / 6)
+    assert found.chi_squared == pytest.approx(2.0 * observation / 6)
 
 
 def test_one_encode_and_one_decode():
@@ -134,7 +132,9 @@ def test_given_latent_innovation(centred):
     left = code - problem.transform.modes.vectors @ found.control
     assert found.residual.rms == pytest.approx(np.sqrt(np.mean(left**2)))
     h, d = problem.problem.operator, problem.problem.innovation
-    told = observation_encoded(problem.transform, code, COMM, latent_variance=given, seen=Seen(d, h.observe))
+    told = observation_encoded(
+        problem.transform, code, COMM, latent_variance=given, reported=ReportedInnovation(d, h.observe)
+    )
     assert told.residual.rms == pytest.approx(np.sqrt(np.mean((d - h.observe(found.increment)) ** 2)))
     assert told.innovation.count == 40
     for wrong in (code[:5], np.where(np.arange(6) == 2, np.nan, code)):

@@ -22,7 +22,7 @@ from da.background.modes import truncated_modes
 from da.background.transform import LinearTransform
 from da.diagnostics.desroziers import error_estimates
 from da.diagnostics.posterior import posterior, state_std
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.observation.error import diagonal_error
 from da.observation.operator import selection
 
@@ -67,21 +67,19 @@ def world():
     snapshots = run(FORCING + rng.normal(size=N), 10500)[500::10].T
     truth = run(FORCING + rng.normal(size=N), 500 + ANALYSES)[500:]
     modes = truncated_modes(snapshots, COMM, N)
-    return World(
-        truth, truth + rng.normal(size=truth.shape), modes.mean, snapshots, LinearTransform(modes, None, COMM)
-    )
+    return World(truth, truth + rng.normal(size=truth.shape), modes.mean, snapshots, LinearTransform(modes, None, COMM))
 
 
 def cycled(world, weight, forecast):
     """Analyses and innovations and residuals of all times, (ANALYSES, N) each."""
     operator, error = selection(np.arange(N), N, COMM), diagonal_error(np.ones(N), slice(0, N))
-    observed = prepare(world.transform, operator, error, COMM, weight)
+    hessian = prepare(world.transform, operator, error, COMM, weight)
     found, innovations, x = [], [], world.mean
     for y in world.readings:
         background = forecast(x)
         innovations.append(y - background)
         analysis = analyse(
-            world.transform, operator, error, innovations[-1], COMM, background_weight=weight, observed=observed
+            world.transform, operator, error, innovations[-1], COMM, background_weight=weight, hessian=hessian
         )
         x = background + analysis.increment
         found.append(x)
@@ -108,7 +106,7 @@ def test_optimal_interpolation(world):
     assert found == pytest.approx(OPTIMAL_INTERPOLATION, abs=0.04)
     # here B and R are those of the errors: what is told of them is what they are
     operator, error = selection(np.arange(N), N, COMM), diagonal_error(np.ones(N), slice(0, N))
-    of = posterior(ObservedModes(world.transform, operator, error, COMM).information)
+    of = posterior(ObservationHessian(world.transform, operator, error, COMM).information)
     assert np.sqrt(np.mean(state_std(of, world.transform) ** 2)) == pytest.approx(found, abs=0.02)
     n = len(innovations)
     told = error_estimates(innovations.ravel(), residuals.ravel(), ["all"] * n * N, np.repeat(np.arange(n), N))["all"]

@@ -8,7 +8,7 @@ from cycle_case import COMM, python
 from verify_case import case_file, folder  # noqa: F401
 
 from da.diagnostics.posterior import posterior, total_variance
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.observation.error import diagonal_error
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.sensors import main, propose
@@ -30,7 +30,7 @@ def of(folder, tmp_path_factory):  # noqa: F811
 def left(of, place, error, weight=None):
     """Total variance with sensors of the wind's y at places beside those that are there, each seen through the grid."""
     transform, transfer = of.background.transform, of.background.transfer
-    information = ObservedModes(transform, of.operator, of.error, COMM).information
+    information = ObservationHessian(transform, of.operator, of.error, COMM).information
     if len(place):
         points = transfer.grid.coordinates(np.arange(transfer.grid.n_points))
         node = [int(np.argmin(np.linalg.norm(points - p, axis=1))) for p in place]

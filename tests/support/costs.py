@@ -62,8 +62,8 @@ class SquareOperator:
     def observe(self, state):
         return self.inner.observe(state) ** 2 / self.scale
 
-    def adjoint(self, observed, at=None):
-        return self.inner.adjoint(2.0 * self.inner.observe(at) / self.scale * observed)
+    def adjoint(self, values, at=None):
+        return self.inner.adjoint(2.0 * self.inner.observe(at) / self.scale * values)
 
 
 def cost_of(kind, weight=1.0):

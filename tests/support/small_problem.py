@@ -20,7 +20,7 @@ class Problem:
     """What an analysis is made of, and whole arrays to check it against."""
 
     snapshots: np.ndarray
-    observed: np.ndarray
+    index: np.ndarray
     std: np.ndarray
     innovation: np.ndarray
     rows: slice
@@ -57,14 +57,14 @@ def make_problem(comm, kind="reduced", truncation=None, shares=None, std=0.1):
     scaling = variable_scaling(snapshots[rows], VARIABLES, comm)
     scaled = scaling.divide(snapshots[rows])
     modes = reduced_modes(scaled, comm) if kind == "reduced" else truncated_modes(scaled, comm, truncation)
-    observed = rng.choice(N, N_OBSERVED, replace=False)
+    index = rng.choice(N, N_OBSERVED, replace=False)
     whole_scale = np.concatenate(comm.allgather(scaling.scale))
-    spread = std * (1.0 + rng.random(N_OBSERVED)) * whole_scale[observed]
-    innovation = whole_scale[observed] * rng.normal(size=N_OBSERVED)
-    operator = selection(observed, rows.stop - rows.start, comm)
+    spread = std * (1.0 + rng.random(N_OBSERVED)) * whole_scale[index]
+    innovation = whole_scale[index] * rng.normal(size=N_OBSERVED)
+    operator = selection(index, rows.stop - rows.start, comm)
     return Problem(
         snapshots=snapshots,
-        observed=observed,
+        index=index,
         std=spread,
         innovation=innovation,
         rows=rows,
@@ -74,16 +74,16 @@ def make_problem(comm, kind="reduced", truncation=None, shares=None, std=0.1):
     )
 
 
-def places(observed):
+def places(index):
     """((M, 3) where in the domain the readings are [m], 0 to 15 along x; (M,) number of their variable)."""
-    along = (observed // len(VARIABLES)) / 10.0
-    return np.stack([along, 0.0 * along, 0.0 * along], axis=1), observed % len(VARIABLES)
+    along = (index // len(VARIABLES)) / 10.0
+    return np.stack([along, 0.0 * along, 0.0 * along], axis=1), index % len(VARIABLES)
 
 
 def dense(problem):
     """(U, H) as whole matrices; the problem must lie on one rank."""
-    selecting = np.zeros((len(problem.observed), N))
-    selecting[np.arange(len(problem.observed)), problem.observed] = 1.0
+    selecting = np.zeros((len(problem.index), N))
+    selecting[np.arange(len(problem.index)), problem.index] = 1.0
     return problem.transform.scale[:, None] * problem.transform.modes.vectors, selecting
 
 

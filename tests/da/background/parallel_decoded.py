@@ -30,7 +30,13 @@ for name, (shares, group) in layouts.items():
         tsvd = truth if centred else None
         for method in ("lmvm", "gauss_newton"):
             found = analyse_decoded(
-                transform, h, of.problem.error, innovation, comm, method=method, first_increment=tsvd,
+                transform,
+                h,
+                of.problem.error,
+                innovation,
+                comm,
+                method=method,
+                first_increment=tsvd,
                 gradient_tolerance=1e-13,
             )
             assert all(np.array_equal(found.control, other) for other in comm.allgather(found.control))

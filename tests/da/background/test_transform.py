@@ -26,7 +26,7 @@ def test_equals_dense():
     u, h = dense(problem)
     w = np.random.default_rng(3).normal(size=6)
     np.testing.assert_allclose(problem.transform.apply(w), u @ w, rtol=1e-12)
-    np.testing.assert_allclose(problem.transform.observed_by(problem.operator), h @ u, rtol=1e-12)
+    np.testing.assert_allclose(problem.transform.operator_product(problem.operator), h @ u, rtol=1e-12)
     assert problem.transform.linear and problem.transform.n_control == 6
 
 

@@ -11,7 +11,7 @@ from da.diagnostics.degrees_of_freedom import estimated, girard, information_pro
 from da.diagnostics.influence import influence
 from da.diagnostics.posterior import metric, observed_std, posterior, state_std
 from da.diagnostics.sensor_placement import next_sensors
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.observation.correlated_error import correlated_error
 from da.observation.operator import selection
 
@@ -19,23 +19,23 @@ comm = MPI.COMM_WORLD
 problem = make_problem(comm, "tsvd", 10, [5, 1, 0, 2])
 transform, operator, error, innovation = problem.arguments
 everything = selection(np.arange(N)[::-1], problem.rows.stop - problem.rows.start, comm)
-place = np.column_stack([problem.observed, np.zeros((40, 2))]).astype(float)
-of_groups = correlated_error(problem.std, place, problem.observed % 2, 10.0, operator.rows, comm)
+place = np.column_stack([problem.index, np.zeros((40, 2))]).astype(float)
+of_groups = correlated_error(problem.std, place, problem.index % 2, 10.0, operator.rows, comm)
 kept = {}
 for name, r in (("diagonal", error), ("correlated", of_groups)):
-    observed = ObservedModes(transform, operator, r, comm)
-    of = posterior(observed.information)
+    hessian = ObservationHessian(transform, operator, r, comm)
+    of = posterior(hessian.information)
     found = analyse(transform, operator, r, innovation, comm)
     told = influence(of, transform, operator, r, innovation - operator.observe(found.increment))
     for part in ("influence", "left_out", "standardised"):
         kept[f"{name}_{part}"] = np.concatenate(comm.allgather(getattr(told, part)))
     kept[f"{name}_state"] = np.concatenate(comm.allgather(state_std(of, transform)))
     kept[f"{name}_observed"] = np.concatenate(comm.allgather(observed_std(of, transform, everything)))
-    candidates = transform.observed_by(everything) / (0.1 * 200.0)
+    candidates = transform.operator_product(everything) / (0.1 * 200.0)
     placed = next_sensors(of, candidates, 4, comm, metric(transform))
     kept[f"{name}_chosen"], kept[f"{name}_total"] = placed.chosen, placed.total
     kept[f"{name}_gain"] = np.concatenate(comm.allgather(placed.first_gain))
-    guessed = estimated(lambda w: information_product(observed, w), 10, probes=4, seed=2)
+    guessed = estimated(lambda w: information_product(hessian, w), 10, probes=4, seed=2)
     kept[f"{name}_guessed"] = np.array([guessed.value, guessed.standard_error])
 
     def analysed(d):

@@ -81,8 +81,8 @@ def test_cost_against_its_operators(kind):
     assert cost_gap(cost, w) < 1e-13
     if kind == "linear":
         cost.prepare()
-        other = replace(cost, error=type(cost.error)(1.001 * cost.error.std_local), observed=None)
-        object.__setattr__(other, "_observed", cost._observed)  # as if what is kept were of another R
+        other = replace(cost, error=type(cost.error)(1.001 * cost.error.std_local), hessian=None)
+        object.__setattr__(other, "_hessian", cost._hessian)  # as if what is kept were of another R
         assert cost_gap(other, w) > 1e-5
 
 

@@ -7,26 +7,26 @@ from small_problem import make_problem
 from da.analysis import analyse
 from da.diagnostics.degrees_of_freedom import degrees_of_freedom, estimated, girard, information_product
 from da.diagnostics.posterior import posterior
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.outer_loops import analyse_outer
 
 COMM = MPI.COMM_SELF
 
 
-def observed_modes():
+def observation_hessian():
     problem = make_problem(COMM, "tsvd", 12)
-    return problem, ObservedModes(*problem.arguments[:3], COMM)
+    return problem, ObservationHessian(*problem.arguments[:3], COMM)
 
 
 @pytest.mark.parametrize("weight", [1.0, 30.0])
 def test_estimate_meets_the_exact_number(weight):
-    _, observed = observed_modes()
-    exact = degrees_of_freedom(observed, weight)
-    assert exact.value == posterior(observed.information, weight).degrees_of_freedom
+    _, hessian = observation_hessian()
+    exact = degrees_of_freedom(hessian, weight)
+    assert exact.value == posterior(hessian.information, weight).degrees_of_freedom
     assert (exact.standard_error, exact.probes, exact.seed) == (0.0, 0, None)
     errors = []
     for probes in (8, 512):
-        found = degrees_of_freedom(observed, weight, small=11, probes=probes, seed=5)
+        found = degrees_of_freedom(hessian, weight, small=11, probes=probes, seed=5)
         assert (found.probes, found.seed) == (probes, 5)
         assert abs(found.value - exact.value) < 4.0 * found.standard_error
         errors.append(found.standard_error)
@@ -34,15 +34,15 @@ def test_estimate_meets_the_exact_number(weight):
 
 
 def test_a_seed_gives_the_same_estimate_again():
-    _, observed = observed_modes()
-    first, again, other = (degrees_of_freedom(observed, small=0, probes=4, seed=s) for s in (1, 1, 2))
+    _, hessian = observation_hessian()
+    first, again, other = (degrees_of_freedom(hessian, small=0, probes=4, seed=s) for s in (1, 1, 2))
     assert first == again and first.value != other.value
 
 
 def test_information_without_its_matrix():
-    _, observed = observed_modes()
+    _, hessian = observation_hessian()
     w = np.random.default_rng(1).normal(size=12)
-    np.testing.assert_allclose(information_product(observed, w), observed.information @ w, rtol=1e-11)
+    np.testing.assert_allclose(information_product(hessian, w), hessian.information @ w, rtol=1e-11)
 
 
 def test_no_readings():
@@ -50,9 +50,9 @@ def test_no_readings():
 
 
 def test_perturbed_analyses_meet_the_exact_number():
-    problem, observed = observed_modes()
+    problem, hessian = observation_hessian()
     transform, operator, error, innovation = problem.arguments
-    exact = posterior(observed.information).degrees_of_freedom
+    exact = posterior(hessian.information).degrees_of_freedom
 
     def analysed(d):
         return operator.observe(analyse(transform, operator, error, d, COMM).increment)
@@ -62,7 +62,7 @@ def test_perturbed_analyses_meet_the_exact_number():
 
 
 def test_perturbed_analyses_where_the_transform_is_not_linear():
-    problem, _ = observed_modes()
+    problem, _ = observation_hessian()
     _, operator, error, innovation = problem.arguments
     transform = Cubic(problem.transform)
     innovation = 0.1 * innovation

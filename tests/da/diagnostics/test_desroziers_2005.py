@@ -57,7 +57,10 @@ def test_variances_by_group_are_found_again_within_their_errors():
         mine = GROUPS == name
         assert (of.count, of.analyses) == (4000 * mine.sum(), 4000)
         for estimate, true in (
-            (of.innovation, b + r), (of.background, b), (of.observation, r), (of.analysis, analysis)
+            (of.innovation, b + r),
+            (of.background, b),
+            (of.observation, r),
+            (of.analysis, analysis),
         ):
             expected = np.diag(true)[mine].mean()
             assert abs(estimate.variance - expected) < 4.0 * estimate.standard_error < 0.2 * expected

@@ -6,7 +6,7 @@ from small_problem import N, dense, make_problem
 from da.analysis import analyse
 from da.diagnostics.influence import influence, influence_by_group
 from da.diagnostics.posterior import posterior
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.observation.correlated_error import given_error
 from da.observation.error import diagonal_error
 from da.observation.operator import selection
@@ -27,7 +27,7 @@ def analysed(problem, r, weight=1.0):
     if np.count_nonzero(r) > len(r):
         error = given_error(r, slice(0, len(r)), COMM)
     transform, operator, _, innovation = problem.arguments
-    of = posterior(ObservedModes(transform, operator, error, COMM).information, weight)
+    of = posterior(ObservationHessian(transform, operator, error, COMM).information, weight)
     found = analyse(transform, operator, error, innovation, COMM, background_weight=weight)
     return influence(of, transform, operator, error, innovation - operator.observe(found.increment)), of
 
@@ -61,16 +61,16 @@ def test_equals_leaving_each_reading_out(correlated):
             error = given_error(r[np.ix_(others, others)], slice(0, 39), COMM)
         else:
             error = diagonal_error(problem.std[others], slice(0, 39))
-        operator = selection(problem.observed[others], N, COMM)
+        operator = selection(problem.index[others], N, COMM)
         without = analyse(problem.transform, operator, error, problem.innovation[others], COMM)
-        left = problem.innovation[i] - without.increment[problem.observed[i]]
+        left = problem.innovation[i] - without.increment[problem.index[i]]
         assert told.left_out[i] == pytest.approx(left, rel=1e-7, abs=1e-8 * problem.std[i])
 
 
 def test_standardised_departures_have_unit_spread():
     problem = make_problem(COMM, "tsvd", 12)
     transform, operator, error, _ = problem.arguments
-    of = posterior(ObservedModes(transform, operator, error, COMM).information)
+    of = posterior(ObservationHessian(transform, operator, error, COMM).information)
     rng = np.random.default_rng(9)
     squares = []
     for _ in range(300):

@@ -16,7 +16,7 @@ from da.diagnostics.posterior import (
     state_std,
     total_variance,
 )
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 
 COMM = MPI.COMM_SELF
 KINDS = [("reduced", None, 1.0), ("tsvd", 12, 1.0), ("tsvd", 12, 0.1)]
@@ -25,7 +25,7 @@ KINDS = [("reduced", None, 1.0), ("tsvd", 12, 1.0), ("tsvd", 12, 0.1)]
 def made(kind="tsvd", truncation=12, weight=1.0):
     """The problem, its Posterior, and the textbook's covariances of background and analysis."""
     problem = make_problem(COMM, kind, truncation)
-    of = posterior(ObservedModes(*problem.arguments[:3], COMM).information, weight)
+    of = posterior(ObservationHessian(*problem.arguments[:3], COMM).information, weight)
     u, h = dense(problem)
     b = u @ u.T / weight
     gain = b @ h.T @ np.linalg.inv(h @ b @ h.T + np.diag(problem.std**2))

@@ -5,14 +5,14 @@ from small_problem import N, dense, make_problem
 
 from da.diagnostics.posterior import metric, posterior, total_variance
 from da.diagnostics.sensor_placement import next_sensors
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 
 COMM = MPI.COMM_SELF
 
 
 def made(weight=1.0):
     problem = make_problem(COMM, "tsvd", 12)
-    information = ObservedModes(*problem.arguments[:3], COMM).information
+    information = ObservationHessian(*problem.arguments[:3], COMM).information
     u, _ = dense(problem)
     std = 0.3 * problem.transform.scale * (1.0 + np.arange(N) % 5)
     return problem, information, u / std[:, None]

@@ -9,7 +9,7 @@ from da.analysis import analyse
 from da.diagnostics.influence import influence
 from da.diagnostics.posterior import posterior
 from da.diagnostics.statistics import describe, group_statistics
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 
 COMM = MPI.COMM_SELF
 
@@ -33,8 +33,8 @@ def test_groups_equal_their_textbook_statistics():
 def test_groups_add_up_to_the_analysis():
     problem = make_problem(COMM, "tsvd", 12)
     found = analyse(*problem.arguments, COMM)
-    residual = problem.innovation - found.increment[problem.observed]
-    told = group_statistics(problem.innovation, residual, residual / problem.std**2, problem.observed % 2)
+    residual = problem.innovation - found.increment[problem.index]
+    told = group_statistics(problem.innovation, residual, residual / problem.std**2, problem.index % 2)
     assert {name: of.expected for name, of in told.items()} == {"0": None, "1": None}
     total = sum(of.chi_squared * of.residual.count for of in told.values())
     assert total == pytest.approx(40 * found.chi_squared, rel=1e-9)
@@ -47,11 +47,11 @@ def test_groups_add_up_to_the_analysis():
 def test_chi_squared_of_consistent_errors_is_what_is_expected():
     problem = make_problem(COMM, "tsvd", 12)
     transform, operator, error, _ = problem.arguments
-    observed = ObservedModes(transform, operator, error, COMM)
-    of = posterior(observed.information)
-    hu = transform.observed_by(operator)
+    hessian = ObservationHessian(transform, operator, error, COMM)
+    of = posterior(hessian.information)
+    hu = transform.operator_product(operator)
     rng = np.random.default_rng(4)
-    group, found, expected = problem.observed % 2, {"0": [], "1": []}, {}
+    group, found, expected = problem.index % 2, {"0": [], "1": []}, {}
     for _ in range(400):
         d = hu @ rng.normal(size=12) + problem.std * rng.normal(size=40)
         residual = d - hu @ (of.covariance @ (hu.T @ (d / problem.std**2)))

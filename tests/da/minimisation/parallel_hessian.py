@@ -25,9 +25,9 @@ def analysed(comm, shares, precision):
     transform = LinearTransform(Modes(vectors, None, modes.mean, modes.n_samples, "tsvd"), transform.scale, comm)
     operator = selection(index, rows.stop - rows.start, comm)
     error = diagonal_error(std, operator.rows)
-    observed = prepare(transform, operator, error, comm)
-    assert all(np.array_equal(observed.information, other) for other in comm.allgather(observed.information))
-    return analyse(transform, operator, error, innovation[operator.rows], comm, observed=observed), rows
+    hessian = prepare(transform, operator, error, comm)
+    assert all(np.array_equal(hessian.information, other) for other in comm.allgather(hessian.information))
+    return analyse(transform, operator, error, innovation[operator.rows], comm, hessian=hessian), rows
 
 
 expected, _ = analysed(MPI.COMM_SELF, None, np.float64)

@@ -7,7 +7,7 @@ from da.analysis import analyse, prepare
 from da.background.modes import Modes
 from da.background.transform import LinearTransform, product, transposed_product
 from da.minimisation.cost import CostFunction
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.observation.correlated_error import given_error
 from da.observation.error import diagonal_error
 from da.observation.operator import selection
@@ -33,17 +33,17 @@ def test_information_and_pull_equal_dense(block, correlated, monkeypatch):
     if correlated:
         covariance[3, 4] = covariance[4, 3] = 0.5 * std[3] * std[4]
         error = given_error(covariance, slice(0, N), COMM)
-    observed = ObservedModes(transform, operator, error, COMM)
+    hessian = ObservationHessian(transform, operator, error, COMM)
     hu = (transform.scale[:, None] * transform.modes.vectors)[index]
     information = hu.T @ np.linalg.solve(covariance, hu)
-    np.testing.assert_allclose(observed.information, information, rtol=1e-11, atol=1e-11 * information.max())
-    assert "_whitened" not in observed.__dict__  # a second copy of the modes is not kept
+    np.testing.assert_allclose(hessian.information, information, rtol=1e-11, atol=1e-11 * information.max())
+    assert "_whitened" not in hessian.__dict__  # a second copy of the modes is not kept
     for w in (np.zeros(8), np.random.default_rng(1).normal(size=8)):
         left = innovation - hu @ w
-        squared, pulled = observed.misfit_and_pull(innovation, w)
+        squared, pulled = hessian.misfit_and_pull(innovation, w)
         assert squared == pytest.approx(left @ np.linalg.solve(covariance, left), rel=1e-12)
         np.testing.assert_allclose(pulled, hu.T @ np.linalg.solve(covariance, left), rtol=1e-10, atol=1e-9)
-        misfit = observed.misfit(innovation, w)
+        misfit = hessian.misfit(innovation, w)
         assert misfit @ misfit == pytest.approx(squared, rel=1e-12)
 
 
@@ -58,7 +58,7 @@ def test_analysis_of_readings_everywhere(kind, truncation):
 
 def test_an_analysis_passes_the_modes_twice():
     transform, operator, error, innovation, *_ = everywhere()
-    observed = prepare(transform, operator, error, COMM)
+    hessian = prepare(transform, operator, error, COMM)
     passes = []
 
     class Counted:
@@ -73,20 +73,20 @@ def test_an_analysis_passes_the_modes_twice():
             return transform.adjoint(increment)
 
     counted = Counted()
-    object.__setattr__(observed, "transform", counted)
-    analyse(counted, operator, error, innovation, COMM, observed=observed)
+    object.__setattr__(hessian, "transform", counted)
+    analyse(counted, operator, error, innovation, COMM, hessian=hessian)
     assert passes == ["Uᵀ", "U"]
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.1])
 def test_prepared_sensors_serve_many_innovations(weight):
     problem = make_problem(COMM)
-    observed = prepare(*problem.arguments[:3], COMM, weight)
+    hessian = prepare(*problem.arguments[:3], COMM, weight)
     rng = np.random.default_rng(3)
     for _ in range(3):
         innovation = rng.normal(size=40) * problem.std
         arguments = (*problem.arguments[:3], innovation, COMM)
-        found = analyse(*arguments, background_weight=weight, observed=observed)
+        found = analyse(*arguments, background_weight=weight, hessian=hessian)
         expected = analyse(*arguments, background_weight=weight)
         np.testing.assert_array_equal(found.control, expected.control)
         # without the root the search takes many steps to the same place
@@ -97,9 +97,9 @@ def test_prepared_sensors_serve_many_innovations(weight):
 
 def test_what_was_prepared_must_be_of_the_same_sensors():
     problem, other = make_problem(COMM), make_problem(COMM)
-    observed = prepare(*problem.arguments[:3], COMM)
+    hessian = prepare(*problem.arguments[:3], COMM)
     with pytest.raises(ValueError, match="what was prepared is of another operator"):
-        analyse(problem.transform, other.operator, problem.error, problem.innovation, COMM, observed=observed)
+        analyse(problem.transform, other.operator, problem.error, problem.innovation, COMM, hessian=hessian)
 
 
 def test_trace_with_a_root_tells_the_gradient_of_the_cost():

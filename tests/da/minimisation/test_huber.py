@@ -23,7 +23,7 @@ EVERY_R = pytest.mark.parametrize("correlated", [False, True], ids=["diagonal", 
 def error_of(problem, correlated):
     if not correlated:
         return problem.error
-    position, kind = places(problem.observed)
+    position, kind = places(problem.index)
     return correlated_error(problem.std, position, kind, rows=problem.operator.rows, comm=COMM, **CORRELATED)
 
 
@@ -31,7 +31,7 @@ def correlations(problem, correlated):
     """C, dense."""
     if not correlated:
         return np.eye(N_OBSERVED)
-    position, kind = places(problem.observed)
+    position, kind = places(problem.index)
     return correlation_matrix(position, **CORRELATED) * (kind[:, None] == kind)
 
 

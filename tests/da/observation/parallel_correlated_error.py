@@ -38,8 +38,8 @@ with pytest.raises(ValueError, match="smallest eigenvalue is -2"):
 
 # the whole analysis against the gain in observation space
 problem = make_problem(comm, "tsvd", 8)
-places = np.stack([problem.observed, 0 * problem.observed, 0 * problem.observed], axis=1) / 10.0
-kind = problem.observed % 2
+places = np.stack([problem.index, 0 * problem.index, 0 * problem.index], axis=1) / 10.0
+kind = problem.index % 2
 error = correlated_error(problem.std, places, kind, 3.0, problem.operator.rows, comm, kind="exponential")
 found = analyse(problem.transform, problem.operator, error, problem.innovation[problem.operator.rows], comm)
 whole = make_problem(MPI.COMM_SELF, "tsvd", 8)

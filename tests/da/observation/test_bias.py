@@ -29,7 +29,7 @@ def test_equals_the_dense_augmented_problem():
     assert relative_difference(found.control, expected) < 1e-10
     np.testing.assert_allclose(transform.bias(found.control), STD * expected[8:], rtol=1e-9)
     np.testing.assert_allclose(transform.state_increment(found.increment), u @ expected[:8], atol=1e-9)
-    np.testing.assert_allclose(transform.observed_by(operator), seen, rtol=1e-12)
+    np.testing.assert_allclose(transform.operator_product(operator), seen, rtol=1e-12)
     # the residual is against the reading without its bias
     residual = problem.innovation - seen @ expected
     assert found.residual.rms == pytest.approx(np.sqrt(np.mean(residual**2)), rel=1e-9)
@@ -53,7 +53,9 @@ def test_adjoints():
     w, dx, y = rng.normal(size=11), rng.normal(size=N + 3), rng.normal(size=40)
     assert transform.apply(w) @ dx == pytest.approx(w @ transform.adjoint(dx), rel=1e-12)
     assert operator.observe(dx) @ y == pytest.approx(dx @ operator.adjoint(y), rel=1e-12)
-    np.testing.assert_allclose(operator.observe(transform.apply(w)), transform.observed_by(operator) @ w, rtol=1e-9)
+    np.testing.assert_allclose(
+        operator.observe(transform.apply(w)), transform.operator_product(operator) @ w, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", ["linear", "speed"])

@@ -67,7 +67,7 @@ def test_readings_in_standard_deviations():
 def test_a_sensor_among_values_without_a_scale_tells_nothing():
     problem = make_latent_problem(COMM, Linear(tsvd_basis())).problem
     scale = problem.transform.scale.copy()
-    scale[problem.observed[3]] = 0.0
+    scale[problem.index[3]] = 0.0
     found = standardised(problem.operator, scale, problem.innovation)
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(found[:, 0])), [3])
 
@@ -85,7 +85,7 @@ def test_noise_has_the_covariance_of_r(correlated):
     problem = make_latent_problem(COMM, Linear(tsvd_basis())).problem
     error = problem.error
     if correlated:
-        error = correlated_error(problem.std, *places(problem.observed), 3.0, slice(0, 40), COMM)
+        error = correlated_error(problem.std, *places(problem.index), 3.0, slice(0, 40), COMM)
     found = noise(error, np.arange(40), 4000)
     assert np.abs(found @ found.T / 4000 - np.eye(40)).max() < 0.1
 

@@ -86,7 +86,7 @@ def test_other_sound_cases_pass(folder, tmp_path, changes):
     [
         (ObservationOperator, "adjoint", ["adjoint of H", "∇J by U, H and R"]),
         (LinearTransform, "adjoint", ["adjoint of U", "∇J by U, H and R"]),
-        (LinearTransform, "observed_by", ["∇J by U, H and R", "analysis against a dense solve"]),
+        (LinearTransform, "operator_product", ["∇J by U, H and R", "analysis against a dense solve"]),
     ],
 )
 def test_a_broken_operator_is_found(sound, monkeypatch, broken, method, found):

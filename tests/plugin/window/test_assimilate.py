@@ -46,7 +46,7 @@ def dense(given, readings):
     background, state = given
     sensed, model = sense(background.transfer, background.transfer.sample(state, readings.position, readings.variable), readings)
     order = np.argsort(sensed.reading)
-    return background.transform.observed_by(sensed.operator)[order], readings.value - model
+    return background.transform.operator_product(sensed.operator)[order], readings.value - model
 
 
 def solved(g, r, d):
@@ -75,7 +75,7 @@ def test_a_is_made_once_for_sensors_that_stay_and_anew_for_others(treatment):
     fewer = readings.select(np.arange(1, len(readings)))
     for made, of in ((1, readings), (1, others), (2, moved), (3, surer), (4, readings), (5, fewer), (5, fewer)):
         again = analysed((background, state), of, **treatment)
-        assert background.observed.made == made
+        assert background.hessian.made == made
         anew = analysed(make_background(COMM), of, **treatment)
         np.testing.assert_array_equal(again.analysis.control, anew.analysis.control)
         assert again.table == anew.table

@@ -41,7 +41,7 @@ def made(given, folder, readings=None, settings=ALL, speeds=False, **treatment):
 def dense(given, readings):
     """H U, one row for each of the readings in the air."""
     sensed, _ = sense(given[0].transfer, given[0].transfer.sample(given[1], readings.position, readings.variable), readings)
-    return given[0].transform.observed_by(sensed.operator)[np.argsort(sensed.reading)]
+    return given[0].transform.operator_product(sensed.operator)[np.argsort(sensed.reading)]
 
 
 def test_degrees_of_freedom_and_influence_equal_dense(given, tmp_path):
@@ -147,7 +147,7 @@ def test_speeds_and_hubers_norm_are_taken_where_the_analysis_ended(given, tmp_pa
     residual = of.innovation - of.operator.observe(found.analysis.increment)
     z = residual / of.error.std_local
     assert (np.abs(z) > 1.0).any()
-    g = background.transform.observed_by(operator) / of.error.std_local[:, None]
+    g = background.transform.operator_product(operator) / of.error.std_local[:, None]
     g *= np.sqrt(np.minimum(1.0, 1.0 / np.abs(z)))[:, None]
     a = g.T @ g
     assert told["degrees_of_freedom"] == pytest.approx(np.trace(a @ np.linalg.inv(np.eye(len(a)) + a)), rel=1e-8)
@@ -162,7 +162,7 @@ def test_hubers_norm_with_correlated_errors_is_the_quadratic_one_of_the_errors_a
     assert (error.std_local > 1.01 * of.error.std_local).any()
     again = analyse(of.transform, of.operator, error, of.innovation, COMM)
     np.testing.assert_allclose(found.analysis.control, again.control, rtol=1e-6, atol=1e-8)
-    hu = of.transform.observed_by(of.operator)
+    hu = of.transform.operator_product(of.operator)
     a = hu.T @ np.stack([error.solve(column) for column in hu.T], axis=1)
     assert told["degrees_of_freedom"] == pytest.approx(np.trace(a @ np.linalg.inv(np.eye(len(a)) + a)), rel=1e-8)
 
