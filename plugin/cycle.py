@@ -50,11 +50,11 @@ from plugin.run.watchdog import unwatched, watched
 from plugin.window.assimilate import assimilate, write_table
 from plugin.window.background import background
 from plugin.window.diagnostics import diagnose
-from plugin.window.gates.passing import make_gates
-from plugin.window.gates.telling import told_gates
-from plugin.window.gates.tools import check_boundary
+from plugin.window.gates.apply import make_gates
+from plugin.window.gates.mesh_operators import check_boundary
+from plugin.window.gates.summary import told_gates
 from plugin.window.iau import forecast_in_parts
-from plugin.window.treatment import treated, window_of
+from plugin.window.reading_selection import treated, window_of
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 

@@ -49,7 +49,7 @@ from plugin.run.rank_groups import RankGroup, groups_for, split
 from plugin.run.settings import first_difference, kept_settings, settings_of
 from plugin.run.watchdog import alive, unwatched, watched
 from plugin.window.background import Background, background, close_all, fingerprint, plan_of
-from plugin.window.gates.passing import Gates, check_without_model, columns_of, make_gates
+from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates
 from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
 
 _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"

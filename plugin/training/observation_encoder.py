@@ -22,7 +22,7 @@ from plugin.state.transfer import Transfer, variables_of
 from plugin.training.runs import first_epoch, keep_network, run_training
 from plugin.training.training_set import training_set
 from plugin.window.background import close_all, plan_of, states_of
-from plugin.window.encoded import file_hash
+from plugin.window.observation_encoding import file_hash
 
 KEPT = 64  # states of the validation that R_l is found from
 _TITLE = "observation encoder"

@@ -16,11 +16,11 @@ from da.observation.error import instrument_std
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from da.outer_loops import analyse_outer
-from plugin.window.encoded import Places
 from plugin.window.latent import LatentAnalysis, analyse_latent
+from plugin.window.observation_encoding import Places
 from plugin.window.observation_operator import Sensed, background_std, error_of, sense, spread_out
 from plugin.window.quality_control import averages, screen
-from plugin.window.treatment import Treatment
+from plugin.window.reading_selection import Treatment
 
 TABLE = ("time", "x", "y", "z", "station", "variable", "value", "error", "innovation", "residual", "used")
 
@@ -61,7 +61,7 @@ class Assimilated:
     biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
     used : what the analysis was made of; None where there is none
     network : what came of a network's analysis; None where the case has none, or no reading is used
-    gates : what gates found and did after it (:mod:`plugin.window.gates.passing`), by their names; none before
+    gates : what gates found and did after it (:mod:`plugin.window.gates.apply`), by their names; none before
     """
 
     changes: dict[str, Field]

@@ -25,7 +25,7 @@ from da.background.snapshots import collected
 from da.background.transform import LinearTransform
 from plugin.case.configuration import ConfigurationError
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.last_result import LastResult
+from plugin.window.analysis_cache import LastResult
 from plugin.window.latent import Latent, read_latent
 from plugin.window.modes_file import ModesFileError, load_modes, save_modes
 

@@ -26,7 +26,7 @@ from models.decoder import DecoderError, ParallelDecoder, decodes, parallel_deco
 from models.files import ModelFileError, load, load_arrays
 from models.inference import fast_decoder
 from plugin.case.configuration import ConfigurationError
-from plugin.window.encoded import ObservationEncoding, read_encoder
+from plugin.window.observation_encoding import ObservationEncoding, read_encoder
 
 
 @dataclass(frozen=True)

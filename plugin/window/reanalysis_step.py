@@ -12,7 +12,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.window.assimilate import assimilate
 from plugin.window.diagnostics import posterior_of
-from plugin.window.treatment import treated, window_of
+from plugin.window.reading_selection import treated, window_of
 
 COLUMNS = (
     "time", "skipped", "readings", "used", "transform", "cost_initial", "cost", "cost_background", "cost_observation",

@@ -13,7 +13,7 @@ from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
 from plugin.window.background import Background, background, chosen_steps, open_snapshots
 from plugin.window.observation_operator import Sensed, error_of, sense
-from plugin.window.treatment import window_of
+from plugin.window.reading_selection import window_of
 
 N_READINGS = 300  # more of them would make a dense solve slow
 _SEED = 20

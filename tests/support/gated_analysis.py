@@ -8,7 +8,7 @@ from coupling.fluidity.checkpoint import open_restart
 from plugin.case.configuration import MinimiserSection
 from plugin.case.gates import GatesSection
 from plugin.window.assimilate import assimilate
-from plugin.window.gates.passing import make_gates
+from plugin.window.gates.apply import make_gates
 
 RESTART = DATA / "parallel" / "mini_3_checkpoint.flml"
 LOW, LOW_OF_ALL = -0.3, -0.1  # the errors of this background are no plume's: below zero there is more tracer than above

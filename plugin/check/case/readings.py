@@ -8,7 +8,7 @@ from plugin.check.case.files import CaseFiles
 from plugin.check.finding import FAIL, OK, WARN, Finding
 from plugin.state.transfer import values_at
 from plugin.window.quality_control import sensors_of
-from plugin.window.treatment import window_of
+from plugin.window.reading_selection import window_of
 
 _SAME = 1e-3  # of a time step
 

@@ -18,7 +18,7 @@ from plugin.training.observation_encoder import own_sensors, train_observation_e
 from plugin.training.runs import LAST, training_folder
 from plugin.training.training_set import training_set
 from plugin.window.background import plan_of, states_of
-from plugin.window.encoded import file_hash
+from plugin.window.observation_encoding import file_hash
 
 READINGS = (
     "time,x,y,z,variable,value,error\n"

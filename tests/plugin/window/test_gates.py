@@ -19,9 +19,9 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GatesSection
 from plugin.state.transfer import Transfer, values_at, variables_of
 from plugin.window.assimilate import Assimilated
-from plugin.window.gates.passing import RESIDUAL, GateError, check_without_model, make_gates
-from plugin.window.gates.telling import told_gates
-from plugin.window.gates.tools import check_boundary
+from plugin.window.gates.apply import RESIDUAL, GateError, check_without_model, make_gates
+from plugin.window.gates.mesh_operators import check_boundary
+from plugin.window.gates.summary import told_gates
 
 COMM = MPI.COMM_SELF
 

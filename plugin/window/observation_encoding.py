@@ -19,7 +19,7 @@ from models.files import load, load_arrays
 from models.gridding import InverseDistanceGridding, SensorWeights
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
-from plugin.window.last_result import LastResult
+from plugin.window.analysis_cache import LastResult
 
 _BATCH = 8  # states that are encoded at a time
 

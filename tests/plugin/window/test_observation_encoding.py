@@ -18,7 +18,7 @@ from plugin.readings.of_case import readings_of
 from plugin.state.transfer import values_at
 from plugin.window.assimilate import Treatment, assimilate
 from plugin.window.latent import read_latent
-from plugin.window.treatment import InWindow
+from plugin.window.reading_selection import InWindow
 
 COMM = MPI.COMM_SELF
 BELIEVED = {"cost_ratio": 1e3}  # the encoder is not trained
@@ -231,7 +231,7 @@ def test_speeds_are_refused(tmp_path):
 def test_same_over_ranks(given, files, mpirun, tmp_path, n):
     background, state = made(given, files)
     one = analysed(background, state, make_readings(background, state))
-    mpirun(n, "tests/plugin/window/parallel_encoded.py", *files, tmp_path / "found.npz")
+    mpirun(n, "tests/plugin/window/parallel_observation_encoding.py", *files, tmp_path / "found.npz")
     other = np.load(tmp_path / "found.npz")
     np.testing.assert_allclose(other["control"], one.analysis.control, rtol=1e-9, atol=1e-10)
     scale = np.abs(one.analysis.increment).max()

@@ -3,7 +3,7 @@
 import numpy as np
 from mpi4py import MPI
 
-from plugin.window.last_result import LastResult
+from plugin.window.analysis_cache import LastResult
 
 
 class OtherRank:

@@ -28,7 +28,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GateError, GatesSection
 from plugin.state.transfer import Transfer, values_at
 from plugin.window.assimilate import TABLE
-from plugin.window.gates.tools import GateTools
+from plugin.window.gates.mesh_operators import GateTools
 
 RESIDUAL = "residual_of_restart"  # a column of readings.csv
 
