@@ -52,9 +52,9 @@ from plugin.window.background import background
 from plugin.window.diagnostics import diagnose
 from plugin.window.gates.apply import make_gates
 from plugin.window.gates.mesh_operators import check_boundary
-from plugin.window.gates.summary import told_gates
+from plugin.window.gates.summary import gates_summary
 from plugin.window.iau import forecast_in_parts
-from plugin.window.reading_selection import treated, window_of
+from plugin.window.reading_selection import belongs_to_window, window_readings
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
@@ -170,11 +170,13 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
 def _treated(readings, beginning, forecast, settings, statistics, comm):
     """The readings of a window, and how they are treated. Collective."""
     end, step, biases = forecast.state.time, forecast.restart.timestep, beginning.biases
-    in_time = window_of(readings, beginning.restart.time, end, settings, 0.5 * step, _SAME * step)
+    in_time = belongs_to_window(readings, beginning.restart.time, end, settings, 0.5 * step, _SAME * step)
     # the dumps are looked into for times within the window only
     within = settings.window != ANALYSIS_TIME and in_time.any()
     with open_series(forecast.folder, comm) if within else nullcontext() as dumps:
-        return treated(readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, biases=biases)
+        return window_readings(
+            readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, biases=biases
+        )
 
 
 def _keep(case, folder, entry, found, background):
@@ -230,7 +232,7 @@ def _told_window(label, entry):
         return f"{label}: t = {entry['time']:g} s  {why}, the forecast goes on as it is  {times}"
     a, by = entry["analysis"], entry.get("network", {})
     instead = f"  by TSVD, not by the network: {by['reason']}" if "reason" in by else ""
-    gates = told_gates(entry.get("gates", {}))
+    gates = gates_summary(entry.get("gates", {}))
     gates = f"  gates: {gates}" if gates else ""
     return (
         f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings  "

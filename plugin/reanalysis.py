@@ -109,7 +109,9 @@ def _reanalyse(case, comm, resume, progress):
         raise ConfigurationError("this MPI was started without threads; reading ahead needs MPI_THREAD_MULTIPLE")
     check_without_model(case.gates)
     if case.observations.bias is not None:
-        raise ConfigurationError("observations.bias: biases go on from window to window, states are analysed alone here")
+        raise ConfigurationError(
+            "observations.bias: biases go on from window to window, states are analysed alone here"
+        )
     if "std" in of.keep and case.background.linear_transform != case.background.transform:
         raise ConfigurationError("reanalysis.keep: std goes with background.transform: tsvd or reduced")
     left_out = [] if of.missing == "skip" else None
@@ -196,7 +198,9 @@ def _block(block, work, kept):
             with_what = work.background, work.gates, comm, kept
             found, row, readings = analysed(step, state, within, work.readings, case, *with_what)
             if archive is None:
-                archive = closing.enter_context(ArchiveWriter(folder / _STATES, work.writing, of.precision, of.compression))
+                archive = closing.enter_context(
+                    ArchiveWriter(folder / _STATES, work.writing, of.precision, of.compression)
+                )
             write(archive.append, found)
             rows.append(row)
             table += readings
@@ -235,7 +239,9 @@ def _archives(case, blocks):
     """The blocks' archives; a block of broken states only has none."""
     archives = [path for path in (_folder(case, block) / _STATES for block in blocks) if path.is_file()]
     if not archives:
-        raise FileError(f"{case.reanalysis.output}: no state could be read; steps.csv of the blocks in {case.run} tell why")
+        raise FileError(
+            f"{case.reanalysis.output}: no state could be read; steps.csv of the blocks in {case.run} tell why"
+        )
     case.reanalysis.output.parent.mkdir(parents=True, exist_ok=True)
     return archives
 
@@ -284,9 +290,13 @@ def _begin(case, about, resume):
     earlier = kept_settings(kept)
     different = first_difference(about["settings"], earlier["settings"])
     if different:
-        raise ConfigurationError(f"{kept}: the reanalysis was started with another {different!r} section; resume with it")
+        raise ConfigurationError(
+            f"{kept}: the reanalysis was started with another {different!r} section; resume with it"
+        )
     if about["states"] != earlier["states"]:
-        raise ConfigurationError(f"{kept}: the states are others than those it was started with; start a new run folder")
+        raise ConfigurationError(
+            f"{kept}: the states are others than those it was started with; start a new run folder"
+        )
     if output.exists() and (case.run / _READINGS).exists():
         shutil.rmtree(case.run / "reanalysis", ignore_errors=True)  # a stop while these were taken away
         return True

@@ -129,11 +129,11 @@ def _operator_checks(of, comm):
     n = comm.allreduce(len(scale))
     yield OperatorCheck("adjoint of U", gap, ROUNDING, f"{n} grid values, {transform.n_control} modes")
     increment = transform.apply(control)
-    linear = of.sensed.operator if of.sensed.operator.linear else of.sensed.operator.linearised(increment)
+    linear = of.reading_operator.operator if of.reading_operator.operator.linear else of.reading_operator.operator.linearised(increment)
     y = of.error.whiten(own.normal(size=len(of.innovation)))
     gap = adjoint_gap(
         linear.observe,
-        lambda v: of.sensed.operator.adjoint(v, at=increment),
+        lambda v: of.reading_operator.operator.adjoint(v, at=increment),
         scale * own.normal(size=len(scale)),
         y,
         dot,
@@ -147,18 +147,18 @@ def _operator_checks(of, comm):
     }
     there, before = (
         values_at(State(of.state.time, values), transfer, of.readings.position, of.readings.variable)[0][
-            of.sensed.reading
+            of.reading_operator.reading
         ]
         for values in (moved, fields)
     )
-    found, weight = of.sensed.operator.observe(increment), of.readings.error[of.sensed.reading]
+    found, weight = of.reading_operator.operator.observe(increment), of.readings.error[of.reading_operator.reading]
     gap = relative_gap(found / weight, (there - before) / weight, comm)
     yield OperatorCheck("H against the mesh", gap, SUMS, "increments at the sensors")
 
 
 def _cost_checks(of, comm):
     transform = of.background.transform
-    cost = CostFunction(transform, of.sensed.operator, of.error, of.innovation, comm)
+    cost = CostFunction(transform, of.reading_operator.operator, of.error, of.innovation, comm)
     rng = np.random.default_rng(_SEED)
     control, direction = rng.normal(size=(2, transform.n_control))
     slope, remainders = taylor_slope(cost, control, direction)

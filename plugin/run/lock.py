@@ -99,7 +99,9 @@ def _read(path):
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"{path}: cannot be understood; remove it if no job is at work in this folder") from None
+        raise ConfigurationError(
+            f"{path}: cannot be understood; remove it if no job is at work in this folder"
+        ) from None
 
 
 def _ourselves():

@@ -16,7 +16,7 @@ MODES = ("nearest", "interpolate")
 
 
 @dataclass(frozen=True)
-class InWindow:
+class FirstGuess:
     """The model at readings, the same on every rank.
 
     value : (M,) in the readings' units, NaN where there is none
@@ -67,7 +67,7 @@ def weights_in_time(time, dumps, mode, tolerance=0.0):
     return first, second, share, in_time
 
 
-def observe_window(series, transfer, readings, mode, tolerance=0.0):
+def first_guess(series, transfer, readings, mode, tolerance=0.0):
     """The model's values at readings of a window. Collective.
 
     Each dump is read once, and only those that a reading asks for.
@@ -81,7 +81,7 @@ def observe_window(series, transfer, readings, mode, tolerance=0.0):
 
     Returns
     -------
-    InWindow
+    FirstGuess
 
     Raises
     ------
@@ -100,4 +100,4 @@ def observe_window(series, transfer, readings, mode, tolerance=0.0):
         value[asked] += weight[asked] * seen
         inside[asked] &= found
     # a place may be inside at one dump and outside at another where the mesh changes
-    return InWindow(np.where(inside, value, np.nan), inside | ~in_time, in_time)
+    return FirstGuess(np.where(inside, value, np.nan), inside | ~in_time, in_time)

@@ -64,7 +64,7 @@ def variables_of(names, state):
 
 
 @dataclass(frozen=True)
-class Sampled:
+class ModelAtReadings:
     """The background at the sensors, and what H sees of an increment.
 
     A reading of a speed has a row for each component, all on one rank; any other has one.
@@ -92,7 +92,7 @@ class Sampled:
         size = chosen.sum(), self.operator.getLocalSize()[1]
         operator = sparse_rows(*size, row[of], column[of], weight[of], self.operator.getComm())
         reading = np.searchsorted(numbers, self.reading[chosen])
-        return Sampled(reading, self.background[chosen], operator, self.inside[numbers])
+        return ModelAtReadings(reading, self.background[chosen], operator, self.inside[numbers])
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Transfer:
             increments[name] = on_mesh
         return increments
 
-    def sample(self, state: State, position, variable):
+    def at_readings(self, state: State, position, variable):
         """Compare sensors with a state. Collective.
 
         Parameters
@@ -196,7 +196,7 @@ class Transfer:
 
         Returns
         -------
-        Sampled, rows only for readings inside
+        ModelAtReadings, rows only for readings inside
         """
         position, variable = np.asarray(position, float).reshape(-1, 3), np.asarray(variable)
         self.check_known(variable)
@@ -218,7 +218,7 @@ class Transfer:
     def placed(self, state, position, variable):
         """Where sensors are in a state's meshes; they are looked for again only if they or the mesh have moved.
 
-        position, variable : as in `sample`
+        position, variable : as in `at_readings`
 
         Yields
         ------
@@ -267,7 +267,7 @@ class Transfer:
             comm=self.comm,
         )
         operator.assemble()
-        return Sampled(
+        return ModelAtReadings(
             np.concatenate([np.empty(0, np.int64), *[p[0] for p in parts]]),
             np.concatenate([np.empty(0), *[p[1] for p in parts]]),
             operator,
@@ -282,7 +282,7 @@ def values_at(state, transfer, position, variable):
     ----------
     state : State
     transfer : Transfer
-    position, variable : as in `Transfer.sample`
+    position, variable : as in `Transfer.at_readings`
 
     Returns
     -------

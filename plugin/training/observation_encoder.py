@@ -107,7 +107,7 @@ def own_sensors(case, data, comm):
     sensor, channel = sensor.ravel(), places[:, 3].astype(np.int64)
     error = np.bincount(sensor, readings.error, len(places)) / np.maximum(np.bincount(sensor, minlength=len(places)), 1)
     names = np.array(list(channels))[channel]
-    rows = _rows(transfer.sample(state, places[:, :3], names), len(places), len(data.scale), comm)
+    rows = _rows(transfer.at_readings(state, places[:, :3], names), len(places), len(data.scale), comm)
     scale, part = rows @ data.scale, rows @ (data.scale != 0.0) >= LEAST_PART
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=part)
     standardised = rows.multiply(inverse[:, None]).multiply(data.scale[None]).tocsc()
@@ -124,10 +124,10 @@ def own_sensors(case, data, comm):
     )
 
 
-def _rows(sampled, count, n_state, comm):
+def _rows(at_readings, count, n_state, comm):
     """H as one sparse matrix on every rank, a row for each sensor; without entries outside."""
-    start, column, weight = sampled.operator.getValuesCSR()
-    row = np.repeat(sampled.reading, np.diff(start))
+    start, column, weight = at_readings.operator.getValuesCSR()
+    row = np.repeat(at_readings.reading, np.diff(start))
     row, column, weight = (np.concatenate(parts) for parts in zip(*comm.allgather((row, column, weight))))
     return csr_matrix((weight, (row, column)), (count, n_state))
 

@@ -52,7 +52,7 @@ def network_checks(of, comm):
         dot_over(comm),
     )
     yield OperatorCheck("adjoint of the network's U'", gap, ROUNDING, f"{transform.n_control} modes of {code.size} numbers")
-    cost = CostFunction(transform, of.sensed.operator, of.error, of.innovation, comm)
+    cost = CostFunction(transform, of.reading_operator.operator, of.error, of.innovation, comm)
     slope, remainders = taylor_slope(cost, control, direction)
     steps = f", h from 1 to {remainders[-1][0]:.1g}" if remainders else ""
     yield OperatorCheck("Taylor test of the network's J", abs(slope - 2.0), SLOPE, f"slope {slope:.4f}{steps}")

@@ -16,7 +16,7 @@ from coupling.common.collective import on_rank_0
 from coupling.simulation.launch import ModelError, launch, package_environment
 from da.analysis import analyse
 from da.diagnostics.checks import OperatorCheck, relative_gap
-from plugin.window.observation_operator import spread_out
+from plugin.window.observation_operator import by_reading
 
 NAME = "same on one rank and on all"
 _LIMIT = 1 << 30  # bytes of snapshots that rank 0 may hold alone
@@ -70,7 +70,7 @@ def _outcome(of, comm):
     increment = analyse(transform, of.operator, of.error, of.innovation, comm).increment
     parts = inverse * transfer.to_grid(of.state), inverse * increment
     state, increment = (np.concatenate(comm.allgather(part)) for part in parts)
-    innovation = spread_out(of.sensed, of.innovation, len(of.readings), comm, 0.0)
+    innovation = by_reading(of.reading_operator, of.innovation, len(of.readings), comm, 0.0)
     return state, innovation / of.readings.error, increment
 
 

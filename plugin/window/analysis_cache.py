@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 
 @dataclass
-class LastResult:
+class CachedResult:
     """One result and the digest of what it was made of.
 
     made : how many times a result was made, and not taken from memory

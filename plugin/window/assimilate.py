@@ -17,21 +17,27 @@ from da.observation.observations import Observations
 from da.observation.quality import Flag
 from da.outer_loops import analyse_outer
 from plugin.window.latent import LatentAnalysis, analyse_latent
-from plugin.window.observation_encoding import Places
-from plugin.window.observation_operator import Sensed, background_std, error_of, sense, spread_out
-from plugin.window.quality_control import averages, screen
-from plugin.window.reading_selection import Treatment
+from plugin.window.observation_encoding import row_positions
+from plugin.window.observation_operator import (
+    ReadingOperator,
+    background_std,
+    by_reading,
+    error_covariance,
+    make_operator,
+)
+from plugin.window.quality_control import control_quality, superobservations
+from plugin.window.reading_selection import ObservationSettings
 
 TABLE = ("time", "x", "y", "z", "station", "variable", "value", "error", "innovation", "residual", "used")
 
 
 @dataclass(frozen=True)
-class Used:
+class AnalysisInputs:
     """What an analysis was made of, for what is to be told of it later.
 
     readings : Observations that were used, their errors as they counted
     numbers : (number of readings,) each one's number among all of the window
-    sensed : Sensed of them
+    reading_operator : ReadingOperator of them
     transform, operator, error : U, H and R of the analysis, with biases if there are
     innovation : (M_local,) of H's rows, in the readings' units
     huber : Huber, or None
@@ -40,7 +46,7 @@ class Used:
 
     readings: Observations
     numbers: np.ndarray
-    sensed: Sensed
+    reading_operator: ReadingOperator
     transform: object
     operator: object
     error: object
@@ -50,7 +56,7 @@ class Used:
 
 
 @dataclass(frozen=True)
-class Assimilated:
+class WindowAnalysis:
     """What an analysis leaves.
 
     changes : {field name: Field}, background plus increment; none where no reading is used
@@ -59,7 +65,7 @@ class Assimilated:
         units; innovation and residual are None outside the model's air, and where there was no analysis the residual;
         `used` says why a reading was left out
     biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
-    used : what the analysis was made of; None where there is none
+    inputs : AnalysisInputs; None where there is none
     network : what came of a network's analysis; None where the case has none, or no reading is used
     gates : what gates found and did after it (:mod:`plugin.window.gates.apply`), by their names; none before
     """
@@ -68,12 +74,12 @@ class Assimilated:
     analysis: Analysis | None
     table: list[dict]
     biases: dict[str, float] = field(default_factory=dict)
-    used: Used | None = None
+    inputs: AnalysisInputs | None = None
     network: LatentAnalysis | None = None
     gates: dict = field(default_factory=dict)
 
 
-def assimilate(background, state, readings, comm, minimiser, treatment=Treatment()):
+def assimilate(background, state, readings, comm, minimiser, treatment=ObservationSettings()):
     """Find the analysis of one state. Collective.
 
     Parameters
@@ -83,11 +89,11 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     readings : Observations of its window; there may be none
     comm : MPI communicator
     minimiser : MinimiserSection
-    treatment : Treatment of the readings
+    treatment : ObservationSettings of the readings
 
     Returns
     -------
-    Assimilated
+    WindowAnalysis
 
     Raises
     ------
@@ -102,40 +108,40 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     n = len(readings)
     counted = instrument_std(readings.error, readings.instrument, of.error_model.instruments, readings.variable)
     readings = replace(readings, error=counted)
-    sampled = transfer.sample(state, readings.position, readings.variable)
-    sensed, model = sense(transfer, sampled, readings)
-    inside, early = sensed.inside, []
-    if of.in_window is not None:
-        model, inside = np.where(of.in_window.in_time, of.in_window.value, 0.0), inside & of.in_window.inside
-        early = [(Flag.NO_STATE, ~of.in_window.in_time)]
+    at_readings = transfer.at_readings(state, readings.position, readings.variable)
+    reading_operator, model = make_operator(transfer, at_readings, readings)
+    inside, early = reading_operator.inside, []
+    if of.first_guess is not None:
+        model, inside = np.where(of.first_guess.in_time, of.first_guess.value, 0.0), inside & of.first_guess.inside
+        early = [(Flag.NO_STATE, ~of.first_guess.in_time)]
     station, stations, prior = _stations(readings, of)
     innovation = np.where(inside, readings.value - np.nan_to_num(model) - np.append(prior, 0.0)[station], np.nan)
-    flags = screen(
+    flags = control_quality(
         readings,
         of.quality,
         transfer.grid,
         state.time,
         innovation,
-        lambda: background_std(background, sensed, n, comm),
-        [(Flag.OUTSIDE, ~inside), *early, *of.marked],
+        lambda: background_std(background, reading_operator, n, comm),
+        [(Flag.OUTSIDE, ~inside), *early, *of.flagged],
         of.withheld,
     )
     used = np.flatnonzero(flags == Flag.USED)
     if len(used) == 0:
-        return Assimilated({}, None, _table(readings, innovation, np.full(n, np.nan), flags), dict(of.biases))
+        return WindowAnalysis({}, None, _table(readings, innovation, np.full(n, np.nan), flags), dict(of.biases))
     chosen = readings.select(used)
     speeds = ~np.isin(chosen.variable, [v.name for v in transfer.variables])
-    means = averages(chosen, of.quality.thinning, transfer.grid, speeds, bool(stations))
-    seen = sensed
+    means = superobservations(chosen, of.quality.thinning, transfer.grid, speeds, bool(stations))
+    seen = reading_operator
     if len(used) < n or means is not None:
-        seen, _ = sense(transfer, sampled.select(used), chosen, means)
+        seen, _ = make_operator(transfer, at_readings.select(used), chosen, means)
     if means is not None:
         chosen = replace(chosen, error=means.error[means.number])
     transform, operator = background.transform, seen.operator
     if stations:
         transform = BiasedTransform(transform, _spreads(stations, of.bias), comm)
         operator = BiasedOperator(operator, station[used][seen.reading], len(stations), comm)
-    error = error_of(chosen, used, of.error_model, seen, n, comm)
+    error = error_covariance(chosen, used, of.error_model, seen, n, comm)
     search = {"method": minimiser.method, "max_iterations": minimiser.max_iterations}
     how = {**search, "method": minimiser.method if minimiser.method in METHODS else METHODS[0]}  # TSVD's
     huber = None if of.huber is None else Huber(*np.atleast_1d(of.huber).tolist())
@@ -151,7 +157,7 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
     network = None
     if background.latent is not None:
         terms = transfer.to_grid(state), operator, error, departure, comm
-        places = Places.of(seen, chosen, transfer.variables)
+        places = row_positions(seen, chosen, transfer.variables)
         network = analyse_latent(background.latent, *terms, first=analysis.increment, places=places, **search)
         if network.analysis is not None:
             analysis, transform, hessian = network.analysis, network.transform, None
@@ -160,11 +166,14 @@ def assimilate(background, state, readings, comm, minimiser, treatment=Treatment
         increment, found = transform.state_increment(increment), transform.bias(analysis.control)
     increments = transfer.to_mesh(state, increment)
     changes = {name: state[name].replaced(state[name].values + dx) for name, dx in increments.items()}
-    closer = spread_out(sensed, sensed.operator.observe(increment), n, comm) + np.append(found, 0.0)[station]
+    closer = (
+        by_reading(reading_operator, reading_operator.operator.observe(increment), n, comm)
+        + np.append(found, 0.0)[station]
+    )
     biases = {**of.biases, **{name: float(b) for name, b in zip(stations, prior + found)}}
     table = _table(readings, innovation, innovation - closer, flags)
-    made_of = Used(chosen, used, seen, transform, operator, error, departure, huber, hessian)
-    return Assimilated(changes, analysis, table, biases, made_of, network)
+    made_of = AnalysisInputs(chosen, used, seen, transform, operator, error, departure, huber, hessian)
+    return WindowAnalysis(changes, analysis, table, biases, made_of, network)
 
 
 def _hessian(background, transform, operator, error, comm):
@@ -218,7 +227,7 @@ def _table(readings, innovation, residual, flags):
 def write_table(path, rows):
     """Write an analysis' table as CSV, whole or not at all.
 
-    rows : as `Assimilated.table`; keys beyond TABLE, the same in all rows, become columns after its own
+    rows : as `WindowAnalysis.table`; keys beyond TABLE, the same in all rows, become columns after its own
     """
     with whole_file(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, fieldnames=list(dict.fromkeys([*TABLE, *(rows[0] if rows else ())])))

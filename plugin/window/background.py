@@ -25,7 +25,7 @@ from da.background.snapshots import collected
 from da.background.transform import LinearTransform
 from plugin.case.configuration import ConfigurationError
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.analysis_cache import LastResult
+from plugin.window.analysis_cache import CachedResult
 from plugin.window.latent import Latent, read_latent
 from plugin.window.modes_file import ModesFileError, load_modes, save_modes
 
@@ -46,8 +46,8 @@ class Background:
     transform: LinearTransform
     modes: Modes
     latent: Latent | None = None
-    hessian: LastResult = field(default_factory=LastResult, repr=False)
-    spread: LastResult = field(default_factory=LastResult, repr=False)
+    hessian: CachedResult = field(default_factory=CachedResult, repr=False)
+    spread: CachedResult = field(default_factory=CachedResult, repr=False)
 
 
 def open_snapshots(settings, comm, left_out=None):

@@ -1,6 +1,5 @@
 """What is told of an analysis beside its result, as a case's `diagnostics` asks for it."""
 
-
 import numpy as np
 
 from coupling.common.collective import on_rank_0
@@ -11,7 +10,7 @@ from da.diagnostics.influence import influence, influence_by_group
 from da.diagnostics.posterior import marginal, mesh_std, posterior, state_std
 from da.diagnostics.statistics import group_statistics
 from da.minimisation.hessian import ObservationHessian
-from plugin.window.observation_operator import spread_out
+from plugin.window.observation_operator import by_reading
 
 COLUMNS = ("influence", "left_out", "standardised")
 
@@ -21,7 +20,7 @@ def diagnose(found, background, state, settings, folder, comm):
 
     Parameters
     ----------
-    found : Assimilated; with `influence` its table gets COLUMNS, in the order of `da.diagnostics.influence.Influence`
+    found : WindowAnalysis; with `influence` its table gets COLUMNS, in the order of `da.diagnostics.influence.Influence`
     background : Background
     state : State, the forecast
     settings : DiagnosticsSection
@@ -37,7 +36,7 @@ def diagnose(found, background, state, settings, folder, comm):
             row.update(dict.fromkeys(COLUMNS))
     if found.analysis is None:
         return {}
-    of, (operator, error, residual) = found.used, _as_quadratic(found)
+    of, (operator, error, residual) = found.inputs, _as_quadratic(found)
     errors, told, own = None, {}, None
     # a network has no rows that errors could be told of
     if (settings.influence or settings.posterior) and of.transform.linear:
@@ -53,20 +52,20 @@ def diagnose(found, background, state, settings, folder, comm):
 def posterior_of(found, comm):
     """Errors of an analysis with a linear U. Collective.
 
-    found : Assimilated, with an analysis
+    found : WindowAnalysis, with an analysis
 
     Returns
     -------
     da.diagnostics.posterior.Posterior
     """
     operator, error, _ = _as_quadratic(found)
-    hessian = found.used.hessian or ObservationHessian(found.used.transform, operator, error, comm)
+    hessian = found.inputs.hessian or ObservationHessian(found.inputs.transform, operator, error, comm)
     return posterior(hessian.information)
 
 
 def _as_quadratic(found):
     """(H, R, residual) of the quadratic form that J is about the analysis."""
-    of, increment = found.used, found.analysis.increment
+    of, increment = found.inputs, found.analysis.increment
     residual = of.innovation - of.operator.observe(increment)
     linear = of.operator if of.operator.linear else of.operator.linearised(increment)
     return linear, _as_counted(of, residual), residual
@@ -79,13 +78,13 @@ def _as_counted(of, residual):
 
 def _influence(found, errors, operator, error, residual, comm):
     """Degrees of freedom for signal, and S_ii of all rows; columns for the table, an average's at its first reading."""
-    of = found.used
+    of = found.inputs
     told = influence(errors, of.transform, operator, error, residual)
     for name in COLUMNS:
-        everyone = spread_out(of.sensed, getattr(told, name), len(of.readings), comm)
+        everyone = by_reading(of.reading_operator, getattr(told, name), len(of.readings), comm)
         for number, value in zip(of.numbers, everyone):
             found.table[number][name] = float(value) if np.isfinite(value) else None
-    own, reading = (np.concatenate(comm.allgather(part)) for part in (told.influence, of.sensed.reading))
+    own, reading = (np.concatenate(comm.allgather(part)) for part in (told.influence, of.reading_operator.reading))
     return {
         "degrees_of_freedom": errors.degrees_of_freedom,
         "entropy_reduction": errors.entropy_reduction,
@@ -94,7 +93,7 @@ def _influence(found, errors, operator, error, residual, comm):
 
 
 def _statistics(of, residual, own, stations, comm):
-    parts = of.innovation, residual, of.error.solve(residual), of.sensed.reading
+    parts = of.innovation, residual, of.error.solve(residual), of.reading_operator.reading
     d, r, weighted, reading = (np.concatenate(comm.allgather(part)) for part in parts)
     variable = of.readings.variable[reading]
     groups = {"by_variable": variable}

@@ -149,7 +149,7 @@ def analyse_latent(latent, state, operator, error, innovation, comm, *, first, p
     state : (n_local,) the background on the grid, in the state's units
     operator, error, innovation, comm : as in `da.analysis.analyse`
     first : (n_local,) increment of TSVD's analysis
-    places : Places of H's rows
+    places : RowPositions of H's rows
     minimiser : keyword arguments of `da.decoded.analyse_decoded`
 
     Returns

@@ -19,13 +19,13 @@ from models.files import load, load_arrays
 from models.gridding import InverseDistanceGridding, SensorWeights
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
-from plugin.window.analysis_cache import LastResult
+from plugin.window.analysis_cache import CachedResult
 
 _BATCH = 8  # states that are encoded at a time
 
 
 @dataclass(frozen=True)
-class Places:
+class RowPositions:
     """Where the rows of H on this rank are.
 
     position : (M_local, 3) [m]; of an average of readings the same average of theirs
@@ -37,12 +37,13 @@ class Places:
     channel: np.ndarray
     number: np.ndarray
 
-    @classmethod
-    def of(cls, sensed, readings, variables):
-        """Those of a Sensed, of the Observations it was made of; a speed's channel is −1."""
-        number = {variable.name: k for k, variable in enumerate(variables)}
-        channel = [number.get(name, -1) for name in readings.variable[sensed.reading]]
-        return cls(sensed.mean @ readings.position, np.array(channel, np.int64), sensed.reading)
+
+def row_positions(reading_operator, readings, variables):
+    """RowPositions of a ReadingOperator and the Observations it was made for; a speed's channel is −1."""
+    number = {variable.name: k for k, variable in enumerate(variables)}
+    channel = [number.get(name, -1) for name in readings.variable[reading_operator.reading]]
+    position = reading_operator.mean @ readings.position
+    return RowPositions(position, np.array(channel, np.int64), reading_operator.reading)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ObservationEncoding:
     codes: np.ndarray
     variance: float | None
     comm: MPI.Comm
-    prepared: LastResult = field(default_factory=LastResult, repr=False)
+    prepared: CachedResult = field(default_factory=CachedResult, repr=False)
 
     def analyse(self, transform, operator, error, innovation, places):
         """The analysis of the latent innovation that f° gives. Collective.
@@ -74,7 +75,7 @@ class ObservationEncoding:
         ----------
         transform : DecodedTransform about the background
         operator, error, innovation : as in `da.analysis.analyse`; H linear
-        places : Places
+        places : RowPositions
 
         Returns
         -------

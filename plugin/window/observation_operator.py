@@ -16,7 +16,7 @@ from plugin.readings.error_matrix import given_matrix
 
 
 @dataclass(frozen=True)
-class Sensed:
+class ReadingOperator:
     """What sees readings.
 
     operator : H of an increment, with a row for each reading in the air, or for each average of some
@@ -31,26 +31,26 @@ class Sensed:
     inside: np.ndarray
 
 
-def sense(transfer, sampled, readings, superobs=None):
+def make_operator(transfer, at_readings, readings, superobs=None):
     """The operator that sees readings. Collective.
 
     Parameters
     ----------
     transfer : Transfer
-    sampled : Sampled of the readings, `Transfer.sample` of a state
+    at_readings : ModelAtReadings of the readings, `Transfer.at_readings` of a state
     readings : Observations
     superobs : Superobs of the readings, all of them in the air; one of a speed is averaged with no other. None
         leaves the readings as they are
 
     Returns
     -------
-    Sensed, its operator not linear where a speed is read
+    ReadingOperator, its operator not linear where a speed is read
     (number of readings,) background at the analysis time on every rank, in the readings' units; zero outside
     """
     speeds = ~np.isin(readings.variable, [v.name for v in transfer.variables])
-    matrix, of, background = sampled.operator, sampled.reading, sampled.background
+    matrix, of, background = at_readings.operator, at_readings.reading, at_readings.background
     if superobs is not None:
-        matrix, of, background = _averaged(sampled, superobs, speeds, transfer.comm)
+        matrix, of, background = _averaged(at_readings, superobs, speeds, transfer.comm)
     components = ObservationOperator(matrix)
     if speeds.any():
         number, row = np.unique(of, return_inverse=True)
@@ -65,18 +65,18 @@ def sense(transfer, sampled, readings, superobs=None):
     everyones = np.zeros(len(readings))
     for rank_number, rank_value in transfer.comm.allgather((number, background)):
         everyones[rank_number] = rank_value
-    return Sensed(operator, number, mean, sampled.inside), everyones
+    return ReadingOperator(operator, number, mean, at_readings.inside), everyones
 
 
-def _averaged(sampled, superobs, speeds, comm):
+def _averaged(at_readings, superobs, speeds, comm):
     """(matrix, reading, background) of one row for each superob, where its first reading has its row."""
-    order = np.concatenate(comm.allgather(sampled.reading))
+    order = np.concatenate(comm.allgather(at_readings.reading))
     row_of = np.zeros(len(superobs.number), np.int64)
     row_of[order] = np.arange(len(order))
     leads = np.zeros(len(superobs.number), bool)
     leads[np.unique(superobs.number, return_index=True)[1]] = True
-    kept = np.flatnonzero(leads[sampled.reading])
-    reading, first = sampled.reading[kept], sampled.operator.getOwnershipRange()[0]
+    kept = np.flatnonzero(leads[at_readings.reading])
+    reading, first = at_readings.reading[kept], at_readings.operator.getOwnershipRange()[0]
     start, column, weight = [0], [], []
     for local, number in zip(kept, reading):
         if speeds[number]:  # each component has a row of its own
@@ -86,7 +86,7 @@ def _averaged(sampled, superobs, speeds, comm):
             column, weight = [*column, row_of[row.indices]], [*weight, row.data]
         start.append(start[-1] + len(column[-1]))
     averaging = PETSc.Mat().createAIJ(
-        size=((len(kept), None), (len(sampled.reading), None)),
+        size=((len(kept), None), (len(at_readings.reading), None)),
         csr=(
             np.array(start, PETSc.IntType),
             np.concatenate([np.empty(0), *column]).astype(PETSc.IntType),
@@ -95,11 +95,11 @@ def _averaged(sampled, superobs, speeds, comm):
         comm=comm,
     )
     averaging.assemble()
-    background = ObservationOperator(averaging).observe(sampled.background)
-    return averaging.matMult(sampled.operator), reading, background
+    background = ObservationOperator(averaging).observe(at_readings.background)
+    return averaging.matMult(at_readings.operator), reading, background
 
 
-def background_std(background, sensed, n_readings, comm):
+def background_std(background, reading_operator, n_readings, comm):
     """Standard deviation of the background at readings, √diag(H B Hᵀ), in their units. Collective.
 
     H is taken at the background where it is not linear. While it stays as it was nothing is computed again.
@@ -107,7 +107,7 @@ def background_std(background, sensed, n_readings, comm):
     Parameters
     ----------
     background : plugin.window.background.Background
-    sensed : Sensed of single readings
+    reading_operator : ReadingOperator of single readings
     n_readings : number of readings
     comm : MPI communicator
 
@@ -115,25 +115,25 @@ def background_std(background, sensed, n_readings, comm):
     -------
     (n_readings,) on every rank, zero outside the model's air
     """
-    operator = sensed.operator
+    operator = reading_operator.operator
     linear = operator if operator.linear else operator.linearised(np.zeros(background.transfer.n_local))
 
     def std():
         return np.linalg.norm(background.transform.operator_product(linear), axis=1)
 
     std = background.spread.get(linear.content, std, comm)
-    return spread_out(sensed, std, n_readings, comm, 0.0)
+    return by_reading(reading_operator, std, n_readings, comm, 0.0)
 
 
-def spread_out(sensed, values, n_readings, comm, missing=np.nan):
+def by_reading(reading_operator, values, n_readings, comm, missing=np.nan):
     """(n_readings,) on every rank of (M_local,) values by row; `missing` where no row is. Collective."""
     result = np.full(n_readings, missing)
-    for reading, value in comm.allgather((sensed.reading, values)):
+    for reading, value in comm.allgather((reading_operator.reading, values)):
         result[reading] = value
     return result
 
 
-def error_of(readings, numbers, settings, sensed, n_of_window, comm):
+def error_covariance(readings, numbers, settings, reading_operator, n_of_window, comm):
     """R of an operator's rows. Collective.
 
     Parameters
@@ -141,7 +141,7 @@ def error_of(readings, numbers, settings, sensed, n_of_window, comm):
     readings : Observations, their errors as they count
     numbers : (number of readings,) each one's number among all of its window
     settings : ErrorSection
-    sensed : Sensed
+    reading_operator : ReadingOperator
     n_of_window : readings of the window, used or not
     comm : MPI communicator
 
@@ -154,7 +154,7 @@ def error_of(readings, numbers, settings, sensed, n_of_window, comm):
     ConfigurationError
         if R is not positive definite (it tells the smallest eigenvalue), or a given one does not fit
     """
-    order, rows = np.concatenate(comm.allgather(sensed.reading)), sensed.operator.rows
+    order, rows = np.concatenate(comm.allgather(reading_operator.reading)), reading_operator.operator.rows
     try:
         if settings.correlation is not None:
             of, place = settings.correlation, readings.position[order]

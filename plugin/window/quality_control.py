@@ -13,24 +13,22 @@ def sensors_of(readings):
     return np.char.add(np.char.add(named.astype(str), " "), readings.variable)
 
 
-def stuck_until(readings, settings, end):
+def stuck_sensors(readings, settings, end):
     """Readings of stuck sensors, as they could be known at a time.
 
     readings : Observations of all times; settings : StuckSection or None; end : s
 
     Returns (M,) bool, false after `end`.
     """
-    marked = np.zeros(len(readings), bool)
+    flagged = np.zeros(len(readings), bool)
     if settings is not None:
         known = np.flatnonzero(readings.time <= end)
         of = readings.select(known)
-        marked[known] = stuck(
-            of.time, of.value, sensors_of(of), settings.readings, settings.tolerance, settings.still
-        )
-    return marked
+        flagged[known] = stuck(of.time, of.value, sensors_of(of), settings.readings, settings.tolerance, settings.still)
+    return flagged
 
 
-def screen(readings, settings, grid, time, innovation, background_std, marked, withheld=()):
+def control_quality(readings, settings, grid, time, innovation, background_std, flagged, withheld=()):
     """Flags of readings, of each the first check that marks it. A reading that is out is asked no further.
 
     Parameters
@@ -41,14 +39,14 @@ def screen(readings, settings, grid, time, innovation, background_std, marked, w
     time : s, of the analysis
     innovation : (M,) in the readings' units
     background_std : function without arguments → (M,) standard deviation of the background there, asked if needed
-    marked : pairs (Flag, (M,) bool) of what was found before
+    flagged : pairs (Flag, (M,) bool) of what was found before
     withheld : stations that are not to be used
 
     Returns
     -------
     (M,) int8 of Flag's values
     """
-    flags = first_reason(len(readings), marked)
+    flags = first_reason(len(readings), flagged)
 
     def check(flag, marks):
         good = np.flatnonzero(flags == Flag.USED)
@@ -87,7 +85,7 @@ def screen(readings, settings, grid, time, innovation, background_std, marked, w
     return flags
 
 
-def averages(readings, settings, grid, speeds, by_station):
+def superobservations(readings, settings, grid, speeds, by_station):
     """Superobs of the readings that an analysis uses, or None where none are asked for.
 
     Parameters

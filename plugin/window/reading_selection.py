@@ -6,17 +6,17 @@ import numpy as np
 
 from da.observation.quality import Flag
 from plugin.case.observations import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
-from plugin.state.fgat import InWindow, observe_window
-from plugin.window.quality_control import stuck_until
+from plugin.state.fgat import FirstGuess, first_guess
+from plugin.window.quality_control import stuck_sensors
 
 
 @dataclass(frozen=True)
-class Treatment:
+class ObservationSettings:
     """How readings are treated; what is left out changes nothing.
 
     quality, error_model, huber, outer_loops, bias, withheld : as in `ObservationSection`
-    in_window : the model at the readings' own times, or None for the analysis time
-    marked : pairs (Flag, (M,) bool) of readings that were found to be of no use before
+    first_guess : the model at the readings' own times, or None for the analysis time
+    flagged : pairs (Flag, (M,) bool) of readings that were found to be of no use before
     biases : {"station variable": bias so far, in the variable's units}
     """
 
@@ -26,18 +26,18 @@ class Treatment:
     outer_loops: int = 10
     bias: BiasSection | None = None
     withheld: tuple[str, ...] = ()
-    in_window: InWindow | None = None
-    marked: tuple = ()
+    first_guess: FirstGuess | None = None
+    flagged: tuple = ()
     biases: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: ObservationSection, **found):
+    def from_section(cls, settings: ObservationSection, **found):
         """The treatment that a case file asks for."""
         names = ("quality", "error_model", "huber", "outer_loops", "bias", "withheld")
         return cls(**{name: getattr(settings, name) for name in names}, **found)
 
 
-def window_of(readings, began, end, settings, half_width, slack):
+def belongs_to_window(readings, began, end, settings, half_width, slack):
     """Which readings belong to an analysis.
 
     Parameters
@@ -58,28 +58,28 @@ def window_of(readings, began, end, settings, half_width, slack):
     return (readings.time > began + slack) & (readings.time <= end + slack)
 
 
-def treated(readings, in_time, end, settings, transfer, dumps, slack, **found):
+def window_readings(readings, in_time, end, settings, transfer, dumps, slack, **found):
     """The readings of an analysis, and how they are treated. Collective.
 
     Parameters
     ----------
     readings : Observations, all there are
-    in_time : those of this analysis, see `window_of`
+    in_time : those of this analysis, see `belongs_to_window`
     end : time of the analysis [s]
     settings : ObservationSection
     transfer : Transfer
     dumps : series of the model's states over the window, not asked where readings are of the analysis time
     slack : times this near are the same [s]
-    found : further fields of the Treatment
+    found : further fields of the ObservationSettings
 
     Returns
     -------
-    Observations, Treatment
+    Observations, ObservationSettings
     """
     usable = readings.select(in_time)
     if settings.quality.stuck is not None:
         until = usable.time.max(initial=end)
-        found["marked"] = ((Flag.STUCK, stuck_until(readings, settings.quality.stuck, until)[in_time]),)
+        found["flagged"] = ((Flag.STUCK, stuck_sensors(readings, settings.quality.stuck, until)[in_time]),)
     if settings.window != ANALYSIS_TIME and len(usable):
-        found["in_window"] = observe_window(dumps, transfer, usable, settings.window, slack)
-    return usable, Treatment.of(settings, **found)
+        found["first_guess"] = first_guess(dumps, transfer, usable, settings.window, slack)
+    return usable, ObservationSettings.from_section(settings, **found)

@@ -12,7 +12,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.window.assimilate import assimilate
 from plugin.window.diagnostics import posterior_of
-from plugin.window.reading_selection import treated, window_of
+from plugin.window.reading_selection import belongs_to_window, window_readings
 
 COLUMNS = (
     "time", "skipped", "readings", "used", "transform", "cost_initial", "cost", "cost_background", "cost_observation",
@@ -99,9 +99,9 @@ def analysed(step, state, series, readings, case, background, gates, comm, kept)
     State to keep, dict for the table of steps (COLUMNS), list of dicts for that of readings
     """
     of, slack = case.observations, _SAME * step.spacing
-    in_time = window_of(readings, step.began, step.time, of, 0.5 * step.spacing, slack)
+    in_time = belongs_to_window(readings, step.began, step.time, of, 0.5 * step.spacing, slack)
     within = series if of.window != ANALYSIS_TIME else None
-    usable, treatment = treated(readings, in_time, step.time, of, background.transfer, within, slack)
+    usable, treatment = window_readings(readings, in_time, step.time, of, background.transfer, within, slack)
     gates.check(state, f"the state at {state.time:g} s", MeshError)
     found = gates.passed(assimilate(background, state, usable, comm, case.minimiser, treatment), state)
     fields = {}
@@ -120,7 +120,7 @@ def analysed(step, state, series, readings, case, background, gates, comm, kept)
 
 def _std(found, background, state, comm, kept):
     """{name: Field} of the analysis' standard deviation on the mesh. Collective."""
-    transfer, transform, used = background.transfer, background.transform, found.used
+    transfer, transform, used = background.transfer, background.transform, found.inputs
     hessian = used and used.hessian
     meshes = tuple(state[name].mesh.fingerprint for name in transfer.field_names)
     # an H that is not linear, and Huber's norm, give each analysis errors of its own

@@ -12,8 +12,8 @@ from da.observation.observations import Observations
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
 from plugin.window.background import Background, background, chosen_steps, open_snapshots
-from plugin.window.observation_operator import Sensed, error_of, sense
-from plugin.window.reading_selection import window_of
+from plugin.window.observation_operator import ReadingOperator, error_covariance, make_operator
+from plugin.window.reading_selection import belongs_to_window
 
 N_READINGS = 300  # more of them would make a dense solve slow
 _SEED = 20
@@ -26,7 +26,7 @@ class SetUp:
     background : Background
     state : State, and `source`, where it is from
     readings : Observations inside the model's air that an analysis may use
-    sensed : Sensed of them
+    reading_operator : ReadingOperator of them
     error : ObservationError
     innovation : (M_local,) in the readings' units
     """
@@ -35,14 +35,14 @@ class SetUp:
     state: State
     source: str
     readings: Observations
-    sensed: Sensed
+    reading_operator: ReadingOperator
     error: object
     innovation: np.ndarray
 
     @property
     def operator(self):
         """H as a linear operator, taken at the background."""
-        operator = self.sensed.operator
+        operator = self.reading_operator.operator
         return operator if operator.linear else operator.linearised(np.zeros(self.background.transfer.n_local))
 
 
@@ -72,17 +72,17 @@ def set_up(case, comm, said=lambda text: None):
     window = _first_window(readings, case, restart)
     errors = instrument_std(window.error, window.instrument, of.error_model.instruments, window.variable)
     window = replace(window, error=errors)
-    sampled = made.transfer.sample(state, window.position, window.variable)
-    sensed, _ = sense(made.transfer, sampled, window)
-    numbers = np.flatnonzero(sensed.inside & ~np.isin(window.station, of.withheld))
+    at_readings = made.transfer.at_readings(state, window.position, window.variable)
+    reading_operator, _ = make_operator(made.transfer, at_readings, window)
+    numbers = np.flatnonzero(reading_operator.inside & ~np.isin(window.station, of.withheld))
     if len(numbers) == 0:
         raise ReadingsError(f"{of.file}: no reading lies inside the model's air; there is nothing to check H with")
     if len(numbers) > N_READINGS:
         numbers = np.sort(np.random.default_rng(_SEED).choice(numbers, N_READINGS, replace=False))
     chosen = window.select(numbers)
-    sensed, model = sense(made.transfer, sampled.select(numbers), chosen)
-    error = error_of(chosen, numbers, of.error_model, sensed, len(window), comm)
-    return SetUp(made, state, source, chosen, sensed, error, (chosen.value - model)[sensed.reading])
+    reading_operator, model = make_operator(made.transfer, at_readings.select(numbers), chosen)
+    error = error_covariance(chosen, numbers, of.error_model, reading_operator, len(window), comm)
+    return SetUp(made, state, source, chosen, reading_operator, error, (chosen.value - model)[reading_operator.reading])
 
 
 def _state(case, restart, transfer, comm):
@@ -102,7 +102,7 @@ def _first_window(readings, case, restart):
     of, step = case.observations, restart.timestep
     for number in range(1, case.cycle.windows + 1):
         end = restart.time + number * case.cycle.window
-        found = window_of(readings, end - case.cycle.window, end, of, 0.5 * step, 0.0)
+        found = belongs_to_window(readings, end - case.cycle.window, end, of, 0.5 * step, 0.0)
         if found.any():
             return readings.select(found)
     return readings

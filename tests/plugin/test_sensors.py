@@ -12,7 +12,7 @@ from da.minimisation.hessian import ObservationHessian
 from da.observation.error import diagonal_error
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.sensors import main, propose
-from plugin.window.observation_operator import sense
+from plugin.window.observation_operator import make_operator
 from plugin.window.set_up import set_up
 
 
@@ -21,10 +21,10 @@ def of(folder, tmp_path_factory):  # noqa: F811
     """The set-up with a few of its readings only, so that there is something left to gain."""
     found = set_up(read_case(case_file(folder, tmp_path_factory.mktemp("sensors"))), COMM)
     few = found.readings.select(np.arange(3))
-    sensed, model = sense(found.background.transfer, found.background.transfer.sample(found.state, few.position, few.variable), few)
-    error = diagonal_error(10.0 * few.error[sensed.reading], slice(None))
-    innovation = (few.value - model)[sensed.reading]
-    return replace(found, readings=few, sensed=sensed, error=error, innovation=innovation)
+    reading_operator, model = make_operator(found.background.transfer, found.background.transfer.at_readings(found.state, few.position, few.variable), few)
+    error = diagonal_error(10.0 * few.error[reading_operator.reading], slice(None))
+    innovation = (few.value - model)[reading_operator.reading]
+    return replace(found, readings=few, reading_operator=reading_operator, error=error, innovation=innovation)
 
 
 def left(of, place, error, weight=None):

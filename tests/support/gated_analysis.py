@@ -21,7 +21,7 @@ ALL = {
 
 
 def make_analysis(comm):
-    """(Background, State, Restart, Assimilated), the same on any number of ranks."""
+    """(Background, State, Restart, WindowAnalysis), the same on any number of ranks."""
     background, state = make_background(comm)
     found = assimilate(background, state, make_readings(background, state), comm, MinimiserSection())
     return background, state, open_restart(RESTART), found

@@ -28,7 +28,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GateError, GatesSection
 from plugin.state.transfer import Transfer, values_at
 from plugin.window.assimilate import TABLE
-from plugin.window.gates.mesh_operators import GateTools
+from plugin.window.gates.mesh_operators import MeshOperators
 
 RESIDUAL = "residual_of_restart"  # a column of readings.csv
 
@@ -39,12 +39,12 @@ class Gates:
 
     settings : GatesSection
     transfer : Transfer of the analyses
-    tools : GateTools
+    tools : MeshOperators
     """
 
     settings: GatesSection
     transfer: Transfer
-    tools: GateTools
+    tools: MeshOperators
 
     def check(self, state, what, kind=GateError):
         """Raise `kind` if a value of a state is not finite, or a variable leaves its `range`. Collective.
@@ -83,14 +83,14 @@ class Gates:
 
         Parameters
         ----------
-        found : Assimilated
+        found : WindowAnalysis
         state : State, its background
         restart : Restart that the state was read from; needed for `taper` and `divergence_free`
         biases : of stations, as they were before
 
         Returns
         -------
-        Assimilated with `gates`, what each found and did; without changes if the increment is given up. Where a gate
+        WindowAnalysis with `gates`, what each found and did; without changes if the increment is given up. Where a gate
         may change it, `table` has the column RESIDUAL
 
         Raises
@@ -254,7 +254,7 @@ def make_gates(settings, transfer):
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ConfigurationError(f"gates.{key}: {unknown[0]!r} is not analysed; expected one of {sorted(known)}")
-    return Gates(settings, transfer, GateTools(transfer.comm))
+    return Gates(settings, transfer, MeshOperators(transfer.comm))
 
 
 def _faded(fields, state, weights):

@@ -10,7 +10,7 @@ from coupling.geometry.taper import fading_weights
 
 
 @dataclass(frozen=True)
-class GateTools:
+class MeshOperators:
     """Masses, boundaries, weights and projections of the meshes that are in use. All methods are collective.
 
     comm : MPI communicator

@@ -1,7 +1,7 @@
 """What gates did to an analysis, in a line for people."""
 
 
-def told_gates(told):
+def gates_summary(told):
     """A line of a ledger entry's `gates`; empty where they left the analysis as it was."""
     words = []
     for name, of in told.get("taper", {}).items():

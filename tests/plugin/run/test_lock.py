@@ -46,7 +46,10 @@ def test_it_is_there_for_the_block_and_a_folder_made_for_it_goes_if_nothing_is_i
 def test_a_second_job_is_refused_and_leaves_the_first_ones_lock(tmp_path):
     with locked(tmp_path, COMM):
         before = (tmp_path / "lock").read_text()
-        with pytest.raises(ConfigurationError, match=rf"lock: this run folder is in use \(process {os.getpid()} on "), locked(tmp_path, COMM):
+        with (
+            pytest.raises(ConfigurationError, match=rf"lock: this run folder is in use \(process {os.getpid()} on "),
+            locked(tmp_path, COMM),
+        ):
             pass
         assert (tmp_path / "lock").read_text() == before and os.listdir(tmp_path) == ["lock"]
 
@@ -63,7 +66,10 @@ def test_a_lock_of_a_process_that_is_gone_is_taken_over(tmp_path, how):
 
 def test_another_hosts_lock_is_for_a_person_to_judge(tmp_path):
     path = held_by(tmp_path, host="node17", process=gone())
-    with pytest.raises(ConfigurationError, match="on node17, since .* if it does not, remove the file"), locked(tmp_path / "run", COMM):
+    with (
+        pytest.raises(ConfigurationError, match="on node17, since .* if it does not, remove the file"),
+        locked(tmp_path / "run", COMM),
+    ):
         pass
     assert path.exists()
 
@@ -82,7 +88,10 @@ def test_a_job_that_slurm_has_queued_again_takes_over_its_own(tmp_path, monkeypa
 
 def test_what_is_no_lock_of_ours_is_not_taken_away(tmp_path):
     (tmp_path / "lock").write_text("{")
-    with pytest.raises(ConfigurationError, match="lock: cannot be understood; remove it if no job"), locked(tmp_path, COMM):
+    with (
+        pytest.raises(ConfigurationError, match="lock: cannot be understood; remove it if no job"),
+        locked(tmp_path, COMM),
+    ):
         pass
     assert (tmp_path / "lock").read_text() == "{"
 
@@ -99,7 +108,10 @@ def test_of_two_who_take_a_stale_lock_over_one_gets_it(tmp_path, monkeypatch):
         return said
 
     monkeypatch.setattr(lock, "_judge", slow)
-    with pytest.raises(ConfigurationError, match="another job has just taken this run folder"), locked(tmp_path / "run", COMM):
+    with (
+        pytest.raises(ConfigurationError, match="another job has just taken this run folder"),
+        locked(tmp_path / "run", COMM),
+    ):
         pass
     assert path.read_text() == live and os.listdir(tmp_path / "run") == ["lock"]
 

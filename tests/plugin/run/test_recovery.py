@@ -30,7 +30,9 @@ def test_it_goes_on_from_less_of_the_increment(case, tmp_path, on_failure, part)
     assert "the model ended with exit code 7; once more from " in ended.said
     run = tmp_path / "run"
     assert "cannot bear it" in (run / "0002/failed/launch.log").read_text()
-    before, after, began = (at_corners(state["Tracer"]) for state in (forecast(run, 1), analysis(run, 1), forecast(run, 2)))
+    before, after, began = (
+        at_corners(state["Tracer"]) for state in (forecast(run, 1), analysis(run, 1), forecast(run, 2))
+    )
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_array_equal(began, before if part == 0.0 else 0.5 * (before + after))
     entries = read_ledger(run / "ledger.jsonl")

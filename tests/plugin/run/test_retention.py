@@ -10,7 +10,12 @@ from plugin.run.progress import told_bytes
 from plugin.run.retention import disk_need, prune
 
 KEPT_ALWAYS = {"readings.csv", "posterior.vtu", "forecast/launch.log", "forecast/case.stat", "analysis/restart.flml"}
-STATES = {"forecast/case_1.pvtu", "forecast/case_1/case_1_0.vtu", "analysis/restart_Mesh_0.halo", "analysis/restart.msh"}
+STATES = {
+    "forecast/case_1.pvtu",
+    "forecast/case_1/case_1_0.vtu",
+    "analysis/restart_Mesh_0.halo",
+    "analysis/restart.msh",
+}
 
 
 @pytest.fixture
@@ -29,7 +34,9 @@ def there(run, number):
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize(("keep", "whole"), [(None, {1, 2, 3, 4, 5, 6}), (1, {1, 2, 3, 4, 5, 6}), (3, {3, 6}), (9, {6})])
+@pytest.mark.parametrize(
+    ("keep", "whole"), [(None, {1, 2, 3, 4, 5, 6}), (1, {1, 2, 3, 4, 5, 6}), (3, {3, 6}), (9, {6})]
+)
 def test_every_so_many_th_window_keeps_its_states_and_all_keep_what_is_small(run, keep, whole):
     for _ in range(2):  # it may have been done before
         prune(run, range(1, 6), keep)

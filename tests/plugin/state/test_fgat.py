@@ -10,7 +10,7 @@ from coupling.geometry.interpolation import fluid_points
 from coupling.geometry.mesh import MeshError
 from da.observation.observations import Observations
 from da.observation.operator import ObservationOperator
-from plugin.state.fgat import observe_window, weights_in_time
+from plugin.state.fgat import first_guess, weights_in_time
 from plugin.state.transfer import Transfer, values_at, variables_of
 
 COMM = MPI.COMM_SELF
@@ -76,7 +76,7 @@ def _readings(series, n=40):
 @pytest.mark.parametrize("mode", ["nearest", "interpolate"])
 def test_equals_reading_after_reading(series, transfer, mode):
     readings = _readings(series)
-    found = observe_window(series, transfer, readings, mode)
+    found = first_guess(series, transfer, readings, mode)
     assert found.in_time.all() and 0 < found.inside.sum() < len(readings)
     states = [series.read(k) for k in range(len(series))]
     for i in range(len(readings)):
@@ -97,31 +97,32 @@ def test_equals_reading_after_reading(series, transfer, mode):
 def test_at_the_last_dump_it_is_what_h_sees(series, transfer):
     readings = _readings(series)
     readings = readings.select(readings.variable != "Velocity.speed")
-    last = Observations(np.full(len(readings), series.times[-1]), *[
-        getattr(readings, name) for name in ("position", "variable", "value", "error")
-    ])
-    found = observe_window(series, transfer, last, "interpolate")
-    sampled = transfer.sample(series.read(-1), last.position, last.variable)
-    assert np.array_equal(found.inside, sampled.inside)
-    np.testing.assert_allclose(found.value[sampled.reading], sampled.background, atol=1e-13)
+    last = Observations(
+        np.full(len(readings), series.times[-1]),
+        *[getattr(readings, name) for name in ("position", "variable", "value", "error")],
+    )
+    found = first_guess(series, transfer, last, "interpolate")
+    at_readings = transfer.at_readings(series.read(-1), last.position, last.variable)
+    assert np.array_equal(found.inside, at_readings.inside)
+    np.testing.assert_allclose(found.value[at_readings.reading], at_readings.background, atol=1e-13)
 
 
 def test_a_reading_between_no_dumps(series, transfer):
     late = Observations(series.times[-1:] + 10.0, [[20.0, 20, 10]], ["Tracer"], [0.0], [1.0])
-    found = observe_window(series, transfer, late, "nearest")
+    found = first_guess(series, transfer, late, "nearest")
     assert found.in_time.tolist() == [False] and np.isnan(found.value[0])
 
 
 def test_speeds_have_a_row_for_each_component(series, transfer):
     state = series.read(-1)
     places = np.array([[20.0, 20, 10], [300, 200, 80], [25.0, 30, 10]])
-    sampled = transfer.sample(state, places, np.array(["Velocity.speed"] * 3))
-    assert np.bincount(sampled.reading, minlength=3).tolist() == [3 * i for i in sampled.inside]
-    wind = sampled.background.reshape(3, -1)
+    at_readings = transfer.at_readings(state, places, np.array(["Velocity.speed"] * 3))
+    assert np.bincount(at_readings.reading, minlength=3).tolist() == [3 * i for i in at_readings.inside]
+    wind = at_readings.background.reshape(3, -1)
     speed, inside = values_at(state, transfer, places, np.array(["Velocity.speed"] * 3))
     np.testing.assert_allclose(np.linalg.norm(wind, axis=0), speed[inside], atol=1e-6)
     # only x is analysed
-    seen = ObservationOperator(sampled.operator).observe(np.ones(transfer.n_local)).reshape(3, -1)
+    seen = ObservationOperator(at_readings.operator).observe(np.ones(transfer.n_local)).reshape(3, -1)
     np.testing.assert_allclose(seen[0], 1.0)
     assert not seen[1:].any()
 

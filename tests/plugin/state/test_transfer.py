@@ -42,7 +42,8 @@ def test_a_variable_the_model_lacks_is_refused(state, wrong):
 def test_the_grid_state_keeps_the_order_of_variables(state, transfer):
     on_grid = transfer.to_grid(state).reshape(-1, 4)
     for column, (name, values) in enumerate(
-        [("Velocity", state["Velocity"].values[:, 1])] + [(n, state[n].values) for n in ("Tracer", "P0Tracer", "DGTracer")]
+        [("Velocity", state["Velocity"].values[:, 1])]
+        + [(n, state[n].values) for n in ("Tracer", "P0Tracer", "DGTracer")]
     ):
         expected = multiply(transfer.interpolation(state[name]).to_grid, values)
         np.testing.assert_array_equal(on_grid[:, column], expected)
@@ -50,17 +51,17 @@ def test_the_grid_state_keeps_the_order_of_variables(state, transfer):
 
 def test_h_sees_the_increment_that_the_mesh_gets(state, transfer):
     increment = np.random.default_rng(6).standard_normal(transfer.n_local)
-    before = transfer.sample(state, PLACES, NAMES)
+    before = transfer.at_readings(state, PLACES, NAMES)
     added = transfer.to_mesh(state, increment)
     after = State(state.time, {n: f.replaced(f.values + added.get(n, 0.0)) for n, f in state.fields.items()})
-    seen = transfer.sample(after, PLACES, NAMES).background - before.background
+    seen = transfer.at_readings(after, PLACES, NAMES).background - before.background
     np.testing.assert_allclose(multiply(before.operator, increment), seen, atol=1e-10)
 
 
 def test_readings_inside_buildings_have_no_row(state, transfer):
-    sampled = transfer.sample(state, PLACES, NAMES)
-    assert sampled.inside.tolist() == [True, False, True, True, True]
-    assert sorted(sampled.reading) == [0, 2, 3, 4]
+    at_readings = transfer.at_readings(state, PLACES, NAMES)
+    assert at_readings.inside.tolist() == [True, False, True, True, True]
+    assert sorted(at_readings.reading) == [0, 2, 3, 4]
 
 
 def test_components_that_are_not_analysed_get_no_increment(state, transfer):
@@ -71,4 +72,4 @@ def test_components_that_are_not_analysed_get_no_increment(state, transfer):
 
 def test_readings_of_something_else_are_refused(state, transfer):
     with pytest.raises(MeshError, match="readings of 'Salt', which is not analysed"):
-        transfer.sample(state, PLACES, np.array(["Salt"] * 5))
+        transfer.at_readings(state, PLACES, np.array(["Salt"] * 5))

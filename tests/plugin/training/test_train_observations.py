@@ -86,9 +86,9 @@ def test_own_sensors_read_what_the_cycle_will(tmp_path, states):
     state = next(states_of(case, plan[7:8]))
     transfer = Transfer(data.grid, variables_of(case.variables, state), COMM)
     places = np.concatenate([one.position, two.position]) + data.grid.origin
-    sampled = transfer.sample(state, places, np.array(["Tracer", "Tracer", "Velocity.y"]))
-    order = np.argsort(sampled.reading)
-    start, column, weight = sampled.operator.getValuesCSR()
+    at_readings = transfer.at_readings(state, places, np.array(["Tracer", "Tracer", "Velocity.y"]))
+    order = np.argsort(at_readings.reading)
+    start, column, weight = at_readings.operator.getValuesCSR()
     rows = [(column[a:b], weight[a:b]) for a, b in zip(start[:-1], start[1:])]
     x = transfer.to_grid(state)
     mean, scale, value = (np.array([w @ v[c] for c, w in rows])[order] for v in (data.mean, data.scale, x))

@@ -12,7 +12,7 @@ from mpi4py import MPI
 from da.observation.error import diagonal_error
 from models.decoder import parallel_decoder
 from plugin.verification.network import network_checks
-from plugin.window.observation_operator import sense
+from plugin.window.observation_operator import make_operator
 from plugin.window.set_up import SetUp
 
 COMM = MPI.COMM_SELF
@@ -51,15 +51,15 @@ class WrongSlope(torch.autograd.Function):
 def set_up(bend, mean=0.0):
     background, state = latent_background(COMM)
     readings = make_readings(background, state, speeds=True).select(np.delete(np.arange(12), OUTSIDE))
-    sensed, model = sense(
-        background.transfer, background.transfer.sample(state, readings.position, readings.variable), readings
+    reading_operator, model = make_operator(
+        background.transfer, background.transfer.at_readings(state, readings.position, readings.variable), readings
     )
     latent = latent_of(background, COMM)
     network = Bent(latent.decoder.network, bend).to(torch.float32)
     latent = replace(latent, decoder=parallel_decoder(network, latent.decoder.scale, COMM), mean=latent.mean + mean)
-    error = diagonal_error(readings.error[sensed.reading], sensed.operator.rows)
+    error = diagonal_error(readings.error[reading_operator.reading], reading_operator.operator.rows)
     made = with_network(background, latent)
-    return SetUp(made, state, "a test", readings, sensed, error, (readings.value - model)[sensed.reading])
+    return SetUp(made, state, "a test", readings, reading_operator, error, (readings.value - model)[reading_operator.reading])
 
 
 def test_a_sound_network_passes_though_it_computes_in_float32():

@@ -75,7 +75,11 @@ def test_any_text_as_readings(tmp_path, rows, header):
 
 
 @MANY
-@given(words=st.lists(st.sampled_from(["8", "1e400", "nan", "-3", "", "Tracer", "0.1", "x", "١", "1_0", " 2 "]), max_size=9))
+@given(
+    words=st.lists(
+        st.sampled_from(["8", "1e400", "nan", "-3", "", "Tracer", "0.1", "x", "١", "1_0", " 2 "]), max_size=9
+    )
+)
 def test_any_words_as_a_reading(tmp_path, words):
     path = tmp_path / "readings.csv"
     path.write_text(HEADER + ",".join(words) + "\n", encoding="utf-8")

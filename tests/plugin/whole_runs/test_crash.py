@@ -1,6 +1,6 @@
 """Killed at any moment, a cycle or a reanalysis goes on and ends with the same bits; nothing half-made stays.
 
-    pytest -m nightly tests/plugin/whole_runs/test_crash.py    # a few hundred kills more
+pytest -m nightly tests/plugin/whole_runs/test_crash.py    # a few hundred kills more
 """
 
 import os
@@ -34,7 +34,14 @@ TOLD = ("entry written", "window told")
 FILES = ("file written", "file in place", "folder written", "folder in place")
 # one after another, of three windows
 QUICK = [f"{moment}:1" for moment in UNTOLD]
-QUICK += ["folder written:1", "folder written:2", "folder in place:1", "folder in place:2", "file written:1", "file written:5"]
+QUICK += [
+    "folder written:1",
+    "folder written:2",
+    "folder in place:1",
+    "folder in place:2",
+    "file written:1",
+    "file written:5",
+]
 QUICK += ["entry written:1", "window pruned:1", "window told:1"]
 RANDOM = 4
 

@@ -20,7 +20,6 @@ from plugin.readings.of_case import readings_of
 from plugin.reanalysis import reanalyse
 from plugin.window.assimilate import assimilate
 from plugin.window.background import background
-from plugin.window.reading_selection import treated
 
 COMM = MPI.COMM_SELF
 UNTIL = 3 * WINDOW  # seven states, 0 to 24 s every 4 s; readings at 8, 16 and 24 s
@@ -83,7 +82,9 @@ def test_each_state_is_analysed_as_if_it_were_alone(folder, whole):
         for k, (time_, fields) in enumerate(found.items()):
             state = series.read(k, list(FIELDS))
             in_time = np.abs(readings.time - time_) < 1e-6
-            usable, treatment = treated(readings, in_time, time_, case.observations, statistics.transfer, None, 1e-3)
+            usable, treatment = window_readings(
+                readings, in_time, time_, case.observations, statistics.transfer, None, 1e-3
+            )
             expected = assimilate(statistics, state, usable, COMM, case.minimiser, treatment)
             assert (len(usable) > 0) == (time_ in (8.0, 16.0, 24.0)) == bool(expected.changes)
             for name in FIELDS:
@@ -123,7 +124,9 @@ def test_any_ranks_in_any_groups_give_the_same(folder, whole, tmp_path, ranks, g
     assert "4 of 4 blocks" in ended.stdout or groups > 1
     same(whole[1], contents(tmp_path), 1e-10)
     for one, two in zip(table(whole[0] / "steps.csv"), table(tmp_path / "steps.csv"), strict=True):
-        assert one["used"] == two["used"] and float(one["cost"] or 0) == pytest.approx(float(two["cost"] or 0), rel=1e-9)
+        assert one["used"] == two["used"] and float(one["cost"] or 0) == pytest.approx(
+            float(two["cost"] or 0), rel=1e-9
+        )
 
 
 def pack(folder, path, numbers):
@@ -233,7 +236,11 @@ def test_analyses_of_an_archive_go_through_the_gates_that_need_no_model(folder, 
     gates = {"bounds": {"Tracer": [0, None]}, "largest": {"Velocity": 1e3}}
     reanalyse(read_case(case_file(folder, tmp_path, gates=gates), needed=()), COMM)
     found, rows = contents(tmp_path), table(tmp_path / "steps.csv")
-    assert min(fields["Tracer"].min() for fields in whole[1].values()) < 0 <= min(f["Tracer"].min() for f in found.values())
+    assert (
+        min(fields["Tracer"].min() for fields in whole[1].values())
+        < 0
+        <= min(f["Tracer"].min() for f in found.values())
+    )
     for row in rows:
         told = json.loads(row["gates"]) if row["gates"] else None
         assert (told is not None) == (int(row["used"]) > 0)

@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, QualitySection
-from plugin.window.assimilate import Treatment, assimilate
+from plugin.window.assimilate import ObservationSettings, assimilate
 
 comm = MPI.COMM_WORLD
 background, state = make_background(comm)
@@ -16,12 +16,12 @@ quality = QualitySection(background=4.0, buddy={"length": 100.0}, thinning={"cel
 bias = BiasSection(std={"Tracer": 0.5})
 kept = {}
 for name, speeds, treatment in (
-    ("plain", False, Treatment()),
-    ("quality", False, Treatment(quality=quality)),
-    ("speeds", True, Treatment(quality=quality, bias=bias, outer_loops=40)),
-    ("correlated", False, Treatment(error_model=ErrorSection(correlation={"length": 80.0}), bias=bias)),
-    ("huber", False, Treatment(huber=1.0)),
-    ("speeds_huber", True, Treatment(huber=1.0, outer_loops=40)),
+    ("plain", False, ObservationSettings()),
+    ("quality", False, ObservationSettings(quality=quality)),
+    ("speeds", True, ObservationSettings(quality=quality, bias=bias, outer_loops=40)),
+    ("correlated", False, ObservationSettings(error_model=ErrorSection(correlation={"length": 80.0}), bias=bias)),
+    ("huber", False, ObservationSettings(huber=1.0)),
+    ("speeds_huber", True, ObservationSettings(huber=1.0, outer_loops=40)),
 ):
     found = assimilate(background, state, make_readings(background, state, speeds), comm, MinimiserSection(), treatment)
     used = [row["used"] == "yes" for row in found.table]

@@ -3,7 +3,7 @@
 import numpy as np
 from mpi4py import MPI
 
-from plugin.window.analysis_cache import LastResult
+from plugin.window.analysis_cache import CachedResult
 
 
 class OtherRank:
@@ -18,7 +18,7 @@ class OtherRank:
 
 
 def test_a_result_is_made_again_only_where_something_changed():
-    kept, made = LastResult(), []
+    kept, made = CachedResult(), []
 
     def make():
         made.append(len(made))
@@ -41,7 +41,7 @@ def test_a_result_is_made_again_only_where_something_changed():
 
 
 def test_all_ranks_make_it_anew_when_one_must():
-    kept, comm, made = LastResult(), OtherRank(), []
+    kept, comm, made = CachedResult(), OtherRank(), []
     content = (np.arange(3.0),)
     for same, count in ((False, 1), (True, 1), (False, 2), (True, 2)):
         comm.same = same
@@ -50,7 +50,7 @@ def test_all_ranks_make_it_anew_when_one_must():
 
 
 def test_what_failed_is_not_taken_for_made():
-    kept, content = LastResult(), (np.arange(3.0),)
+    kept, content = CachedResult(), (np.arange(3.0),)
 
     def fails():
         raise ValueError("no")

@@ -13,10 +13,10 @@ from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, ObservationSection, QualitySection
-from plugin.state.fgat import InWindow
+from plugin.state.fgat import FirstGuess
 from plugin.state.transfer import values_at
-from plugin.window.assimilate import TABLE, Treatment, assimilate
-from plugin.window.observation_operator import sense
+from plugin.window.assimilate import TABLE, ObservationSettings, assimilate
+from plugin.window.observation_operator import make_operator
 
 COMM = MPI.COMM_SELF
 
@@ -29,7 +29,7 @@ def given():
 def analysed(given, readings=None, speeds=False, **treatment):
     background, state = given
     readings = make_readings(background, state, speeds) if readings is None else readings
-    return assimilate(background, state, readings, COMM, MinimiserSection(), Treatment(**treatment))
+    return assimilate(background, state, readings, COMM, MinimiserSection(), ObservationSettings(**treatment))
 
 
 def used(found):
@@ -44,9 +44,11 @@ def changed(found, given):
 def dense(given, readings):
     """(G = H U, innovation) of readings in the air, one row each."""
     background, state = given
-    sensed, model = sense(background.transfer, background.transfer.sample(state, readings.position, readings.variable), readings)
-    order = np.argsort(sensed.reading)
-    return background.transform.operator_product(sensed.operator)[order], readings.value - model
+    reading_operator, model = make_operator(
+        background.transfer, background.transfer.at_readings(state, readings.position, readings.variable), readings
+    )
+    order = np.argsort(reading_operator.reading)
+    return background.transform.operator_product(reading_operator.operator)[order], readings.value - model
 
 
 def solved(g, r, d):
@@ -135,7 +137,7 @@ def test_duplicates_stuck_sensors_and_thinning(given):
     twice = readings.select([0, 1, 2, 3, 0])
     found = analysed(given, twice, quality=QualitySection(duplicates={}))
     assert used(found) == ["yes"] * 4 + ["no: duplicate"]
-    found = analysed(given, twice, marked=((Flag.STUCK, np.arange(5) == 2),))
+    found = analysed(given, twice, flagged=((Flag.STUCK, np.arange(5) == 2),))
     assert used(found)[2] == "no: stuck sensor"
     thinned = analysed(given, quality=QualitySection(thinning={"method": "thin", "cell": 1e4}))
     assert used(thinned).count("yes") == 3 and used(thinned).count("no: thinned") == 8
@@ -201,8 +203,8 @@ def test_the_model_at_the_readings_own_time_is_what_they_are_compared_with(given
     readings = make_readings(*given)
     before = np.linspace(-1.0, 1.0, 12)
     in_time, air = np.arange(12) != 2, np.arange(12) != 4
-    in_window = InWindow(np.where(in_time & air, before, np.nan), air, in_time)
-    found = analysed(given, readings, in_window=in_window)
+    first_guess = FirstGuess(np.where(in_time & air, before, np.nan), air, in_time)
+    found = analysed(given, readings, first_guess=first_guess)
     assert used(found)[2] == "no: no model state near its time" and used(found)[4] == "no: outside the model's air"
     kept = [i for i in range(11) if i not in (2, 4)]
     told = [found.table[i]["innovation"] for i in kept]
@@ -266,9 +268,9 @@ def test_no_reading_is_used(given):
 
 def test_treatment_of_a_case():
     section = ObservationSection(file="a.csv", huber=2.0, outer_loops=3, bias={"std": {"Tracer": 1.0}})
-    made = Treatment.of(section, biases={"a Tracer": 1.0})
+    made = ObservationSettings.from_section(section, biases={"a Tracer": 1.0})
     assert (made.huber, made.outer_loops, made.bias.std, made.biases) == (2.0, 3, {"Tracer": 1.0}, {"a Tracer": 1.0})
-    assert Treatment.of(ObservationSection(file="a.csv")) == Treatment()
+    assert ObservationSettings.from_section(ObservationSection(file="a.csv")) == ObservationSettings()
 
 
 def test_same_on_one_and_two_ranks(mpirun, tmp_path):

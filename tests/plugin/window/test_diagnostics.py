@@ -15,9 +15,9 @@ from plugin.case.configuration import DiagnosticsSection, MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection
 from plugin.diagnostics import main, run_table
 from plugin.readings import ReadingsError
-from plugin.window.assimilate import TABLE, Treatment, assimilate, write_table
+from plugin.window.assimilate import TABLE, ObservationSettings, assimilate, write_table
 from plugin.window.diagnostics import COLUMNS, diagnose
-from plugin.window.observation_operator import sense
+from plugin.window.observation_operator import make_operator
 
 COMM = MPI.COMM_SELF
 ALL = DiagnosticsSection(influence=True, posterior=True, stations=True)
@@ -29,10 +29,10 @@ def given():
 
 
 def made(given, folder, readings=None, settings=ALL, speeds=False, **treatment):
-    """(Assimilated, what is told for the ledger)."""
+    """(WindowAnalysis, what is told for the ledger)."""
     background, state = given
     readings = make_readings(background, state, speeds) if readings is None else readings
-    found = assimilate(background, state, readings, COMM, MinimiserSection(), Treatment(**treatment))
+    found = assimilate(background, state, readings, COMM, MinimiserSection(), ObservationSettings(**treatment))
     told = diagnose(found, background, state, settings, folder, COMM)
     json.dumps(told, allow_nan=False)
     return found, told
@@ -40,8 +40,10 @@ def made(given, folder, readings=None, settings=ALL, speeds=False, **treatment):
 
 def dense(given, readings):
     """H U, one row for each of the readings in the air."""
-    sensed, _ = sense(given[0].transfer, given[0].transfer.sample(given[1], readings.position, readings.variable), readings)
-    return given[0].transform.operator_product(sensed.operator)[np.argsort(sensed.reading)]
+    reading_operator, _ = make_operator(
+        given[0].transfer, given[0].transfer.at_readings(given[1], readings.position, readings.variable), readings
+    )
+    return given[0].transform.operator_product(reading_operator.operator)[np.argsort(reading_operator.reading)]
 
 
 def test_degrees_of_freedom_and_influence_equal_dense(given, tmp_path):
@@ -142,7 +144,7 @@ def test_posterior_on_grid_and_mesh_equals_dense(given, tmp_path, bias):
 
 def test_speeds_and_hubers_norm_are_taken_where_the_analysis_ended(given, tmp_path):
     found, told = made(given, tmp_path, speeds=True, huber=1.0, outer_loops=40)
-    of, background = found.used, given[0]
+    of, background = found.inputs, given[0]
     operator = of.operator.linearised(found.analysis.increment)
     residual = of.innovation - of.operator.observe(found.analysis.increment)
     z = residual / of.error.std_local
@@ -156,7 +158,7 @@ def test_speeds_and_hubers_norm_are_taken_where_the_analysis_ended(given, tmp_pa
 def test_hubers_norm_with_correlated_errors_is_the_quadratic_one_of_the_errors_as_they_counted(given, tmp_path):
     correlated = {"error_model": ErrorSection(correlation={"length": 80.0})}
     found, told = made(given, tmp_path, huber=1.0, **correlated)
-    of = found.used
+    of = found.inputs
     residual = of.innovation - of.operator.observe(found.analysis.increment)
     error = of.huber.counted(residual, of.error)
     assert (error.std_local > 1.01 * of.error.std_local).any()

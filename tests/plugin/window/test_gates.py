@@ -18,10 +18,10 @@ from coupling.geometry.mesh import State
 from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GatesSection
 from plugin.state.transfer import Transfer, values_at, variables_of
-from plugin.window.assimilate import Assimilated
+from plugin.window.assimilate import WindowAnalysis
 from plugin.window.gates.apply import RESIDUAL, GateError, check_without_model, make_gates
 from plugin.window.gates.mesh_operators import check_boundary
-from plugin.window.gates.summary import told_gates
+from plugin.window.gates.summary import gates_summary
 
 COMM = MPI.COMM_SELF
 
@@ -32,7 +32,7 @@ def analysis():
 
 
 def passed(analysis, **asked):
-    """(State let through, what is told, Assimilated) by gates of their own."""
+    """(State let through, what is told, WindowAnalysis) by gates of their own."""
     background, state, restart, found = analysis
     through = gates_of(background, **asked).passed(found, state, restart, {"a Tracer": 0.1})
     json.dumps(through.gates, allow_nan=False)
@@ -70,7 +70,9 @@ def test_a_mass_that_no_field_within_bounds_has_is_told(analysis):
     before = analysis[3].changes["Tracer"].values
     np.testing.assert_array_equal(of["Tracer"].values, np.maximum(before, 0.0))
     assert told["bounds"]["Tracer"]["mass"] < 0 and not told["bounds"]["Tracer"]["mass_kept"]
-    assert re.search(r"Tracer: \d+ values below bounds, 0 above; no field within them has the mass -", told_gates(told))
+    assert re.search(
+        r"Tracer: \d+ values below bounds, 0 above; no field within them has the mass -", gates_summary(told)
+    )
 
 
 def test_bounds_of_one_component_leave_the_others(analysis):
@@ -88,7 +90,7 @@ def test_tracers_by_cell_and_with_nodes_of_their_own_in_each_cell_go_through_too
     for name, of in state.fields.items():
         places = of.mesh.points if of.location == "point" else of.mesh.centroids
         changes[name] = of.replaced(of.values + 0.1 + 0.2 * np.sin(0.1 * places).sum(axis=1))
-    found = Assimilated(changes, None, [])
+    found = WindowAnalysis(changes, None, [])
     asked = GatesSection(
         bounds={"DGTracer": [0, None], "P0Tracer": [0, 0.4]}, taper={"surfaces": [2], "distance": 30.0}
     )

@@ -9,7 +9,7 @@ from latent_background import case_of, latent_background, save_network, with_net
 from mpi4py import MPI
 
 from plugin.case.configuration import ConfigurationError, MinimiserSection
-from plugin.window.assimilate import Treatment, assimilate
+from plugin.window.assimilate import ObservationSettings, assimilate
 from plugin.window.latent import read_latent
 
 COMM = MPI.COMM_SELF
@@ -28,7 +28,9 @@ def file(given, tmp_path_factory):
 
 
 def analysed(background, state, readings, method="lmvm", **treatment):
-    return assimilate(background, state, readings, COMM, MinimiserSection(method=method), Treatment(**treatment))
+    return assimilate(
+        background, state, readings, COMM, MinimiserSection(method=method), ObservationSettings(**treatment)
+    )
 
 
 @pytest.mark.parametrize("form", ["centred", "paper"])

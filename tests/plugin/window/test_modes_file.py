@@ -48,7 +48,7 @@ def test_mask_and_scale(stored):
 def test_what_differs_is_told(stored, item, wanted):
     with pytest.raises(ModesFileError, match=f"modes.h5: the modes were made with another {item}: .* expected .*"):
         load_modes(stored, N, COMM, {**ABOUT, item: wanted})
-    with pytest.raises(ModesFileError, match="does not say colour, expected \"red\""):
+    with pytest.raises(ModesFileError, match='does not say colour, expected "red"'):
         load_modes(stored, N, COMM, {"colour": "red"})
     with pytest.raises(ModesFileError, match="modes of 300 values, expected 298"):
         load_modes(stored, N - 2, COMM)

@@ -16,9 +16,9 @@ from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.case.observations import QualitySection, ThinningSection
 from plugin.readings.of_case import readings_of
 from plugin.state.transfer import values_at
-from plugin.window.assimilate import Treatment, assimilate
+from plugin.window.assimilate import ObservationSettings, assimilate
 from plugin.window.latent import read_latent
-from plugin.window.reading_selection import InWindow
+from plugin.window.reading_selection import FirstGuess
 
 COMM = MPI.COMM_SELF
 BELIEVED = {"cost_ratio": 1e3}  # the encoder is not trained
@@ -45,7 +45,7 @@ def made(given, files, **latent):
 
 
 def analysed(background, state, readings, **treatment):
-    return assimilate(background, state, readings, COMM, MinimiserSection(), Treatment(**treatment))
+    return assimilate(background, state, readings, COMM, MinimiserSection(), ObservationSettings(**treatment))
 
 
 def inside(background, state):
@@ -60,13 +60,13 @@ def test_the_papers_minimum_of_what_the_encoder_gives(given, files, form, varian
     readings, latent = inside(background, state), background.latent
     found = analysed(background, state, readings)
     transfer, encoder, modes = background.transfer, latent.encoder, latent.modes
-    h, scale = found.used.operator, latent.decoder.scale
+    h, scale = found.inputs.operator, latent.decoder.scale
     assert found.network.summary()["transform"] == "bireduced" and found.analysis.reason == "CLOSED_FORM"
     # by hand
     x_b = transfer.to_grid(state)
     before = h.observe(x_b - latent.mean) if form == "centred" else 0.0
     names = [v.name for v in transfer.variables]
-    order = found.used.sensed.reading
+    order = found.inputs.reading_operator.reading
     channel = np.array([names.index(name) for name in readings.variable])[order]
     layout = encoder.sensors.weights(readings.position[order] - transfer.grid.origin, channel)
 
@@ -74,12 +74,12 @@ def test_the_papers_minimum_of_what_the_encoder_gives(given, files, form, varian
         with torch.no_grad():
             return encoder.network.encode(torch.as_tensor(layout.to_grid(values.T))).numpy().T
 
-    base, d = 0.0, encode(((found.used.innovation + before) / h.observe(scale))[:, None])[:, 0]
+    base, d = 0.0, encode(((found.inputs.innovation + before) / h.observe(scale))[:, None])[:, 0]
     if form == "centred":
         base, d = latent.decoder.encode(x_b - latent.mean), d - encode((before / h.observe(scale))[:, None])[:, 0]
     r = np.full(6, variance)
     if variance is None:
-        known = noisy_readings(h, found.used.error, scale, encoder.states, order)
+        known = noisy_readings(h, found.inputs.error, scale, encoder.states, order)
         r = code_variance(encode(known), encoder.codes)
     v = modes.vectors
     w = np.linalg.solve(np.eye(v.shape[1]) + v.T @ (v / r[:, None]), v.T @ (d / r))
@@ -130,25 +130,23 @@ def test_quality_averages_and_readings_at_their_own_times(given, files):
     background, state = made(given, files, variance=3.0)
     readings = inside(background, state)
     # two readings at one place and their average are one to the encoder
-    pair = replace(
-        readings.select([0, 0, 1, 2]), value=readings.value[[0, 0, 1, 2]] + np.array([0.2, -0.2, 0.0, 0.0])
-    )
+    pair = replace(readings.select([0, 0, 1, 2]), value=readings.value[[0, 0, 1, 2]] + np.array([0.2, -0.2, 0.0, 0.0]))
     quality = QualitySection(thinning=ThinningSection(cell=1.0))
     averaged, plain = analysed(background, state, pair, quality=quality), analysed(background, state, pair)
-    assert averaged.used.operator.n_observations == 3
+    assert averaged.inputs.operator.n_observations == 3
     np.testing.assert_allclose(averaged.analysis.increment, plain.analysis.increment, rtol=1e-9, atol=1e-11)
     # a reading that is out is as if it were not there
-    marked = ((Flag.STUCK, np.arange(len(readings)) == 3),)
+    flagged = ((Flag.STUCK, np.arange(len(readings)) == 3),)
     without = analysed(background, state, readings.select(np.arange(len(readings)) != 3))
-    screened = analysed(background, state, readings, marked=marked)
+    screened = analysed(background, state, readings, flagged=flagged)
     np.testing.assert_allclose(screened.analysis.increment, without.analysis.increment, rtol=1e-9, atol=1e-11)
     # the innovation is what counts, and not the value
     model = readings.value - 0.5
-    in_window = InWindow(model, np.ones(len(readings), bool), np.ones(len(readings), bool))
-    early = analysed(background, state, readings, in_window=in_window)
-    np.testing.assert_allclose(early.used.innovation, 0.5)
-    same = analysed(background, state, replace(readings, value=early.used.innovation[0] + 0.0 * readings.value),
-                    in_window=replace(in_window, value=0.0 * model))  # fmt: skip
+    first_guess = FirstGuess(model, np.ones(len(readings), bool), np.ones(len(readings), bool))
+    early = analysed(background, state, readings, first_guess=first_guess)
+    np.testing.assert_allclose(early.inputs.innovation, 0.5)
+    same = analysed(background, state, replace(readings, value=early.inputs.innovation[0] + 0.0 * readings.value),
+                    first_guess=replace(first_guess, value=0.0 * model))  # fmt: skip
     np.testing.assert_allclose(early.analysis.increment, same.analysis.increment, rtol=1e-9, atol=1e-11)
 
 

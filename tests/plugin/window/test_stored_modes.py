@@ -31,7 +31,9 @@ def test_made_once_and_then_used(tmp_path, own, monkeypatch):
     plain = background(case(tmp_path, own, truncation=2), COMM)
     told.clear()
     read = []
-    monkeypatch.setattr(DumpSeries, "read", lambda *asked, read=read, all=DumpSeries.read: read.append(1) or all(*asked))
+    monkeypatch.setattr(
+        DumpSeries, "read", lambda *asked, read=read, all=DumpSeries.read: read.append(1) or all(*asked)
+    )
     again = background(case(tmp_path, own, **settings, inflation=1.5), COMM, said=told.append)
     assert not told and len(read) == 1  # the first state, for its mesh
     for found in (first, plain):
