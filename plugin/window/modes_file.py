@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from coupling.common.collective import refuse_together
-from coupling.common.headers import header_differences
+from coupling.common.headers import cut_short, header_differences
 from da.background.modes import PRECISIONS, Modes
 
 FORMAT, VERSION = "modes of the background covariance", 1
@@ -202,7 +202,7 @@ def _dataset(file, name, path, n_axes):
 
 
 def _compare(found, expected, path):
-    for item, had, wanted in header_differences(found, expected):
+    for item, had, wanted in header_differences(found, expected, lambda value: cut_short(json.dumps(value))):
         if had is None:
             raise ModesFileError(f"{path}: does not say {item}, expected {wanted}; make the modes anew")
         raise ModesFileError(
