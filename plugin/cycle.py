@@ -47,7 +47,8 @@ from plugin.run.progress import Progress
 from plugin.run.recovery import Beginning, forecast_from
 from plugin.run.retention import disk_need, prune, window_folder
 from plugin.run.watchdog import unwatched, watched
-from plugin.window.assimilate import assimilate, write_table
+from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.assimilate import assimilate
 from plugin.window.background import background
 from plugin.window.diagnostics import diagnose
 from plugin.window.gates.apply import make_gates
@@ -55,6 +56,7 @@ from plugin.window.gates.mesh_operators import check_boundary
 from plugin.window.gates.summary import gates_summary
 from plugin.window.iau import forecast_in_parts
 from plugin.window.reading_selection import belongs_to_window, window_readings
+from plugin.window.reading_table import write_table
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
@@ -106,9 +108,10 @@ def _run(case, comm, resume, after, progress):
     _check_parts(case.cycle.iau, first)
     progress.say(_told_background(statistics, readings, progress))
     on_rank_0(lambda: begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
+    cache = AnalysisCache()
     for number in range(done + 1, case.cycle.windows + 1):
         until = first.time + number * case.cycle.window
-        beginning = _window(number, beginning, until, case, model, readings, statistics, gates, comm, progress)
+        beginning = _window(number, beginning, until, case, model, readings, statistics, gates, cache, comm, progress)
         if number == 1:
             check_disk(number)  # now it can be told what a window needs
         if case.cycle.report:
@@ -124,7 +127,7 @@ def _report(run, label, comm, progress):
         progress.say(warning)
 
 
-def _window(number, beginning, until, case, model, readings, statistics, gates, comm, progress):
+def _window(number, beginning, until, case, model, readings, statistics, gates, cache, comm, progress):
     """Forecast, analysis, restart, ledger. Returns the next window's beginning."""
     folder = window_folder(case.run, number)
     on_rank_0(folder.mkdir, comm)
@@ -145,8 +148,8 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
         forecast, recovery = forecast_from(beginning, begin, case.model.on_failure, folder, comm, progress.say)
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
-        usable, treatment = _treated(readings, beginning, forecast, case.observations, statistics, comm)
-        found = assimilate(statistics, forecast.state, usable, comm, case.minimiser, treatment)
+        usable, settings = _window_readings(readings, beginning, forecast, case.observations, statistics, comm)
+        found = assimilate(statistics, forecast.state, usable, comm, case.minimiser, settings, cache)
     reached("analysis found")
     with progress.stage("gates", f"{label}: gates") if case.gates.changing else nullcontext():
         found = gates.passed(found, forecast.state, forecast.restart, beginning.biases)
@@ -167,7 +170,7 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     return Beginning(restart, forecast.restart if found.analysis else None, found.biases)
 
 
-def _treated(readings, beginning, forecast, settings, statistics, comm):
+def _window_readings(readings, beginning, forecast, settings, statistics, comm):
     """The readings of a window, and how they are treated. Collective."""
     end, step, biases = forecast.state.time, forecast.restart.timestep, beginning.biases
     in_time = belongs_to_window(readings, beginning.restart.time, end, settings, 0.5 * step, _SAME * step)

@@ -48,6 +48,7 @@ from plugin.run.progress import Progress
 from plugin.run.rank_groups import RankGroup, groups_for, split
 from plugin.run.settings import first_difference, kept_settings, settings_of
 from plugin.run.watchdog import alive, unwatched, watched
+from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.background import Background, background, close_all, fingerprint, plan_of
 from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates
 from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
@@ -135,9 +136,9 @@ def _reanalyse(case, comm, resume, progress):
     todo = on_rank_0(lambda: [block for block in blocks if not _folder(case, block).is_dir()], comm)
     progress.say(_told_start(work, blocks, todo))
     with progress.stage("analyses"):
-        kept, began = KeptStd(), time.perf_counter()
+        kept, cache, began = KeptStd(), AnalysisCache(), time.perf_counter()
         for block in group.share(todo):
-            _block(block, work, kept)
+            _block(block, work, cache, kept)
             if comm.rank == 0:  # the others would ask the file system in vain
                 progress.say(_told_progress(case, blocks, len(blocks) - len(todo), began))
         with unwatched():
@@ -173,7 +174,7 @@ def _backgrounds(case, comm, n_steps, progress):
     return made, group
 
 
-def _block(block, work, kept):
+def _block(block, work, cache, kept):
     """Analyse a block of states and write its folder. Collective over the group."""
     case, comm = work.case, work.group.comm
     of, fields = case.reanalysis, list(work.background.transfer.field_names)
@@ -195,7 +196,7 @@ def _block(block, work, kept):
                 rows.append(dict.fromkeys(COLUMNS) | {"time": step.time, "skipped": str(error)})
                 continue
             within = work.within[step.series]
-            with_what = work.background, work.gates, comm, kept
+            with_what = work.background, work.gates, comm, cache, kept
             found, row, readings = analysed(step, state, within, work.readings, case, *with_what)
             if archive is None:
                 archive = closing.enter_context(

@@ -5,7 +5,7 @@ of them may be kept in a file, with all that they depend on; it is used only whe
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from glob import glob
 from itertools import chain
 from pathlib import Path
@@ -25,7 +25,6 @@ from da.background.snapshots import collected
 from da.background.transform import LinearTransform
 from plugin.case.configuration import ConfigurationError
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.analysis_cache import CachedResult
 from plugin.window.latent import Latent, read_latent
 from plugin.window.modes_file import ModesFileError, load_modes, save_modes
 
@@ -38,16 +37,12 @@ class Background:
     transform : U, from a control to an increment on the grid
     modes : what U is made of
     latent : Latent of a case whose analyses are a network's; TSVD's U is for the others then
-    hessian : ObservationHessian of the last analysis, for those after it with the same sensors
-    spread : √diag(H B Hᵀ) of the readings that the last quality control saw, likewise
     """
 
     transfer: Transfer
     transform: LinearTransform
     modes: Modes
     latent: Latent | None = None
-    hessian: CachedResult = field(default_factory=CachedResult, repr=False)
-    spread: CachedResult = field(default_factory=CachedResult, repr=False)
 
 
 def open_snapshots(settings, comm, left_out=None):

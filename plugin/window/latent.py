@@ -140,7 +140,7 @@ def read_latent(case, transfer, comm):
     return Latent(decoder, modes, arrays["mean"][mine], limits, encoder)
 
 
-def analyse_latent(latent, state, operator, error, innovation, comm, *, first, places, **minimiser):
+def analyse_latent(latent, state, operator, error, innovation, comm, *, first, positions, cached, **minimiser):
     """The analysis of one state by a network, if it is to be believed. Collective.
 
     Parameters
@@ -149,7 +149,8 @@ def analyse_latent(latent, state, operator, error, innovation, comm, *, first, p
     state : (n_local,) the background on the grid, in the state's units
     operator, error, innovation, comm : as in `da.analysis.analyse`
     first : (n_local,) increment of TSVD's analysis
-    places : RowPositions of H's rows
+    positions : RowPositions of H's rows
+    cached : CachedResult, for what the observation encoder needs of H and R
     minimiser : keyword arguments of `da.decoded.analyse_decoded`
 
     Returns
@@ -166,7 +167,7 @@ def analyse_latent(latent, state, operator, error, innovation, comm, *, first, p
         if latent.encoder is None:
             found = analyse_decoded(transform, operator, error, innovation, comm, first_increment=first, **minimiser)
         else:
-            found = latent.encoder.analyse(transform, operator, error, innovation, places)
+            found = latent.encoder.analyse(transform, operator, error, innovation, positions, cached)
     except (MinimisationError, DecoderError) as failed:
         return LatentAnalysis(latent.name, None, transform, trust, str(failed))
     before = observation_cost(operator, error, innovation, comm)

@@ -4,7 +4,7 @@ R_l hangs on where the sensors are and how well they read. So it is not kept wit
 states that are: they are observed with the very H and R of an analysis, and encoded. While H and R stay, it does.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from models.files import load, load_arrays
 from models.gridding import InverseDistanceGridding, SensorWeights
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
-from plugin.window.analysis_cache import CachedResult
 
 _BATCH = 8  # states that are encoded at a time
 
@@ -66,16 +65,16 @@ class ObservationEncoding:
     codes: np.ndarray
     variance: float | None
     comm: MPI.Comm
-    prepared: CachedResult = field(default_factory=CachedResult, repr=False)
 
-    def analyse(self, transform, operator, error, innovation, places):
+    def analyse(self, transform, operator, error, innovation, positions, cached):
         """The analysis of the latent innovation that f° gives. Collective.
 
         Parameters
         ----------
         transform : DecodedTransform about the background
         operator, error, innovation : as in `da.analysis.analyse`; H linear
-        places : RowPositions
+        positions : RowPositions
+        cached : CachedResult of `_prepare`, which lasts while H, R and the positions do
 
         Returns
         -------
@@ -87,24 +86,27 @@ class ObservationEncoding:
             on every rank, if the network fails
         """
         scale = transform.decoder.scale
-        content = (*operator.content, *error.content, places.position, places.channel)
-        used, layout, minimum = self.prepared.get(
-            content, lambda: self._prepare(transform, operator, error, places), self.comm
+        content = (*operator.content, *error.content, positions.position, positions.channel)
+        used, layout, minimum = cached.result_for(
+            content, lambda: self._prepare(transform, operator, error, positions), self.comm
         )
         readings = standardised(operator, scale, innovation, transform.background)
-        codes = self._encoded(layout, self._on_first(readings[used], places.number[used]))
+        codes = self._encoded(layout, self._on_first(readings[used], positions.number[used]))
         reported = ReportedInnovation(innovation, operator.observe)
         return observation_encoded(transform, latent_innovation(codes), self.comm, minimum=minimum, reported=reported)
 
-    def _prepare(self, transform, operator, error, places):
+    def _prepare(self, transform, operator, error, positions):
         """((M_local,) bool of rows that tell something, SensorWeights on the first rank, LatentMinimum)."""
         scale, modes, variance = transform.decoder.scale, transform.modes, self.variance
         used = np.isfinite(scale_at(operator, scale))
-        number = places.number[used]
-        position, channel = self._on_first(places.position[used], number), self._on_first(places.channel[used], number)
+        number = positions.number[used]
+        position, channel = (
+            self._on_first(positions.position[used], number),
+            self._on_first(positions.channel[used], number),
+        )
         layout = None if position is None else self.sensors.weights(position - self.origin, channel)
         if variance is None:
-            readings = noisy_readings(operator, error, scale, self.states, places.number)
+            readings = noisy_readings(operator, error, scale, self.states, positions.number)
             variance = code_variance(self._encoded(layout, self._on_first(readings[used], number)), self.codes)
         minimum = LatentMinimum(modes, latent_error(variance, modes.n_latent), self.comm)
         minimum.prepare()

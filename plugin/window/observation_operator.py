@@ -1,23 +1,33 @@
-"""From readings to the analysis' own terms: which operator sees them, as they are or averaged, and their R."""
+"""H and R of readings, as they are or averaged."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
+from da.observation.bias import BiasedOperator
 from da.observation.correlated_error import correlated_error, given_error
-from da.observation.error import diagonal_error
+from da.observation.error import ObservationError, diagonal_error
+from da.observation.observations import Observations
 from da.observation.operator import ObservationOperator
 from da.observation.speed import SpeedOperator
+from da.observation.thinning import Superobs
 from plugin.case.configuration import ConfigurationError
+from plugin.case.observations import ErrorSection
 from plugin.readings.error_matrix import given_matrix
+from plugin.state.transfer import ModelAtReadings, Transfer
+from plugin.window.analysis_cache import CachedResult
+from plugin.window.background import Background
+
+Operator = ObservationOperator | SpeedOperator | BiasedOperator
 
 
 @dataclass(frozen=True)
 class ReadingOperator:
-    """What sees readings.
+    """H of readings.
 
     operator : H of an increment, with a row for each reading in the air, or for each average of some
     reading : (M_local,) number of the reading that each local row stands for, of an average its first
@@ -25,14 +35,16 @@ class ReadingOperator:
     inside : (number of readings,) bool, false where a sensor lies outside the model's air
     """
 
-    operator: object
+    operator: ObservationOperator | SpeedOperator
     reading: np.ndarray
     mean: csr_matrix
     inside: np.ndarray
 
 
-def make_operator(transfer, at_readings, readings, superobs=None):
-    """The operator that sees readings. Collective.
+def make_operator(
+    transfer: Transfer, at_readings: ModelAtReadings, readings: Observations, superobs: Superobs | None = None
+) -> tuple[ReadingOperator, np.ndarray]:
+    """H of readings. Collective.
 
     Parameters
     ----------
@@ -99,17 +111,20 @@ def _averaged(at_readings, superobs, speeds, comm):
     return averaging.matMult(at_readings.operator), reading, background
 
 
-def background_std(background, reading_operator, n_readings, comm):
+def background_std(
+    background: Background, reading_operator: ReadingOperator, n_readings: int, comm: MPI.Comm, cached: CachedResult
+) -> np.ndarray:
     """Standard deviation of the background at readings, √diag(H B Hᵀ), in their units. Collective.
 
-    H is taken at the background where it is not linear. While it stays as it was nothing is computed again.
+    H is taken at the background where it is not linear.
 
     Parameters
     ----------
-    background : plugin.window.background.Background
+    background : Background
     reading_operator : ReadingOperator of single readings
     n_readings : number of readings
     comm : MPI communicator
+    cached : the last result, used again while H stays as it was
 
     Returns
     -------
@@ -121,11 +136,13 @@ def background_std(background, reading_operator, n_readings, comm):
     def std():
         return np.linalg.norm(background.transform.operator_product(linear), axis=1)
 
-    std = background.spread.get(linear.content, std, comm)
+    std = cached.result_for(linear.content, std, comm)
     return by_reading(reading_operator, std, n_readings, comm, 0.0)
 
 
-def by_reading(reading_operator, values, n_readings, comm, missing=np.nan):
+def by_reading(
+    reading_operator: ReadingOperator, values: np.ndarray, n_readings: int, comm: MPI.Comm, missing: float = np.nan
+) -> np.ndarray:
     """(n_readings,) on every rank of (M_local,) values by row; `missing` where no row is. Collective."""
     result = np.full(n_readings, missing)
     for reading, value in comm.allgather((reading_operator.reading, values)):
@@ -133,7 +150,14 @@ def by_reading(reading_operator, values, n_readings, comm, missing=np.nan):
     return result
 
 
-def error_covariance(readings, numbers, settings, reading_operator, n_of_window, comm):
+def error_covariance(
+    readings: Observations,
+    numbers: np.ndarray,
+    settings: ErrorSection,
+    reading_operator: ReadingOperator,
+    n_of_window: int,
+    comm: MPI.Comm,
+) -> ObservationError:
     """R of an operator's rows. Collective.
 
     Parameters
@@ -152,7 +176,7 @@ def error_covariance(readings, numbers, settings, reading_operator, n_of_window,
     Raises
     ------
     ConfigurationError
-        if R is not positive definite (it tells the smallest eigenvalue), or a given one does not fit
+        if R is not positive definite (the message gives the smallest eigenvalue), or a given one does not fit
     """
     order, rows = np.concatenate(comm.allgather(reading_operator.reading)), reading_operator.operator.rows
     try:

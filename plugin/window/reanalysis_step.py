@@ -79,7 +79,7 @@ class KeptStd:
     fields: dict[str, Field] = field(default_factory=dict)
 
 
-def analysed(step, state, series, readings, case, background, gates, comm, kept):
+def analysed(step, state, series, readings, case, background, gates, comm, cache, kept):
     """Analyse a state. Collective.
 
     Parameters
@@ -92,6 +92,7 @@ def analysed(step, state, series, readings, case, background, gates, comm, kept)
     background : Background
     gates : Gates
     comm : MPI communicator
+    cache : AnalysisCache, changed here
     kept : KeptStd, changed here
 
     Returns
@@ -101,9 +102,9 @@ def analysed(step, state, series, readings, case, background, gates, comm, kept)
     of, slack = case.observations, _SAME * step.spacing
     in_time = belongs_to_window(readings, step.began, step.time, of, 0.5 * step.spacing, slack)
     within = series if of.window != ANALYSIS_TIME else None
-    usable, treatment = window_readings(readings, in_time, step.time, of, background.transfer, within, slack)
+    usable, settings = window_readings(readings, in_time, step.time, of, background.transfer, within, slack)
     gates.check(state, f"the state at {state.time:g} s", MeshError)
-    found = gates.passed(assimilate(background, state, usable, comm, case.minimiser, treatment), state)
+    found = gates.passed(assimilate(background, state, usable, comm, case.minimiser, settings, cache), state)
     fields = {}
     for name in background.transfer.field_names:
         old = state[name]

@@ -27,8 +27,8 @@ from da.bounds import nearest_within
 from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GateError, GatesSection
 from plugin.state.transfer import Transfer, values_at
-from plugin.window.assimilate import TABLE
 from plugin.window.gates.mesh_operators import MeshOperators
+from plugin.window.reading_table import TABLE
 
 RESIDUAL = "residual_of_restart"  # a column of readings.csv
 

@@ -8,7 +8,8 @@ from mpi4py import MPI
 
 from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, QualitySection
-from plugin.window.assimilate import ObservationSettings, assimilate
+from plugin.window.assimilate import assimilate
+from plugin.window.reading_selection import ObservationSettings
 
 comm = MPI.COMM_WORLD
 background, state = make_background(comm)

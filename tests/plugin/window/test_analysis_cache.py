@@ -36,8 +36,8 @@ def test_a_result_is_made_again_only_where_something_changed():
         (6, (a[::-1], b)),
         (6, (a[::-1], b)),
     ):
-        assert kept.get(content, make, MPI.COMM_SELF) == expected
-    assert kept.made == len(made) == 7
+        assert kept.result_for(content, make, MPI.COMM_SELF) == expected
+    assert kept.computed == len(made) == 7
 
 
 def test_all_ranks_make_it_anew_when_one_must():
@@ -45,7 +45,7 @@ def test_all_ranks_make_it_anew_when_one_must():
     content = (np.arange(3.0),)
     for same, count in ((False, 1), (True, 1), (False, 2), (True, 2)):
         comm.same = same
-        kept.get(content, lambda: made.append(1), comm)
+        kept.result_for(content, lambda: made.append(1), comm)
         assert len(made) == count
 
 
@@ -57,7 +57,7 @@ def test_what_failed_is_not_taken_for_made():
 
     for _ in range(2):
         try:
-            kept.get(content, fails, MPI.COMM_SELF)
+            kept.result_for(content, fails, MPI.COMM_SELF)
         except ValueError:
-            assert kept.made == 0
-    assert kept.get(content, lambda: 5, MPI.COMM_SELF) == 5
+            assert kept.computed == 0
+    assert kept.result_for(content, lambda: 5, MPI.COMM_SELF) == 5

@@ -15,8 +15,11 @@ from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, ObservationSection, QualitySection
 from plugin.state.fgat import FirstGuess
 from plugin.state.transfer import values_at
-from plugin.window.assimilate import TABLE, ObservationSettings, assimilate
+from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.assimilate import assimilate
 from plugin.window.observation_operator import make_operator
+from plugin.window.reading_selection import ObservationSettings
+from plugin.window.reading_table import TABLE
 
 COMM = MPI.COMM_SELF
 
@@ -26,10 +29,10 @@ def given():
     return make_background(COMM)
 
 
-def analysed(given, readings=None, speeds=False, **treatment):
+def analysed(given, readings=None, speeds=False, cache=None, **settings):
     background, state = given
     readings = make_readings(background, state, speeds) if readings is None else readings
-    return assimilate(background, state, readings, COMM, MinimiserSection(), ObservationSettings(**treatment))
+    return assimilate(background, state, readings, COMM, MinimiserSection(), ObservationSettings(**settings), cache)
 
 
 def used(found):
@@ -69,20 +72,20 @@ def inside(readings):
     ],
 )
 def test_a_is_made_once_for_sensors_that_stay_and_anew_for_others(treatment):
-    background, state = make_background(COMM)
+    (background, state), cache = make_background(COMM), AnalysisCache()
     readings = make_readings(background, state)
     others = replace(readings, value=readings.value + 0.1)
     moved = replace(readings, position=readings.position + [0.5, 0.0, 0.0])
     surer = replace(readings, error=readings.error * 0.9)
     fewer = readings.select(np.arange(1, len(readings)))
     for made, of in ((1, readings), (1, others), (2, moved), (3, surer), (4, readings), (5, fewer), (5, fewer)):
-        again = analysed((background, state), of, **treatment)
-        assert background.hessian.made == made
+        again = analysed((background, state), of, cache=cache, **treatment)
+        assert cache.hessian.computed == made
         anew = analysed(make_background(COMM), of, **treatment)
         np.testing.assert_array_equal(again.analysis.control, anew.analysis.control)
         assert again.table == anew.table
     if "quality" in treatment:
-        assert background.spread.made == 4  # the errors count for nothing in it
+        assert cache.background_std.computed == 4  # the errors count for nothing in it
 
 
 def test_sensors_that_stay_are_looked_for_once(monkeypatch):

@@ -9,8 +9,9 @@ from latent_background import case_of, latent_background, save_network, with_net
 from mpi4py import MPI
 
 from plugin.case.configuration import ConfigurationError, MinimiserSection
-from plugin.window.assimilate import ObservationSettings, assimilate
+from plugin.window.assimilate import assimilate
 from plugin.window.latent import read_latent
+from plugin.window.reading_selection import ObservationSettings
 
 COMM = MPI.COMM_SELF
 

@@ -16,9 +16,10 @@ from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.case.observations import QualitySection, ThinningSection
 from plugin.readings.of_case import readings_of
 from plugin.state.transfer import values_at
-from plugin.window.assimilate import ObservationSettings, assimilate
+from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.assimilate import assimilate
 from plugin.window.latent import read_latent
-from plugin.window.reading_selection import FirstGuess
+from plugin.window.reading_selection import FirstGuess, ObservationSettings
 
 COMM = MPI.COMM_SELF
 BELIEVED = {"cost_ratio": 1e3}  # the encoder is not trained
@@ -38,14 +39,14 @@ def files(given, tmp_path_factory):
 
 
 def made(given, files, **latent):
-    """A background with the networks; each with what it has prepared for itself."""
+    """A background with the networks."""
     background, state = given
     latent = {"trust": BELIEVED, **latent}
     return with_network(background, read_latent(case_of(*files, **latent), background.transfer, COMM)), state
 
 
-def analysed(background, state, readings, **treatment):
-    return assimilate(background, state, readings, COMM, MinimiserSection(), ObservationSettings(**treatment))
+def analysed(background, state, readings, cache=None, **settings):
+    return assimilate(background, state, readings, COMM, MinimiserSection(), ObservationSettings(**settings), cache)
 
 
 def inside(background, state):
@@ -105,17 +106,17 @@ def test_readings_that_the_background_meets_change_nothing(given, files):
 
 def test_what_is_prepared_lasts_as_long_as_the_sensors(given, files):
     background, state = made(given, files)
-    readings, remembered = inside(background, state), background.latent.encoder.prepared
-    first = analysed(background, state, readings)
-    more = analysed(background, state, replace(readings, value=readings.value + 0.1))
-    assert remembered.made == 1 and not np.array_equal(first.analysis.control, more.analysis.control)
-    exact = remembered.get((), lambda: None, COMM)  # empties it
+    readings, cache = inside(background, state), AnalysisCache()
+    first = analysed(background, state, readings, cache)
+    more = analysed(background, state, replace(readings, value=readings.value + 0.1), cache)
+    assert cache.encoding.computed == 1 and not np.array_equal(first.analysis.control, more.analysis.control)
+    exact = cache.encoding.result_for((), lambda: None, COMM)  # empties it
     assert exact is None
     sizes = []
     for factor in (1.0, 30.0):
-        analysed(background, state, replace(readings, error=factor * readings.error))
-        sizes.append(remembered._result[2].error.std_local.mean())
-    assert remembered.made == 4 and sizes[1] > 1.1 * sizes[0]
+        analysed(background, state, replace(readings, error=factor * readings.error), cache)
+        sizes.append(cache.encoding._result[2].error.std_local.mean())
+    assert cache.encoding.computed == 4 and sizes[1] > 1.1 * sizes[0]
 
 
 @pytest.mark.parametrize("names", [["Tracer"], ["Velocity.x", "Velocity.y"]])

@@ -1,0 +1,73 @@
+"""From the readings that passed quality control to what an analysis is made of: y − H x_b, H, R and U."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from mpi4py import MPI
+
+from da.background.transform import Transform
+from da.minimisation.hessian import ObservedModes
+from da.minimisation.huber import Huber
+from da.observation.bias import BiasedOperator, BiasedTransform
+from da.observation.error import ObservationError
+from da.observation.observations import Observations
+from plugin.window.background import Background
+from plugin.window.innovation import Innovation
+from plugin.window.observation_operator import Operator, ReadingOperator, error_covariance, make_operator
+from plugin.window.quality_control import superobservations
+from plugin.window.reading_selection import ObservationSettings
+
+
+@dataclass(frozen=True)
+class AnalysisInputs:
+    """What an analysis is made of.
+
+    readings : Observations that are used, their errors as they count
+    numbers : (number of readings,) each one's number among all of the window
+    reading_operator : ReadingOperator of them
+    transform, operator, error : U, H and R of the analysis, with biases if there are
+    innovation : (M_local,) of H's rows, in the readings' units
+    huber : Huber, or None
+    hessian : of J_o; None where there are outer loops, Huber's norm, or a network's analysis
+    """
+
+    readings: Observations
+    numbers: np.ndarray
+    reading_operator: ReadingOperator
+    transform: Transform
+    operator: Operator
+    error: ObservationError
+    innovation: np.ndarray
+    huber: Huber | None
+    hessian: ObservedModes | None = None
+
+
+def analysis_inputs(
+    background: Background, innovation: Innovation, used: np.ndarray, settings: ObservationSettings, comm: MPI.Comm
+) -> AnalysisInputs:
+    """U, H, R and the innovation of the readings that are used. Collective.
+
+    used : numbers of these readings among those of the innovation, rising; one at least
+
+    Raises
+    ------
+    ConfigurationError
+        if R is not positive definite, or does not fit the readings
+    """
+    transfer, biases, n = background.transfer, innovation.biases, len(innovation.readings)
+    readings, reading_operator = innovation.readings.select(used), innovation.operator
+    speeds = ~np.isin(readings.variable, [v.name for v in transfer.variables])
+    means = superobservations(readings, settings.quality.thinning, transfer.grid, speeds, bool(biases.names))
+    if len(used) < n or means is not None:
+        reading_operator, _ = make_operator(transfer, innovation.at_readings.select(used), readings, means)
+    if means is not None:
+        readings = replace(readings, error=means.error[means.number])
+    transform: Transform = background.transform
+    operator: Operator = reading_operator.operator
+    if biases.names:
+        transform = BiasedTransform(transform, biases.std, comm)
+        operator = BiasedOperator(operator, biases.number[used][reading_operator.reading], len(biases.names), comm)
+    error = error_covariance(readings, used, settings.error_model, reading_operator, n, comm)
+    huber = None if settings.huber is None else Huber(*np.atleast_1d(settings.huber).tolist())
+    departure = reading_operator.mean @ innovation.value[used]
+    return AnalysisInputs(readings, used, reading_operator, transform, operator, error, departure, huber)

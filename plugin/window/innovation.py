@@ -1,0 +1,58 @@
+"""A window's readings against the background: y − H x_b, at the analysis time or at the readings' own times."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coupling.geometry.mesh import State
+from da.observation.error import instrument_std
+from da.observation.observations import Observations
+from da.observation.quality import Flag
+from plugin.state.transfer import ModelAtReadings, Transfer
+from plugin.window.observation_operator import ReadingOperator, make_operator
+from plugin.window.reading_selection import ObservationSettings
+from plugin.window.station_bias import StationBiases, station_biases
+
+
+@dataclass(frozen=True)
+class Innovation:
+    """All readings of a window, M of them, compared with the background.
+
+    readings : Observations, their errors as they count
+    at_readings : ModelAtReadings of them
+    operator : ReadingOperator, H of every reading inside the model's air
+    biases : StationBiases
+    value : (M,) in the readings' units, NaN outside the model's air
+    flagged : pairs (Flag, (M,) bool) of readings that the model cannot be compared with
+    """
+
+    readings: Observations
+    at_readings: ModelAtReadings
+    operator: ReadingOperator
+    biases: StationBiases
+    value: np.ndarray
+    flagged: list[tuple[Flag, np.ndarray]]
+
+
+def compare_with_background(
+    transfer: Transfer, state: State, readings: Observations, settings: ObservationSettings
+) -> Innovation:
+    """The innovation of a window's readings. Collective.
+
+    Raises
+    ------
+    MeshError
+        if the state lacks a field, or a reading is of something that is not analysed
+    """
+    error = instrument_std(readings.error, readings.instrument, settings.error_model.instruments, readings.variable)
+    readings = replace(readings, error=error)
+    at_readings = transfer.at_readings(state, readings.position, readings.variable)
+    operator, model = make_operator(transfer, at_readings, readings)
+    inside, untimely = operator.inside, []
+    if (guess := settings.first_guess) is not None:
+        model, inside = np.where(guess.in_time, guess.value, 0.0), inside & guess.inside
+        untimely = [(Flag.NO_STATE, ~guess.in_time)]
+    biases = station_biases(readings, settings)
+    departure = readings.value - np.nan_to_num(model) - biases.at_readings(biases.prior)
+    value = np.where(inside, departure, np.nan)
+    return Innovation(readings, at_readings, operator, biases, value, [(Flag.OUTSIDE, ~inside), *untimely])
