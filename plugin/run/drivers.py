@@ -3,10 +3,11 @@
 import importlib
 
 from coupling.fluidity.driver import FluidityModel, embedded_model
-from plugin.case.configuration import ConfigurationError
+from coupling.simulation.forecast import ForecastModel
+from plugin.case.configuration import ConfigurationError, ModelSection
 
 
-def forecast_model(settings):
+def forecast_model(settings: ModelSection) -> ForecastModel:
     """The driver that a case file's `model` section asks for.
 
     `package.module:function` is called with the section's program, processes, launcher, timeout, silence and environment as

@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 
+from mpi4py import MPI
+
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, remove_leftovers, whole_file
 from coupling.common.manifest import check_manifest
 from coupling.fluidity.checkpoint import open_restart
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import Case, ConfigurationError
 from plugin.run.ledger import go_back, read_ledger
 from plugin.run.recovery import Beginning
 from plugin.run.retention import prune, window_folder
@@ -19,7 +21,7 @@ _CHANGEABLE = {"cycle": ("windows", "keep", "report"), "model": ("timeout", "sil
 _OTHERS = ("diagnostics", "reanalysis", "experiment", "watchdog")
 
 
-def find_run(case, comm, resume=False, after=None):
+def find_run(case: Case, comm: MPI.Comm, resume: bool = False, after: int | None = None) -> tuple[int, Beginning]:
     """Where to go on. Collective; nothing is written.
 
     Parameters
@@ -102,7 +104,7 @@ def _advice(run, done, comm):
     return "no earlier restart is whole; --after 0 begins anew"
 
 
-def begin_run(case, resume, done):
+def begin_run(case: Case, resume: bool, done: int) -> None:
     """Keep the settings, and clear away what a kill left, at a resume all that is not of a finished window. Not collective."""
     with whole_file(case.run / "case.json") as beside:
         beside.write_text(json.dumps(settings_of(case), indent=2))

@@ -1,5 +1,6 @@
 """Run a main function as one job over MPI ranks: one message, one exit code, no rank left behind."""
 
+import argparse
 import contextlib
 import io
 import os
@@ -8,6 +9,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from mpi4py import MPI
 
 from coupling.common.files import FileError
 from coupling.geometry.mesh import MeshError
@@ -35,7 +40,7 @@ _CODES = (
 _PATIENCE = 5.0  # seconds for the other ranks to come to the same end
 
 
-def read_words(parser, argv, comm):
+def read_words(parser: argparse.ArgumentParser, argv: Sequence[str], comm: MPI.Comm) -> argparse.Namespace:
     """Parse a command line on every rank; only rank 0 complains or helps, before any of them ends. Collective.
 
     Returns
@@ -52,7 +57,7 @@ def read_words(parser, argv, comm):
             comm.Barrier()
 
 
-def run_job(main, comm):
+def run_job(main: Callable[[], int | None], comm: MPI.Comm) -> NoReturn:
     """Call `main()`; end the process with its exit code, or with that of the error it raised.
 
     An error that all ranks raise is told once, by rank 0. One that only some raise would leave the

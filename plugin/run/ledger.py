@@ -34,7 +34,7 @@ def _parse(line):
         return None
 
 
-def _told(path):
+def _read(path):
     """(entries as they stand there, bytes of their lines)."""
     entries, size = [], 0
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
@@ -51,7 +51,7 @@ def _told(path):
     return entries, size
 
 
-def read_ledger(path):
+def read_ledger(path: Path) -> list[dict]:
     """Entries of a ledger, oldest first, without those gone back over; an unfinished last line is left out.
 
     Raises
@@ -59,8 +59,8 @@ def read_ledger(path):
     LedgerError
         if a line before the last does not match its checksum
     """
-    entries = []
-    for entry in _told(Path(path))[0]:
+    entries: list[dict] = []
+    for entry in _read(Path(path))[0]:
         if _BACK_TO in entry:
             del entries[entry[_BACK_TO] :]
         else:
@@ -68,10 +68,10 @@ def read_ledger(path):
     return entries
 
 
-def append_entry(path, entry):
+def append_entry(path: Path, entry: dict) -> None:
     """Add an entry; when this returns it is on the disk."""
     path = Path(path)
-    line, (_, finished) = _line(entry), _told(path)
+    line, (_, finished) = _line(entry), _read(path)
     with naming(path), open(path, "r+b" if path.exists() else "w+b") as ledger:
         ledger.truncate(finished)
         ledger.seek(finished)
@@ -82,6 +82,6 @@ def append_entry(path, entry):
     sync(path.parent)
 
 
-def go_back(path, number):
+def go_back(path: Path, number: int) -> None:
     """Go back to the first `number` entries: those after them count no longer."""
     append_entry(path, {_BACK_TO: number})

@@ -10,18 +10,21 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import sync
 from plugin.case.configuration import ConfigurationError
 
-_held = {}  # {lock: whether its folder was made for it}
+_held: dict[Path, bool] = {}  # {lock: whether its folder was made for it}
 
 
 @contextmanager
-def locked(folder, comm, say=lambda text: None):
+def locked(folder: Path, comm: MPI.Comm, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
     """Have a run folder, made if it is not there, for the time of the block. Collective.
 
     Parameters
@@ -45,7 +48,7 @@ def locked(folder, comm, say=lambda text: None):
             give_back()
 
 
-def give_back():
+def give_back() -> None:
     """Remove what this process has locked. Not collective."""
     while _held:
         path, made = _held.popitem()

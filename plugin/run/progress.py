@@ -2,45 +2,49 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mpi4py import MPI
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from plugin.run.watchdog import alive
 
 
-def told_bytes(size):
+def told_bytes(size: float) -> str:
     """A number of bytes in words."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
             return f"{size:.3g} {unit}"
         size /= 1000
+    return f"{size:.3g} TB"
 
 
 class Progress:
-    """Tells of stages as they begin and end; only rank 0 speaks. Each word and stage tells the watchdog that a rank gets on.
+    """Shows stages as they begin and end, on rank 0 only. Each message and stage also resets the watchdog.
 
     seconds : {stage: wall-clock time of the last one of that name [s]}
     """
 
-    def __init__(self, comm, console=None):
+    def __init__(self, comm: MPI.Comm, console: Console | None = None) -> None:
+        self._console: Console | None
         if comm.rank != 0:
             self._console = None
         else:
             self._console = console or Console(highlight=False, force_terminal=None if comm.size == 1 else _watched())
-        self.seconds = {}
+        self.seconds: dict[str, float] = {}
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """One line that stays."""
         alive()
         if self._console is not None:
             self._console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name, said=None):
+    def stage(self, name: str, said: str | None = None) -> Iterator[None]:
         """Time a stage; on a terminal show a spinner meanwhile."""
         alive()
         began = time.perf_counter()
@@ -53,7 +57,7 @@ class Progress:
         alive()
 
     @contextmanager
-    def bar(self, name):
+    def bar(self, name: str) -> Iterator["Bar | LiveBar"]:
         """Yield a Bar: on a terminal a live one, elsewhere a line for each description."""
         if self._console is None or not self._console.is_terminal:
             yield Bar(self.say)
@@ -67,13 +71,13 @@ class Progress:
 class Bar:
     """Work in steps, told in lines."""
 
-    say: object
+    say: Callable[[str], None]
 
-    def describe(self, text):
+    def describe(self, text: str) -> None:
         """What has been done, once some of the work is."""
         self.say(text)
 
-    def step(self, done, steps):
+    def step(self, done: int, steps: int) -> None:
         """`done` of `steps` parts are done."""
 
 
@@ -82,12 +86,12 @@ class LiveBar:
     """Work in steps, as a bar with a description."""
 
     bars: Bars
-    task: int
+    task: TaskID
 
-    def describe(self, text):
+    def describe(self, text: str) -> None:
         self.bars.update(self.task, description=text)
 
-    def step(self, done, steps):
+    def step(self, done: int, steps: int) -> None:
         self.bars.update(self.task, completed=done, total=steps)
 
 

@@ -5,9 +5,13 @@ so the node's memory is the limit.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mpi4py import MPI
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class RankGroup:
     number: int
     count: int
 
-    def share(self, items):
+    def share(self, items: Sequence[T]) -> Sequence[T]:
         """The items that this group takes."""
         return items[self.number :: self.count]
 
 
-def split(comm, n_groups):
+def split(comm: MPI.Comm, n_groups: int) -> RankGroup:
     """Cut the ranks into so many groups of equal size. Collective.
 
     Raises
@@ -42,7 +46,7 @@ def split(comm, n_groups):
     return RankGroup(comm.Split(number, comm.rank), number, n_groups)
 
 
-def groups_for(n_items, modes_bytes, comm, memory=None):
+def groups_for(n_items: int, modes_bytes: float, comm: MPI.Comm, memory: float | None = None) -> int:
     """How many groups are best: as many as there is work for and as a node's memory holds the modes of. Collective.
 
     Parameters

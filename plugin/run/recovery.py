@@ -1,4 +1,4 @@
-"""What is done where a model fails from an analysis: nothing, or one more try from less of the last increment.
+"""What to do when a model fails after an analysis: stop, or try once more from less of the last increment.
 
 A model that stops soon after an analysis was often handed a state that it cannot bear. It can be tried once more from
 the state before that analysis, or from half way to it. Both are found from files of the window before, so that a run
@@ -9,12 +9,16 @@ that is stopped meanwhile and resumed does the same.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.fluidity.checkpoint import FluidityRestart, read_fields, write_restart
+from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import ModelError
 
 
@@ -32,7 +36,14 @@ class Beginning:
     biases: dict[str, float]
 
 
-def forecast_from(beginning, run, on_failure, folder, comm, say):
+def forecast_from(
+    beginning: Beginning,
+    run: Callable[[FluidityRestart], Forecast],
+    on_failure: str,
+    folder: Path,
+    comm: MPI.Comm,
+    say: Callable[[str], None],
+) -> tuple[Forecast, dict[str, str] | None]:
     """Forecast from the beginning of a window, and if the model fails as `on_failure` says. Collective.
 
     Parameters
@@ -42,11 +53,11 @@ def forecast_from(beginning, run, on_failure, folder, comm, say):
     on_failure : "stop"; "background", once more from what was analysed; "half", once more from half of the increment
     folder : of the window
     comm : MPI communicator
-    say : function of a text, told if there is another try
+    say : function of a text, called if there is another try
 
     Returns
     -------
-    Forecast, and None or what the ledger tells of another try: {"from": on_failure, "problem": text}
+    Forecast, and None or what the ledger records of another try: {"from": on_failure, "problem": text}
 
     Raises
     ------

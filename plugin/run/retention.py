@@ -1,33 +1,37 @@
 """Which windows keep their states, and whether the disk has room for them.
 
 With `cycle: {keep: K}` every K-th window keeps its forecast and its restart. Of the others the files that hold meshes
-and fields are removed once the next window is told in the ledger: until then a resume, or another try of a model that
+and fields are removed once the next window is in the ledger: until then a resume, or another try of a model that
 failed, may need them. Tables, options, logs and series of detectors stay.
 """
 
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from coupling.common.faults import reached
-from coupling.fluidity.checkpoint import restart_files
-from plugin.case.configuration import ConfigurationError
+from coupling.fluidity.checkpoint import FluidityRestart, restart_files
+from plugin.case.configuration import ConfigurationError, CycleSection
 from plugin.run.progress import told_bytes
 
 _LARGE = (".vtu", ".pvtu", ".msh", ".halo")
 
 
-def window_folder(run, number):
+def window_folder(run: Path, number: int) -> Path:
     """Folder of a window."""
     return run / f"{number:04d}"
 
 
-def prune(run, numbers, keep):
+def prune(run: Path, numbers: Iterable[int], keep: int | None) -> None:
     """Remove the states of those of some windows that are not kept; it may have been begun before. Not collective.
 
-    keep : every so-many-th window stays as it is; None keeps all
+    keep : every `keep`-th window stays as it is; None keeps all
     """
-    for number in numbers if keep else ():
+    if not keep:
+        return
+    for number in numbers:
         if number % keep:
             for part in window_folder(run, number).glob("*/"):
                 _remove_states(part)
@@ -44,7 +48,7 @@ def _remove_states(folder):
                 os.rmdir(os.path.join(inside, name))
 
 
-def disk_need(run, start, done, cycle):
+def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection) -> str:
     """What the windows to come need of the disk, and what there is, in words. Not collective.
 
     Parameters
@@ -61,7 +65,7 @@ def disk_need(run, start, done, cycle):
         if the disk is sure to be full before the last window
     """
     keep = cycle.keep or 1
-    n_kept = cycle.windows // keep - done // keep + (cycle.windows % keep > 0)  # every so-many-th, and the last
+    n_kept = cycle.windows // keep - done // keep + (cycle.windows % keep > 0)  # every keep-th, and the last
     if done:
         each, least = _size(window_folder(run, done)), ""
     else:

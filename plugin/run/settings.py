@@ -1,16 +1,18 @@
 """What a run keeps of its case file, to see at a resume that it is the same."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import Case, ConfigurationError
 
 
-def settings_of(case):
+def settings_of(case: Case) -> dict:
     """A case's settings as JSON holds them."""
     return json.loads(case.model_dump_json(by_alias=True))
 
 
-def kept_settings(path):
+def kept_settings(path: Path) -> dict:
     """What a run has kept of its case file, as JSON holds it. Not collective.
 
     Raises
@@ -24,6 +26,6 @@ def kept_settings(path):
         raise ConfigurationError(f"{path}: is not what was written ({error}); restore it, or start a new run") from None
 
 
-def first_difference(now, earlier):
+def first_difference(now: Mapping, earlier: Mapping) -> str | None:
     """Name of the first section that is not as it was; None if all are."""
     return next((name for name in now if now[name] != earlier.get(name)), None)

@@ -11,7 +11,7 @@ NUMBERS = ("time", "x", "y", "z", "value", "error", "innovation", "residual")
 NAMES = ("station", "variable", "used")
 
 
-def read_tables(run):
+def read_tables(run: Path) -> dict[str, np.ndarray]:
     """All readings of a run, from its windows' tables.
 
     Parameters

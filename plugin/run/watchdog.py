@@ -1,6 +1,6 @@
-"""A limit on how long a rank may go without getting on, for what no message tells: a rank that hangs.
+"""A limit on how long a rank may go without progress, for the failure that gives no message: a rank that hangs.
 
-`alive()` is called wherever a job gets on. If it is not for the time given, this rank shows where each of its threads
+`alive()` is called wherever a job makes progress. If it is not for the time given, this rank shows where each of its threads
 is (on stderr) and ends with code 1, and then mpirun, or srun --kill-on-bad-exit, ends the others, which in lock-step
 have shown the same. The clock is a thread of the standard library's faulthandler outside of Python: it also runs while
 PETSc waits for other ranks without letting Python go on.
@@ -8,19 +8,21 @@ PETSc waits for other ranks without letting Python go on.
 
 import faulthandler
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-_limit = None  # [s] while a block of `watched` runs
+_limit: float | None = None  # [s] while a block of `watched` runs
 
 
-def alive():
-    """Tell that this rank has got on."""
+def alive() -> None:
+    """Reset the clock: this rank has made progress."""
     if _limit is not None:
+        assert sys.__stderr__ is not None
         faulthandler.dump_traceback_later(_limit, exit=True, file=sys.__stderr__)  # in place of the one before
 
 
 @contextmanager
-def watched(limit):
+def watched(limit: float | None) -> Iterator[None]:
     """Within the block `alive()` must be called every `limit` seconds; None for no limit."""
     global _limit
     _limit = limit
@@ -33,7 +35,7 @@ def watched(limit):
 
 
 @contextmanager
-def unwatched():
+def unwatched() -> Iterator[None]:
     """No limit within the block: it waits for others, who have their own."""
     faulthandler.cancel_dump_traceback_later()
     try:

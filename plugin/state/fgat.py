@@ -2,15 +2,17 @@
 
 A window's forecast leaves dumps. A reading is compared with the dump nearest in time, or with a value
 interpolated between the two around it; H of the increment is that of the analysis time (3D-FGAT, Fisher
-& Andersson 2001; Lawless 2010). So a reading early in the window is not held against a state that has
-moved on.
+& Andersson 2001; Lawless 2010). So a reading early in the window is not compared with a later state.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from plugin.state.transfer import values_at
+from coupling.archive import Archive
+from coupling.archive.series import DumpSeries
+from da.observation.observations import Observations
+from plugin.state.transfer import Transfer, values_at
 
 MODES = ("nearest", "interpolate")
 
@@ -29,7 +31,9 @@ class FirstGuess:
     in_time: np.ndarray
 
 
-def weights_in_time(time, dumps, mode, tolerance=0.0):
+def weights_in_time(
+    time: np.ndarray, dumps: np.ndarray, mode: str, tolerance: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Which dumps a reading is compared with.
 
     Parameters
@@ -67,7 +71,9 @@ def weights_in_time(time, dumps, mode, tolerance=0.0):
     return first, second, share, in_time
 
 
-def first_guess(series, transfer, readings, mode, tolerance=0.0):
+def first_guess(
+    series: Archive | DumpSeries, transfer: Transfer, readings: Observations, mode: str, tolerance: float = 0.0
+) -> FirstGuess:
     """The model's values at readings of a window. Collective.
 
     Each dump is read once, and only those that a reading asks for.
@@ -96,8 +102,8 @@ def first_guess(series, transfer, readings, mode, tolerance=0.0):
         if len(asked) == 0:
             continue
         state = series.read(int(step), list(transfer.field_names))
-        seen, found = values_at(state, transfer, readings.position[asked], readings.variable[asked])
-        value[asked] += weight[asked] * seen
-        inside[asked] &= found
+        model, within = values_at(state, transfer, readings.position[asked], readings.variable[asked])
+        value[asked] += weight[asked] * model
+        inside[asked] &= within
     # a place may be inside at one dump and outside at another where the mesh changes
     return FirstGuess(np.where(inside, value, np.nan), inside | ~in_time, in_time)

@@ -3,19 +3,21 @@
 The grid state is one vector: for each grid point its variables in the order of the case file, so
 that the numbering is the same on any number of ranks. A variable is a scalar field, or one component
 of a vector field. Observations are compared with the model where it lives, on the mesh: H takes
-values at the sensors from the mesh's own cells, and what it sees of an increment is H Q δx, the
+values at the sensors from the mesh's own cells, and of an increment it takes H Q δx, the
 increment as the model will get it.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 
 from coupling.geometry.grid import Grid
-from coupling.geometry.interpolation import interpolation, multiply, sampling, sparse_rows
-from coupling.geometry.mesh import MeshError, State
+from coupling.geometry.interpolation import Interpolation, interpolation, multiply, sampling, sparse_rows
+from coupling.geometry.mesh import Field, MeshError, State
 from coupling.geometry.points import MeshPoints
 from da.observation.speed import speed_of
 
@@ -31,12 +33,12 @@ class Variable:
     field: str
     component: int | None
 
-    def of(self, values):
+    def of(self, values: np.ndarray) -> np.ndarray:
         """This variable's column of the field's values."""
         return values if self.component is None else values[:, self.component]
 
 
-def variables_of(names, state):
+def variables_of(names: Sequence[str], state: State) -> tuple[Variable, ...]:
     """The variables a case file names, vectors spelled out by component.
 
     Raises
@@ -65,7 +67,7 @@ def variables_of(names, state):
 
 @dataclass(frozen=True)
 class ModelAtReadings:
-    """The background at the sensors, and what H sees of an increment.
+    """The background at the sensors, and H of an increment.
 
     A reading of a speed has a row for each component, all on one rank; any other has one.
 
@@ -80,7 +82,7 @@ class ModelAtReadings:
     operator: PETSc.Mat
     inside: np.ndarray
 
-    def select(self, numbers):
+    def select(self, numbers: np.ndarray) -> "ModelAtReadings":
         """Some of the readings, all of them inside. Collective.
 
         numbers : of the readings, rising; they are numbered anew in this order
@@ -109,13 +111,13 @@ class _Placed:
     position: np.ndarray
     inside: np.ndarray
     at_sensors: PETSc.Mat
-    _seen: dict = field(default_factory=dict, repr=False)
+    _rows: dict = field(default_factory=dict, repr=False)
 
-    def seen(self, to_mesh):
+    def rows_on_grid(self, to_mesh: PETSc.Mat) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """H Q for one column of the grid: starts, points and weights of its rows on this rank. Collective."""
-        if not self._seen:
-            self._seen["csr"] = self.at_sensors.matMult(to_mesh).getValuesCSR()
-        return self._seen["csr"]
+        if not self._rows:
+            self._rows["csr"] = self.at_sensors.matMult(to_mesh).getValuesCSR()
+        return self._rows["csr"]
 
 
 @dataclass(frozen=True)
@@ -130,22 +132,22 @@ class Transfer:
 
     grid: Grid | MeshPoints
     variables: tuple[Variable, ...]
-    comm: object
+    comm: MPI.Comm
     cache: Path | None = None
     _made: dict = field(default_factory=dict, repr=False)
     _sensors: dict = field(default_factory=dict, repr=False)
 
     @property
-    def field_names(self):
+    def field_names(self) -> tuple[str, ...]:
         """The model's fields that are analysed, in whole or in part."""
         return tuple(dict.fromkeys(v.field for v in self.variables))
 
     @property
-    def n_local(self):
+    def n_local(self) -> int:
         """Rows of the grid state on this rank."""
         return len(self.grid.rows(self.comm)) * len(self.variables)
 
-    def interpolation(self, of):
+    def interpolation(self, of: Field) -> Interpolation:
         """P and Q of a field's mesh. Collective."""
         key = (of.mesh.fingerprint, of.location)
         if key not in self._made:
@@ -155,7 +157,7 @@ class Transfer:
                 self._made[key] = interpolation(of.mesh, of.location, self.grid, self.comm, self.cache)
         return self._made[key]
 
-    def to_grid(self, state):
+    def to_grid(self, state: State) -> np.ndarray:
         """(n_local,) this rank's rows of the grid state. Collective."""
         columns = []
         for name in self.field_names:
@@ -166,7 +168,7 @@ class Transfer:
         place = [order.index(v.name) for v in self.variables]
         return np.concatenate(columns, axis=1)[:, place].ravel()
 
-    def to_mesh(self, state, increment):
+    def to_mesh(self, state: State, increment: np.ndarray) -> dict[str, np.ndarray]:
         """The increment on the mesh. Collective.
 
         increment : (n_local,) on the grid
@@ -186,7 +188,7 @@ class Transfer:
             increments[name] = on_mesh
         return increments
 
-    def at_readings(self, state: State, position, variable):
+    def at_readings(self, state: State, position: np.ndarray, variable: np.ndarray) -> ModelAtReadings:
         """Compare sensors with a state. Collective.
 
         Parameters
@@ -204,7 +206,7 @@ class Transfer:
         parts = []
         for name, asked, of, placed in self.placed(state, position, variable):
             inside[asked] = placed.inside
-            start, index, weight = placed.seen(self.interpolation(of).to_mesh)
+            start, index, weight = placed.rows_on_grid(self.interpolation(of).to_mesh)
             mine = asked[placed.inside][slice(*placed.at_sensors.getOwnershipRange())]
             for v in self.readable[name]:
                 background = multiply(placed.at_sensors, v.of(of.values))
@@ -215,8 +217,10 @@ class Transfer:
                 parts.append((mine, background, *entries))
         return self._stack(parts, inside)
 
-    def placed(self, state, position, variable):
-        """Where sensors are in a state's meshes; they are looked for again only if they or the mesh have moved.
+    def placed(
+        self, state: State, position: np.ndarray, variable: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray, Field, _Placed]]:
+        """Where sensors are in a state's meshes; the search is repeated only if they or the mesh have moved.
 
         position, variable : as in `at_readings`
 
@@ -239,16 +243,16 @@ class Transfer:
             yield name, asked, of, kept
 
     @property
-    def readable(self):
+    def readable(self) -> dict[str, tuple[Variable, ...]]:
         """{name a reading may have: the Variables it is made of}: each analysed one, and speeds of vectors."""
-        names = {v.name: (v,) for v in self.variables}
+        names: dict[str, tuple[Variable, ...]] = {v.name: (v,) for v in self.variables}
         for v in self.variables:
             if v.component is not None:
                 parts = (Variable(f"{v.field}.{c}", v.field, i) for i, c in enumerate(_COMPONENTS))
                 names[f"{v.field}.{_SPEED}"] = tuple(parts)
         return names
 
-    def check_known(self, variable):
+    def check_known(self, variable: np.ndarray) -> None:
         """MeshError that names the first of (M,) readings' variables that is not `readable`."""
         unknown = sorted(set(variable) - set(self.readable))
         if unknown:
@@ -275,8 +279,10 @@ class Transfer:
         )
 
 
-def values_at(state, transfer, position, variable):
-    """What sensors would read of a state. Collective.
+def values_at(
+    state: State, transfer: Transfer, position: np.ndarray, variable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The model's values at sensors. Collective.
 
     Parameters
     ----------
@@ -299,7 +305,7 @@ def values_at(state, transfer, position, variable):
     value, inside = np.zeros(len(position)), np.zeros(len(position), bool)
     for name, asked, of, placed in transfer.placed(state, position, variable):
         inside[asked] = placed.inside
-        seen = multiply(placed.at_sensors, np.column_stack([v.of(of.values) for v in transfer.readable[name]]))
-        seen = np.concatenate(transfer.comm.allgather(seen))
-        value[asked[placed.inside]] = seen[:, 0] if seen.shape[1] == 1 else speed_of(seen)
+        values = multiply(placed.at_sensors, np.column_stack([v.of(of.values) for v in transfer.readable[name]]))
+        values = np.concatenate(transfer.comm.allgather(values))
+        value[asked[placed.inside]] = values[:, 0] if values.shape[1] == 1 else speed_of(values)
     return value, inside

@@ -6,7 +6,7 @@ import numpy as np
 from mpi4py import MPI
 
 from da.background.transform import Transform
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.minimisation.huber import Huber
 from da.observation.bias import BiasedOperator, BiasedTransform
 from da.observation.error import ObservationError
@@ -39,7 +39,7 @@ class AnalysisInputs:
     error: ObservationError
     innovation: np.ndarray
     huber: Huber | None
-    hessian: ObservedModes | None = None
+    hessian: ObservationHessian | None = None
 
 
 def analysis_inputs(

@@ -6,7 +6,7 @@ from mpi4py import MPI
 
 from coupling.geometry.mesh import State
 from da.analysis import Analysis, analyse, prepare
-from da.minimisation.hessian import ObservedModes
+from da.minimisation.hessian import ObservationHessian
 from da.minimisation.minimise import METHODS
 from da.outer_loops import analyse_outer
 from plugin.case.configuration import MinimiserSection
@@ -63,7 +63,7 @@ def find_minimum(
             hessian=hessian,
         )
         terms = inputs.transform, inputs.operator, inputs.error, inputs.innovation
-        analysis = analyse(*terms, comm, observed=hessian, **search)
+        analysis = analyse(*terms, comm, hessian=hessian, **search)
     if background.latent is None:
         return Minimum(analysis, inputs, None)
     network = analyse_latent(
@@ -84,7 +84,7 @@ def find_minimum(
     return Minimum(network.analysis, replace(inputs, transform=network.transform, hessian=None), network)
 
 
-def _hessian(inputs: AnalysisInputs, background: Background, cache: AnalysisCache, comm: MPI.Comm) -> ObservedModes:
+def _hessian(inputs: AnalysisInputs, background: Background, cache: AnalysisCache, comm: MPI.Comm) -> ObservationHessian:
     """The Hessian of the last analysis if its sensors and errors are those of now. Collective."""
     content = (*inputs.operator.content, *inputs.error.content)
     if inputs.transform is not background.transform:

@@ -175,8 +175,8 @@ class Gates:
             made = projection.project(fields[name].values - old.values)
         except DivergenceError as error:
             raise GateError(str(error)) from error
-        told = {key: getattr(made, key) for key in ("before", "after", "kept", "iterations")}
-        return {**fields, name: old.replaced(old.values + made.increment)}, told
+        said = {"before": made.before, "after": made.after, "kept": made.fraction, "iterations": made.iterations}
+        return {**fields, name: old.replaced(old.values + made.increment)}, said
 
     def _bounded(self, fields, state):
         fields, told, comm = dict(fields), {}, self.transfer.comm
