@@ -129,7 +129,11 @@ def _operator_checks(of, comm):
     n = comm.allreduce(len(scale))
     yield OperatorCheck("adjoint of U", gap, ROUNDING, f"{n} grid values, {transform.n_control} modes")
     increment = transform.apply(control)
-    linear = of.reading_operator.operator if of.reading_operator.operator.linear else of.reading_operator.operator.linearised(increment)
+    linear = (
+        of.reading_operator.operator
+        if of.reading_operator.operator.linear
+        else of.reading_operator.operator.linearised(increment)
+    )
     y = of.error.whiten(own.normal(size=len(of.innovation)))
     gap = adjoint_gap(
         linear.observe,
@@ -217,8 +221,7 @@ def verify(case, comm, progress, path=None, ranks=2):
         of = set_up(case, comm, progress.say)
     transform, grid = of.background.transform, of.background.transfer.grid
     progress.say(
-        f"{len(of.readings)} readings, {transform.n_control} modes, {grid}, "
-        f"{comm.size} rank(s); state from {of.source}"
+        f"{len(of.readings)} readings, {transform.n_control} modes, {grid}, {comm.size} rank(s); state from {of.source}"
     )
     made = []
 

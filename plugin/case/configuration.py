@@ -254,7 +254,9 @@ def _mapping(loader, node, deep=False):
     for key, _ in node.value:
         name = loader.construct_object(key, deep=True)
         if not isinstance(name, (str, int, float)):
-            raise yaml.constructor.ConstructorError(None, None, f"found {name!r} for a key, expected a word", key.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"found {name!r} for a key, expected a word", key.start_mark
+            )
         if name in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {name!r} is given twice, first in line {seen[name] + 1}", key.start_mark

@@ -129,9 +129,7 @@ class NetworkSection(Section):
     )
     n_latent: int | None = Field(None, ge=1, description="numbers in the latent; the network's own if left out")
     width: int | None = Field(None, ge=1, description="channels of the features; the network's own if left out")
-    activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(
-        None, description="the name's, or PReLU, if left out"
-    )
+    activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(None, description="the name's, or PReLU, if left out")
     block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
     scaling: Literal["variable", "point"] = Field(
         "point", description="each variable by its standard deviation, over all or by point; the mean is by point"

@@ -74,11 +74,7 @@ def read_netcdf(path, choice=Choice()):
         if known != name or choice.wants(known):
             chosen[name] = known
     special = {id(v) for v in (*frame.coordinates.values(), frame.station)}
-    chosen = {
-        name: known
-        for name, known in chosen.items()
-        if choice.wants(known) and _is_data(source, name, special)
-    }
+    chosen = {name: known for name, known in chosen.items() if choice.wants(known) and _is_data(source, name, special)}
     if not chosen:
         raise ReadingsError(
             f"{path}: no wanted variable; found {sorted(source.variables)}, expected {choice.variables or 'readings'}"
@@ -90,8 +86,11 @@ def _is_data(source, name, special):
     variable = source.variables[name]
     helper = {"sample_dimension", "instance_dimension", "cf_role"} & set(variable.attributes)
     is_error = _error_names(source) & {name}
-    return bool(variable.dimensions) and variable.values.dtype.kind in "fiu" and id(variable) not in special and not (
-        helper or is_error
+    return (
+        bool(variable.dimensions)
+        and variable.values.dtype.kind in "fiu"
+        and id(variable) not in special
+        and not (helper or is_error)
     )
 
 

@@ -35,7 +35,9 @@ def network_checks(of, comm):
     _, code, back = latent.transform(background)
     trip = round_trip_error(background, back, latent.decoder.scale, comm)
     for check in check_background(latent.limits, trip, code).checks:
-        yield OperatorCheck(f"network's {check.name}", check.value, check.limit, "beyond it the analysis would be TSVD's")
+        yield OperatorCheck(
+            f"network's {check.name}", check.value, check.limit, "beyond it the analysis would be TSVD's"
+        )
     precise = replace(latent, decoder=_in_float64(latent.decoder, comm))
     transform, *_ = precise.transform(background)
     whole, own = np.random.default_rng(_SEED), np.random.default_rng([_SEED, comm.rank])
@@ -51,7 +53,9 @@ def network_checks(of, comm):
         whole_dot,
         dot_over(comm),
     )
-    yield OperatorCheck("adjoint of the network's U'", gap, ROUNDING, f"{transform.n_control} modes of {code.size} numbers")
+    yield OperatorCheck(
+        "adjoint of the network's U'", gap, ROUNDING, f"{transform.n_control} modes of {code.size} numbers"
+    )
     cost = CostFunction(transform, of.reading_operator.operator, of.error, of.innovation, comm)
     slope, remainders = taylor_slope(cost, control, direction)
     steps = f", h from 1 to {remainders[-1][0]:.1g}" if remainders else ""

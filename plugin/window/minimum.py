@@ -84,7 +84,9 @@ def find_minimum(
     return Minimum(network.analysis, replace(inputs, transform=network.transform, hessian=None), network)
 
 
-def _hessian(inputs: AnalysisInputs, background: Background, cache: AnalysisCache, comm: MPI.Comm) -> ObservationHessian:
+def _hessian(
+    inputs: AnalysisInputs, background: Background, cache: AnalysisCache, comm: MPI.Comm
+) -> ObservationHessian:
     """The Hessian of the last analysis if its sensors and errors are those of now. Collective."""
     content = (*inputs.operator.content, *inputs.error.content)
     if inputs.transform is not background.transform:

@@ -68,7 +68,7 @@ def test_what_is_expected(stored, model):
 @pytest.mark.parametrize(
     "expected, message",
     [
-        ({"name": "Tucodec-vanilla"}, 'another name: Tucodec-NeXt, expected Tucodec-vanilla'),
+        ({"name": "Tucodec-vanilla"}, "another name: Tucodec-NeXt, expected Tucodec-vanilla"),
         ({"shape": (91, 85, 32)}, r"another shape: \[17, 9, 5\], expected \[91, 85, 32\]"),
         ({"variables": ["Tracer"]}, r'another variables: \["Velocity.x", "Tracer"\], expected \["Tracer"\]'),
         ({"n_latent": 576}, "another n_latent: 64, expected 576"),

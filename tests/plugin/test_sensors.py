@@ -21,7 +21,9 @@ def of(folder, tmp_path_factory):  # noqa: F811
     """The set-up with a few of its readings only, so that there is something left to gain."""
     found = set_up(read_case(case_file(folder, tmp_path_factory.mktemp("sensors"))), COMM)
     few = found.readings.select(np.arange(3))
-    reading_operator, model = make_operator(found.background.transfer, found.background.transfer.at_readings(found.state, few.position, few.variable), few)
+    reading_operator, model = make_operator(
+        found.background.transfer, found.background.transfer.at_readings(found.state, few.position, few.variable), few
+    )
     error = diagonal_error(10.0 * few.error[reading_operator.reading], slice(None))
     innovation = (few.value - model)[reading_operator.reading]
     return replace(found, readings=few, reading_operator=reading_operator, error=error, innovation=innovation)

@@ -1,6 +1,5 @@
 """A state of a real run with random background errors, and readings of it, for the tests of the analysis."""
 
-
 import numpy as np
 from places import DATA
 

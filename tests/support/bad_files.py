@@ -317,7 +317,11 @@ def _(folder, told):
     change_readings(folder, cell(3, 4, "Pressure"))
 
 
-@bad("readings", "all lie outside every window", r"readings\.csv: none of the \d+ readings, .* is of a window of this run")
+@bad(
+    "readings",
+    "all lie outside every window",
+    r"readings\.csv: none of the \d+ readings, .* is of a window of this run",
+)
 def _(folder, told):
     change_readings(folder, lambda lines: [lines[0], *(re.sub(r"^[^,]+", "1e6", line) for line in lines[1:])])
 

@@ -102,7 +102,11 @@ def _(folder, told):
     options(folder).write_text(text.replace('file_name="mesh"', 'file_name="../mesh"'))
 
 
-@bad("options", "name a mesh that is a link to elsewhere", r"case\.flml: names 'mesh\.msh', outside its own folder; put a copy")
+@bad(
+    "options",
+    "name a mesh that is a link to elsewhere",
+    r"case\.flml: names 'mesh\.msh', outside its own folder; put a copy",
+)
 def _(folder, told):
     (folder / "start-1/mesh.msh").rename(folder / "elsewhere.msh")
     (folder / "start-1/mesh.msh").symlink_to(folder / "elsewhere.msh")

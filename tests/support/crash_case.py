@@ -170,7 +170,9 @@ def left_by(run):
         with Archive(run / "analyses.vtkhdf", COMM) as archive:
             states = [archive.read(k) for k in range(len(archive))]
         values = [(state.time, name, of.values.tobytes()) for state in states for name, of in state.fields.items()]
-        untimed = [[text for name, text in row.items() if not name.endswith("_seconds")] for row in csv.DictReader(steps)]
+        untimed = [
+            [text for name, text in row.items() if not name.endswith("_seconds")] for row in csv.DictReader(steps)
+        ]
         return values, untimed, (run / "readings.csv").read_bytes()
     others = ("cache", "ledger.jsonl", "case.json", "lock")
     return ledger(run), {name: digest for name, digest in files(run).items() if not name.startswith(others)}

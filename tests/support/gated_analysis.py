@@ -1,6 +1,5 @@
 """An analysis of a Fluidity state, and the gates it is let through, for the tests of the gates."""
 
-
 from assimilation import make_background, make_readings
 from places import DATA
 

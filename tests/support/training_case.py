@@ -1,6 +1,5 @@
 """A case with a small network, and dumps of twenty states that it can learn from."""
 
-
 import numpy as np
 import yaml
 from mpi4py import MPI

@@ -25,7 +25,8 @@ def in_windows(files: CaseFiles) -> Iterator[Finding]:
     ends = restart.time + case.cycle.window * np.arange(1, case.cycle.windows + 1)
     half, slack = 0.5 * restart.timestep, _SAME * restart.timestep
     counts = [
-        int(belongs_to_window(readings, end - case.cycle.window, end, case.observations, half, slack).sum()) for end in ends
+        int(belongs_to_window(readings, end - case.cycle.window, end, case.observations, half, slack).sum())
+        for end in ends
     ]
     empty = [k + 1 for k, count in enumerate(counts) if count == 0]
     run = f"the run's windows end from {ends[0]:g} to {ends[-1]:g} s"

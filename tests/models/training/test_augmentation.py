@@ -41,9 +41,7 @@ def test_mirror_images():
         FIELDS[:1].expand(64, -1, -1, -1, -1), np.arange(64), 0, 1
     )
     assert torch.equal(seen, target) and torch.equal(FIELDS, before)
-    counts = [
-        sum(torch.equal(each, FIELDS[0].flip(axes)) for each in target) for axes in ([], [1], [2], [1, 2])
-    ]
+    counts = [sum(torch.equal(each, FIELDS[0].flip(axes)) for each in target) for axes in ([], [1], [2], [1, 2])]
     assert sum(counts) == 64 and min(counts) >= 8
 
 

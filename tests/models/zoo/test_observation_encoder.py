@@ -18,7 +18,9 @@ def make_encoder(**options):
 def spread(count=30, seed=0, states=2):
     rng = np.random.default_rng(seed)
     places = GRID.places[rng.choice(np.flatnonzero(MASK), count)]
-    return torch.tensor(GRID.weights(places, rng.integers(0, 2, count)).to_grid(rng.normal(size=(states, count))), dtype=torch.float32)
+    return torch.tensor(
+        GRID.weights(places, rng.integers(0, 2, count)).to_grid(rng.normal(size=(states, count))), dtype=torch.float32
+    )
 
 
 def test_any_number_of_sensors():

@@ -114,7 +114,9 @@ def test_nothing_is_trained_or_overwritten_by_mistake(tmp_path, states):
     with pytest.raises(ConfigurationError, match="another scaling: point, expected variable"):
         trained(tmp_path, states, start=LAST, network={"scaling": "variable"})
     with pytest.raises(ConfigurationError, match="another states: .* expected"):
-        trained(tmp_path, states, start=LAST, snapshots=[{"path": f"{states}/early"}, {"path": f"{states}/late", "from": 2}])
+        trained(
+            tmp_path, states, start=LAST, snapshots=[{"path": f"{states}/early"}, {"path": f"{states}/late", "from": 2}]
+        )
 
 
 @pytest.mark.parametrize(

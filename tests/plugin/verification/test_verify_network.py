@@ -59,7 +59,9 @@ def set_up(bend, mean=0.0):
     latent = replace(latent, decoder=parallel_decoder(network, latent.decoder.scale, COMM), mean=latent.mean + mean)
     error = diagonal_error(readings.error[reading_operator.reading], reading_operator.operator.rows)
     made = with_network(background, latent)
-    return SetUp(made, state, "a test", readings, reading_operator, error, (readings.value - model)[reading_operator.reading])
+    return SetUp(
+        made, state, "a test", readings, reading_operator, error, (readings.value - model)[reading_operator.reading]
+    )
 
 
 def test_a_sound_network_passes_though_it_computes_in_float32():
