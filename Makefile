@@ -1,5 +1,6 @@
 # make demo    set everything up and run the twin experiment of examples/street
 # make test    set everything up and run all tests
+# make lint    only ruff and mypy
 # make setup   only set up: system packages (as root on Debian), .venv, the project
 #
 # On a cluster: python3 -m venv, your own PETSc/MPI/HDF5 modules, pip install . (README, "Installing").
@@ -27,8 +28,13 @@ export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 
-.PHONY: setup test demo clean
+.PHONY: setup lint test demo clean
 setup: $(VENV)/installed
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 test: setup $(VENV)/browser
 	$(PYTHON) -m pytest
