@@ -1,7 +1,7 @@
 """The configuration reference, made of the case file's schema when the documents are built.
 
-A hook of MkDocs: the page with MARKER gets, for each section of `plugin.case.configuration.Case`, its meaning and a table of
-its keys, in the order of the schema. It is the same schema that `python -m plugin.cycle --schema` prints.
+A hook of MkDocs: the page with MARKER gets, for each section of `plugin.case.configuration.Case`, its meaning and a
+table of its keys, in the order of the schema. It is the same schema that `python -m plugin.cycle --schema` prints.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Sound cases spoilt: dumps, archives, readings. Each function spoils one, and is registered with what the message must match."""
+"""Damage to dumps, archives and readings: each function damages one and is registered with the expected message."""
 
 import re
 import shutil

@@ -1,4 +1,7 @@
-"""Sound cases spoilt: case file, options, modes, networks, run folder. Each function spoils one, and is registered with what the message must match."""
+"""Damage to case files, options, modes, networks and run folders.
+
+Each function damages one and is registered with the expected message.
+"""
 
 import base64
 import json

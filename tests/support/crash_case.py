@@ -68,7 +68,7 @@ def make_case(folder):
         rows += [(time, *place, "Tracer", 1.0 + 0.1 * number, 0.2) for place in SENSORS[::3]]
     for time in np.arange(WINDOW, BEGAN + 1, WINDOW):
         values = values_at(made.state, SENSORS[::3], "Tracer")
-        rows += [(time, *place, "Tracer", 0.9 * value, 0.2) for place, value in zip(SENSORS[::3], values)]
+        rows += [(time, *place, "Tracer", 0.9 * value, 0.2) for place, value in zip(SENSORS[::3], values, strict=True)]
     write_readings(folder / "readings.csv", rows)
     model = folder / "model"
     model.write_text(MODEL.format(folder=folder))

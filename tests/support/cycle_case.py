@@ -86,7 +86,10 @@ def make_case(folder):
         state = read_state(folder / f"truth/case_{2 * number}.vtu", COMM)
         for variable in ERROR:
             values = values_at(state, SENSORS, variable)
-            rows += [(state.time, *place, variable, value, ERROR[variable]) for place, value in zip(SENSORS, values)]
+            rows += [
+                (state.time, *place, variable, value, ERROR[variable])
+                for place, value in zip(SENSORS, values, strict=True)
+            ]
     write_readings(folder / "readings.csv", rows)
     return folder
 

@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
     for variable, error in (("Tracer", 0.2), ("Velocity.x", 0.05)):
         rows += [
             (WINDOW, *place, variable, 1.1 * value + error, error)
-            for place, value in zip(SENSORS, values_at(state, SENSORS, variable))
+            for place, value in zip(SENSORS, values_at(state, SENSORS, variable), strict=True)
         ]
     rows.append((WINDOW, *IN_A_BUILDING, "Tracer", 1.0, 0.1))
     write_readings(folder / "readings.csv", rows)

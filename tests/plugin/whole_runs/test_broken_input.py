@@ -1,4 +1,4 @@
-"""Case files and readings that something happened to, or that chance wrote: an error of their own kind, or sound values."""
+"""Damaged or random case files and readings: either an error of their own kind or sound values."""
 
 import datetime
 

@@ -100,7 +100,7 @@ def test_each_part_is_a_share_of_the_increment_added_to_where_the_model_is(in_pa
     between = read_fields(open_restart(between), COMM)
     assert between.time == WINDOW + 4.0  # the first step that reaches 3 s
     whole = analysis(in_parts, 1)["Velocity"].values - forecast(in_parts, 1)["Velocity"].values
-    for before, after in zip((forecast(in_parts, 1), between), given):
+    for before, after in zip((forecast(in_parts, 1), between), given, strict=True):
         np.testing.assert_allclose(after["Velocity"].values - before["Velocity"].values, whole / 2, atol=1e-13)
         assert (
             after["Tracer"].values.min() >= 0.0 and np.abs(after["Tracer"].values - before["Tracer"].values).max() > 0

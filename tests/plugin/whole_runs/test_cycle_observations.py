@@ -28,11 +28,11 @@ def _rows(case, times, offset=0.0):
     for time in times:
         state = read_state(case / f"truth/case_{round(time / HALF)}.vtu", COMM)
         for variable in ERROR:
-            for k, (place, value) in enumerate(zip(SENSORS, values_at(state, SENSORS, variable))):
+            for k, (place, value) in enumerate(zip(SENSORS, values_at(state, SENSORS, variable), strict=True)):
                 wrong = offset * (k == 3 and variable == "Tracer")
                 rows.append([time, *place, variable, value + wrong, ERROR[variable], k])
         wind = np.column_stack([values_at(state, SENSORS[:4], f"Velocity.{c}") for c in "xyz"])
-        for place, value in zip(SENSORS[:4] + [3.0, 3.0, 0.0], np.linalg.norm(wind, axis=1)):
+        for place, value in zip(SENSORS[:4] + [3.0, 3.0, 0.0], np.linalg.norm(wind, axis=1), strict=True):
             rows.append([time, *place, "Velocity.speed", value, 0.3, "cup"])
     return rows
 

@@ -53,7 +53,7 @@ def test_same_states_as_in_one_archive_and_a_stop_between_moves_loses_none(folde
     found = [state for path in archives for state in states_of(path)]
     expected = states_of(tmp_path / "one/analyses.vtkhdf")
     assert [state.time for state in found] == [state.time for state in expected] and len(found) == 7
-    for one, other in zip(found, expected):
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one["Tracer"].values, other["Tracer"].values)
     plan = plan_of([SeriesSection(path=tmp_path / "many/analyses/*.vtkhdf")], COMM)  # as another case names them
     assert len(plan) == 7
