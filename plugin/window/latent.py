@@ -73,14 +73,14 @@ class LatentAnalysis:
 
     name : of the network's transform
     analysis : Analysis; None where it was not made, or is not to be believed
-    transform : DecodedTransform it was made with
+    transform : DecodedTransform it was made with; None where the network failed on the background itself
     trust : Trust, the checks that were made
     reason : why there is no analysis; "" if there is
     """
 
     name: str
     analysis: Analysis | None
-    transform: DecodedTransform
+    transform: DecodedTransform | None
     trust: Trust
     reason: str
 
@@ -158,7 +158,10 @@ def analyse_latent(latent, state, operator, error, innovation, comm, *, first, p
     LatentAnalysis
     """
     background = state - latent.mean
-    transform, code, back = latent.transform(background)
+    try:
+        transform, code, back = latent.transform(background)
+    except DecoderError as failed:
+        return LatentAnalysis(latent.name, None, None, Trust(()), str(failed))
     trip = round_trip_error(background, back, latent.decoder.scale, comm)
     trust = check_background(latent.limits, trip, code)
     if not trust.trusted:

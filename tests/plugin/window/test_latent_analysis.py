@@ -89,21 +89,41 @@ def test_an_analysis_that_helps_too_little_is_tsvds(given, file):
     assert told["reason"].startswith("observation cost ratio")
 
 
-def test_a_network_that_fails_is_tsvds(given, file):
+@pytest.mark.parametrize("form", ["centred", "paper"])
+@pytest.mark.parametrize(("part", "passes"), [("encode", 0), ("decode", 0), ("decode", 1), ("decode", 2)])
+def test_a_network_that_fails_is_tsvds(given, file, form, part, passes):
     background, state = given
-    latent = read_latent(case_of(file), background.transfer, COMM)
-    network, decode = latent.decoder.network, latent.decoder.network.decode
+    latent = read_latent(case_of(file, form=form), background.transfer, COMM)
+    network, works = latent.decoder.network, getattr(latent.decoder.network, part)
     calls = []
 
-    def breaks(codes):
-        calls.append(codes)
-        if len(calls) > 2:
+    def breaks(values):
+        calls.append(values)
+        if len(calls) > passes:
             raise RuntimeError("out of memory")
-        return decode(codes)
+        return works(values)
 
-    network.decode = breaks
+    setattr(network, part, breaks)
+    if part == "decode":
+        latent = replace(latent, decoder=replace(latent.decoder, plain_decode=breaks))
     told = tripped(background, state, make_readings(background, state), latent)
     assert "out of memory" in told["reason"]
+    assert passes or told["checks"] == {}
+
+
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_a_network_that_gives_no_numbers_is_tsvds(given, file, part):
+    background, state = given
+    latent = read_latent(case_of(file), background.transfer, COMM)
+    works = getattr(latent.decoder.network, part)
+
+    def not_numbers(values):
+        return works(values) * float("nan")
+
+    setattr(latent.decoder.network, part, not_numbers)
+    if part == "decode":
+        latent = replace(latent, decoder=replace(latent.decoder, plain_decode=not_numbers))
+    tripped(background, state, make_readings(background, state), latent)
 
 
 def test_no_readings_ask_nothing_of_the_network(given, file):
