@@ -34,10 +34,10 @@ from scipy.optimize import minimize
 
 from benchmarks.measuring import alone, machine, rows_of, save, shape_of, snapshots_of, table, timed
 from da.analysis import Analysis, analyse, prepare
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes, reduced_modes, truncated_modes
-from da.background.transform import LinearTransform
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_WORLD
 STD = np.sqrt(0.05)  # the paper's σ_o, of standardised values

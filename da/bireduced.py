@@ -25,7 +25,7 @@ from da.analysis import Analysis, statistics
 from da.background.latent import LatentModes
 from da.minimisation.minimise import Iteration
 from da.observation.correlated_error import given_error
-from da.observation.error import DiagonalError
+from da.observation.diagonal_error import DiagonalError
 
 REASON = "CLOSED_FORM"
 

@@ -30,8 +30,8 @@ from coupling.geometry.interpolation import multiply
 from coupling.geometry.mesh import State
 from coupling.geometry.points import MeshPoints
 from da.analysis import analyse
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
-from da.background.transform import LinearTransform
 from da.diagnostics.checks import (
     OperatorCheck,
     adjoint_gap,

@@ -25,7 +25,7 @@ ARROWS = {
     "coupling.simulation": {"geometry"},
     "coupling.vtk": {"geometry"},
     "da": {"background", "minimisation", "observation"},
-    "da.background": set(),
+    "da.background": {"observation"},
     "da.diagnostics": {"", "background", "minimisation", "observation"},
     "da.minimisation": {"background", "observation"},
     "da.observation": set(),

@@ -16,6 +16,7 @@ The root of S − 1 is taken off the codes, not off the anomalies: the network s
 size, and V_l is that of the modes where f is linear.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,10 @@ import numpy as np
 from coupling.common.collective import refuse_together
 from da.background.decoder import Decoder
 from da.background.modes import n_kept
+from da.observation.operator import ObservationOperator
 
-_SMALLEST = 1e-8  # of σ₁: directions of V_l below it are rounding, and reached by no control of sensible size
+_SMALLEST = 1e-8  # of σ₁: directions of V_l below it are rounding, out of reach of any control of sensible size
+_NO_PRODUCT = "a decoded transform is not linear, so H U is no matrix; use its tangent and adjoint"
 
 
 @dataclass(frozen=True)
@@ -125,44 +128,61 @@ class DecodedTransform:
     linear = False
 
     @property
-    def n_control(self):
+    def n_control(self) -> int:
         """s, length of a control."""
         return self.modes.n_modes
 
-    def latent(self, control):
+    @property
+    def content(self) -> tuple[np.ndarray, ...]:
+        """Scale, latent modes and, in the centred form, the background: this rank's arrays, without the network's."""
+        given = self.decoder.scale, self.modes.vectors, self.background, self.base, self.offset
+        return tuple(array for array in given if array is not None)
+
+    def latent(self, control: np.ndarray) -> np.ndarray:
         """The point that is decoded: V_l w, or z_b + V_l w. (s,) → (m,)."""
         moved = self.modes.vectors @ control
         return moved if self.base is None else self.base + moved
 
-    def apply(self, control, keep=True):
+    def apply(self, control: np.ndarray, keep: bool = True) -> np.ndarray:
         """δx of w: (s,) on every rank → (n_local,) in the state's units, by one decode. Collective.
 
-        keep : hold the decode's activations for an adjoint or tangent at the same w
+        keep : keep the decode's activations for an adjoint or tangent at the same w
         """
         field = self.decoder.apply(self.latent(control), keep)
         return field if self.offset is None else field - self.offset
 
-    def adjoint(self, increment, at):
-        """V_lᵀ g'ᵀ δx: (n_local,) → (s,), by one VJP at a control. Collective."""
-        return self.modes.vectors.T @ self.decoder.adjoint(increment, at=self.latent(at))
+    def adjoint(self, increment: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+        """V_lᵀ g'ᵀ δx: (n_local,) → (s,), by one VJP at a control, None for zero. Collective."""
+        return self.modes.vectors.T @ self.decoder.adjoint(increment, at=self._latent_at(at))
 
-    def tangent(self, direction, at):
-        """g' V_l p: (s,) → (n_local,) in the state's units, by one JVP at a control. Collective."""
-        return self.decoder.tangent(self.modes.vectors @ direction, at=self.latent(at))
+    def tangent(self, direction: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+        """g' V_l p: (s,) → (n_local,) in the state's units, by one JVP at a control, None for zero. Collective."""
+        return self.decoder.tangent(self.modes.vectors @ direction, at=self._latent_at(at))
 
-    def encode_increment(self, increment):
-        """Where an increment takes the latent point: (n_local,) → (m,). No inverse of `apply`. Collective."""
-        if self.base is None:
+    def operator_product(self, operator: ObservationOperator) -> np.ndarray:
+        """ValueError: U is not linear."""
+        raise ValueError(_NO_PRODUCT)
+
+    def operator_product_in_blocks(self, operator: ObservationOperator) -> Iterator[tuple[slice, np.ndarray]]:
+        """ValueError: U is not linear."""
+        raise ValueError(_NO_PRODUCT)
+
+    def _latent_at(self, control: np.ndarray | None) -> np.ndarray:
+        return self.latent(np.zeros(self.n_control) if control is None else control)
+
+    def encode_increment(self, increment: np.ndarray) -> np.ndarray:
+        """How an increment moves the latent point: (n_local,) → (m,). Not the inverse of `apply`. Collective."""
+        if self.base is None or self.background is None:
             return self.decoder.encode(increment)
         return self.decoder.encode(self.background + increment) - self.base
 
-    def control_of(self, increment):
+    def control_of(self, increment: np.ndarray) -> np.ndarray:
         """The smallest w with V_l w nearest to the code of an increment: (n_local,) → (s,). Collective."""
         code, comm = self.encode_increment(increment), self.decoder.comm
-        found = None
+        control = None
         if comm.rank == 0:
-            found = np.linalg.lstsq(self.modes.vectors, code, rcond=_SMALLEST)[0]
-        return comm.bcast(found)
+            control = np.linalg.lstsq(self.modes.vectors, code, rcond=_SMALLEST)[0]
+        return comm.bcast(control)
 
 
 def decoded_transform(decoder, modes, background=None):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from da.observation.error import DiagonalError
+from da.observation.diagonal_error import DiagonalError
 
 _COLUMNS = 256  # of R⁻¹ found at once
 

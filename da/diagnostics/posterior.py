@@ -17,7 +17,7 @@ from mpi4py import MPI
 from scipy.linalg import eigh
 
 from coupling.common.collective import refuse_together
-from da.observation.operator import ObservationOperator
+from da.observation.matrix_operator import MatrixOperator
 
 _BLOCK = 1 << 19  # values in a block of rows; it and its product stay in the processor's last cache
 
@@ -171,7 +171,7 @@ def mesh_std(of, transform, to_mesh, column, n_columns):
     if found != len(vectors):
         problem = f"Q with {found} columns on this rank, which has {len(vectors)} grid points"
     refuse_together(problem, transform.comm)
-    operator = ObservationOperator(to_mesh)
+    operator = MatrixOperator(to_mesh)
     result = np.empty(operator.rows.stop - operator.rows.start)
     for rows, block in operator.observe_modes_in_blocks(vectors, scale):
         result[rows] = row_norms(block, of.root)

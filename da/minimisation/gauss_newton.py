@@ -53,8 +53,7 @@ def gauss_newton(
 
     Parameters
     ----------
-    cost : CostFunction whose transform has `tangent(direction, at)` or is linear, and whose operator has
-        `linearised(increment)` or is linear
+    cost : CostFunction
     comm : MPI communicator
     start : (s,) first control, the same on every rank; None starts at zero
     gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control
@@ -75,13 +74,11 @@ def gauss_newton(
         if J or its gradient is not finite at the start, no shorter step lowers J, or the iterations are used up, above
         `rounding_tolerance`; on every rank
     ValueError
-        if the start does not fit, or the transform has no tangent
+        if the start does not fit
     """
     control = np.zeros(cost.n_control) if start is None else np.array(start, dtype=np.float64)
     if control.shape != (cost.n_control,):
         raise ValueError(f"start of shape {control.shape}, expected ({cost.n_control},), the length of a control")
-    if not (cost.transform.linear or hasattr(cost.transform, "tangent")):
-        raise ValueError(f"{type(cost.transform).__name__} has no tangent, which Gauss–Newton needs; use lmvm")
     first, evaluations = 0.0, 1
     if control.any():
         # the background's gradient is the measure, as in `minimise`
@@ -168,6 +165,7 @@ class _Inner:
         """p at a control, (s,), the same on every rank."""
         self._at = control
         operator = self.cost.operator
+        # a linear H asks for no decode
         self._operator = operator if operator.linear else operator.linearised(self.cost.transform.apply(control))
         self._right.array[:] = -gradient[slice(*self._right.getOwnershipRange())]
         self._ksp.setTolerances(rtol=tolerance, atol=0.0)
@@ -181,7 +179,7 @@ class _Inner:
         self.products += 1
         cost, p = self.cost, whole(vector, self.comm)
         transform = cost.transform
-        moved = transform.apply(p) if transform.linear else transform.tangent(p, at=self._at)
+        moved = transform.tangent(p, at=self._at)
         pulled = self._operator.adjoint(cost.error.solve(self._operator.observe(moved)))
         product = cost.background_weight * p + transform.adjoint(pulled, at=self._at)
         into.array[:] = product[slice(*into.getOwnershipRange())]

@@ -14,7 +14,8 @@ from mpi4py import MPI
 from scipy.linalg import LinAlgError, cholesky
 
 from da.background.transform import Transform
-from da.observation.error import DiagonalError, ObservationError
+from da.observation.diagonal_error import DiagonalError
+from da.observation.error import ObservationError
 from da.observation.operator import ObservationOperator
 
 _KEPT = 0.5  # G is kept for fewer readings than this part of the state's values

@@ -1,143 +1,107 @@
-"""Covariance R of the observations' errors, as its inverse is needed.
+"""What the analysis requires of R, the covariance of the observations' errors, and checks of standard deviations."""
 
-Here R is diagonal and stays distributed, however many readings there are; errors that know of each
-other are :mod:`da.observation.correlated_error`'s.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 
+class ErrorBlock(Protocol):
+    """A block of rows whose errors are correlated.
+
+    rows : (m,) global numbers, rising
+    factor : (m, m) lower Cholesky factor of their covariance
+    """
+
+    @property
+    def rows(self) -> np.ndarray: ...
+
+    @property
+    def factor(self) -> np.ndarray: ...
+
+
 class ObservationError(Protocol):
-    """What the cost function asks of R. A root may be any with ‖whiten(v)‖² = vᵀ R⁻¹ v.
+    """R. Its root may be any with ‖whiten(v)‖² = vᵀ R⁻¹ v.
 
     Methods are collective where R couples rows of different ranks.
 
     std_local : (M_local,) standard deviations of this rank's rows, in the variables' units
-    blocks : of rows that know of each other, those with one on this rank; each has the inverse of its correlations,
-        `precision` C⁻¹, (m, m), and `force_std` √(C⁻¹)_ii, (m,)
+    blocks : of rows with correlated errors, those with a row on this rank
     content : the numbers that determine R, as a tuple of this rank's arrays
     """
 
-    std_local: np.ndarray
-    blocks: tuple
-    content: tuple[np.ndarray, ...]
-
-    def whiten(self, values):
-        """R^{-1/2} v: (M_local,) or (M_local, k) → the same shape, without units."""
-
-    def solve(self, values):
-        """R⁻¹ v: (M_local,) or (M_local, k) → the same shape."""
-
-    def by_blocks(self, values, alone, within):
-        """A function of the rows of each block: (M_local, k) → (M_local, k').
-
-        alone : what it is for rows that know of no other, (M_local, k) → (M_local, k')
-        within : what it is for each of `blocks`, (m, k) → (m, k')
-        """
-
-    def of_blocks(self, values):
-        """Each block's rows of values, from all ranks: (M_local, k) → iterator of (m, k)."""
-
-    def inflated(self, variance):
-        """R with more variance, of independent errors: (M_local,), in the readings' units squared."""
-
-
-@dataclass(frozen=True)
-class DiagonalError:
-    """Errors that know nothing of each other.
-
-    std_local : (M_local,) standard deviations of this rank's rows, in the variables' units
-
-    ValueError on the rank where one is not positive; `diagonal_error` tells every rank.
-    """
-
-    std_local: np.ndarray
-
-    blocks = ()
-
-    def __post_init__(self):
-        check_std(self.std_local)
+    @property
+    def std_local(self) -> np.ndarray: ...
 
     @property
-    def content(self):
-        """The numbers that determine R: this rank's arrays."""
-        return (self.std_local,)
+    def blocks(self) -> Sequence[ErrorBlock]: ...
 
-    def whiten(self, values):
+    @property
+    def content(self) -> tuple[np.ndarray, ...]: ...
+
+    def whiten(self, values: np.ndarray) -> np.ndarray:
         """R^{-1/2} v: (M_local,) or (M_local, k) → the same shape, without units."""
-        return values / self._like(values)
 
-    def solve(self, values):
+    def solve(self, values: np.ndarray) -> np.ndarray:
         """R⁻¹ v: (M_local,) or (M_local, k) → the same shape."""
-        return values / self._like(values) ** 2
 
-    def by_blocks(self, values, alone, within):
-        """A function of each row: (M_local, k) → (M_local, k'); see `ObservationError`."""
-        return alone(values)
+    def by_blocks(
+        self,
+        values: np.ndarray,
+        alone: Callable[[np.ndarray], np.ndarray],
+        within: Sequence[Callable[[np.ndarray], np.ndarray]],
+    ) -> np.ndarray:
+        """A function of the rows of each block: (M_local, k) → (M_local, k').
 
-    def of_blocks(self, values):
-        """There are none."""
-        return iter(())
+        alone : the function for independent rows, (M_local, k) → (M_local, k')
+        within : the function for each of `blocks`, (m, k) → (m, k')
+        """
 
-    def inflated(self, variance):
-        """R with more variance: (M_local,), in the variables' units squared."""
-        return DiagonalError(np.sqrt(self.std_local**2 + variance))
+    def of_blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
+        """Each block's rows of values, from all ranks: (M_local, k) → iterator of (m, k)."""
 
-    def _like(self, values):
-        return self.std_local if np.ndim(values) == 1 else self.std_local[:, None]
-
-
-def diagonal_error(std, rows):
-    """This rank's share of a diagonal R.
-
-    Parameters
-    ----------
-    std : (M,) standard deviations, the same on every rank, in the variables' units
-    rows : slice of the rows this rank holds, see `ObservationOperator.rows`
-
-    Raises
-    ------
-    ValueError
-        on every rank, if one is not positive and finite
-    """
-    std = np.asarray(std, dtype=np.float64)
-    check_std(std)
-    return DiagonalError(std[rows])
+    def inflated(self, variance: np.ndarray) -> "ObservationError":
+        """R plus a diagonal of variances: (M_local,), in the observations' units squared."""
 
 
-def instrument_std(std, instrument, given, variable=None):
-    """Standard deviations with those of known instruments put in their place.
+def instrument_std(
+    std: np.ndarray,
+    instrument: np.ndarray,
+    given: Mapping[str, float | Mapping[str, float]],
+    variable: np.ndarray | None = None,
+) -> np.ndarray:
+    """Standard deviations, with those of known instruments in place of the observations' own.
 
     Parameters
     ----------
-    std : (M,) of the readings themselves, in the variables' units
+    std : (M,) of the observations themselves, in the variables' units
     instrument : (M,) names, "" where there is none
     given : {instrument: standard deviation}, or {instrument: {variable: standard deviation}}
-    variable : (M,) names, needed where `given` tells variables apart
+    variable : (M,) names, required where `given` distinguishes variables
 
     Returns
     -------
-    (M,); a reading whose instrument, or variable of it, is not given keeps its own
+    (M,); an observation whose instrument or variable is not in `given` keeps its own
 
     Raises
     ------
     ValueError
-        if a given one is not positive and finite
+        if a given standard deviation is not positive and finite
     """
     result, instrument = np.array(std, dtype=np.float64), np.asarray(instrument)
     for name, value in given.items():
-        for of, one in value.items() if isinstance(value, Mapping) else [(None, value)]:
-            if not (np.isfinite(one) and one > 0.0):
-                raise ValueError(f"error {one!r} of instrument {name!r}, expected a positive standard deviation")
-            result[(instrument == name) & (True if of is None else np.asarray(variable) == of)] = one
+        by_variable = list(value.items()) if isinstance(value, Mapping) else [(None, value)]
+        for variable_name, deviation in by_variable:
+            if not (np.isfinite(deviation) and deviation > 0.0):
+                raise ValueError(f"error {deviation!r} of instrument {name!r}, expected a positive standard deviation")
+            rows = instrument == name
+            if variable_name is not None:
+                rows &= np.asarray(variable) == variable_name
+            result[rows] = deviation
     return result
 
 
-def check_std(std):
+def check_std(std: np.ndarray) -> None:
     """ValueError that names the first of (M,) standard deviations that is not positive and finite."""
     bad = np.flatnonzero(~(np.isfinite(std) & (std > 0.0)))
     if len(bad):

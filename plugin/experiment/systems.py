@@ -14,12 +14,14 @@ from scipy.linalg import cho_factor, cho_solve
 
 from da.analysis import analyse, prepare
 from da.background.latent import DecodedTransform, decoded_transform, latent_modes
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes, reduced_modes, truncated_modes
-from da.background.transform import LinearTransform
 from da.bireduced import LatentMinimum, bireduced, latent_error
 from da.decoded import analyse_decoded
-from da.observation.error import ObservationError, diagonal_error
-from da.observation.operator import ObservationOperator, selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.error import ObservationError
+from da.observation.matrix_operator import selection
+from da.observation.operator import ObservationOperator
 from models.decoder import parallel_decoder
 from models.inference import fast_decoder
 from models.zoo.autoencoder import Autoencoder

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mpi4py import MPI
 
+from da.background.biased_transform import BiasedTransform
 from da.background.transform import Transform
 from da.minimisation.hessian import ObservationHessian
 from da.minimisation.huber import Huber
-from da.observation.bias import BiasedOperator, BiasedTransform
+from da.observation.bias import BiasedOperator
 from da.observation.error import ObservationError
 from da.observation.observations import Observations
 from plugin.window.background import Background

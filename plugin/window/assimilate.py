@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from coupling.geometry.mesh import Field, State
 from da.analysis import Analysis
-from da.observation.bias import BiasedTransform
+from da.background.biased_transform import BiasedTransform
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.configuration import MinimiserSection

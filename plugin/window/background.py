@@ -19,10 +19,10 @@ from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points
 from coupling.geometry.points import mesh_points
 from coupling.vtk.vtu import piece_paths
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes, reduced_modes, truncated_modes
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected
-from da.background.transform import LinearTransform
 from plugin.case.configuration import ConfigurationError
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.latent import Latent, read_latent

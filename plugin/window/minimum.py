@@ -6,6 +6,7 @@ from mpi4py import MPI
 
 from coupling.geometry.mesh import State
 from da.analysis import Analysis, analyse, prepare
+from da.background.biased_transform import BiasedTransform
 from da.minimisation.hessian import ObservationHessian
 from da.minimisation.minimise import METHODS
 from da.outer_loops import analyse_outer
@@ -89,8 +90,9 @@ def _hessian(
 ) -> ObservationHessian:
     """The Hessian of the last analysis if its sensors and errors are those of now. Collective."""
     content = (*inputs.operator.content, *inputs.error.content)
-    if inputs.transform is not background.transform:
-        content = (*content, *inputs.transform.content)
+    if isinstance(inputs.transform, BiasedTransform):
+        # the modes within stay those of the background
+        content = (*content, inputs.transform.std)
     return cache.hessian.result_for(
         content, lambda: prepare(inputs.transform, inputs.operator, inputs.error, comm), comm
     )

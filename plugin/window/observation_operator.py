@@ -10,7 +10,9 @@ from scipy.sparse import csr_matrix
 from coupling.common.collective import on_rank_0
 from da.observation.bias import BiasedOperator
 from da.observation.correlated_error import correlated_error, given_error
-from da.observation.error import ObservationError, diagonal_error
+from da.observation.diagonal_error import diagonal_error
+from da.observation.error import ObservationError
+from da.observation.matrix_operator import MatrixOperator
 from da.observation.observations import Observations
 from da.observation.operator import ObservationOperator
 from da.observation.speed import SpeedOperator
@@ -63,7 +65,7 @@ def make_operator(
     matrix, of, background = at_readings.operator, at_readings.reading, at_readings.background
     if superobs is not None:
         matrix, of, background = _averaged(at_readings, superobs, speeds, transfer.comm)
-    components = ObservationOperator(matrix)
+    components = MatrixOperator(matrix)
     if speeds.any():
         number, row = np.unique(of, return_inverse=True)
         operator = SpeedOperator(components, background, row, speeds[number])
@@ -107,7 +109,7 @@ def _averaged(at_readings, superobs, speeds, comm):
         comm=comm,
     )
     averaging.assemble()
-    background = ObservationOperator(averaging).observe(at_readings.background)
+    background = MatrixOperator(averaging).observe(at_readings.background)
     return averaging.matMult(at_readings.operator), reading, background
 
 

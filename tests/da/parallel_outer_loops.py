@@ -7,8 +7,9 @@ from mpi4py import MPI
 from small_problem import make_problem, places
 from wind_problem import make_wind
 
+from da.background.biased_transform import BiasedTransform
 from da.minimisation.huber import Huber
-from da.observation.bias import BiasedOperator, BiasedTransform
+from da.observation.bias import BiasedOperator
 from da.observation.correlated_error import correlated_error
 from da.outer_loops import analyse_outer
 

@@ -6,10 +6,10 @@ from mpi4py import MPI
 from small_problem import N, dense, make_problem, relative_difference
 
 from da.analysis import analyse, statistics
-from da.background.transform import LinearTransform
+from da.background.linear_transform import LinearTransform
 from da.minimisation.tao import METHODS
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_SELF
 

@@ -9,8 +9,8 @@ from small_problem import N_SAMPLES, N, relative_difference
 from da.analysis import analyse
 from da.background.latent import decoded_transform, latent_modes
 from da.bireduced import LatentMinimum, ReportedInnovation, bireduced, latent_error, observation_encoded
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_SELF
 FORMS = pytest.mark.parametrize("centred", [False, True])

@@ -6,8 +6,9 @@ from small_problem import make_problem, relative_difference
 from wind_problem import make_wind
 
 from da.analysis import analyse
+from da.background.biased_transform import BiasedTransform
 from da.minimisation.huber import Huber
-from da.observation.bias import BiasedOperator, BiasedTransform
+from da.observation.bias import BiasedOperator
 from da.outer_loops import CONVERGED, STOPPED, analyse_outer, outer_loops
 
 COMM = MPI.COMM_SELF

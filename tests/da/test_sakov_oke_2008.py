@@ -18,13 +18,13 @@ import pytest
 from mpi4py import MPI
 
 from da.analysis import analyse, prepare
+from da.background.linear_transform import LinearTransform
 from da.background.modes import truncated_modes
-from da.background.transform import LinearTransform
 from da.diagnostics.desroziers import error_estimates
 from da.diagnostics.posterior import posterior, state_std
 from da.minimisation.hessian import ObservationHessian
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_SELF
 N, FORCING, STEP = 40, 8.0, 0.05

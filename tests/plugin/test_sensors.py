@@ -9,7 +9,7 @@ from verify_case import case_file, folder  # noqa: F401
 
 from da.diagnostics.posterior import posterior, total_variance
 from da.minimisation.hessian import ObservationHessian
-from da.observation.error import diagonal_error
+from da.observation.diagonal_error import diagonal_error
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.sensors import main, propose
 from plugin.window.observation_operator import make_operator

@@ -6,8 +6,8 @@ from places import DATA
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
-from da.background.transform import LinearTransform
 from da.observation.observations import Observations
 from plugin.state.transfer import Transfer, values_at, variables_of
 from plugin.window.background import Background

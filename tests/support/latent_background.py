@@ -10,8 +10,8 @@ import torch
 from assimilation import N_MODES, make_background
 from mpi4py import MPI
 
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
-from da.background.transform import LinearTransform
 from models.files import load, save
 from models.zoo.linear import Linear
 from models.zoo.observation_encoder import ObservationEncoder

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from da.background.linear_transform import LinearTransform
 from da.background.modes import reduced_modes, truncated_modes
 from da.background.scaling import variable_scaling
-from da.background.transform import LinearTransform
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 VARIABLES = ("speed", "tracer")
 N_POINTS, N_SAMPLES, N_OBSERVED = 150, 24, 40

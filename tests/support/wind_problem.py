@@ -6,8 +6,8 @@ import numpy as np
 from petsc4py import PETSc
 from small_problem import N, make_problem
 
-from da.observation.error import diagonal_error
-from da.observation.operator import ObservationOperator
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import MatrixOperator
 from da.observation.speed import CALM, SpeedOperator
 
 N_SPEED, N_LINEAR = 9, 6
@@ -40,7 +40,7 @@ def make_wind(comm, truncation=6):
     )
     petsc.assemble()
     is_speed = np.arange(m) < N_SPEED
-    operator = SpeedOperator(ObservationOperator(petsc), background[mine], reading[mine] - first, is_speed[first:end])
+    operator = SpeedOperator(MatrixOperator(petsc), background[mine], reading[mine] - first, is_speed[first:end])
     std = 0.3 + 0.3 * rng.random(m)
     truth, noise = rng.normal(size=truncation), rng.normal(size=m)
 

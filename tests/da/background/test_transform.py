@@ -3,7 +3,7 @@ import pytest
 from mpi4py import MPI
 from small_problem import N, dense, make_problem
 
-from da.background.transform import LinearTransform
+from da.background.linear_transform import LinearTransform
 
 COMM = MPI.COMM_SELF
 

@@ -13,7 +13,7 @@ from da.diagnostics.posterior import metric, observed_std, posterior, state_std
 from da.diagnostics.sensor_placement import next_sensors
 from da.minimisation.hessian import ObservationHessian
 from da.observation.correlated_error import correlated_error
-from da.observation.operator import selection
+from da.observation.matrix_operator import selection
 
 comm = MPI.COMM_WORLD
 problem = make_problem(comm, "tsvd", 10, [5, 1, 0, 2])

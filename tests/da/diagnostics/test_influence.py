@@ -8,8 +8,8 @@ from da.diagnostics.influence import influence, influence_by_group
 from da.diagnostics.posterior import posterior
 from da.minimisation.hessian import ObservationHessian
 from da.observation.correlated_error import given_error
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_SELF
 

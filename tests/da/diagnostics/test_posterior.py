@@ -4,8 +4,8 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from small_problem import N_POINTS, N, dense, make_problem, relative_difference
 
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
-from da.background.transform import LinearTransform
 from da.diagnostics.posterior import (
     marginal,
     mesh_std,

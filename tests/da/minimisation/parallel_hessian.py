@@ -6,10 +6,10 @@ from small_problem import N, make_problem, relative_difference, rows_of
 
 import da.observation.operator
 from da.analysis import analyse, prepare
+from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
-from da.background.transform import LinearTransform
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 da.observation.operator._BLOCK = 8 * 7
 comm = MPI.COMM_WORLD

@@ -4,13 +4,13 @@ from mpi4py import MPI
 from small_problem import N, dense, dense_control, make_problem, relative_difference
 
 from da.analysis import analyse, prepare
+from da.background.linear_transform import LinearTransform, product, transposed_product
 from da.background.modes import Modes
-from da.background.transform import LinearTransform, product, transposed_product
 from da.minimisation.cost import CostFunction
 from da.minimisation.hessian import ObservationHessian
 from da.observation.correlated_error import given_error
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_SELF
 

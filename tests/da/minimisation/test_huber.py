@@ -12,7 +12,7 @@ from da.minimisation.huber_cost import HuberCost, polished
 from da.minimisation.minimise import minimise
 from da.observation.correlated_error import correlated_error
 from da.observation.correlation import correlation_matrix
-from da.observation.error import DiagonalError, diagonal_error
+from da.observation.diagonal_error import DiagonalError, diagonal_error
 from da.outer_loops import analyse_outer
 
 COMM = MPI.COMM_SELF

@@ -4,7 +4,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from da.observation.operator import ObservationOperator, selection
+from da.observation.matrix_operator import MatrixOperator, selection
 
 comm = MPI.COMM_WORLD
 n, m = 40, 7
@@ -29,7 +29,7 @@ for row_shares, column_shares in (([1, 1, 1], [1, 1, 1]), ([0, 1, 0], [3, 0, 1])
         comm=comm,
     )
     matrix.assemble()
-    operator = ObservationOperator(matrix)
+    operator = MatrixOperator(matrix)
     assert operator.rows == rows and operator.n_observations == m
     np.testing.assert_allclose(operator.observe(x[columns]), mine @ x, atol=1e-13)
     np.testing.assert_allclose(operator.adjoint(y[rows]), (whole.T @ y)[columns], atol=1e-13)

@@ -5,9 +5,10 @@ from small_problem import N, dense, make_problem, relative_difference
 from wind_problem import make_wind
 
 from da.analysis import analyse
+from da.background.biased_transform import BiasedTransform
 from da.minimisation.cost import CostFunction
-from da.observation.bias import BiasedOperator, BiasedTransform
-from da.observation.error import diagonal_error
+from da.observation.bias import BiasedOperator
+from da.observation.diagonal_error import diagonal_error
 
 COMM = MPI.COMM_SELF
 STATION = np.arange(40) % 4 - 1  # −1 has no bias

@@ -4,7 +4,8 @@ from mpi4py import MPI
 
 from da.observation.correlated_error import correlated_error, given_error
 from da.observation.correlation import correlation_matrix
-from da.observation.error import diagonal_error, instrument_std
+from da.observation.diagonal_error import diagonal_error
+from da.observation.error import instrument_std
 
 COMM = MPI.COMM_SELF
 RNG = np.random.default_rng(3)

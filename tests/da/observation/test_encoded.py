@@ -8,9 +8,9 @@ from da.analysis import analyse
 from da.background.latent import decoded_transform, latent_modes
 from da.bireduced import observation_encoded
 from da.observation.correlated_error import correlated_error
+from da.observation.diagonal_error import diagonal_error
 from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
-from da.observation.error import diagonal_error
-from da.observation.operator import selection
+from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_SELF
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from da.observation.error import DiagonalError, diagonal_error
+from da.observation.diagonal_error import DiagonalError, diagonal_error
 
 STD = np.array([0.5, 2.0, 4.0])
 

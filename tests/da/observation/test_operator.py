@@ -3,7 +3,7 @@ import pytest
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from da.observation.operator import ObservationOperator, selection
+from da.observation.matrix_operator import MatrixOperator, selection
 
 COMM = MPI.COMM_SELF
 
@@ -18,7 +18,7 @@ def interpolating(n=50, m=9, k=3):
     row, column = np.nonzero(whole)
     matrix = PETSc.Mat().createAIJ((m, n), csr=(start, column.astype(PETSc.IntType), whole[row, column]), comm=COMM)
     matrix.assemble()
-    return ObservationOperator(matrix), whole
+    return MatrixOperator(matrix), whole
 
 
 def test_equals_dense():

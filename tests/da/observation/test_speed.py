@@ -57,5 +57,5 @@ def test_rows_must_fit():
     of = make_wind(COMM).operator
     with pytest.raises(ValueError, match="32 backgrounds .* for 33 rows"):
         SpeedOperator(of.components, of.background[1:], of.reading, of.is_speed)
-    with pytest.raises(ValueError, match="reading 0 has 3 rows of L"):
+    with pytest.raises(ValueError, match="observation 0 has 3 rows of L"):
         SpeedOperator(of.components, of.background, of.reading, np.zeros(15, bool))

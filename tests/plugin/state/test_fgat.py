@@ -8,8 +8,8 @@ from coupling.archive.series import open_series
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points
 from coupling.geometry.mesh import MeshError
+from da.observation.matrix_operator import MatrixOperator
 from da.observation.observations import Observations
-from da.observation.operator import ObservationOperator
 from plugin.state.fgat import first_guess, weights_in_time
 from plugin.state.transfer import Transfer, values_at, variables_of
 
@@ -122,7 +122,7 @@ def test_speeds_have_a_row_for_each_component(series, transfer):
     speed, inside = values_at(state, transfer, places, np.array(["Velocity.speed"] * 3))
     np.testing.assert_allclose(np.linalg.norm(wind, axis=0), speed[inside], atol=1e-6)
     # only x is analysed
-    seen = ObservationOperator(at_readings.operator).observe(np.ones(transfer.n_local)).reshape(3, -1)
+    seen = MatrixOperator(at_readings.operator).observe(np.ones(transfer.n_local)).reshape(3, -1)
     np.testing.assert_allclose(seen[0], 1.0)
     assert not seen[1:].any()
 

@@ -15,7 +15,7 @@ from verify_case import case_file, folder  # noqa: F401
 
 from coupling.geometry.interpolation import multiply
 from da.analysis import analyse
-from da.background.transform import LinearTransform
+from da.background.linear_transform import LinearTransform
 from da.minimisation.cost import CostFunction
 from da.observation.operator import ObservationOperator
 from plugin import verify

@@ -9,7 +9,7 @@ from assimilation import OUTSIDE, make_readings
 from latent_background import latent_background, latent_of, with_network
 from mpi4py import MPI
 
-from da.observation.error import diagonal_error
+from da.observation.diagonal_error import diagonal_error
 from models.decoder import parallel_decoder
 from plugin.verification.network import network_checks
 from plugin.window.observation_operator import make_operator

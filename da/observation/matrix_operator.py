@@ -1,0 +1,168 @@
+"""The observation operator H as a sparse matrix over the ranks.
+
+Rows are observations, columns are values of the state; both are in contiguous runs, the columns distributed like the
+state. What the matrix does (interpolation to sensors, selection of grid points) is not known here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
+from scipy.sparse import csr_matrix
+
+_INT = PETSc.IntType
+_BLOCK = 1 << 20  # values of H V in a block: 8 MiB stay in the processor's last cache
+
+
+@dataclass(frozen=True)
+class MatrixOperator:
+    """A linear H: state → observations.
+
+    matrix : PETSc AIJ (M × n)
+    """
+
+    matrix: PETSc.Mat
+
+    linear = True
+
+    @property
+    def n_observations(self) -> int:
+        """M, over all ranks."""
+        return self.matrix.getSize()[0]
+
+    @property
+    def n_state(self) -> int:
+        """n, values of the state, over all ranks."""
+        return self.matrix.getSize()[1]
+
+    @property
+    def rows(self) -> slice:
+        """Slice of the observations that lie on this rank."""
+        return slice(*self.matrix.getOwnershipRange())
+
+    @property
+    def content(self) -> tuple[np.ndarray, ...]:
+        """The numbers that determine H: this rank's arrays."""
+        return (*self.matrix.getValuesCSR(), np.array(self.matrix.getOwnershipRange()))
+
+    def observe(self, increment: np.ndarray) -> np.ndarray:
+        """H δx: (n_local,) → (M_local,), in the variables' units. Collective."""
+        return self._multiplied(self.matrix.mult, increment, self.matrix.getLocalSize()[0])
+
+    def adjoint(self, values: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+        """Hᵀ y: (M_local,) → (n_local,); `at` is ignored. Collective."""
+        return self._multiplied(self.matrix.multTranspose, values, self.matrix.getLocalSize()[1])
+
+    def linearised(self, increment: np.ndarray) -> "MatrixOperator":
+        """H itself, which is linear."""
+        return self
+
+    def _multiplied(self, multiply, values, size):
+        """A product of the matrix, in numpy's memory: copying vectors as long as the state costs further passes."""
+        comm, result = self.matrix.getComm(), np.empty(size)
+        right = PETSc.Vec().createWithArray(np.ascontiguousarray(values, dtype=np.float64), comm=comm)
+        into = PETSc.Vec().createWithArray(result, comm=comm)
+        multiply(right, into)
+        right.destroy()
+        into.destroy()
+        return result
+
+    def observe_modes(self, vectors: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
+        """H V for many vectors at once. Collective.
+
+        H uses few values of the state, so only their rows of V are fetched: the work grows with the observations, not
+        with the grid.
+
+        Parameters
+        ----------
+        vectors : (n_local, s) float64 or float32
+        scale : (n_local,) factor of each row; None for ones
+
+        Returns
+        -------
+        (M_local, s) float64
+        """
+        return self._observed(vectors, scale, self.matrix.getValuesCSR())
+
+    def observe_modes_in_blocks(
+        self, vectors: np.ndarray, scale: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """H V by blocks of H's rows, where all of it would be as large as V. Collective.
+
+        Parameters
+        ----------
+        vectors, scale : as in `observe_modes`
+
+        Yields
+        ------
+        slice of this rank's rows, empty where other ranks have more blocks, and their (k, s) float64
+        """
+        start, column, weight = self.matrix.getValuesCSR()
+        m_local = len(start) - 1
+        step = max(1, _BLOCK // max(1, vectors.shape[1]))
+        longest = max(self.matrix.getComm().tompi4py().allgather(m_local))
+        for first in range(0, longest, step):
+            rows = slice(min(first, m_local), min(first + step, m_local))
+            begin = start[rows.start : rows.stop + 1]
+            entries = slice(begin[0], begin[-1])
+            yield rows, self._observed(vectors, scale, (begin - begin[0], column[entries], weight[entries]))
+
+    def _observed(self, vectors, scale, rows):
+        start, column, weight = rows
+        touched, position = np.unique(column, return_inverse=True)
+        fetched = _fetched_rows(vectors, scale, touched, self.matrix)
+        return csr_matrix((weight, position, start), (len(start) - 1, len(touched))) @ fetched
+
+
+def _fetched_rows(vectors, scale, wanted, matrix):
+    """(len(wanted), s) rows by global number, which rises, from the ranks that hold them. Collective."""
+    comm = matrix.getComm().tompi4py()
+    begins = matrix.getOwnershipRangesColumn()
+    n_wanted = np.diff(np.searchsorted(wanted, begins))
+    n_requested = np.array(comm.alltoall(n_wanted.tolist()))
+    requested = np.empty(n_requested.sum(), dtype=np.int64)
+    asking, giving = (n_wanted, _starts(n_wanted)), (n_requested, _starts(n_requested))
+    comm.Alltoallv([wanted.astype(np.int64), asking, MPI.INT64_T], [requested, giving, MPI.INT64_T])
+    local = requested - begins[comm.rank]
+    sent = np.ascontiguousarray(vectors[local] if scale is None else scale[local, None] * vectors[local], np.float64)
+    received = np.empty((len(wanted), vectors.shape[1]))
+    # a type for one row keeps the counts small enough for MPI's int where rows × modes are not
+    row_type = MPI.DOUBLE.Create_contiguous(vectors.shape[1]).Commit()
+    comm.Alltoallv([sent, giving, row_type], [received, asking, row_type])
+    row_type.Free()
+    return received
+
+
+def _starts(counts):
+    return np.concatenate([[0], np.cumsum(counts)[:-1]])
+
+
+def selection(index: np.ndarray, n_local: int, comm: MPI.Comm) -> MatrixOperator:
+    """H that selects single values of the state. Collective.
+
+    Parameters
+    ----------
+    index : (M,) global numbers of the values, the same on every rank
+    n_local : values of the state on this rank
+    comm : MPI communicator
+
+    Raises
+    ------
+    ValueError
+        if a number is not one of the state's
+    """
+    index, n = np.asarray(index, dtype=_INT), comm.allreduce(n_local)
+    outside = index[(index < 0) | (index >= n)]
+    if len(outside):
+        raise ValueError(f"value {outside[0]} of the state is to be observed, but the state has values 0 to {n - 1}")
+    first, end = len(index) * comm.rank // comm.size, len(index) * (comm.rank + 1) // comm.size
+    m_local = end - first
+    matrix = PETSc.Mat().createAIJ(
+        size=((m_local, None), (n_local, None)),
+        csr=(np.arange(m_local + 1, dtype=_INT), index[first:end], np.ones(m_local)),
+        comm=comm,
+    )
+    matrix.assemble()
+    return MatrixOperator(matrix)
