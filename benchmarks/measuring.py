@@ -17,6 +17,7 @@ K = TypeVar("K")
 RESULTS = Path(__file__).resolve().parent / "results"
 PAPER_SHAPE = (91, 85, 32)  # grid of Mack et al. 2020: n = 247,520
 PAPER_SAMPLES = 791
+BLOCK = 4096  # rows that are drawn together
 # ‖x_a − x_t‖ / ‖x_t‖ of Mack et al. 2020 with τ modes, all observed
 _MODES = (1, 2, 4, 12, 16, 32, 100, 150)
 _ERRORS = (0.386, 0.239, 0.211, 0.154, 0.148, 0.127, 0.0930, 0.0913)
@@ -81,8 +82,8 @@ def snapshots_of(n: int, n_samples: int, rows: slice) -> np.ndarray:
     amplitude = rng.standard_normal((len(power), n_samples)) * np.sqrt(2.0 * power)[:, None]
     frequency, phase = rng.uniform(1.0, 400.0, len(power)), rng.uniform(0.0, 2.0 * np.pi, len(power))
     fields = np.empty((n_samples, rows.stop - rows.start)).T
-    for first in range(rows.start, rows.stop, 4096):
-        block = slice(first, min(first + 4096, rows.stop))
+    for first in range(rows.start, rows.stop, BLOCK):
+        block = slice(first, min(first + BLOCK, rows.stop))
         x = np.arange(block.start, block.stop)[:, None] / n
         noise = np.random.default_rng(first + 1).standard_normal((len(x), n_samples))
         values = np.sin(2.0 * np.pi * frequency * x + phase) @ amplitude + np.sqrt(left[-1]) * noise
@@ -94,7 +95,7 @@ def snapshots_of(n: int, n_samples: int, rows: slice) -> np.ndarray:
 
 def rows_of(n: int, comm: MPI.Comm) -> slice:
     """This rank's rows, cut at the blocks of `snapshots_of` so that the fields do not depend on the ranks."""
-    cut = [min(n, -(-(n * r // comm.size) // 4096) * 4096) for r in range(comm.size)] + [n]
+    cut = [min(n, -(-(n * r // comm.size) // BLOCK) * BLOCK) for r in range(comm.size)] + [n]
     return slice(cut[comm.rank], cut[comm.rank + 1])
 
 

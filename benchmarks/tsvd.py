@@ -28,7 +28,7 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from benchmarks.measuring import machine, rows_of, save, shape_of, snapshots_of, table, timed
+from benchmarks.measuring import BLOCK, machine, rows_of, save, shape_of, snapshots_of, table, timed
 from da.background.modes import truncated_modes
 from da.background.snapshots import collected
 
@@ -157,6 +157,10 @@ def main() -> None:
         return
     shape, n_samples = shape_of(arguments.scale)
     n = int(np.prod(shape))
+    if n < 2 * BLOCK:
+        parser.error(
+            f"--scale {arguments.scale} leaves {n} rows, expected at least {2 * BLOCK}, a block for each of two ranks"
+        )
     figures = {"n": n, "S": n_samples, **machine()}
     figures["rows"], figures["gemm"] = compare(n, n_samples, arguments.rounds)
     figures["load_after"] = machine()["load"]
