@@ -15,9 +15,8 @@ from coupling.common.files import file_hash
 from da.bireduced import LatentMinimum, ReportedInnovation, latent_error, observation_encoded
 from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
 from models.decoder import DecoderError
-from models.files import OBSERVATION_ENCODER, load, load_arrays
+from models.files import load, load_arrays
 from models.gridding import InverseDistanceGridding, SensorWeights
-from models.local_network import in_full_precision
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
 
@@ -163,10 +162,8 @@ def read_encoder(case, transfer, decoder, expected, comm):
     path, network, arrays, problem = case.network.observations.file, None, None, None
     if comm.rank == 0:
         try:
-            agreed = {**expected, "autoencoder": file_hash(case.network.file)}
-            network = in_full_precision(load(path, agreed, OBSERVATION_ENCODER)[0])
-            shapes = {"fields": (None, network.channels, *network.shape), "codes": (network.n_latent, None)}
-            arrays = load_arrays(path, tuple(shapes), shapes)
+            network, _ = load(path, {**expected, "autoencoder": file_hash(case.network.file)})
+            arrays = load_arrays(path, ("fields", "codes"))
         except (OSError, ValueError) as error:  # ModelFileError too
             problem = f"network.observations.file: {error}"
     refuse_together(problem, comm, ConfigurationError)
