@@ -4,14 +4,14 @@ import numpy as np
 from mpi4py import MPI
 from small_problem import N, make_problem, relative_difference, rows_of
 
-import da.observation.operator
+import da.observation.matrix_operator
 from da.analysis import analyse, prepare
 from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
 from da.observation.diagonal_error import diagonal_error
 from da.observation.matrix_operator import selection
 
-da.observation.operator._BLOCK = 8 * 7
+da.observation.matrix_operator._BLOCK = 8 * 7
 comm = MPI.COMM_WORLD
 rng = np.random.default_rng(6)
 index, std, innovation = rng.permutation(N), 0.5 + rng.random(N), rng.normal(size=N)

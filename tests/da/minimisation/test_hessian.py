@@ -27,7 +27,7 @@ def everywhere(kind="tsvd", truncation=8):
 @pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("block", [1 << 20, 8 * 7])
 def test_information_and_pull_equal_dense(block, correlated, monkeypatch):
-    monkeypatch.setattr("da.observation.operator._BLOCK", block)
+    monkeypatch.setattr("da.observation.matrix_operator._BLOCK", block)
     transform, operator, error, innovation, index, std = everywhere()
     covariance = np.diag(std**2)
     if correlated:
