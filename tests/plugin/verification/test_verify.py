@@ -17,7 +17,7 @@ from coupling.geometry.interpolation import multiply
 from da.analysis import analyse
 from da.background.linear_transform import LinearTransform
 from da.minimisation.cost import CostFunction
-from da.observation.operator import ObservationOperator
+from da.observation.matrix_operator import MatrixOperator
 from plugin import verify
 from plugin.case.configuration import read_case
 from plugin.readings import ReadingsError
@@ -84,7 +84,7 @@ def test_other_sound_cases_pass(folder, tmp_path, changes):
 @pytest.mark.parametrize(
     "broken, method, found",
     [
-        (ObservationOperator, "adjoint", ["adjoint of H", "∇J by U, H and R"]),
+        (MatrixOperator, "adjoint", ["adjoint of H", "∇J by U, H and R"]),
         (LinearTransform, "adjoint", ["adjoint of U", "∇J by U, H and R"]),
         (LinearTransform, "operator_product", ["∇J by U, H and R", "analysis against a dense solve"]),
     ],
