@@ -1,0 +1,199 @@
+"""Localised background errors: what a sample of states says about distant places is mostly noise, and is tapered away.
+
+Of B = V Vᵀ, from S states, the covariances of the leading modes V_k stay as they are, because they are patterns of the
+whole domain; those of the rest V_r are multiplied by a taper T that falls with distance (Houtekamer & Mitchell 2001;
+Hamill, Whitaker & Snyder 2001), and all of them by a factor C for each pair of variables:
+
+    B_loc = C ∘ (V_k V_kᵀ + T ∘ V_r V_rᵀ)
+
+T is Gaspari & Cohn's function (1999, eq. 4.10) of √(δ_h²/L_h² + δ_z²/L_z²) with δ_h, δ_z the distances across and along
+the vertical; it is zero from two lengths on. Where all variables have the same lengths, Schur's theorem makes B_loc a
+covariance; lengths of their own make it nearly one, and directions of negative variance are left out.
+
+B_loc has no square root with a few columns, but an analysis needs only what its readings see of it. With
+
+    H B_loc Hᵀ = E Λ Eᵀ,    U = B_loc Hᵀ E Λ^{-1/2}
+
+H U Uᵀ Hᵀ and U Uᵀ Hᵀ equal those of B_loc, so that the analysis, the Hessian and the influence of each reading are
+those of B_loc to rounding (the representers of Bennett 1992, made orthonormal). U has a column for each independent
+reading and is made once while the sensors stay.
+
+For M readings that use P values of the state, n_local rows and s modes on this rank:
+
+    memory  8 n_local M bytes for U, 8 P (s + M) bytes for what H uses of V, the same on every rank
+    FLOPs   2 n_local P s for the covariances, some 20 n_local P for the taper, 2 n_local M² for U
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from scipy.linalg import eigh
+from scipy.sparse import csr_matrix
+
+from coupling.common.collective import refuse_together
+from da.background.linear_transform import LinearTransform
+from da.background.modes import Modes
+from da.observation.correlation import gaspari_cohn
+from da.observation.matrix_operator import MatrixOperator
+
+_BLOCK = 1 << 20  # covariances computed at once
+_ROUNDING = 1e-12  # part of the largest eigenvalue of H B Hᵀ that counts as zero
+
+
+@dataclass(frozen=True)
+class Taper:
+    """Which covariances are kept, and how much of them.
+
+    position : (n_local, 3) place of each of this rank's values [m]
+    variable : (n_local,) number of each value's variable, 0 … v − 1
+    horizontal, vertical : (v,) lengths of each variable [m]; np.inf for no taper. Between two variables the root of
+        the squares' mean counts, and covariances fall by the overlap of Gaussians of both lengths
+    between : (v, v) symmetric factor of covariances of two variables, in [0, 1], one on the diagonal
+    untapered : k, leading modes whose covariances are not tapered by distance
+
+    ValueError if an array does not fit the others or holds what cannot be.
+    """
+
+    position: np.ndarray
+    variable: np.ndarray
+    horizontal: np.ndarray
+    vertical: np.ndarray
+    between: np.ndarray
+    untapered: int = 0
+
+    def __post_init__(self) -> None:
+        n, v = len(self.variable), len(self.horizontal)
+        if np.shape(self.position) != (n, 3):
+            raise ValueError(f"positions of shape {np.shape(self.position)}, expected ({n}, 3)")
+        if np.shape(self.vertical) != (v,) or np.shape(self.between) != (v, v):
+            raise ValueError(f"lengths and factors do not fit {v} variables")
+        if not (np.all(np.asarray(self.horizontal) > 0.0) and np.all(np.asarray(self.vertical) > 0.0)):
+            raise ValueError("a localisation length is not positive")
+        if self.untapered < 0:
+            raise ValueError(f"{self.untapered} leading modes, expected none or more")
+        check_between(self.between)
+
+    def factors(self, other: "Taper") -> tuple[np.ndarray, np.ndarray]:
+        """C and T of this rank's values with those of another Taper: (n, n_other) each."""
+        mine, theirs = self.variable[:, None], other.variable[None, :]
+        across = np.hypot(*(self.position[:, None, axis] - other.position[None, :, axis] for axis in (0, 1)))
+        along = np.abs(self.position[:, None, 2] - other.position[None, :, 2])
+        squared, overlap = 0.0, 1.0
+        for distance, length, dimensions in ((across, self.horizontal, 2), (along, self.vertical, 1)):
+            table, joint = _joint_lengths(length, dimensions)
+            squared = squared + (distance / table[mine, theirs]) ** 2
+            overlap = overlap * joint[mine, theirs]
+        return np.asarray(self.between)[mine, theirs], overlap * gaspari_cohn(np.sqrt(squared))
+
+    def rows(self, chosen: Any) -> "Taper":
+        """The Taper of some of the values: a slice or numbers of rows."""
+        return Taper(
+            self.position[chosen], self.variable[chosen], self.horizontal, self.vertical, self.between, self.untapered
+        )  # fmt: skip
+
+
+def check_between(between: np.ndarray) -> None:
+    """ValueError unless factors between variables are symmetric, in [0, 1], one on the diagonal, and a covariance."""
+    between = np.asarray(between, dtype=np.float64)
+    if not np.array_equal(between, between.T) or np.any(between < 0.0) or np.any(np.diag(between) != 1.0):
+        raise ValueError("factors between variables are not symmetric, not in [0, 1], or not one on the diagonal")
+    if len(between) and np.linalg.eigvalsh(between)[0] < -1e-10:
+        raise ValueError(
+            "no covariance has these factors between variables: what each of two variables shares with a third, they "
+            "share with each other; give that pair a factor as well"
+        )
+
+
+def _joint_lengths(length: np.ndarray, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    """(v, v) lengths of pairs, and the overlap of Gaussians of both in that many dimensions."""
+    a, b = np.asarray(length, float)[:, None], np.asarray(length, float)[None, :]
+    with np.errstate(invalid="ignore"):
+        joint = np.sqrt(0.5 * (a**2 + b**2))
+        overlap = (a * b / joint**2) ** (0.5 * dimensions)
+    # both infinite: one; one of them infinite: nothing that falls off shares anything with what does not
+    both = np.isinf(a) & np.isinf(b)
+    return joint, np.where(both, 1.0, np.where(np.isinf(joint), 0.0, overlap))
+
+
+def localised_transform(inner: LinearTransform, taper: Taper, operator: MatrixOperator) -> LinearTransform:
+    """U whose analyses of these readings are those of B_loc. Collective.
+
+    Parameters
+    ----------
+    inner : LinearTransform of the unlocalised B; its modes in order of falling variance where `taper.untapered` is set
+    taper : Taper of the values of an increment
+    operator : MatrixOperator, H of the readings; of wind speeds, the components'
+
+    Returns
+    -------
+    LinearTransform, a column for each independent reading. Its own U Uᵀ lacks the variance that no reading sees
+
+    Raises
+    ------
+    ValueError
+        on every rank, if taper and modes do not fit, or more leading modes are asked for than there are
+    """
+    comm, n_local = inner.comm, len(inner.modes.vectors)
+    problem = None
+    if len(taper.variable) != n_local:
+        problem = f"taper of {len(taper.variable)} values, expected {n_local} like the modes' rows"
+    elif taper.untapered > inner.n_control:
+        problem = f"{taper.untapered} leading modes without taper, but there are {inner.n_control} modes"
+    refuse_together(problem, comm)
+    columns, weights = _observed_columns(operator, comm)
+    values, observed = _observed_rows(inner, taper, operator, columns, comm)
+    reduced = _covariance(values, observed, values, observed) @ weights.T
+    root = comm.bcast(_root(weights @ reduced) if comm.rank == 0 else None)
+    projection = np.asarray(weights.T @ root)  # (P, columns of U)
+    vectors = np.empty((n_local, root.shape[1]))
+    step = max(1, _BLOCK // max(1, len(columns)))
+    for first in range(0, n_local, step):
+        rows = slice(first, min(first + step, n_local))
+        vectors[rows] = _covariance(_scaled_rows(inner, rows), taper.rows(rows), values, observed) @ projection
+    modes = Modes(vectors, None, np.zeros(n_local), inner.modes.n_samples, "localised")
+    return LinearTransform(modes, None, comm)
+
+
+def _covariance(values: np.ndarray, taper: Taper, others: np.ndarray, other_taper: Taper) -> np.ndarray:
+    """B_loc between two sets of values, from their rows of V: (n, s), (P, s) → (n, P)."""
+    k = taper.untapered
+    between, distance = taper.factors(other_taper)
+    covariance = distance * (values[:, k:] @ others[:, k:].T)
+    if k:
+        covariance += values[:, :k] @ others[:, :k].T
+    return between * covariance
+
+
+def _root(observed: np.ndarray) -> np.ndarray:
+    """E Λ^{-1/2} of H B Hᵀ, (M, M), without directions of no variance: (M, m)."""
+    eigenvalues, vectors = eigh(0.5 * (observed + observed.T))
+    kept = eigenvalues > _ROUNDING * max(eigenvalues[-1], 0.0)
+    return vectors[:, kept] / np.sqrt(eigenvalues[kept])
+
+
+def _observed_columns(operator: MatrixOperator, comm: MPI.Comm) -> tuple[np.ndarray, csr_matrix]:
+    """Numbers of the values that H uses, rising, (P,), and H in terms of them, (M, P); the same on every rank."""
+    start, column, weight = operator.matrix.getValuesCSR()
+    parts = comm.allgather((np.diff(start), column, weight))
+    counts, column, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    columns, position = np.unique(column, return_inverse=True)
+    start = np.concatenate([[0], np.cumsum(counts)])
+    return columns, csr_matrix((weight, position, start), (len(counts), len(columns)))
+
+
+def _observed_rows(
+    inner: LinearTransform, taper: Taper, operator: MatrixOperator, columns: np.ndarray, comm: MPI.Comm
+) -> tuple[np.ndarray, Taper]:
+    """Rows of scale · V and the Taper of the values that H uses, on every rank: each has its own, in their order."""
+    first, end = operator.matrix.getOwnershipRangeColumn()
+    mine = columns[(columns >= first) & (columns < end)] - first
+    parts = comm.allgather((_scaled_rows(inner, mine), taper.position[mine], taper.variable[mine]))
+    values, position, variable = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return values, Taper(position, variable, taper.horizontal, taper.vertical, taper.between, taper.untapered)
+
+
+def _scaled_rows(inner: LinearTransform, rows: Any) -> np.ndarray:
+    vectors = np.asarray(inner.modes.vectors[rows], np.float64)
+    return vectors if inner.scale is None else inner.scale[rows, None] * vectors
