@@ -22,6 +22,9 @@ TORCH := torch==2.13.0
 # Debian keeps petsc4py by PETSc's version and finds it by a link that only PETSc's -dev package makes
 PETSC_HOMES := $$(echo /usr/lib/petscdir/*/*-real/lib/python3/dist-packages | tr ' ' :)
 
+# Test files run side by side, one for each core up to eight: most tests need one, some start two to four ranks
+WORKERS := $$(n=$$(nproc); echo $$((n < 8 ? n : 8)))
+
 export OMP_NUM_THREADS := 1
 # OpenMPI refuses root and more ranks than cores unless told; both are usual on a laptop or in CI
 export OMPI_ALLOW_RUN_AS_ROOT := 1
@@ -37,7 +40,7 @@ lint: setup
 	$(VENV)/bin/mypy
 
 test: setup $(VENV)/browser
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 
 demo: setup
 	$(PYTHON) -m examples.street.demo
