@@ -38,7 +38,7 @@ from coupling.archive.series import reopened
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import FileError, remove_leftovers, whole_file, whole_folder
-from coupling.simulation.launch import wait_asleep
+from coupling.common.waiting import wait_asleep
 from da.observation.observations import Observations
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.readings.of_case import readings_of

@@ -2,6 +2,9 @@
 
     collective    errors and results that all ranks share
     files         files and folders that appear whole or not at all
+    locks         one job at a time: who writes a file, or works in a folder
+    processes     which process of which host, and whether it is still there
+    waiting       waiting that leaves the processors to others
     manifest      the list of a folder's files and their hashes
     headers       a file's header compared with the expected one
     faults        moments at which tests let a run fail

@@ -1,8 +1,10 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,13 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
+from coupling.common.processes import began, host_in_names, own_start
+
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # of a file system without hard links
+_LONGEST, _CUT = 150, 30  # bytes of a name that is used whole, letters of one that is cut
+_UNFINISHED = re.compile(
+    r"\..*\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)\.(?P<began>\d+)-[0-9a-f]{8}\.partial(\.\w+)?"
+)
 
 
 class FileError(ValueError):
@@ -44,62 +53,125 @@ def naming(path: str | Path) -> Iterator[None]:
         raise
 
 
+def hidden_name(path: Path, ending: str) -> str:
+    """A name for a file beside `path` that belongs to it: hidden, and short enough where the name is long."""
+    return f".{_short(path.name)}{ending}"
+
+
+def unused_name(path: Path) -> str:
+    """A name that nobody else uses, for a file beside `path`; it holds host and process, and `path`'s suffix.
+
+    .STEM.HOST.PROCESS.BEGAN-RANDOM.partial.SUFFIX, where BEGAN tells the process from a later one of its number
+    """
+    owner = f"{host_in_names()}.{os.getpid()}.{own_start()}-{secrets.token_hex(4)}"
+    return f".{_short(path.stem)}.{owner}.partial{path.suffix}"
+
+
+def _short(name):
+    """A name, cut where what is added to it might make it too long for the file system."""
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    return f"{name[:_CUT]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+
+
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | Path, replace: bool = True) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes `path`'s place when the block succeeds.
 
-    The suffix is the same, because writers choose their format by it. On an exception the unfinished file
-    is removed and an older `path` remains.
+    The suffix is the same, because writers choose their format by it; the name is one that no other process uses. On
+    an exception the unfinished file is removed and an older `path` remains. What killed writers of `path` left on this
+    host is removed first.
+
+    Parameters
+    ----------
+    path : the file
+    replace : False if `path` must not be there, also not by somebody who has made it meanwhile
+
+    Raises
+    ------
+    FileExistsError
+        if `path` is there at the end of the block and must not be replaced
+    OSError
+        as the file system raises it; it names `path`
     """
     path = Path(path)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    beside = _beside(path)
     try:
         with naming(path):
             yield beside
-            _move(beside, path)
+            _move(beside, path, replace)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def whole_shared_file(path: str | Path, comm: MPI.Comm) -> Iterator[Path]:
-    """Yield a path beside `path` that all ranks write to as one file; it takes `path`'s place at the end. Collective.
+def whole_shared_file(path: str | Path, comm: MPI.Comm, replace: bool = True) -> Iterator[Path]:
+    """`whole_file` for a file that all ranks write to as one. Collective.
 
-    Remains of an earlier writer are removed first; an older `path` remains unless the block succeeds on every
-    rank. After an exception nothing here waits for the other ranks: they may not come.
+    An older `path` remains unless the block succeeds on every rank. After an exception nothing here waits for the
+    other ranks: they may not come.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.stem}.partial{path.suffix}")
+    beside = on_rank_0(lambda: _beside(path), comm)
     try:
-        on_rank_0(lambda: beside.unlink(missing_ok=True), comm)
         with naming(path):
             yield beside
             comm.Barrier()
-            on_rank_0(lambda: _move(beside, path), comm)
+            on_rank_0(lambda: _move(beside, path, replace), comm)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
 
 
-def _move(beside, path):
+def _beside(path):
+    """A path beside another to write to, once what killed writers of that left is gone."""
+    for left in _unfinished(path.parent, path):
+        left.unlink(missing_ok=True)
+    return path.with_name(unused_name(path))
+
+
+def _move(beside, path, replace):
     sync(beside)
     reached("file written")
-    os.replace(beside, path)
+    if replace:
+        os.replace(beside, path)
+    else:
+        move_new(beside, path)
     reached("file in place")
     sync(path.parent)
+
+
+def move_new(beside: Path, path: Path) -> None:
+    """Give a finished file its name, which must not be in use: FileExistsError."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        # over NFS the answer to a link that was made may be lost, and the second asking fails
+        if not os.path.samestat(os.stat(beside), os.stat(path)):
+            raise FileExistsError(
+                f"{path} is there already, made by another job meanwhile; remove it or choose another name"
+            ) from None
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(f"{path} is there already; remove it or choose another name") from None
+        os.replace(beside, path)  # no links here: between the look and this another may still come
+        return
+    beside.unlink()
 
 
 @contextmanager
 def whole_folder(path: str | Path, comm: MPI.Comm) -> Iterator[Path]:
     """Yield a folder that all ranks fill; it takes the name `path` when all are done. Collective.
 
-    An older unfinished folder is removed first, and this one after an exception, without waiting for the other
-    ranks. A finished `path` is never overwritten: that is a FileExistsError.
+    What killed writers of `path` left on this host is removed first, and this folder after an exception, without
+    waiting for the other ranks. A finished `path` is never overwritten: that is a FileExistsError, also if another job
+    has made it meanwhile.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.partial")
-    on_rank_0(lambda: _make_empty(beside, path), comm)
+    beside = on_rank_0(lambda: _make_empty(path), comm)
     try:
         yield beside
         comm.Barrier()
@@ -109,12 +181,15 @@ def whole_folder(path: str | Path, comm: MPI.Comm) -> Iterator[Path]:
         raise
 
 
-def _make_empty(beside, path):
+def _make_empty(path):
     if path.exists():
         raise FileExistsError(f"{path} is there already; remove it or choose another folder")
-    if beside.exists():
-        shutil.rmtree(beside)
-    beside.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in _unfinished(path.parent, path):
+        shutil.rmtree(left, ignore_errors=True)
+    beside = path.with_name(unused_name(path))
+    beside.mkdir()
+    return beside
 
 
 def _move_folder(beside, path):
@@ -123,19 +198,38 @@ def _move_folder(beside, path):
             sync(os.path.join(folder, name))
         sync(folder)
     reached("folder written")
-    os.replace(beside, path)
+    try:
+        os.rename(beside, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise FileExistsError(
+            f"{path} is there already, made by another job meanwhile; remove it or choose another folder"
+        ) from None
     reached("folder in place")
     sync(path.parent)
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove unfinished files directly in a folder that a killed `whole_file` left. Not collective.
+    """Remove unfinished files directly in a folder that writers of this host left which were killed. Not collective.
 
-    No one else may be writing there.
+    Those of processes that are still there stay, and those of other hosts, which may be at work.
     """
-    for path in Path(folder).glob(".*.partial*"):
-        if re.fullmatch(r"\..*\.\d+\.partial(\.\w+)?", path.name):
+    for path in _unfinished(Path(folder)):
+        if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
+
+
+def _unfinished(folder, of=None):
+    """Unfinished files and folders whose writers are gone: those for the name `of`, or all."""
+    here = host_in_names()
+    begin = None if of is None else f".{_short(of.stem)}."
+    for path in folder.glob(".*.partial*"):
+        match = _UNFINISHED.fullmatch(path.name)
+        if match is None or match["host"] != here or (of is not None and path.name[: match.start("host")] != begin):
+            continue
+        if began(int(match["process"])) != int(match["began"]):
+            yield path
 
 
 def leads_out(folder: str | Path, name: str | Path) -> bool:

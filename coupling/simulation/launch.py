@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coupling.common import faults
+from coupling.common.waiting import wait_asleep
 from coupling.simulation import guard
 
 if TYPE_CHECKING:  # what needs no MPI but an environment should not start it
@@ -178,10 +179,3 @@ def _written(folder):
                 status = os.stat(os.path.join(inside, name))
                 number, size, changed = number + 1, size + status.st_size, max(changed, status.st_mtime_ns)
     return number, size, changed
-
-
-def wait_asleep(comm: "MPI.Comm", pause: float = 0.02) -> None:
-    """A barrier that sleeps instead of spinning. Collective."""
-    request = comm.Ibarrier()
-    while not request.Test():
-        time.sleep(pause)

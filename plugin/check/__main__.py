@@ -17,7 +17,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.fluidity import options as flml
-from coupling.simulation.launch import wait_asleep
+from coupling.common.waiting import wait_asleep
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid

@@ -15,6 +15,7 @@ from typing import NoReturn
 from mpi4py import MPI
 
 from coupling.common.files import FileError
+from coupling.common.locks import give_all_back
 from coupling.geometry.mesh import MeshError
 from coupling.simulation.launch import ModelError
 from da.minimisation.minimise import MinimisationError
@@ -24,7 +25,6 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GateError
 from plugin.readings import ReadingsError
 from plugin.run.ledger import LedgerError
-from plugin.run.lock import give_back
 
 BAD_INPUT = 2
 MODEL_FAILED = 3
@@ -61,8 +61,8 @@ def run_job(main: Callable[[], int | None], comm: MPI.Comm) -> NoReturn:
     """Call `main()`; end the process with its exit code, or with that of the error it raised.
 
     An error that all ranks raise is told once, by rank 0. One that only some raise would leave the
-    others waiting for ever: it is told by the rank that has it, and the whole job is ended. SIGTERM ends this process at
-    once with the code STOPPED, as if it were killed: what is on the disk can be gone on from at any moment.
+    others waiting for ever: it is told by the rank that has it, and the whole job is ended. SIGTERM ends this process
+    at once with the code STOPPED, as if it were killed: what is on the disk can be gone on from at any moment.
     """
     try:
         with _ended_by_sigterm(comm):
@@ -80,7 +80,7 @@ def run_job(main: Callable[[], int | None], comm: MPI.Comm) -> NoReturn:
 
 @contextlib.contextmanager
 def _ended_by_sigterm(comm):
-    """SIGTERM, by which schedulers and mpirun end a job, gives the run folder back and ends the process in this block."""
+    """SIGTERM, by which schedulers and mpirun end a job, gives all locks back and ends the process in this block."""
     if threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
         return
@@ -88,7 +88,7 @@ def _ended_by_sigterm(comm):
     def stop(number, frame):
         if comm.rank == 0:
             os.write(2, b"stopped by SIGTERM; what is finished is kept\n")
-        give_back()
+        give_all_back()
         os._exit(STOPPED)
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -8,9 +8,9 @@ import sys
 import pytest
 from mpi4py import MPI
 
+from coupling.common import locks
 from plugin.case.configuration import ConfigurationError
-from plugin.run import lock
-from plugin.run.lock import give_back, locked
+from plugin.run.lock import locked
 
 COMM = MPI.COMM_SELF
 
@@ -100,14 +100,14 @@ def test_of_two_who_take_a_stale_lock_over_one_gets_it(tmp_path, monkeypatch):
     """The other was quicker between our look and our hand."""
     path = held_by(tmp_path, process=gone())
     live = json.dumps({**json.loads(path.read_text()), "process": os.getpid()})
-    judge = lock._judge
+    judge = locks._judge
 
     def slow(*words):
         said = judge(*words)
         path.write_text(live)
         return said
 
-    monkeypatch.setattr(lock, "_judge", slow)
+    monkeypatch.setattr(locks, "_judge", slow)
     with (
         pytest.raises(ConfigurationError, match="another job has just taken this run folder"),
         locked(tmp_path / "run", COMM),
@@ -118,5 +118,5 @@ def test_of_two_who_take_a_stale_lock_over_one_gets_it(tmp_path, monkeypatch):
 
 def test_it_can_be_given_back_at_once(tmp_path):
     with locked(tmp_path / "run", COMM):
-        give_back()  # as at SIGTERM
+        locks.give_all_back()  # as at SIGTERM
         assert not (tmp_path / "run").exists()
