@@ -29,6 +29,7 @@ from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import sync
+from coupling.common.watchdog import unwatched, watched
 from coupling.fluidity.checkpoint import open_restart, read_fields, restart_files, write_restart
 from coupling.fluidity.driver import wrong_processes
 from coupling.simulation.launch import ModelError
@@ -46,7 +47,6 @@ from plugin.run.lock import locked
 from plugin.run.progress import Progress
 from plugin.run.recovery import Beginning, forecast_from
 from plugin.run.retention import disk_need, prune, window_folder
-from plugin.run.watchdog import unwatched, watched
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background import background

@@ -39,6 +39,7 @@ from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import FileError, remove_leftovers, whole_file, whole_folder
 from coupling.common.waiting import wait_asleep
+from coupling.common.watchdog import alive, unwatched, watched
 from da.observation.observations import Observations
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.readings.of_case import readings_of
@@ -47,7 +48,6 @@ from plugin.run.lock import locked
 from plugin.run.progress import Progress
 from plugin.run.rank_groups import RankGroup, groups_for, split
 from plugin.run.settings import first_difference, kept_settings, settings_of
-from plugin.run.watchdog import alive, unwatched, watched
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.background import Background, background, close_all, fingerprint, plan_of
 from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates

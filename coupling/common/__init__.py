@@ -5,6 +5,7 @@
     locks         one job at a time: who writes a file, or works in a folder
     processes     which process of which host, and whether it is still there
     waiting       waiting that leaves the processors to others
+    watchdog      a limit on how long a rank may go without progress
     manifest      the list of a folder's files and their hashes
     headers       a file's header compared with the expected one
     faults        moments at which tests let a run fail

@@ -1,1 +1,1 @@
-"""The run folder and the job that works in it: settings, ledger, lock, retention, progress, watchdog."""
+"""The run folder and the job that works in it: settings, ledger, lock, retention, progress."""

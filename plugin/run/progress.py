@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from plugin.run.watchdog import alive
+from coupling.common.watchdog import alive
 
 
 def told_bytes(size: float) -> str:

@@ -7,7 +7,7 @@ from cycle_case import python
 
 SERIAL = """
 import time
-from plugin.run.watchdog import alive, unwatched, watched
+from coupling.common.watchdog import alive, unwatched, watched
 
 def slow(seconds):
     time.sleep(seconds)
@@ -19,7 +19,7 @@ PARALLEL = """
 import time
 from mpi4py import MPI
 from petsc4py import PETSc
-from plugin.run.watchdog import watched
+from coupling.common.watchdog import watched
 
 def hangs():
     time.sleep(600)
