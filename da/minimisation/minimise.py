@@ -28,6 +28,8 @@ _REFINEMENTS = 4
 _PROGRESS = 0.1  # a search that lowered the gradient by less will not do better in a second try
 _FAILED_SEARCH = PETSc.TAO.Reason.DIVERGED_LS_FAILURE
 _STALLED = PETSc.TAO.Reason.CONVERGED_USER
+_STANDING = 4.0  # units of J's rounding: what a step gains where nothing is left to gain
+_NEAR = 100.0  # times the gradient at which rounding is expected, in a J that is more curved than others
 _PATIENCE = 30  # iterations that may gain less than J's rounding before a search has stalled
 _ADVICE = {
     PETSc.TAO.Reason.DIVERGED_MAXITS: "allow more iterations or a larger gradient tolerance",
@@ -112,7 +114,8 @@ def minimise(
     method : "lmvm", "blmvm" or "bqnls"
     gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control; the default
         lets analyses on different numbers of ranks agree to 1e-10
-    rounding_tolerance : a search that cannot go on below this part is no failure
+    rounding_tolerance : a search that cannot go on below this part is no failure; within a hundred times of it, neither
+        is one whose last step changed J by its rounding only
     rounding : of J, relative; that of a network in float32 is some 1e-7. A search that gains no more than this in
         thirty iterations wanders in rounding, and is stopped. 0 lets it go on
     max_iterations : of all starts together
@@ -197,8 +200,18 @@ def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, round
         if not (cost.linear and short and progress):
             break
     stopped = short or reason in (_FAILED_SEARCH, _STALLED)
-    at_rounding = stopped and trace[-1].gradient_norm <= rounding_tolerance * first
+    at_rounding = stopped and _lost_in_rounding(trace, rounding_tolerance * first)
     return centre, trace, reason, evaluations, at_rounding
+
+
+def _lost_in_rounding(trace, gradient):
+    """Whether a search that stopped could not have gone on: ‖∇J‖ is small, or near it and J stands still to its bits."""
+    norm = trace[-1].gradient_norm
+    if norm <= gradient or len(trace) < 2:
+        return norm <= gradient
+    value = trace[-1].cost
+    standing = abs(value - trace[-2].cost) <= _STANDING * np.finfo(np.float64).eps * abs(value)
+    return bool(standing and norm <= _NEAR * gradient)
 
 
 def _stall_test(rounding):

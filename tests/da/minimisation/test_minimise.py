@@ -5,7 +5,7 @@ from petsc4py import PETSc
 from small_problem import dense_control, make_problem, relative_difference
 
 from da.minimisation.cost import CostFunction
-from da.minimisation.minimise import AT_ROUNDING, MinimisationError, minimise
+from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, _lost_in_rounding, minimise
 from da.minimisation.tao import METHODS
 
 COMM = MPI.COMM_SELF
@@ -105,6 +105,21 @@ def test_any_other_cost_may_stop_at_rounding():
     assert found.trace[-1].gradient_norm < 1e-3 * found.trace[0].gradient_norm
     with pytest.raises(MinimisationError, match="DIVERGED_LS_FAILURE"):
         minimise(cost, COMM, rounding_tolerance=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("costs", "norm", "lost"),
+    [
+        ((14.1, 11.282003820536712), 1e-8, True),  # small enough by itself
+        ((11.282003820536717, 11.282003820536712), 2e-7, True),  # PETSc 3.22 on a J of third order
+        ((11.282003820636712, 11.282003820536712), 2e-7, False),  # the last step gained something
+        ((11.282003820536717, 11.282003820536712), 2e-5, False),  # a wrong gradient may do that far from the minimum
+        ((11.282003820536712,), 2e-7, False),
+    ],
+)
+def test_a_search_is_lost_in_rounding_where_j_stands_still(costs, norm, lost):
+    trace = [Iteration(i, cost, 0.0, cost, norm) for i, cost in enumerate(costs)]
+    assert _lost_in_rounding(trace, 1e-8) is lost
 
 
 class Steep:
