@@ -26,10 +26,12 @@ PETSC_HOMES := $$(echo /usr/lib/petscdir/*/*-real/lib/python3/dist-packages | tr
 WORKERS := $$(n=$$(nproc); echo $$((n < 8 ? n : 8)))
 
 export OMP_NUM_THREADS := 1
-# OpenMPI refuses root and more ranks than cores unless told; both are usual on a laptop or in CI
+# Open MPI refuses root and more ranks than cores otherwise; both are usual on a laptop or in CI
 export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+# more ranks than cores: Open MPI 4, and Open MPI 5, whose mpirun is PRRTE's
 export OMPI_MCA_rmaps_base_oversubscribe := 1
+export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
 .PHONY: setup lint test demo clean
 setup: $(VENV)/installed

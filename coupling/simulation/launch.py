@@ -28,7 +28,12 @@ if TYPE_CHECKING:  # what needs no MPI but an environment should not start it
 
 _JOB_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "MPI_LOCAL", "MPIR_", faults.VARIABLE)
 # what a person sets, not the job
-_KEPT = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe")
+_KEPT = (
+    "OMPI_ALLOW_RUN_AS_ROOT",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+    "OMPI_MCA_rmaps_base_oversubscribe",  # Open MPI 4
+    "PRTE_MCA_rmaps_default_mapping_policy",  # Open MPI 5
+)
 
 
 class ModelError(RuntimeError):

@@ -325,7 +325,10 @@ def test_more_processes_than_cores_can_be_allowed(mpirun, tmp_path):
     """As the Makefile does; our own job's variables of that kind are taken away."""
     script = program(tmp_path / "model", "env > env-$OMPI_COMM_WORLD_RANK")
     n = os.cpu_count() + 1
-    environment = {"OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    environment = {
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",  # Open MPI 4
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # Open MPI 5
+    }
     code = f"""
 from mpi4py import MPI
 from coupling.simulation.launch import launch

@@ -19,11 +19,17 @@ COMM = MPI.COMM_SELF
 def test_environment_is_free_of_the_job_that_we_are(monkeypatch, tmp_path):
     for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_SIZE", "OMPI_MCA_orte_ess_num_procs"):
         monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
+    wishes = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",  # Open MPI 4
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # Open MPI 5
+    }
+    for name, value in wishes.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", os.pathsep.join([os.path.join(sys.prefix, "bin"), "/usr/bin"]))
     environment = clean_environment(tmp_path, {"PYTHONPATH": "here"})
     assert not [n for n in environment if n.startswith(("PMI", "OMPI_COMM", "OMPI_MCA_orte"))]
-    assert environment["OMPI_ALLOW_RUN_AS_ROOT"] == "1"
+    assert {name: environment.get(name) for name in wishes} == wishes
     assert environment["PWD"] == str(tmp_path) and environment["PYTHONPATH"] == "here"
     assert environment["PATH"] == "/usr/bin"
 
