@@ -29,7 +29,7 @@ from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import sync
-from coupling.common.watchdog import unwatched, watched
+from coupling.common.watchdog import watched
 from coupling.fluidity.checkpoint import open_restart, read_fields, restart_files, write_restart
 from coupling.fluidity.driver import wrong_processes
 from coupling.simulation.launch import ModelError
@@ -121,7 +121,7 @@ def _run(case, comm, resume, after, progress):
 
 def _report(run, label, comm, progress):
     """The page of the run so far; a page that cannot be made is no reason to stop."""
-    with progress.stage("report", f"{label}: report"), unwatched():
+    with progress.stage("report", f"{label}: report"):
         warning = report_beside_cycle(run, comm)
     if warning:
         progress.say(warning)
@@ -144,7 +144,7 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
             return run(start)
         return forecast_in_parts(beginning, until, case.cycle.iau, run, folder, gates.bounded, comm)
 
-    with progress.stage("forecast", f"{label}: forecast to {until:g} s"), unwatched():
+    with progress.stage("forecast", f"{label}: forecast to {until:g} s"):
         forecast, recovery = forecast_from(beginning, begin, case.model.on_failure, folder, comm, progress.say)
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):

@@ -35,11 +35,11 @@ from mpi4py import MPI
 from coupling.archive import ArchiveWriter, join_archives
 from coupling.archive.overlap import ahead, behind
 from coupling.archive.series import reopened
-from coupling.common.collective import on_rank_0
+from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.faults import reached
 from coupling.common.files import FileError, remove_leftovers, whole_file, whole_folder
 from coupling.common.waiting import wait_asleep
-from coupling.common.watchdog import alive, unwatched, watched
+from coupling.common.watchdog import alive, watched
 from da.observation.observations import Observations
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.readings.of_case import readings_of
@@ -141,8 +141,7 @@ def _reanalyse(case, comm, resume, progress):
             _block(block, work, cache, kept)
             if comm.rank == 0:  # the others would ask the file system in vain
                 progress.say(_told_progress(case, blocks, len(blocks) - len(todo), began))
-        with unwatched():
-            wait_asleep(comm)
+        wait_asleep(comm)
     with progress.stage("archive"):
         _join(case, blocks, comm)
     reached("archive joined")
@@ -228,12 +227,11 @@ def _read_csv(path):
 def _join(case, blocks, comm):
     """Put the blocks' states into the archive, or their archives into the folder. Collective."""
     of = case.reanalysis
-    with unwatched():  # how long it takes, the file system says
-        if of.output.suffix:
-            archives = on_rank_0(lambda: _archives(case, blocks), comm)
-            join_archives(archives, of.output, comm, of.precision, of.compression)
-        else:
-            on_rank_0(lambda: _move(case, blocks), comm)
+    if of.output.suffix:
+        archives = on_rank_0(lambda: _archives(case, blocks), comm)
+        join_archives(archives, of.output, comm, of.precision, of.compression)
+    else:
+        on_rank_0_asleep(lambda: _move(case, blocks), comm)
 
 
 def _archives(case, blocks):
@@ -255,6 +253,7 @@ def _move(case, blocks):
         folder.mkdir()
     for block in blocks:
         path = _folder(case, block) / _STATES
+        alive()
         if path.is_file():
             with whole_file(folder / f"{path.parent.name}.vtkhdf") as beside:
                 shutil.move(path, beside)  # within a file system no byte is copied

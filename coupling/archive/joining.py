@@ -15,8 +15,9 @@ from mpi4py import MPI
 from coupling.archive.layout import GROUPS, OURS, ROOT, damage_named, dataset, opened, read_index
 from coupling.archive.reader import Archive
 from coupling.archive.writer import ArchiveWriter
-from coupling.common.collective import on_rank_0
+from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.files import whole_file
+from coupling.common.watchdog import alive
 from coupling.vtk.vtu import GHOST
 
 _MESH = ("Points", "Connectivity", "Offsets", "Types", f"{GROUPS['cell']}/{GHOST}")
@@ -46,13 +47,14 @@ def join_archives(
         if the file cannot be written
     """
     if on_rank_0(lambda: _alike(paths), comm):
-        on_rank_0(lambda: _copy(paths, into), comm)
+        on_rank_0_asleep(lambda: _copy(paths, into), comm)
         return
     with ArchiveWriter(into, comm, precision, compression) as joined:
         for path in paths:
             with Archive(path, comm) as part:
                 for step in range(len(part)):
                     joined.append(part.read(step))
+                    alive()
 
 
 def _alike(paths):
@@ -115,6 +117,7 @@ def _copy_field(name, parts, root):
         target = root[name]
         target.resize(rows + source.shape[0], axis=0)
         for row in range(0, source.shape[0], chunk):
+            alive()
             mask, stored = source.id.read_direct_chunk((row, *none))
             target.id.write_direct_chunk((rows + row, *none), stored, mask)
         offsets.append(rows + part[f"{ROOT}/Steps/{group}Offsets/{name.split('/')[1]}"][...])

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from mpi4py import MPI
 
+from coupling.common.waiting import wait_asleep
+
 Result = TypeVar("Result")
 
 
@@ -35,12 +37,27 @@ def refuse_together(message: str | None, comm: MPI.Comm, kind: type[Exception] =
 
 def on_rank_0(work: Callable[[], Result], comm: MPI.Comm) -> Result:
     """What `work()` returns on rank 0, on every rank; its OSError or ValueError is raised on every rank. Collective."""
-    done, problem = None, None
+    return _shared(*_attempt(work, comm), comm)
+
+
+def on_rank_0_asleep(work: Callable[[], Result], comm: MPI.Comm) -> Result:
+    """`on_rank_0` for work that takes long: the other ranks sleep, and their watchdogs wait with them. Collective."""
+    attempt = _attempt(work, comm)
+    wait_asleep(comm)
+    return _shared(*attempt, comm)
+
+
+def _attempt(work, comm):
+    """(result, None) or (None, problem) on rank 0; elsewhere (None, None)."""
     if comm.rank == 0:
         try:
-            done = work()
+            return work(), None
         except (OSError, ValueError) as error:
-            problem = error
+            return None, error
+    return None, None
+
+
+def _shared(done, problem, comm):
     done, problem = comm.bcast((done, problem))
     if problem is not None:
         raise problem

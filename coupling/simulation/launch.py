@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coupling.common import faults
+from coupling.common.faults import reached
 from coupling.common.waiting import wait_asleep
+from coupling.common.watchdog import alive
 from coupling.simulation import guard
 
 if TYPE_CHECKING:  # what needs no MPI but an environment should not start it
@@ -34,6 +36,9 @@ _KEPT = (
     "OMPI_MCA_rmaps_base_oversubscribe",  # Open MPI 4
     "PRTE_MCA_rmaps_default_mapping_policy",  # Open MPI 5
 )
+
+
+_LOOK = 0.1  # s between two looks at the program
 
 
 class ModelError(RuntimeError):
@@ -116,7 +121,7 @@ def launch(
     Raises
     ------
     ModelError
-        if the command cannot be started
+        if the command cannot be started, or removes its folder
     OSError
         if its log cannot be written
     """
@@ -124,12 +129,15 @@ def launch(
     if comm.rank == 0:
         try:
             ended = _run(command, Path(folder), clean_environment(folder, environment), log, timeout, silence)
+            if not Path(folder).is_dir():
+                raise ModelError(f"the program removed the folder that it ran in, {folder}, with all that it wrote")
         except (ModelError, OSError) as error:
             problem = error
     wait_asleep(comm)
     ended, problem = comm.bcast((ended, problem))
     if problem is not None:
         raise problem
+    reached("program ended")
     return ended
 
 
@@ -159,16 +167,22 @@ def _run(command, folder, environment, log, timeout, silence):
 
 
 def _wait(process, folder, timeout, silence):
-    """Wait for a process; returns why it must be stopped, or None once it has ended."""
+    """Wait for a process; returns why it must be stopped, or None once it has ended.
+
+    Each look at it resets the watchdog, so that only this wait has no other limit than the program's own.
+    """
     timeout, silence = (math.inf if limit is None else limit for limit in (timeout, silence))
-    began = changed = time.monotonic()
+    began = changed = looked = time.monotonic()
     last = None
     while (left := began + timeout - time.monotonic()) > 0:
-        pause = min(left, silence / 10)
+        alive()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(None if pause == math.inf else pause)
+            process.wait(min(left, silence / 10, _LOOK))
             return None
-        if silence < math.inf and (written := _written(folder)) != last:
+        if time.monotonic() - looked < silence / 10:
+            continue
+        looked = time.monotonic()
+        if (written := _written(folder)) != last:
             last, changed = written, time.monotonic()
         elif time.monotonic() - changed > silence:
             return f"as it had written nothing for {silence:g} s"

@@ -203,8 +203,8 @@ class Case(Section):
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
     watchdog: Positive | None = Field(
         None,
-        description="seconds after which a rank that has not got on, beside a model that runs, shows where it is and ends "
-        "the job; longer than the longest stage; none if left out",
+        description="seconds after which a rank that has made no progress shows where it is and ends the job; longer than "
+        "the longest stage without the model's own time; none if left out",
     )
 
     @model_validator(mode="after")

@@ -32,6 +32,53 @@ with watched(1.0):
 """
 
 
+# two ranks, of which one starts a program that takes longer than the watchdog's limit; then one of them hangs
+LAUNCHING = """
+import time
+from pathlib import Path
+from mpi4py import MPI
+from coupling.common.watchdog import watched
+from coupling.simulation.launch import launch
+
+def hangs():
+    time.sleep(600)
+
+comm = MPI.COMM_WORLD
+with watched(1.0):
+    launch(["sleep", "3"], Path({folder!r}), comm, {limits})
+    if comm.rank == {rank}:
+        hangs()
+print("went on")
+"""
+
+
+@pytest.mark.parametrize("limits", ["timeout=60", "silence=60", ""])
+def test_a_program_that_takes_longer_is_waited_for(tmp_path, limits):
+    ended = python(2, "-c", LAUNCHING.format(folder=str(tmp_path), limits=limits, rank=None))
+    assert ended.returncode == 0 and ended.stdout == "went on\nwent on\n", ended.stderr
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_hangs_once_the_program_has_ended_is_shown(tmp_path, rank):
+    began = time.monotonic()
+    ended = python(2, "-c", LAUNCHING.format(folder=str(tmp_path), limits="", rank=rank))
+    assert ended.returncode != 0 and time.monotonic() - began < 30
+    assert "Timeout (0:00:01)!" in ended.stderr and "in hangs" in ended.stderr, ended.stderr
+
+
+def test_ranks_that_wait_asleep_for_one_that_hangs_end_with_it():
+    body = """
+from mpi4py import MPI
+from coupling.common.waiting import wait_asleep
+with watched(1.0):
+    if MPI.COMM_WORLD.rank == 1:
+        slow(600)
+    wait_asleep(MPI.COMM_WORLD)
+"""
+    ended = python(2, "-c", SERIAL.format(body=body))
+    assert ended.returncode != 0 and ended.stderr.count("Timeout (0:00:01)!") == 1 and "in slow" in ended.stderr
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -76,6 +76,70 @@ def test_a_signal_that_ended_it_is_reported(tmp_path, how):
     assert launch([sys.executable, "-c", code], tmp_path, COMM).code == -how
 
 
+# Python that starts a child with a session of its own, in the way that daemons do, and writes its number to `child`
+DAEMON = """
+import os, subprocess, sys, time
+from pathlib import Path
+code = "import os, time; open('new', 'w').write(str(os.getpid())); os.rename('new', 'child'); time.sleep(600)"
+if os.fork() == 0:
+    os.setsid()
+    os.execv(sys.executable, [sys.executable, "-c", {ignoring!r} + code])
+while not Path("child").exists():
+    time.sleep(0.01)
+{then}
+"""
+IGNORING = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+
+
+@pytest.mark.parametrize("ignoring", ["", IGNORING], ids=["ends when asked", "must be killed"])
+@pytest.mark.parametrize("code", [0, 3])
+def test_what_a_program_leaves_behind_ends_with_it(tmp_path, code, ignoring):
+    ended = launch([sys.executable, "-c", DAEMON.format(ignoring=ignoring, then=f"sys.exit({code})")], tmp_path, COMM)
+    assert (ended.code, ended.stopped) == (code, None) and ended.seconds < 15
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_time_out_kills_a_child_with_a_session_of_its_own(tmp_path):
+    code = DAEMON.format(ignoring=IGNORING, then="time.sleep(600)")
+    ended = launch([sys.executable, "-c", code], tmp_path, COMM, timeout=2.0)
+    assert ended.stopped == "after 2 s, its time-out" and ended.seconds < 15
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_children_of_children_are_ended_however_many_there_are(tmp_path):
+    code = """
+import os, sys, time
+for level in range(5):
+    if os.fork() == 0:
+        if level % 2:
+            os.setsid()
+        open(f"pid-{os.getpid()}", "w").close()
+    elif level == 0:
+        time.sleep(1.0)
+        sys.exit(0)
+time.sleep(600)
+"""
+    assert launch([sys.executable, "-c", code], tmp_path, COMM).code == 0
+    started = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+    assert len(started) == 16 and all(gone(pid) for pid in started)  # four levels of the first child
+
+
+def test_the_program_ends_when_its_guard_is_killed(tmp_path):
+    code = (
+        "import os, signal, time; open('program', 'w').write(str(os.getpid()));"
+        "os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
+    )
+    assert launch([sys.executable, "-c", code], tmp_path, COMM).code == -signal.SIGKILL
+    assert gone(int((tmp_path / "program").read_text()))
+
+
+def test_a_program_that_removes_its_folder_has_failed(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(ModelError, match="removed the folder that it ran in, .*/run"):
+        launch([sys.executable, "-c", "import os, shutil; shutil.rmtree(os.getcwd())"], folder, COMM, silence=60)
+
+
 def test_it_ends_when_we_are_killed_and_so_does_all_it_started(tmp_path):
     code = f"""
 from mpi4py import MPI

@@ -243,6 +243,15 @@ def test_a_rank_that_hangs_is_shown_by_the_watchdog(case, tmp_path):
     assert "Timeout (0:00:03)!" in ended.said and "in _hang" in ended.said, ended
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_hangs_within_the_forecast_once_the_model_has_ended_is_shown(case, tmp_path, rank):
+    job = Job(case, tmp_path, "cycle", ranks=2, watchdog=4.0)
+    began = time.monotonic()
+    ended = job.start(fault=f"hang:program ended:1:{rank}")
+    assert ended.code not in (0, TIMED_OUT) and time.monotonic() - began < 60
+    assert "Timeout (0:00:04)!" in ended.said and "in _hang" in ended.said, ended
+
+
 # Full disks
 
 
