@@ -13,14 +13,19 @@ is not linear, an evaluation of J is one each of U, H and their adjoints.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from mpi4py import MPI
 
+from da.background.transform import Transform
 from da.minimisation.cost import CostFunction
 from da.minimisation.hessian import ObservationHessian
 from da.minimisation.minimise import Iteration, minimise
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Analysis:
     evaluations: int
     seconds: Mapping[str, float]
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """What a log keeps: plain numbers and names, None for NaN, and no vectors but the trace's."""
         first, last = self.trace[0], self.trace[-1]
         return {
@@ -85,11 +90,17 @@ class Analysis:
         }
 
 
-def _plain(statistics):
+def _plain(statistics: Statistics) -> dict[str, Any]:
     return {name: value if statistics.count or name == "count" else None for name, value in asdict(statistics).items()}
 
 
-def prepare(transform, operator, error, comm, background_weight=1.0):
+def prepare(
+    transform: Transform,
+    operator: ObservationOperator,
+    error: ObservationError,
+    comm: MPI.Comm,
+    background_weight: float = 1.0,
+) -> ObservationHessian | None:
     """What analyses with the same sensors share, to be made once for them: `analyse(..., hessian=…)`. Collective.
 
     Parameters are those of `analyse`.
@@ -105,7 +116,17 @@ def prepare(transform, operator, error, comm, background_weight=1.0):
     return hessian
 
 
-def analyse(transform, operator, error, innovation, comm, *, background_weight=1.0, hessian=None, **minimiser):
+def analyse(
+    transform: Transform,
+    operator: ObservationOperator,
+    error: ObservationError,
+    innovation: np.ndarray,
+    comm: MPI.Comm,
+    *,
+    background_weight: float = 1.0,
+    hessian: ObservationHessian | None = None,
+    **minimiser: Any,
+) -> Analysis:
     """The increment of least cost, 3D-Var in control space (Parrish & Derber 1992). Collective.
 
     Parameters
@@ -138,12 +159,39 @@ def analyse(transform, operator, error, innovation, comm, *, background_weight=1
     return analysis_of(minimum, transform.apply, operator, error, innovation, comm, seconds)
 
 
-def analysis_of(minimum, increment_of, operator, error, innovation, comm, seconds):
+class AnyMinimum(Protocol):
+    """What an analysis takes from a minimiser, whichever it was; see `da.minimisation.minimise.Minimum`."""
+
+    @property
+    def control(self) -> np.ndarray: ...
+
+    @property
+    def trace(self) -> tuple[Iteration, ...]: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def iterations(self) -> int: ...
+
+    @property
+    def evaluations(self) -> int: ...
+
+
+def analysis_of(
+    minimum: AnyMinimum,
+    increment_of: Callable[[np.ndarray], np.ndarray],
+    operator: ObservationOperator,
+    error: ObservationError,
+    innovation: np.ndarray,
+    comm: MPI.Comm,
+    seconds: Mapping[str, float],
+) -> Analysis:
     """What a minimum means for the state and the observations. Collective.
 
     Parameters
     ----------
-    minimum : da.minimisation.minimise.Minimum
+    minimum : of any of the minimisers
     increment_of : U, a function of the control
     operator, error, innovation, comm : as `analyse`
     seconds : wall-clock times of what went before; "increment" is added
@@ -172,7 +220,7 @@ def analysis_of(minimum, increment_of, operator, error, innovation, comm, second
     )
 
 
-def statistics(values, comm):
+def statistics(values: np.ndarray, comm: MPI.Comm) -> Statistics:
     """Count, mean, standard deviation and rms of values over all ranks. Collective.
 
     values : (M_local,)

@@ -13,6 +13,7 @@ The centred form (`da.background.latent`) is d_l = f(x_b + d) − f(x_b), δx = 
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,15 +23,16 @@ from scipy.linalg import cho_factor, cho_solve
 
 from coupling.common.collective import refuse_together
 from da.analysis import Analysis, statistics
-from da.background.latent import LatentModes
+from da.background.latent import DecodedTransform, LatentModes
 from da.minimisation.minimise import Iteration
-from da.observation.correlated_error import given_error
+from da.observation.correlated_error import BlockError, given_error
 from da.observation.diagonal_error import DiagonalError
+from da.observation.error import ObservationError
 
 REASON = "CLOSED_FORM"
 
 
-def latent_error(variance, n_latent):
+def latent_error(variance: float | np.ndarray, n_latent: int) -> DiagonalError | BlockError:
     """R_l, the covariance of the errors of d_l.
 
     Parameters
@@ -57,7 +59,7 @@ def latent_error(variance, n_latent):
     return DiagonalError(np.sqrt(variance))
 
 
-def _of_shape(variance, shape):
+def _of_shape(variance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if variance.shape != shape:
         raise ValueError(f"latent observation covariance of shape {variance.shape}, expected {shape}")
     return variance
@@ -74,29 +76,29 @@ class LatentMinimum:
     """
 
     modes: LatentModes
-    error: object
+    error: ObservationError
     comm: MPI.Comm
     background_weight: float = 1.0
 
     @cached_property
-    def _whitened(self):
+    def _whitened(self) -> np.ndarray:
         """G = R_l^{-1/2} V_l, (m, s)."""
         return self.error.whiten(self.modes.vectors)
 
     @cached_property
-    def _factor(self):
+    def _factor(self) -> tuple[np.ndarray, bool]:
         """Of a I + GᵀG or a I + G Gᵀ, whichever is the smaller."""
         m, s = self._whitened.shape
         gram = self._whitened.T @ self._whitened if s <= m else self._whitened @ self._whitened.T
         gram[np.diag_indices_from(gram)] += self.background_weight
         return cho_factor(gram, lower=True, overwrite_a=True)
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Do now what the first analysis would otherwise do."""
         if self.comm.rank == 0:
             self._factor
 
-    def control(self, latent_innovation):
+    def control(self, latent_innovation: np.ndarray) -> np.ndarray:
         """w of least cost: (m,) d_l → (s,), the same on every rank. Collective.
 
         w = (a I + GᵀG)⁻¹ Gᵀ d' = Gᵀ (a I + G Gᵀ)⁻¹ d', d' = R_l^{-1/2} d_l
@@ -111,7 +113,7 @@ class LatentMinimum:
                 found = self._whitened.T @ cho_solve(self._factor, whitened)
         return self.comm.bcast(found)
 
-    def step(self, number, latent_innovation, control):
+    def step(self, number: int, latent_innovation: np.ndarray, control: np.ndarray) -> Iteration:
         """J, its parts and ‖∇J‖ at a control, as an Iteration."""
         departure = self.error.whiten(latent_innovation) - self._whitened @ control
         background = 0.5 * self.background_weight * float(control @ control)
@@ -120,7 +122,15 @@ class LatentMinimum:
         return Iteration(number, background + observation, background, observation, float(np.linalg.norm(slope)))
 
 
-def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_weight=1.0, minimum=None):
+def bireduced(
+    transform: DecodedTransform,
+    innovation: np.ndarray,
+    comm: MPI.Comm,
+    *,
+    latent_variance: float | np.ndarray = 0.05,
+    background_weight: float = 1.0,
+    minimum: LatentMinimum | None = None,
+) -> Analysis:
     """The analysis of readings that cover the grid, exactly as the paper's. Collective.
 
     Parameters
@@ -160,7 +170,7 @@ def bireduced(transform, innovation, comm, *, latent_variance=0.05, background_w
     )
 
 
-def _problem(innovation, takes_part):
+def _problem(innovation: np.ndarray, takes_part: np.ndarray) -> str | None:
     if innovation.shape != takes_part.shape:
         return f"innovation of shape {innovation.shape}, expected {takes_part.shape}: a value for each row of the state"
     if not np.isfinite(innovation[takes_part]).all():
@@ -177,20 +187,20 @@ class ReportedInnovation:
     """
 
     innovation: np.ndarray
-    observe: object
+    observe: Callable[[np.ndarray], np.ndarray]
 
 
 def observation_encoded(
-    transform,
-    latent_innovation,
-    comm,
+    transform: DecodedTransform,
+    latent_innovation: np.ndarray,
+    comm: MPI.Comm,
     *,
-    latent_variance=0.05,
-    background_weight=1.0,
-    minimum=None,
-    reported=None,
-    seconds_before=0.0,
-):
+    latent_variance: float | np.ndarray = 0.05,
+    background_weight: float = 1.0,
+    minimum: LatentMinimum | None = None,
+    reported: ReportedInnovation | None = None,
+    seconds_before: float = 0.0,
+) -> Analysis:
     """The analysis of a latent innovation, as an encoder of readings f° gives it (Mack et al. 2020). Collective.
 
     Parameters

@@ -43,7 +43,7 @@ class Bounded:
     feasible: bool
 
 
-def nearest_within(values, weights, low, high, comm):
+def nearest_within(values: np.ndarray, weights: np.ndarray, low: float, high: float, comm: MPI.Comm) -> Bounded:
     """Project a field onto its bounds and keep its total. Collective.
 
     Parameters
@@ -59,8 +59,8 @@ def nearest_within(values, weights, low, high, comm):
     Bounded
     """
     counted = weights > 0
-    lowest = comm.allreduce(values[counted].min(initial=np.inf), MPI.MIN)
-    highest = comm.allreduce(values[counted].max(initial=-np.inf), MPI.MAX)
+    lowest = comm.allreduce(float(values[counted].min(initial=np.inf)), MPI.MIN)
+    highest = comm.allreduce(float(values[counted].max(initial=-np.inf)), MPI.MAX)
     below, above = _sums(comm, counted & (values < low), counted & (values > high))
     whole, total, size = _sums(comm, weights, weights * values, weights * np.abs(values))
     found, shift, feasible = values, 0.0, low * whole <= total <= high * whole
@@ -68,15 +68,24 @@ def nearest_within(values, weights, low, high, comm):
         if feasible:
             # at each end all values lie at a bound, or, without that bound, none was shifted
             ends = low - highest if np.isfinite(low) else 0.0, high - lowest if np.isfinite(high) else 0.0
-            shift = _shift(values, weights, low, high, total, 4 * np.finfo(float).eps * size, ends, comm)
+            shift = _shift(values, weights, low, high, total, 4.0 * float(np.finfo(float).eps) * size, ends, comm)
         found = np.clip(values + shift, low, high)
     (moved,) = _sums(comm, weights * np.abs(found - values))
     if feasible:
         moved /= 2
-    return Bounded(found, shift, int(below), int(above), float(lowest), float(highest), total, moved, feasible)
+    return Bounded(found, shift, int(below), int(above), lowest, highest, total, moved, feasible)
 
 
-def _shift(values, weights, low, high, total, tolerance, ends, comm):
+def _shift(
+    values: np.ndarray,
+    weights: np.ndarray,
+    low: float,
+    high: float,
+    total: float,
+    tolerance: float,
+    ends: tuple[float, float],
+    comm: MPI.Comm,
+) -> float:
     """λ, between `ends`, whose field has the total to within a tolerance, or as near as rounding lets it."""
     left, right = ends
     shift, previous = min(max(0.0, left), right), np.inf
@@ -97,7 +106,7 @@ def _shift(values, weights, low, high, total, tolerance, ends, comm):
     return shift
 
 
-def _sums(comm, *parts):
+def _sums(comm: MPI.Comm, *parts: np.ndarray) -> list[float]:
     """Sum of each (n,) array over all ranks."""
     sums = np.array([np.sum(part, dtype=np.float64) for part in parts])
     comm.Allreduce(MPI.IN_PLACE, sums)

@@ -9,15 +9,19 @@ though ∇J is not zero. A search that ends so is no failure if it has lowered J
 """
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
-from da.analysis import analysis_of
-from da.background.latent import warm_start
+from da.analysis import Analysis, analysis_of
+from da.background.latent import DecodedTransform
 from da.minimisation.cost import CostFunction
 from da.minimisation.gauss_newton import gauss_newton
 from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, Minimum, minimise
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator
 
 KINK = "STOPPED_AT_KINK"
 MINIMISERS = ("lmvm", "blmvm", "bqnls", "gauss_newton")
@@ -26,18 +30,55 @@ _SINGLE = {"gradient_tolerance": 1e-3, "max_iterations": 100, "rounding": 1e-7}
 _LEVEL = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-2}  # of ∇J, below which rounding may stop a search
 
 
+@dataclass(frozen=True)
+class WarmStart:
+    """Where a search is to begin.
+
+    control : (s,), the same on every rank
+    cost : J there
+    cost_at_zero : J of no control
+    warm : whether it is the given increment's control, whose J is lower than that of none
+    """
+
+    control: np.ndarray
+    cost: float
+    cost_at_zero: float
+    warm: bool
+
+
+def warm_start(cost: CostFunction, transform: DecodedTransform, increment: np.ndarray) -> WarmStart:
+    """Begin at another analysis' increment, as TSVD's, where its J is lower than that of no control. Collective.
+
+    Parameters
+    ----------
+    cost : J with this transform
+    transform : DecodedTransform
+    increment : (n_local,) in the state's units
+
+    Returns
+    -------
+    WarmStart; it costs two decodes and an encode
+    """
+    zero = np.zeros(cost.n_control)
+    control = transform.control_of(increment)
+    warm, cold = cost.value(control), cost.value(zero)
+    # a NaN is no lower cost
+    is_warm = bool(warm < cold)
+    return WarmStart(control if is_warm else zero, warm if is_warm else cold, cold, is_warm)
+
+
 def analyse_decoded(
-    transform,
-    operator,
-    error,
-    innovation,
-    comm,
+    transform: DecodedTransform,
+    operator: ObservationOperator,
+    error: ObservationError,
+    innovation: np.ndarray,
+    comm: MPI.Comm,
     *,
-    background_weight=1.0,
-    first_increment=None,
-    method="lmvm",
-    **minimiser,
-):
+    background_weight: float = 1.0,
+    first_increment: np.ndarray | None = None,
+    method: str = "lmvm",
+    **minimiser: Any,
+) -> Analysis:
     """The increment of least cost for a transform by a decoder. Collective.
 
     Parameters
@@ -51,8 +92,8 @@ def analyse_decoded(
     first_increment : (n_local,) of another analysis, as TSVD's; the search begins there if J is lower than at no
         control. None begins at no control
     method : one of MINIMISERS
-    minimiser : keyword arguments of `da.minimisation.minimise.minimise` or `da.minimisation.gauss_newton.gauss_newton`; their tolerances are
-        wider by default where the network is in float32
+    minimiser : keyword arguments of `da.minimisation.minimise.minimise` or
+        `da.minimisation.gauss_newton.gauss_newton`; their tolerances are wider by default for a network in float32
 
     Returns
     -------
@@ -68,12 +109,12 @@ def analyse_decoded(
     began = time.perf_counter()
     innovation = np.asarray(innovation, dtype=np.float64)
     cost = CostFunction(transform, operator, error, innovation, comm, background_weight)
-    start = None if first_increment is None else warm_start(cost, first_increment).control
+    start = None if first_increment is None else warm_start(cost, transform, first_increment).control
     prepared = time.perf_counter()
-    minimum = _minimum(cost, comm, method, {"start": start, **minimiser})
+    minimum = _minimum(cost, transform.decoder.dtype, comm, method, {"start": start, **minimiser})
     seconds = {"prepare": prepared - began, "minimise": time.perf_counter() - prepared}
 
-    def increment_of(control):
+    def increment_of(control: np.ndarray) -> np.ndarray:
         increment = transform.apply(control, keep=False)
         transform.decoder.release()
         return increment
@@ -81,34 +122,38 @@ def analyse_decoded(
     return analysis_of(minimum, increment_of, operator, error, innovation, comm, seconds)
 
 
-def _minimum(cost, comm, method, settings):
-    dtype = cost.transform.decoder.dtype
+def _minimum(cost: CostFunction, dtype: np.dtype, comm: MPI.Comm, method: str, settings: dict[str, Any]) -> Minimum:
     single, level = dtype == np.float32, _LEVEL[dtype]
     settings = {"rounding_tolerance": np.inf, **(_SINGLE if single else {}), **settings}
     if method == "gauss_newton":
         return _told(gauss_newton(cost, comm, **settings), level)
-    remembered = _Remembered(cost)
+    remembering = _Remembering(cost)
     try:
-        return _told(minimise(remembered, comm, method=method, **settings), level)
+        return _told(minimise(remembering, comm, method=method, **settings), level)
     except MinimisationError:
-        trace = remembered.first, remembered.least
+        first, least = remembering.first, remembering.least
         # a search that wandered in rounding until its iterations were used up has been at the minimum
-        if trace[1].gradient_norm <= level * trace[0].gradient_norm:
-            return Minimum(remembered.control, trace, AT_ROUNDING, remembered.evaluations)
-        raise
+        if first is None or least is None or least.gradient_norm > level * first.gradient_norm:
+            raise
+        return Minimum(remembering.control, (first, least), AT_ROUNDING, remembering.evaluations)
 
 
-class _Remembered:
+class _Remembering:
     """A cost that keeps the first and the least J it gave."""
 
     linear = False
 
-    def __init__(self, cost):
-        self.cost, self.n_control, self.background = cost, cost.n_control, cost.background
-        self.first = self.least = self.control = None
+    def __init__(self, cost: CostFunction) -> None:
+        self.cost, self.n_control = cost, cost.n_control
+        self.first: Iteration | None = None
+        self.least: Iteration | None = None
+        self.control = np.zeros(cost.n_control)
         self.evaluations = 0
 
-    def value_and_gradient(self, control):
+    def background(self, control: np.ndarray) -> float:
+        return self.cost.background(control)
+
+    def value_and_gradient(self, control: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = self.cost.value_and_gradient(control)
         if self.least is None or value < self.least.cost:
             background, norm = self.background(control), float(np.linalg.norm(gradient))
@@ -119,7 +164,7 @@ class _Remembered:
         return value, gradient
 
 
-def _told(minimum, level):
+def _told(minimum: Minimum, level: float) -> Minimum:
     """With KINK for a reason where it was one. MinimisationError if the search had not even begun."""
     first, last = minimum.trace[0], minimum.trace[-1]
     steepest = max(step.gradient_norm for step in minimum.trace)

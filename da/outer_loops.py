@@ -8,14 +8,19 @@ counted once.
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
-from da.analysis import analysis_of
+from da.analysis import Analysis, analysis_of
+from da.background.transform import Transform
 from da.minimisation.cost import CostFunction
 from da.minimisation.huber import Huber
-from da.minimisation.huber_cost import HuberCost, polished
-from da.minimisation.minimise import Iteration, minimise
+from da.minimisation.huber_cost import HuberCost, huber_cost, polished
+from da.minimisation.minimise import Iteration, Minimum, minimise
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator
 
 CONVERGED, STOPPED = "CONVERGED_OUTER_LOOPS", "STOPPED_AFTER_OUTER_LOOPS"
 _HALVINGS = 10
@@ -43,18 +48,18 @@ class OuterMinimum:
 
 
 def outer_loops(
-    transform,
-    operator,
-    error,
-    innovation,
-    comm,
+    transform: Transform,
+    operator: ObservationOperator,
+    error: ObservationError,
+    innovation: np.ndarray,
+    comm: MPI.Comm,
     *,
-    background_weight=1.0,
-    huber=None,
-    loops=10,
-    tolerance=1e-8,
-    **minimiser,
-):
+    background_weight: float = 1.0,
+    huber: Huber | None = None,
+    loops: int = 10,
+    tolerance: float = 1e-8,
+    **minimiser: Any,
+) -> OuterMinimum:
     """The control of least cost, by Gauss–Newton. Collective.
 
     A step that raises the cost is halved until it does not: the direction is one of descent.
@@ -85,15 +90,17 @@ def outer_loops(
         raise ValueError(f"{loops} outer loops, expected 1 or more")
     innovation = np.asarray(innovation, dtype=np.float64)
 
-    def cost_of(operator, innovation):
+    def cost_of(operator: ObservationOperator, innovation: np.ndarray) -> CostFunction | HuberCost:
         cost = CostFunction(transform, operator, error, innovation, comm, background_weight)
-        return cost if huber is None else HuberCost(cost, huber)
+        return cost if huber is None else huber_cost(cost, huber)
 
     if operator.linear:
         found = _inner(cost_of(operator, innovation), comm, None, minimiser)
         return OuterMinimum(found.control, found.trace, (), found.reason, found.iterations, found.evaluations)
     cost = cost_of(operator, innovation)
-    control, trace, changes, counts = np.zeros(transform.n_control), [], [], []
+    control, counts = np.zeros(transform.n_control), []
+    trace: list[Iteration] = []
+    changes: list[float] = []
     for loop in range(loops):
         increment = transform.apply(control)
         linear = operator.linearised(increment)
@@ -114,19 +121,18 @@ def outer_loops(
     return OuterMinimum(control, tuple(trace), tuple(changes), reason, iterations, evaluations)
 
 
-def _inner(cost, comm, start, minimiser):
-    cost.prepare()
-    if cost.linear:
-        minimiser = {"root": cost.hessian_root, **minimiser}
-    piecewise = isinstance(cost, HuberCost) and cost.quadratic.linear
-    if piecewise:
+def _inner(
+    cost: CostFunction | HuberCost, comm: MPI.Comm, start: np.ndarray | None, minimiser: dict[str, Any]
+) -> Minimum:
+    if isinstance(cost, HuberCost) and cost.whitened is not None:
         # Newton's steps go on from where J's rounding ends the search, and that is sooner where J itself stays large
-        minimiser = {"rounding_tolerance": 1e-6, **minimiser}
-    found = minimise(cost, comm, start=start, **minimiser)
-    return replace(found, control=polished(cost, found.control)) if piecewise else found
+        minimum = minimise(cost, comm, start=start, **{"rounding_tolerance": 1e-6, **minimiser})
+        return replace(minimum, control=polished(cost, minimum.control))
+    root = cost.hessian_root if isinstance(cost, CostFunction) else None
+    return minimise(cost, comm, start=start, **{"root": root, **minimiser})
 
 
-def _shortened(cost, control, step):
+def _shortened(cost: CostFunction | HuberCost, control: np.ndarray, step: np.ndarray) -> np.ndarray:
     value = cost.value(control)
     for _ in range(_HALVINGS):
         # what rounding adds near the minimum is no rise
@@ -136,13 +142,24 @@ def _shortened(cost, control, step):
     return 0.0 * step
 
 
-def _step(cost, slope_of, number, control):
+def _step(
+    cost: CostFunction | HuberCost, slope_of: CostFunction | HuberCost, number: int, control: np.ndarray
+) -> Iteration:
     background, observation = cost.parts(control)
     norm = float(np.linalg.norm(slope_of.value_and_gradient(control)[1]))
     return Iteration(number, background + observation, background, observation, norm)
 
 
-def analyse_outer(transform, operator, error, innovation, comm, *, huber: Huber | None = None, **settings):
+def analyse_outer(
+    transform: Transform,
+    operator: ObservationOperator,
+    error: ObservationError,
+    innovation: np.ndarray,
+    comm: MPI.Comm,
+    *,
+    huber: Huber | None = None,
+    **settings: Any,
+) -> Analysis:
     """As `da.analysis.analyse`, for an H that is not linear or Huber's norm. Collective.
 
     Parameters

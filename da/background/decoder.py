@@ -7,7 +7,9 @@ from mpi4py import MPI
 
 
 class Decoder(Protocol):
-    """g and f of an autoencoder, between a latent whole on every rank and a distributed state. All methods are collective.
+    """g and f of an autoencoder: between a latent vector, whole on every rank, and a distributed state.
+
+    All methods are collective.
 
     scale : (n_local,) float64 factor of each value, in the state's units; zero where a value takes no part
     comm : MPI communicator the rows lie over

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
 from da.background.decoder import Decoder
@@ -48,17 +49,25 @@ class LatentModes:
     centred: bool
 
     @property
-    def n_latent(self):
+    def n_latent(self) -> int:
         """m, latent numbers."""
         return self.vectors.shape[0]
 
     @property
-    def n_modes(self):
+    def n_modes(self) -> int:
         """s, length of a control."""
         return self.vectors.shape[1]
 
 
-def latent_modes(encoded, comm, truncation=None, *, unbiased=True, centred=False, inflation=1.0):
+def latent_modes(
+    encoded: np.ndarray,
+    comm: MPI.Comm,
+    truncation: float | None = None,
+    *,
+    unbiased: bool = True,
+    centred: bool = False,
+    inflation: float = 1.0,
+) -> LatentModes:
     """V_l from the codes of the snapshots' anomalies. Collective.
 
     Parameters
@@ -99,7 +108,7 @@ def latent_modes(encoded, comm, truncation=None, *, unbiased=True, centred=False
     return LatentModes(np.ascontiguousarray(vectors), mean, sigma, n_samples, centred)
 
 
-def _problem(encoded):
+def _problem(encoded: np.ndarray) -> str | None:
     if encoded.ndim != 2 or encoded.shape[1] < 2:
         return f"codes of shape {encoded.shape}, expected (latent numbers, two or more snapshots)"
     bad = np.flatnonzero(~np.isfinite(encoded).all(axis=0))
@@ -185,7 +194,7 @@ class DecodedTransform:
         return comm.bcast(control)
 
 
-def decoded_transform(decoder, modes, background=None):
+def decoded_transform(decoder: Decoder, modes: LatentModes, background: np.ndarray | None = None) -> DecodedTransform:
     """U of `decoded` for one background. Collective.
 
     Parameters
@@ -214,39 +223,3 @@ def decoded_transform(decoder, modes, background=None):
     background = np.array(background, dtype=np.float64)
     base = decoder.encode(background)
     return DecodedTransform(decoder, modes, background, base, decoder.apply(base))
-
-
-@dataclass(frozen=True)
-class WarmStart:
-    """Where a search is to begin.
-
-    control : (s,), the same on every rank
-    cost : J there
-    cost_at_zero : J of no control
-    warm : whether it is the given increment's control, whose J is lower than that of none
-    """
-
-    control: np.ndarray
-    cost: float
-    cost_at_zero: float
-    warm: bool
-
-
-def warm_start(cost, increment):
-    """Begin at another analysis' increment, as TSVD's, where its J is lower than that of no control. Collective.
-
-    Parameters
-    ----------
-    cost : CostFunction with a DecodedTransform
-    increment : (n_local,) in the state's units
-
-    Returns
-    -------
-    WarmStart; it costs two decodes and an encode
-    """
-    zero = np.zeros(cost.n_control)
-    control = cost.transform.control_of(increment)
-    warm, cold = cost.value(control), cost.value(zero)
-    # a NaN is no lower cost
-    is_warm = bool(warm < cold)
-    return WarmStart(control if is_warm else zero, warm if is_warm else cold, cold, is_warm)

@@ -13,6 +13,7 @@ beside the snapshots:
     FLOPs   2 n_local S² (QR) + 2 n_local S τ (V W_τ), and on one rank some 20 S³ for the SVD of R
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -45,12 +46,20 @@ class Modes:
     name: str
 
     @property
-    def n_modes(self):
+    def n_modes(self) -> int:
         """s, number of columns."""
         return self.vectors.shape[1]
 
 
-def reduced_modes(snapshots, comm, unbiased=True, *, scale=None, precision="float64", overwrite=False):
+def reduced_modes(
+    snapshots: np.ndarray,
+    comm: MPI.Comm,
+    unbiased: bool = True,
+    *,
+    scale: np.ndarray | None = None,
+    precision: str = "float64",
+    overwrite: bool = False,
+) -> Modes:
     """V itself: one mode for each snapshot (Parrish & Derber 1992). Collective.
 
     Parameters
@@ -88,8 +97,15 @@ def reduced_modes(snapshots, comm, unbiased=True, *, scale=None, precision="floa
 
 
 def truncated_modes(
-    snapshots, comm, truncation=None, unbiased=True, *, scale=None, precision="float64", overwrite=False
-):
+    snapshots: np.ndarray,
+    comm: MPI.Comm,
+    truncation: float | None = None,
+    unbiased: bool = True,
+    *,
+    scale: np.ndarray | None = None,
+    precision: str = "float64",
+    overwrite: bool = False,
+) -> Modes:
     """V_τ = U_τ Σ_τ, the leading modes of V (Arcucci et al. 2019). Collective.
 
     Parameters
@@ -133,7 +149,7 @@ def truncated_modes(
     return Modes(vectors, sigma, mean, n_samples, "tsvd")
 
 
-def n_kept(sigma, truncation=None):
+def n_kept(sigma: np.ndarray, truncation: float | None = None) -> int:
     """τ: how many modes a truncation keeps.
 
     Parameters
@@ -170,7 +186,7 @@ def n_kept(sigma, truncation=None):
     )
 
 
-def _checked(snapshots, comm, precision):
+def _checked(snapshots: np.ndarray, comm: MPI.Comm, precision: str) -> np.ndarray:
     """The snapshots as an array, without a copy of it; what does not fit is told to all ranks."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} of the modes, expected one of {', '.join(PRECISIONS)}")
@@ -187,7 +203,9 @@ def _checked(snapshots, comm, precision):
     return snapshots
 
 
-def _anomaly_blocks(snapshots, scale, unbiased, mean=None):
+def _anomaly_blocks(
+    snapshots: np.ndarray, scale: np.ndarray | None, unbiased: bool, mean: np.ndarray | None = None
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """V block by block: (rows, (m, S) float64 in Fortran order, (S,) which snapshots are finite).
 
     A block lives until the next one. `mean`, (n_local,), is filled where given.
@@ -210,7 +228,7 @@ def _anomaly_blocks(snapshots, scale, unbiased, mean=None):
         yield rows, block, sound
 
 
-def _centre(block):
+def _centre(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Take from each row its mean; returns that and which columns are finite. Others leave a block of zeros."""
     # looked for by the means, which costs no pass of its own
     with np.errstate(invalid="ignore", over="ignore"):
@@ -229,7 +247,7 @@ def _centre(block):
     return centre, sound
 
 
-def _raise_bad(bad, comm):
+def _raise_bad(bad: np.ndarray, comm: MPI.Comm) -> None:
     comm.Allreduce(MPI.IN_PLACE, bad, MPI.LOR)
     if bad.any():
         listed = ", ".join(str(i) for i in np.flatnonzero(bad)[:10])
@@ -239,5 +257,5 @@ def _raise_bad(bad, comm):
         )
 
 
-def _all_the_same(n_samples):
+def _all_the_same(n_samples: int) -> str:
     return f"all {n_samples} snapshots are the same, so σ₁ = 0 and there is no mode; take them further apart in time"

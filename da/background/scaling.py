@@ -4,9 +4,11 @@ Speeds, pressures and concentrations become comparable by a spread: one for each
 for each value of the state. Means are not touched; they belong to the background.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
 from da.background.snapshots import row_blocks
@@ -23,25 +25,27 @@ class Scaling:
     scale: np.ndarray
     name: str
 
-    def divide(self, anomalies):
+    def divide(self, anomalies: np.ndarray) -> np.ndarray:
         """(n_local,) or (n_local, k) in units of `scale`; zero where a value takes no part."""
         return _columnwise(self._inverse, anomalies)
 
-    def multiply(self, scaled):
+    def multiply(self, scaled: np.ndarray) -> np.ndarray:
         """The way back: (n_local,) or (n_local, k) in the variables' units."""
         return _columnwise(self.scale, scaled)
 
     @property
-    def _inverse(self):
+    def _inverse(self) -> np.ndarray:
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0.0)
 
 
-def _columnwise(factor, values):
+def _columnwise(factor: np.ndarray, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     return values * (factor if values.ndim == 1 else factor[:, None])
 
 
-def variable_scaling(snapshots, variables, comm, mask=None):
+def variable_scaling(
+    snapshots: np.ndarray, variables: Sequence[str], comm: MPI.Comm, mask: np.ndarray | None = None
+) -> Scaling:
     """One spread for each variable: root of the points' mean variance. Collective.
 
     Parameters
@@ -60,13 +64,15 @@ def variable_scaling(snapshots, variables, comm, mask=None):
     total = comm.allreduce(np.append(variance[mask].sum(axis=0), mask.sum()))
     if total[-1] == 0:
         raise ValueError("the mask leaves no grid point on any rank; give a mask with points that take part")
-    constant = [name for name, sum_ in zip(variables, total) if sum_ == 0.0]
+    constant = [name for name, sum_ in zip(variables, total[:-1], strict=True) if sum_ == 0.0]
     if constant:
         raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out or give its scale")
     return Scaling((mask[:, None] * np.sqrt(total[:-1] / total[-1])).ravel(), "variable")
 
 
-def point_scaling(snapshots, variables, comm, mask=None, floor=1e-3):
+def point_scaling(
+    snapshots: np.ndarray, variables: Sequence[str], comm: MPI.Comm, mask: np.ndarray | None = None, floor: float = 1e-3
+) -> Scaling:
     """A spread for each value of the state, as Mack et al. 2020 standardise. Collective.
 
     A point whose spread is below `floor` times the variable's largest is left out: dividing by it
@@ -85,13 +91,13 @@ def point_scaling(snapshots, variables, comm, mask=None, floor=1e-3):
     variance, mask = _variances(snapshots, variables, comm, mask)
     spread = np.sqrt(variance) * mask[:, None]
     largest = np.max(comm.allgather(spread.max(axis=0, initial=0.0)), axis=0)
-    constant = [name for name, value in zip(variables, largest) if value == 0.0]
+    constant = [name for name, value in zip(variables, largest, strict=True) if value == 0.0]
     if constant:
         raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out or give its scale")
     return Scaling(np.where(spread < floor * largest, 0.0, spread).ravel(), "point")
 
 
-def given_scaling(spreads, n_points, mask=None):
+def given_scaling(spreads: Mapping[str, float], n_points: int, mask: np.ndarray | None = None) -> Scaling:
     """One given spread for each variable.
 
     Parameters
@@ -112,7 +118,9 @@ def given_scaling(spreads, n_points, mask=None):
     return Scaling((mask[:, None] * np.array(list(spreads.values()), float)).ravel(), "given")
 
 
-def _variances(snapshots, variables, comm, mask):
+def _variances(
+    snapshots: np.ndarray, variables: Sequence[str], comm: MPI.Comm, mask: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """(n_points, n_variables) unbiased variances of this rank's values, and its mask."""
     snapshots, n_variables = np.asarray(snapshots), len(variables)
     refuse_together(_misfit_of_shapes(snapshots.shape, n_variables, mask), comm)
@@ -125,7 +133,7 @@ def _variances(snapshots, variables, comm, mask):
     return variance, np.ones(n_points, bool) if mask is None else np.asarray(mask, bool)
 
 
-def _misfit_of_shapes(shape, n_variables, mask):
+def _misfit_of_shapes(shape: tuple[int, ...], n_variables: int, mask: np.ndarray | None) -> str | None:
     if len(shape) != 2 or shape[1] < 2:
         return f"snapshots of shape {shape}, expected (rows of this rank, two or more snapshots)"
     if shape[0] % n_variables:

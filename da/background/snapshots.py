@@ -6,13 +6,16 @@ is needed, so that the modes are the same to the last bit wherever the snapshots
 
 import os
 import tempfile
+from collections.abc import Iterable
 
 import numpy as np
 
 _BLOCK = 1 << 20  # values in a block of rows; 8 MiB stay in the processor's last cache
 
 
-def collected(blocks, n_local, n_samples, scratch=None):
+def collected(
+    blocks: Iterable[np.ndarray], n_local: int, n_samples: int, scratch: str | os.PathLike[str] | None = None
+) -> np.ndarray:
     """Put snapshots side by side, in memory or in a scratch file.
 
     A scratch file has no name: it is gone when the array is, or when the process ends. In memory there
@@ -51,7 +54,7 @@ def collected(blocks, n_local, n_samples, scratch=None):
     return columns.T
 
 
-def _in_a_file(shape, folder):
+def _in_a_file(shape: tuple[int, int], folder: str | os.PathLike[str]) -> np.ndarray:
     size = 8 * shape[0] * shape[1]
     if size == 0:
         return np.empty(shape)
@@ -61,7 +64,7 @@ def _in_a_file(shape, folder):
         return np.memmap(file, dtype=np.float64, mode="r+", shape=shape)
 
 
-def row_blocks(shape):
+def row_blocks(shape: tuple[int, ...]) -> list[slice]:
     """Slices that cut (n_local, S) into blocks of rows, each of S rows at least, except the last."""
     step = max(shape[1], _BLOCK // max(1, shape[1]), 1)
     return [slice(first, min(first + step, shape[0])) for first in range(0, shape[0], step)]

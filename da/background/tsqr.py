@@ -7,6 +7,7 @@ A W / σ.
 """
 
 import numpy as np
+from mpi4py import MPI
 from scipy.linalg.lapack import dtpqrt
 
 from da.background.snapshots import row_blocks
@@ -24,24 +25,24 @@ class Triangle:
     values : (S, S) float64, upper triangle
     """
 
-    def __init__(self, n_columns):
+    def __init__(self, n_columns: int) -> None:
         self.values = np.zeros((n_columns, n_columns), order="F")
 
-    def add(self, rows):
+    def add(self, rows: np.ndarray) -> None:
         """Take in more rows, (m, S) float64; those in Fortran order are overwritten."""
         self._take(rows, 0)
 
-    def add_triangle(self, triangle):
+    def add_triangle(self, triangle: np.ndarray) -> None:
         """Take in another upper triangle, (S, S); it is overwritten if in Fortran order."""
         self._take(triangle, len(triangle))
 
-    def _take(self, rows, n_triangular):
+    def _take(self, rows: np.ndarray, n_triangular: int) -> None:
         if rows.size:
             panel = min(_PANEL, rows.shape[1])
             self.values = dtpqrt(n_triangular, panel, self.values, rows, overwrite_a=True, overwrite_b=True)[0]
 
 
-def triangle_of_all(triangle, comm):
+def triangle_of_all(triangle: Triangle, comm: MPI.Comm) -> np.ndarray | None:
     """One triangle for the rows of all ranks. Collective.
 
     Parameters
@@ -65,7 +66,7 @@ def triangle_of_all(triangle, comm):
     return np.triu(triangle.values)
 
 
-def triangular_factor(rows, comm):
+def triangular_factor(rows: np.ndarray, comm: MPI.Comm) -> np.ndarray | None:
     """R of the QR factorisation of a matrix split by rows, up to the signs of R's rows. Collective.
 
     Parameters
@@ -83,7 +84,7 @@ def triangular_factor(rows, comm):
     return triangle_of_all(triangle, comm)
 
 
-def right_singular(rows, comm):
+def right_singular(rows: np.ndarray, comm: MPI.Comm) -> tuple[np.ndarray, np.ndarray]:
     """Singular values and right singular vectors, A = U Σ Wᵀ, the same on every rank. Collective.
 
     The sign of a vector is such that its largest entry is positive. Vectors of equal singular
@@ -102,10 +103,10 @@ def right_singular(rows, comm):
     return shared_svd(triangular_factor(rows, comm), rows.shape[1], comm)
 
 
-def shared_svd(triangle, n_columns, comm):
+def shared_svd(triangle: np.ndarray | None, n_columns: int, comm: MPI.Comm) -> tuple[np.ndarray, np.ndarray]:
     """σ and W of a triangle that rank 0 has, as `right_singular` returns them. Collective."""
     sigma, right = np.zeros(n_columns), np.empty((n_columns, n_columns))
-    if comm.rank == 0:
+    if triangle is not None:
         _, sigma[:], transposed = np.linalg.svd(triangle)
         right[:] = _with_sign(transposed.T)
     comm.Bcast(sigma)
@@ -113,7 +114,7 @@ def shared_svd(triangle, n_columns, comm):
     return sigma, right
 
 
-def _with_sign(vectors):
+def _with_sign(vectors: np.ndarray) -> np.ndarray:
     size = np.abs(vectors)
     # two entries of equal size and unlike sign are the rule, not the exception: rounding must not choose
     first = np.argmax(size >= (1.0 - _TIE) * size.max(axis=0), axis=0)

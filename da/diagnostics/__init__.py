@@ -1,1 +1,1 @@
-"""What an analysis is worth: its errors, what each reading did, whether assumed errors fit, checks of the mathematics."""
+"""What an analysis is worth: its errors, each reading's influence, the fit of assumed errors; checks of operators."""

@@ -4,10 +4,19 @@ A check is a number that would be zero in exact arithmetic and a tolerance that 
 vectors come from the caller, so that they can be drawn alike for any number of ranks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 
+from da.background.transform import Transform
+from da.minimisation.cost import CostFunction
+from da.minimisation.minimise import Cost
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator
+
+Dot = Callable[[np.ndarray, np.ndarray], float]
 _EPS = np.finfo(np.float64).eps
 
 
@@ -27,12 +36,19 @@ class OperatorCheck:
     detail: str = ""
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether the departure is within the tolerance."""
         return bool(self.found <= self.tolerance)
 
 
-def adjoint_gap(forward, adjoint, right, left, right_dot, left_dot):
+def adjoint_gap(
+    forward: Callable[[np.ndarray], np.ndarray],
+    adjoint: Callable[[np.ndarray], np.ndarray],
+    right: np.ndarray,
+    left: np.ndarray,
+    right_dot: Dot,
+    left_dot: Dot,
+) -> float:
     """|⟨A x, y⟩ − ⟨x, Aᵀ y⟩| / max(‖A x‖ ‖y‖, ‖x‖ ‖Aᵀ y‖). Collective if the functions are.
 
     Parameters
@@ -52,24 +68,24 @@ def adjoint_gap(forward, adjoint, right, left, right_dot, left_dot):
     return float(abs(ways[0] - ways[1]) / np.sqrt(max(squared))) if max(squared) > 0.0 else 0.0
 
 
-def whole_dot(a, b):
+def whole_dot(a: np.ndarray, b: np.ndarray) -> float:
     """Inner product of vectors that every rank has whole."""
     return float(np.dot(a, b))
 
 
-def dot_over(comm):
+def dot_over(comm: MPI.Comm) -> Dot:
     """Inner product of vectors that lie over the ranks; the function it returns is collective."""
     return lambda a, b: comm.allreduce(float(np.dot(np.ravel(a), np.ravel(b))))
 
 
-def relative_gap(found, expected, comm):
+def relative_gap(found: np.ndarray, expected: np.ndarray, comm: MPI.Comm) -> float:
     """‖found − expected‖ / ‖expected‖ of vectors over the ranks; ‖found‖ where nothing is expected. Collective."""
     dot = dot_over(comm)
     difference, size = np.subtract(found, expected), dot(expected, expected)
     return float(np.sqrt(dot(difference, difference) / (size if size > 0.0 else 1.0)))
 
 
-def taylor_slope(cost, control, direction):
+def taylor_slope(cost: Cost, control: np.ndarray, direction: np.ndarray) -> tuple[float, list[tuple[float, float]]]:
     """Order at which |J(w + h p) − J(w) − h ∇J·p| falls with h: 2 where ∇J is the gradient of J, 1 where it is not.
 
     The steps are halved from 1 until rounding of J is seen; the slope is that of the last four of them.
@@ -100,7 +116,7 @@ def taylor_slope(cost, control, direction):
     return float(np.polyfit(last[:, 0], last[:, 1], 1)[0]), remainders
 
 
-def gradient_gap(cost, control, direction):
+def gradient_gap(cost: Cost, control: np.ndarray, direction: np.ndarray) -> float:
     """|∇J·p − (J(w + h p) − J(w − h p)) / 2h| / (‖∇J‖ ‖p‖), the least of all steps h. Collective.
 
     cost, control, direction : as in `taylor_slope`
@@ -114,7 +130,7 @@ def gradient_gap(cost, control, direction):
     return float(np.min(gaps) / size) if size > 0.0 else float(np.min(gaps))
 
 
-def cost_gap(cost, control):
+def cost_gap(cost: CostFunction, control: np.ndarray) -> float:
     """∇J as the cost has it against −Uᵀ Hᵀ R⁻¹ (d − H U w) + a w by the operators themselves. Collective.
 
     A linear cost keeps what U, H and R are together; this asks them one by one.
@@ -134,7 +150,15 @@ def cost_gap(cost, control):
     return float(gap / size) if size > 0.0 else float(gap)
 
 
-def dense_analysis(transform, operator, error, innovation, rows, comm, weight=1.0):
+def dense_analysis(
+    transform: Transform,
+    operator: ObservationOperator,
+    error: ObservationError,
+    innovation: np.ndarray,
+    rows: np.ndarray,
+    comm: MPI.Comm,
+    weight: float = 1.0,
+) -> np.ndarray:
     """The textbook's analysis, x_a − x_b = B Hᵀ (H B Hᵀ + R)⁻¹ d, for a few of the state's rows. Collective.
 
     B, H and R are found as whole matrices by asking U, H and R⁻¹ for unit vectors, and nothing else of them: no

@@ -4,11 +4,14 @@ The exact number is :attr:`da.diagnostics.posterior.Posterior.degrees_of_freedom
 error and with the seed that gives them again, on any number of ranks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 
 from da.diagnostics.posterior import posterior
+from da.minimisation.hessian import ObservationHessian
 
 _SMALL = 2048  # controls of which A is made and its eigenvalues are found
 
@@ -28,7 +31,9 @@ class Degrees:
     seed: int | None
 
 
-def degrees_of_freedom(hessian, weight=1.0, *, small=_SMALL, probes=32, seed=0):
+def degrees_of_freedom(
+    hessian: ObservationHessian, weight: float = 1.0, *, small: int = _SMALL, probes: int = 32, seed: int = 0
+) -> Degrees:
     """Exact for controls of at most `small` numbers, by `estimated` beyond. Collective.
 
     hessian : ObservationHessian
@@ -41,14 +46,23 @@ def degrees_of_freedom(hessian, weight=1.0, *, small=_SMALL, probes=32, seed=0):
     return estimated(lambda w: information_product(hessian, w), n, weight, probes=probes, seed=seed)
 
 
-def information_product(hessian, control):
+def information_product(hessian: ObservationHessian, control: np.ndarray) -> np.ndarray:
     """A w without A: (s,) → (s,), one pass each of U and Uᵀ. Collective."""
     increment = hessian.transform.apply(control)
     weighted = hessian.error.solve(hessian.operator.observe(increment))
     return hessian.transform.adjoint(hessian.operator.adjoint(weighted))
 
 
-def estimated(product, n_control, weight=1.0, *, probes=32, seed=0, tolerance=1e-8, max_iterations=500):
+def estimated(
+    product: Callable[[np.ndarray], np.ndarray],
+    n_control: int,
+    weight: float = 1.0,
+    *,
+    probes: int = 32,
+    seed: int = 0,
+    tolerance: float = 1e-8,
+    max_iterations: int = 500,
+) -> Degrees:
     """Mean of zᵀ A (a I + A)⁻¹ z over random signs z (Hutchinson 1989), each by conjugate gradients.
 
     Parameters
@@ -83,7 +97,17 @@ def estimated(product, n_control, weight=1.0, *, probes=32, seed=0, tolerance=1e
     return _told(found, probes, seed)
 
 
-def girard(analysed, innovation, std, comm, rows, *, probes=8, seed=0, size=1.0):
+def girard(
+    analysed: Callable[[np.ndarray], np.ndarray],
+    innovation: np.ndarray,
+    std: np.ndarray,
+    comm: MPI.Comm,
+    rows: slice,
+    *,
+    probes: int = 8,
+    seed: int = 0,
+    size: float = 1.0,
+) -> Degrees:
     """By analyses of perturbed readings, also where U or H is not linear. Collective.
 
     tr H K is the mean of Σ z_i (h_i(d + σ z) − h_i(d)) / σ_i over random signs z, h(d) being what the analysis of d
@@ -119,16 +143,18 @@ def girard(analysed, innovation, std, comm, rows, *, probes=8, seed=0, size=1.0)
     return _told(found, probes, seed)
 
 
-def _told(found, probes, seed):
+def _told(found: list[float], probes: int, seed: int) -> Degrees:
     return Degrees(float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(probes)), probes, seed)
 
 
-def _check_probes(probes):
+def _check_probes(probes: int) -> None:
     if probes < 2:
         raise ValueError(f"{probes} probes, expected two or more: one has no spread")
 
 
-def _conjugate_gradients(product, right, tolerance, limit):
+def _conjugate_gradients(
+    product: Callable[[np.ndarray], np.ndarray], right: np.ndarray, tolerance: float, limit: int
+) -> np.ndarray:
     """Solve H x = b; every rank does the same on the same numbers."""
     solution, residual = np.zeros_like(right), right.copy()
     direction, squared = residual.copy(), float(residual @ residual)

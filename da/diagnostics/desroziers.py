@@ -14,6 +14,7 @@ background errors have the scales of the readings'. Of one analysis they are noi
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Estimate:
     standard_error: float
 
     @property
-    def std(self):
+    def std(self) -> float:
         """Its root; NaN where it is negative."""
         return float(np.sqrt(self.variance)) if self.variance >= 0.0 else float("nan")
 
@@ -53,7 +54,7 @@ class ErrorEstimates:
     observation: Estimate
     analysis: Estimate
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Plain numbers for a log, None where there is no standard error."""
         told = asdict(self)
         for of in told.values():
@@ -62,7 +63,9 @@ class ErrorEstimates:
         return told
 
 
-def error_estimates(innovation, residual, group, analysis, centred=False):
+def error_estimates(
+    innovation: np.ndarray, residual: np.ndarray, group: np.ndarray, analysis: np.ndarray, centred: bool = False
+) -> dict[str, ErrorEstimates]:
     """Variances of each group's errors, from readings of many analyses.
 
     Parameters
@@ -100,7 +103,7 @@ def error_estimates(innovation, residual, group, analysis, centred=False):
     return told
 
 
-def _estimate(products, within):
+def _estimate(products: np.ndarray, within: np.ndarray) -> Estimate:
     """Mean of products, and its error: products of one analysis know of each other, those of two do not."""
     mean, n = float(products.mean()), int(within.max()) + 1
     if n < 2:
@@ -124,7 +127,7 @@ class ErrorMatrices:
     asymmetry: float
 
 
-def error_matrices(innovations, residuals, centred=False):
+def error_matrices(innovations: np.ndarray, residuals: np.ndarray, centred: bool = False) -> ErrorMatrices:
     """Whole matrices, also of what correlates errors of the readings, from many analyses with the same sensors.
 
     Parameters
@@ -155,5 +158,5 @@ def error_matrices(innovations, residuals, centred=False):
     return ErrorMatrices(d.T @ d / len(d), next(rest), _symmetric(observation), next(rest), asymmetry)
 
 
-def _symmetric(matrix):
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
     return 0.5 * (matrix + matrix.T)

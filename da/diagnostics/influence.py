@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from da.background.transform import Transform
+from da.diagnostics.posterior import Posterior
 from da.observation.diagonal_error import DiagonalError
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator
 
 _COLUMNS = 256  # of R⁻¹ found at once
 
@@ -30,7 +34,9 @@ class Influence:
     standardised: np.ndarray
 
 
-def influence(of, transform, operator, error, residual):
+def influence(
+    of: Posterior, transform: Transform, operator: ObservationOperator, error: ObservationError, residual: np.ndarray
+) -> Influence:
     """Influence of each reading and its leave-one-out residual, in closed form. Collective.
 
     With D = H B Hᵀ + R and r = d − H U w, q = R⁻¹ r = D⁻¹ d, the departure of reading i from what the others make
@@ -62,7 +68,7 @@ def influence(of, transform, operator, error, residual):
     return Influence(hat, residual + hat * departure, departure * np.sqrt(np.maximum(precision, 0.0)))
 
 
-def _inverse_diagonal(error, operator):
+def _inverse_diagonal(error: ObservationError, operator: ObservationOperator) -> np.ndarray:
     """(M_local,) diagonal of R⁻¹."""
     rows = operator.rows
     if isinstance(error, DiagonalError):
@@ -77,11 +83,11 @@ def _inverse_diagonal(error, operator):
     return result
 
 
-def influence_by_group(influences, group):
+def influence_by_group(influences: np.ndarray, group: np.ndarray) -> dict[str, float]:
     """Degrees of freedom for signal by variable or station: {group: Σ S_ii}, in the order of the names.
 
     influences : (M,) S_ii of all readings; group : (M,) labels
     """
     names, number = np.unique(np.asarray(group), return_inverse=True)
-    summed = np.bincount(number, influences, len(names)) if len(names) else []
-    return {str(name): float(value) for name, value in zip(names, summed)}
+    summed = np.bincount(number, influences, len(names)) if len(names) else np.empty(0)
+    return {str(name): float(value) for name, value in zip(names, summed, strict=True)}

@@ -14,10 +14,14 @@ from functools import cached_property
 
 import numpy as np
 from mpi4py import MPI
+from petsc4py import PETSc
 from scipy.linalg import eigh
 
 from coupling.common.collective import refuse_together
+from da.background.linear_transform import LinearTransform
+from da.background.transform import Transform
 from da.observation.matrix_operator import MatrixOperator
+from da.observation.operator import ObservationOperator
 
 _BLOCK = 1 << 19  # values in a block of rows; it and its product stay in the processor's last cache
 
@@ -37,17 +41,17 @@ class Posterior:
     weight: float
 
     @cached_property
-    def root(self):
+    def root(self) -> np.ndarray:
         """(s, s) T = E (a + Λ)^{-1/2}, so that T Tᵀ = C."""
         return self.eigenvectors / np.sqrt(self.weight + self.eigenvalues)
 
     @cached_property
-    def covariance(self):
+    def covariance(self) -> np.ndarray:
         """(s, s) C."""
         return self.root @ self.root.T
 
     @property
-    def degrees_of_freedom(self):
+    def degrees_of_freedom(self) -> float:
         """tr A (a I + A)⁻¹ = Σ λ / (a + λ): how many of the s numbers of the control the readings determine.
 
         Degrees of freedom for signal (Rodgers 2000, section 2.4; Fisher 2003, ECMWF Tech. Memo. 397).
@@ -55,17 +59,17 @@ class Posterior:
         return float(np.sum(self.eigenvalues / (self.weight + self.eigenvalues)))
 
     @property
-    def entropy_reduction(self):
+    def entropy_reduction(self) -> float:
         """½ Σ ln(1 + λ / a): what the readings tell, in nats (Rodgers 2000, section 2.5)."""
         return float(0.5 * np.sum(np.log1p(self.eigenvalues / self.weight)))
 
     @property
-    def without_readings(self):
+    def without_readings(self) -> "Posterior":
         """The Posterior of no readings: the background's own errors."""
         return prior(len(self.eigenvalues), self.weight)
 
 
-def posterior(information, weight=1.0):
+def posterior(information: np.ndarray, weight: float = 1.0) -> Posterior:
     """Errors of analyses with the same U, H and R.
 
     Parameters
@@ -93,7 +97,7 @@ def posterior(information, weight=1.0):
     return Posterior(np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1]), float(weight))
 
 
-def marginal(of, n):
+def marginal(of: Posterior, n: int) -> Posterior:
     """The Posterior of the first n numbers of a control, whatever the others are, as those of a state beside biases.
 
     Its eigenvectors are the first n rows, (n, s); what is told of the information as a whole is that of all s.
@@ -101,12 +105,12 @@ def marginal(of, n):
     return Posterior(of.eigenvalues, of.eigenvectors[:n], of.weight)
 
 
-def prior(n_control, weight=1.0):
+def prior(n_control: int, weight: float = 1.0) -> Posterior:
     """The Posterior where there are no readings: C = I / a."""
     return Posterior(np.zeros(n_control), np.eye(n_control), float(weight))
 
 
-def state_std(of, transform):
+def state_std(of: Posterior, transform: LinearTransform) -> np.ndarray:
     """Standard deviation of the errors of each value of the state on the grid; nothing collective.
 
     Parameters
@@ -124,7 +128,7 @@ def state_std(of, transform):
     return result if transform.scale is None else transform.scale * result
 
 
-def observed_std(of, transform, operator):
+def observed_std(of: Posterior, transform: Transform, operator: ObservationOperator) -> np.ndarray:
     """Standard deviation of the errors of what an operator sees, without those of sensors. Collective.
 
     Parameters
@@ -143,7 +147,7 @@ def observed_std(of, transform, operator):
     return result
 
 
-def mesh_std(of, transform, to_mesh, column, n_columns):
+def mesh_std(of: Posterior, transform: LinearTransform, to_mesh: PETSc.Mat, column: int, n_columns: int) -> np.ndarray:
     """Standard deviation of the errors of one variable on the mesh, rows of Q U T. Collective.
 
     The grid's values of a variable are every n_columns-th of the state; Q knows points only.
@@ -178,7 +182,7 @@ def mesh_std(of, transform, to_mesh, column, n_columns):
     return result
 
 
-def total_variance(of, transform, weight=None):
+def total_variance(of: Posterior, transform: LinearTransform, weight: np.ndarray | None = None) -> float:
     """tr W U C Uᵀ, the sum of the state's weighted variances, from the s × s metric alone. Collective.
 
     weight : as in `metric`
@@ -186,7 +190,7 @@ def total_variance(of, transform, weight=None):
     return float(np.sum(metric(transform, weight) * of.covariance))
 
 
-def metric(transform, weight=None):
+def metric(transform: LinearTransform, weight: np.ndarray | None = None) -> np.ndarray:
     """Uᵀ W U, so that tr W (U C Uᵀ) = tr (Uᵀ W U) C: what the errors of a control are in the state. Collective.
 
     Parameters
@@ -222,18 +226,18 @@ def metric(transform, weight=None):
     return summed
 
 
-def row_norms(rows, root):
+def row_norms(rows: np.ndarray, root: np.ndarray) -> np.ndarray:
     """(k,) ‖g T‖ of each row g: (k, s), (s, s)."""
     product = rows @ root
     return np.sqrt(np.einsum("ij,ij->i", product, product))
 
 
-def _blocks(n, s):
+def _blocks(n: int, s: int) -> list[slice]:
     step = max(1, _BLOCK // max(1, s))
     return [slice(first, min(first + step, n)) for first in range(0, n, step)]
 
 
-def _check(information, weight):
+def _check(information: np.ndarray, weight: float) -> None:
     if information.ndim != 2 or information.shape[0] != information.shape[1]:
         raise ValueError(f"information matrix of shape {information.shape}, expected a square one")
     if not np.isfinite(information).all():
@@ -242,7 +246,7 @@ def _check(information, weight):
         raise ValueError(f"background weight {weight!r}, expected a positive number; 1 is the usual one")
 
 
-def _weight_problem(weight, n_local):
+def _weight_problem(weight: np.ndarray | None, n_local: int) -> str | None:
     if weight is None:
         return None
     if np.shape(weight) != (n_local,):

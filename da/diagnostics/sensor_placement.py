@@ -13,6 +13,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
+from da.diagnostics.posterior import Posterior
 
 _TIE = 1e-9  # gains closer than this count as equal: rounding, which ranks change, must not choose
 
@@ -31,7 +32,9 @@ class Placement:
     first_gain: np.ndarray
 
 
-def next_sensors(of, candidates, n, comm, metric=None):
+def next_sensors(
+    of: Posterior, candidates: np.ndarray, n: int, comm: MPI.Comm, metric: np.ndarray | None = None
+) -> Placement:
     """Choose sensors one after another. Collective.
 
     Parameters
@@ -64,12 +67,9 @@ def next_sensors(of, candidates, n, comm, metric=None):
     known = rows @ covariance  # C g of each candidate
     valued = known @ metric  # M C g
     spread = np.einsum("ij,ij->i", known, rows)  # gᵀ C g
-    free, chosen, totals, first_gain = np.ones(len(rows), bool), [], [float(np.sum(metric * covariance))], None
-    for step in range(max(n, 1)):
-        gain = np.einsum("ij,ij->i", valued, known) / (1.0 + spread)
-        first_gain = gain if first_gain is None else first_gain
-        if step == n:
-            break
+    gain = first_gain = np.einsum("ij,ij->i", valued, known) / (1.0 + spread)
+    free, chosen, totals = np.ones(len(rows), bool), [], [float(np.sum(metric * covariance))]
+    for _ in range(n):
         best = _first_best(gain, free, first, comm)
         owner = int(np.searchsorted(ends, best, side="right"))
         update = np.empty(s)
@@ -82,19 +82,20 @@ def next_sensors(of, candidates, n, comm, metric=None):
         known -= np.outer(along, update)
         valued -= np.outer(along, metric @ update)
         spread -= along**2
+        gain = np.einsum("ij,ij->i", valued, known) / (1.0 + spread)
         chosen.append(best)
         totals.append(float(np.sum(metric * covariance)))
     return Placement(np.array(chosen, dtype=np.int64), np.array(totals), first_gain)
 
 
-def _first_best(gain, free, first, comm):
+def _first_best(gain: np.ndarray, free: np.ndarray, first: int, comm: MPI.Comm) -> int:
     """Number of the lowest of the free candidates whose gain is the largest."""
     largest = comm.allreduce(float(gain[free].max(initial=-np.inf)), MPI.MAX)
     as_good = np.flatnonzero(free & (gain >= largest - _TIE * abs(largest)))
     return comm.allreduce(int(as_good[0]) + first if len(as_good) else np.iinfo(np.int64).max, MPI.MIN)
 
 
-def _problem(rows, s):
+def _problem(rows: np.ndarray, s: int) -> str | None:
     if rows.ndim != 2 or rows.shape[1] != s:
         return f"candidates of shape {rows.shape}, expected (candidates of this rank, {s})"
     return None if np.isfinite(rows).all() else "a candidate's row holds a value that is no number"

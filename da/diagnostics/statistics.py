@@ -5,6 +5,7 @@ values that lie over the ranks.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +27,12 @@ class GroupStatistics:
     chi_squared: float
     expected: float | None
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Plain numbers for a log."""
         return asdict(self)
 
 
-def describe(values):
+def describe(values: np.ndarray) -> Statistics:
     """Statistics of (k,) values, in their units."""
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
@@ -41,7 +42,13 @@ def describe(values):
     return Statistics(len(values), mean, std, float(np.hypot(mean, std)))
 
 
-def group_statistics(innovation, residual, weighted, group, influence=None):
+def group_statistics(
+    innovation: np.ndarray,
+    residual: np.ndarray,
+    weighted: np.ndarray,
+    group: np.ndarray,
+    influence: np.ndarray | None = None,
+) -> dict[str, GroupStatistics]:
     """Statistics of each group's innovations and residuals.
 
     Parameters
@@ -75,7 +82,7 @@ def group_statistics(innovation, residual, weighted, group, influence=None):
     return told
 
 
-def numbered(label):
+def numbered(label: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Names of the groups in their order, and (M,) the number of each reading's."""
     names, number = np.unique(np.asarray(label, dtype=str), return_inverse=True)
     return [str(name) for name in names], number

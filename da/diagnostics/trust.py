@@ -14,7 +14,12 @@ about a check that fails is the caller's: the first two can be asked before the 
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
+
+from da.background.decoder import Decoder
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator
 
 ROUND_TRIP, DISTANCE, COST = "round trip error", "latent distance", "observation cost ratio"
 
@@ -31,11 +36,11 @@ class TrustCheck:
     limit: float
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether the value is within the limit."""
         return bool(self.value <= self.limit)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name} {self.value:.4g}, limit {self.limit:.4g}"
 
 
@@ -49,19 +54,19 @@ class Trust:
     checks: tuple[TrustCheck, ...]
 
     @property
-    def trusted(self):
+    def trusted(self) -> bool:
         """Whether all checks passed."""
         return all(check.passed for check in self.checks)
 
     @property
-    def reason(self):
+    def reason(self) -> str:
         """The checks that failed, in words; "" if none did."""
         return "; ".join(str(check) for check in self.checks if not check.passed)
 
-    def __add__(self, other):
+    def __add__(self, other: "Trust") -> "Trust":
         return Trust(self.checks + other.checks)
 
-    def summary(self):
+    def summary(self) -> dict[str, dict[str, float | bool | None]]:
         """What a log keeps: {name: {"value", "limit", "passed"}}, None for what is not finite."""
         return {
             check.name: {
@@ -84,7 +89,7 @@ class Cloud:
     mean: np.ndarray
     factor: np.ndarray
 
-    def distance(self, codes):
+    def distance(self, codes: np.ndarray) -> np.ndarray:
         """Mahalanobis distance over √m: (m,) → a number of the order of one; (m, k) → (k,)."""
         codes = np.asarray(codes, dtype=np.float64)
         apart = (codes.T - self.mean).T
@@ -108,7 +113,7 @@ class TrustLimits:
     cost_ratio: float = 1.0
 
 
-def latent_cloud(codes):
+def latent_cloud(codes: np.ndarray) -> Cloud:
     """Mean and covariance of codes, of which there may be fewer than numbers in each.
 
     The covariance is shrunk towards a multiple of the identity by as much as their number calls for (Ledoit &
@@ -142,7 +147,15 @@ def latent_cloud(codes):
     return Cloud(mean, factor)
 
 
-def trust_limits(codes, round_trips, *, quantile=0.99, margin=1.0, cost_ratio=1.0, folds=10):
+def trust_limits(
+    codes: np.ndarray,
+    round_trips: np.ndarray,
+    *,
+    quantile: float = 0.99,
+    margin: float = 1.0,
+    cost_ratio: float = 1.0,
+    folds: int = 10,
+) -> TrustLimits:
     """Limits from what the network does with its training states.
 
     A distance is measured from the cloud of the others, run by run of snapshots in their order: a state is close to
@@ -186,16 +199,16 @@ def trust_limits(codes, round_trips, *, quantile=0.99, margin=1.0, cost_ratio=1.
     )
 
 
-def _held_out_distances(codes, folds):
+def _held_out_distances(codes: np.ndarray, folds: int) -> np.ndarray:
     n = codes.shape[1]
     # each of the clouds is left two snapshots at least
     runs = np.array_split(np.arange(n), min(folds, n)) if n > 3 else []
     kept = [np.setdiff1d(np.arange(n), run) for run in runs]
-    found = [latent_cloud(codes[:, k]).distance(codes[:, run]) for k, run in zip(kept, runs)]
+    found = [latent_cloud(codes[:, k]).distance(codes[:, run]) for k, run in zip(kept, runs, strict=True)]
     return np.concatenate(found) if found else latent_cloud(codes).distance(codes)
 
 
-def round_trip_error(state, decoded, scale, comm):
+def round_trip_error(state: np.ndarray, decoded: np.ndarray, scale: np.ndarray, comm: MPI.Comm) -> float:
     """rms of (x − x') / scale over the values that have one. Collective.
 
     Parameters
@@ -215,7 +228,7 @@ def round_trip_error(state, decoded, scale, comm):
     return float(np.sqrt(total / count)) if count else float("nan")
 
 
-def round_trip(decoder, state, code=None):
+def round_trip(decoder: Decoder, state: np.ndarray, code: np.ndarray | None = None) -> float:
     """`round_trip_error` of a state by a decoder: an encode and a decode. Collective.
 
     Parameters
@@ -228,7 +241,9 @@ def round_trip(decoder, state, code=None):
     return round_trip_error(state, decoder.apply(code), decoder.scale, decoder.comm)
 
 
-def observation_cost(operator, error, departure, comm):
+def observation_cost(
+    operator: ObservationOperator, error: ObservationError, departure: np.ndarray, comm: MPI.Comm
+) -> float:
     """J_o = ½ ‖v‖²_{R⁻¹} of departures. Collective.
 
     departure : (M_local,) y − H x, in the observations' units; `operator` tells how many, and checks them
@@ -240,7 +255,7 @@ def observation_cost(operator, error, departure, comm):
     return 0.5 * comm.allreduce(float(whitened @ whitened))
 
 
-def check_background(limits, round_trip_value, code):
+def check_background(limits: TrustLimits, round_trip_value: float, code: np.ndarray) -> Trust:
     """The two checks that can be made before an analysis.
 
     Parameters
@@ -255,7 +270,7 @@ def check_background(limits, round_trip_value, code):
     )
 
 
-def check_cost(limits, before, after):
+def check_cost(limits: TrustLimits, before: float, after: float) -> Trust:
     """The check of an analysis.
 
     Parameters

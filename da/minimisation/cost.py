@@ -42,10 +42,10 @@ class CostFunction:
     background_weight: float = 1.0
     hessian: ObservationHessian | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         refuse_together(self._problem(), self.comm)
 
-    def _problem(self):
+    def _problem(self) -> str | None:
         rows, shape = self.operator.rows, np.shape(self.innovation)
         if shape != (rows.stop - rows.start,):
             return f"innovation of shape {shape}, expected ({rows.stop - rows.start},) like H's rows"
@@ -62,34 +62,34 @@ class CostFunction:
         return None
 
     @property
-    def n_control(self):
+    def n_control(self) -> int:
         """Length of a control."""
         return self.transform.n_control
 
     @property
-    def linear(self):
+    def linear(self) -> bool:
         """Whether U and H are linear, so that J is a quadratic form."""
         return self.transform.linear and self.operator.linear
 
     @cached_property
-    def _hessian(self):
+    def _hessian(self) -> ObservationHessian:
         return self.hessian or ObservationHessian(self.transform, self.operator, self.error, self.comm)
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Do now what the first evaluation would otherwise do: A, where U and H are linear."""
         if self.linear:
             self._hessian.prepare(self.background_weight)
 
     @property
-    def hessian_root(self):
+    def hessian_root(self) -> np.ndarray | None:
         """Lower triangle L of a I + A = L Lᵀ, (n_control, n_control); None where there is none."""
         return self._hessian.root(self.background_weight) if self.linear else None
 
-    def background(self, control):
+    def background(self, control: np.ndarray) -> float:
         """J_b = ½ a wᵀw."""
         return 0.5 * self.background_weight * float(control @ control)
 
-    def parts(self, control):
+    def parts(self, control: np.ndarray) -> tuple[float, float]:
         """(J_b, J_o) at w, (n_control,)."""
         if self.linear:
             misfit = self._hessian.misfit(self.innovation, control)
@@ -97,15 +97,15 @@ class CostFunction:
             misfit = self.error.whiten(self._misfit(control)[0])
         return self.background(control), 0.5 * self.comm.allreduce(float(misfit @ misfit))
 
-    def value(self, control):
+    def value(self, control: np.ndarray) -> float:
         """J(w)."""
         return sum(self.parts(control))
 
-    def gradient(self, control):
+    def gradient(self, control: np.ndarray) -> np.ndarray:
         """∇J(w), (n_control,), the same on every rank."""
         return self.value_and_gradient(control)[1]
 
-    def value_and_gradient(self, control):
+    def value_and_gradient(self, control: np.ndarray) -> tuple[float, np.ndarray]:
         """J(w) and ∇J(w) = a w − U'ᵀ H'ᵀ R⁻¹ (d − H U(w))."""
         background = self.background_weight * control
         if self.linear:
@@ -117,7 +117,7 @@ class CostFunction:
         observation = 0.5 * self.comm.allreduce(float(whitened @ whitened))
         return self.background(control) + observation, background - self.transform.adjoint(pulled, at=control)
 
-    def hessian_product(self, direction):
+    def hessian_product(self, direction: np.ndarray) -> np.ndarray:
         """(a I + A) p, (n_control,), for linear U and H; asks no other rank once A is there.
 
         Raises
@@ -129,7 +129,7 @@ class CostFunction:
             raise ValueError("the Hessian product was asked of a cost whose U or H is not linear; linearise it first")
         return self.background_weight * direction + self._hessian.information @ direction
 
-    def _misfit(self, control):
+    def _misfit(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """d − H U(w), (M_local,), and U(w)."""
         increment = self.transform.apply(control)
         return self.innovation - self.operator.observe(increment), increment

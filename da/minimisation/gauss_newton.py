@@ -12,17 +12,22 @@ never rises. Against L-BFGS, decodes are few and products are many. It is quick 
 met; where a large misfit stays and U is strongly bent, what it leaves out of the Hessian makes it slow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 
+from da.minimisation.cost import CostFunction
 from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, Minimum
 from da.minimisation.tao import whole
+from da.observation.operator import ObservationOperator
 
 CONVERGED, STOPPED = "CONVERGED_GAUSS_NEWTON", "STOPPED_AFTER_ITERATIONS"
 _ENOUGH = 1e-4  # Armijo: part of the fall that the slope promises
 _SHORTENINGS = 15
+_ROUNDING = float(np.finfo(np.float64).eps)
 _HIDDEN = 1e2  # roundings of J that a fall must exceed to be seen in its values
 _TIGHTEST, _LOOSEST = 1e-3, 0.1  # relative residuals of CG
 
@@ -38,17 +43,17 @@ class GaussNewtonMinimum(Minimum):
 
 
 def gauss_newton(
-    cost,
-    comm,
+    cost: CostFunction,
+    comm: MPI.Comm,
     *,
-    start=None,
-    gradient_tolerance=1e-10,
-    rounding_tolerance=1e-7,
-    rounding=np.finfo(np.float64).eps,
-    max_iterations=100,
-    max_products=200,
-    options_prefix="da_gn_",
-):
+    start: np.ndarray | None = None,
+    gradient_tolerance: float = 1e-10,
+    rounding_tolerance: float = 1e-7,
+    rounding: float = _ROUNDING,
+    max_iterations: int = 100,
+    max_products: int = 200,
+    options_prefix: str = "da_gn_",
+) -> GaussNewtonMinimum:
     """Find the control of least cost. Collective.
 
     Parameters
@@ -113,7 +118,9 @@ def gauss_newton(
     return GaussNewtonMinimum(control, tuple(trace), reason, evaluations, inner.products)
 
 
-def _shortened(cost, control, value, gradient, step, rounding):
+def _shortened(
+    cost: CostFunction, control: np.ndarray, value: float, gradient: np.ndarray, step: np.ndarray, rounding: float
+) -> tuple[tuple[np.ndarray, float, np.ndarray] | None, int]:
     """((control, J, ∇J), evaluations) of the first of ever shorter steps that lowers J enough; None if none does.
 
     Where J's rounding hides its fall the gradients at both ends tell it, by the trapezium rule (Hager & Zhang 2005).
@@ -139,9 +146,10 @@ def _shortened(cost, control, value, gradient, step, rounding):
 class _Inner:
     """The linear problem of a step, and PETSc's solver of it; used as a context, which frees the solver."""
 
-    def __init__(self, cost, comm, max_products, prefix):
+    def __init__(self, cost: CostFunction, comm: MPI.Comm, max_products: int, prefix: str) -> None:
         self.cost, self.comm, self.products = cost, comm, 0
-        self._at = self._operator = None
+        self._at: np.ndarray | None = None
+        self._operator: ObservationOperator = cost.operator
         self._right = PETSc.Vec().createMPI(cost.n_control, comm=comm)
         self._solution = self._right.duplicate()
         sizes = (self._right.getSizes(), self._right.getSizes())
@@ -154,14 +162,14 @@ class _Inner:
         self._ksp.setOperators(self._matrix)
         self._ksp.setTolerances(max_it=max_products)
 
-    def __enter__(self):
+    def __enter__(self) -> "_Inner":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for of in (self._ksp, self._matrix, self._solution, self._right):
             of.destroy()
 
-    def step(self, control, gradient, tolerance):
+    def step(self, control: np.ndarray, gradient: np.ndarray, tolerance: float) -> np.ndarray:
         """p at a control, (s,), the same on every rank."""
         self._at = control
         operator = self.cost.operator
@@ -174,7 +182,7 @@ class _Inner:
         self._ksp.solve(self._right, self._solution)
         return whole(self._solution, self.comm)
 
-    def mult(self, _, vector, into):
+    def mult(self, _: PETSc.Mat, vector: PETSc.Vec, into: PETSc.Vec) -> None:
         """PETSc's product: (a I + U'ᵀ H'ᵀ R⁻¹ H' U') p."""
         self.products += 1
         cost, p = self.cost, whole(vector, self.comm)
@@ -185,12 +193,12 @@ class _Inner:
         into.array[:] = product[slice(*into.getOwnershipRange())]
 
 
-def _step(cost, number, value, control, norm):
+def _step(cost: CostFunction, number: int, value: float, control: np.ndarray, norm: float) -> Iteration:
     background = cost.background(control)
     return Iteration(number, value, background, value - background, norm)
 
 
-def _failure(what, trace):
+def _failure(what: str, trace: Sequence[Iteration]) -> str:
     last, first = trace[-1], trace[0]
     return (
         f"minimisation by Gauss–Newton {what} after {last.iteration} iterations: J = {last.cost:.6g}, "

@@ -47,16 +47,16 @@ class ObservationHessian:
     _roots: dict = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
-    def _keeps(self):
+    def _keeps(self) -> bool:
         return self.operator.n_observations < _KEPT * self.operator.n_state
 
     @cached_property
-    def _whitened(self):
+    def _whitened(self) -> np.ndarray:
         """G, (M_local, s)."""
         return self.error.whiten(self.transform.operator_product(self.operator))
 
     @cached_property
-    def information(self):
+    def information(self) -> np.ndarray:
         """A = (HU)ᵀ R⁻¹ (HU), (s, s), the same on every rank to the last bit."""
         n = self.transform.n_control
         summed = np.zeros((n, n))
@@ -72,7 +72,7 @@ class ObservationHessian:
         self.comm.Bcast(summed)
         return summed
 
-    def root(self, weight):
+    def root(self, weight: float) -> np.ndarray | None:
         """Lower triangle L with L Lᵀ = a I + A, (s, s); None where rounding leaves A no Cholesky factor."""
         if weight not in self._roots:
             hessian = self.information.copy()
@@ -83,13 +83,13 @@ class ObservationHessian:
                 self._roots[weight] = None
         return self._roots[weight]
 
-    def prepare(self, weight=1.0):
+    def prepare(self, weight: float = 1.0) -> None:
         """Make now what a first analysis would make: A, its root for this factor of J_b, and G where it is kept."""
         self.root(weight)
         if self._keeps:
             self._whitened
 
-    def misfit(self, innovation, control):
+    def misfit(self, innovation: np.ndarray, control: np.ndarray) -> np.ndarray:
         """R^{-1/2} (d − H U w), (M_local,)."""
         if not control.any():
             return self.error.whiten(innovation)
@@ -97,7 +97,7 @@ class ObservationHessian:
             return self.error.whiten(innovation) - self._whitened @ control
         return self.error.whiten(self._departure(innovation, control))
 
-    def misfit_and_pull(self, innovation, control):
+    def misfit_and_pull(self, innovation: np.ndarray, control: np.ndarray) -> tuple[float, np.ndarray]:
         """‖d − H U w‖²_{R⁻¹}, and (HU)ᵀ R⁻¹ (d − H U w), (s,); one pass over the modes at w = 0."""
         if self._keeps:
             misfit = self.misfit(innovation, control)
@@ -108,5 +108,5 @@ class ObservationHessian:
         solved = self.error.solve(departure)
         return self.comm.allreduce(float(departure @ solved)), self.transform.adjoint(self.operator.adjoint(solved))
 
-    def _departure(self, innovation, control):
+    def _departure(self, innovation: np.ndarray, control: np.ndarray) -> np.ndarray:
         return innovation - self.operator.observe(self.transform.apply(control)) if control.any() else innovation

@@ -16,10 +16,14 @@ root mixes the readings, and a gross error goes over to its neighbours; nor woul
 neighbours take on the force that the reading itself may not have.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from scipy.linalg import cho_solve
+
+from da.observation.error import ObservationError
 
 _TRIES = 50  # to change all that is wrong at once, without getting on
 _GUESSES = 10_000  # of the limits that hold; so many mean that rounding decides
@@ -42,52 +46,76 @@ class Huber:
     left: float
     right: float | None = None
 
-    def __post_init__(self):
-        if self.right is None:
-            object.__setattr__(self, "right", self.left)
-        if not (self.left > 0.0 and self.right > 0.0):
-            raise ValueError(f"limits {self.left!r} and {self.right!r} of Huber's norm, expected positive numbers")
+    def __post_init__(self) -> None:
+        low, high = self.limits
+        if not (low > 0.0 and high > 0.0):
+            raise ValueError(f"limits {low!r} and {high!r} of Huber's norm, expected positive numbers")
 
-    def split(self, z, error):
+    @property
+    def limits(self) -> tuple[float, float]:
+        """(left, right), the left one for both sides if no right one was given."""
+        return self.left, self.left if self.right is None else self.right
+
+    def split(
+        self, z: np.ndarray, error: ObservationError, precisions: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Forces q and gross errors e, both (M_local,), with z = C q + e; e_i is not 0 only where q_i is at its limit.
 
         z : (M_local,) y − H x in standard deviations, as e is; error : ObservationError
+        precisions : `block_precisions` of the error
         """
-        return error.by_blocks(z[:, None], self._alone, [partial(self._together, of) for of in error.blocks]).T
+        force, gross = error.by_blocks(z[:, None], self._alone, [partial(self._together, of) for of in precisions]).T
+        return force, gross
 
-    def derivative(self, gross, error):
+    def derivative(
+        self, gross: np.ndarray, error: ObservationError, precisions: Sequence[np.ndarray]
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """dq/dz where the gross errors are these: a function, (M_local,) → (M_local,).
 
-        What is beyond its limit moves no more.
+        What is beyond its limit moves no more. Parameters are as in `split`.
         """
         free = gross == 0.0
         rows = error.of_blocks(free[:, None])
-        within = [partial(self._moved, block, of[:, 0]) for block, of in zip(error.blocks, rows)]
+        within = [partial(_moved, precision, of[:, 0]) for precision, of in zip(precisions, rows, strict=True)]
         return lambda v: error.by_blocks(v[:, None], lambda v: np.where(free[:, None], v, 0.0), within)[:, 0]
 
-    def counted(self, residual, error):
+    def counted(self, residual: np.ndarray, error: ObservationError) -> ObservationError:
         """R as it counted in an analysis: with it the quadratic norm gives the same one.
 
         residual : (M_local,) y − H x of that analysis, in the readings' units; error : ObservationError
         """
-        force, gross = self.split(residual / error.std_local, error)
+        force, gross = self.split(residual / error.std_local, error, block_precisions(error))
         # with this variance e is the likeliest gross error of a normal distribution, too
         variance = np.divide(gross, force, out=np.zeros_like(gross), where=gross != 0.0)
         return error.inflated(error.std_local**2 * variance)
 
-    def _alone(self, z):
-        force = np.clip(z, -self.left, self.right)
+    def _alone(self, z: np.ndarray) -> np.ndarray:
+        low, high = self.limits
+        force = np.clip(z, -low, high)
         return np.hstack([force, z - force])
 
-    def _together(self, block, z):
-        limits = block.force_std * -self.left, block.force_std * self.right
-        return np.stack(limited(block.precision, z[:, 0], *limits), axis=1)
+    def _together(self, precision: np.ndarray, z: np.ndarray) -> np.ndarray:
+        # standard deviations of C⁻¹ z where z is of the errors; 1 for a row that no other is correlated with
+        spread = np.sqrt(np.diag(precision))
+        low, high = self.limits
+        return np.stack(limited(precision, z[:, 0], -low * spread, high * spread), axis=1)
 
-    def _moved(self, block, free, values):
-        return _solved(block.precision, values[:, 0], free)[:, None]
+
+def block_precisions(error: ObservationError) -> tuple[np.ndarray, ...]:
+    """C⁻¹ of the correlations C in each of R's blocks, (m, m): what Huber's norm needs of R beside R itself."""
+    return tuple(_precision(block.factor) for block in error.blocks)
 
 
-def limited(precision, z, low, high):
+def _precision(factor: np.ndarray) -> np.ndarray:
+    std = np.linalg.norm(factor, axis=1)
+    return cho_solve((factor / std[:, None], True), np.eye(len(std)))
+
+
+def _moved(precision: np.ndarray, free: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return _solved(precision, values[:, 0], free)[:, None]
+
+
+def limited(precision: np.ndarray, z: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Forces q = C⁻¹ (z − e) within limits, by block principal pivoting.
 
     Which limits hold is guessed, and all that is wrong in a guess is changed at once; where that leads nowhere, one
@@ -128,7 +156,7 @@ def limited(precision, z, low, high):
     return force, gross
 
 
-def _solved(precision, values, free):
+def _solved(precision: np.ndarray, values: np.ndarray, free: np.ndarray) -> np.ndarray:
     """s with C s = v in the free rows and s = 0 in the others: (m,) → (m,)."""
     held, pushed = ~free, np.where(free, values, 0.0)
     pushed[held] = -np.linalg.solve(precision[np.ix_(held, held)], precision[held] @ pushed)

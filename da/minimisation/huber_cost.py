@@ -1,14 +1,14 @@
 """The cost of a control with Huber's norm, J(w) = ½ a wᵀw + ρ(D⁻¹ (d − H U(w))), and its least."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from mpi4py import MPI
 from scipy.sparse.linalg import LinearOperator, cg
 
 from da.minimisation.cost import CostFunction
-from da.minimisation.huber import Huber
+from da.minimisation.huber import Huber, block_precisions
 
 _NEWTON_STEPS = 20
 
@@ -17,63 +17,54 @@ _NEWTON_STEPS = 20
 class HuberCost:
     """J with ρ of `da.minimisation.huber`, D being the standard deviations in R. All methods are collective.
 
+    J is no quadratic form, even where U and H are linear. Made by `huber_cost`.
+
     quadratic : the cost whose U, H, R, d and a it takes
     norm : Huber
-
-    Where U and H are linear, G = D⁻¹ H U is made once and kept, 8 M s bytes over the ranks. J is no quadratic
-    form even then.
+    precisions : `block_precisions` of R
+    innovation : (M_local,) D⁻¹ d
+    whitened : (M_local, s) G = D⁻¹ H U for linear U and H, else None
     """
 
     quadratic: CostFunction
     norm: Huber
+    precisions: tuple[np.ndarray, ...]
+    innovation: np.ndarray
+    whitened: np.ndarray | None
 
     linear = False
 
     @property
-    def n_control(self):
+    def n_control(self) -> int:
         """Length of a control."""
         return self.quadratic.n_control
 
-    @cached_property
-    def _whitened(self):
-        of = self.quadratic
-        return of.transform.operator_product(of.operator) / of.error.std_local[:, None]
-
-    @cached_property
-    def _innovation(self):
-        return self.quadratic.innovation / self.quadratic.error.std_local
-
-    def prepare(self):
-        """Do now what the first evaluation would otherwise do: G, where U and H are linear."""
-        if self.quadratic.linear:
-            self._whitened, self._innovation
-
-    def background(self, control):
+    def background(self, control: np.ndarray) -> float:
         """J_b = ½ a wᵀw."""
         return self.quadratic.background(control)
 
-    def parts(self, control):
+    def parts(self, control: np.ndarray) -> tuple[float, float]:
         """(J_b, J_o) at w, (n_control,)."""
         z, _ = self._departure(control)
-        force, gross = self.norm.split(z, self.quadratic.error)
+        force, gross = self.norm.split(z, self.quadratic.error, self.precisions)
         return self.background(control), self.quadratic.comm.allreduce(_norm(z, force, gross))
 
-    def value(self, control):
+    def value(self, control: np.ndarray) -> float:
         """J(w)."""
         return sum(self.parts(control))
 
-    def gradient(self, control):
+    def gradient(self, control: np.ndarray) -> np.ndarray:
         """∇J(w), (n_control,), the same on every rank."""
         return self.value_and_gradient(control)[1]
 
-    def value_and_gradient(self, control):
+    def value_and_gradient(self, control: np.ndarray) -> tuple[float, np.ndarray]:
         """J(w) and ∇J(w) = a w − U'ᵀ H'ᵀ D⁻¹ q."""
         of = self.quadratic
         z, increment = self._departure(control)
-        force, gross = self.norm.split(z, of.error)
+        force, gross = self.norm.split(z, of.error, self.precisions)
         observation = _norm(z, force, gross)
-        if of.linear:
-            summed = np.append(self._whitened.T @ force, observation)
+        if self.whitened is not None:
+            summed = np.append(self.whitened.T @ force, observation)
             of.comm.Allreduce(MPI.IN_PLACE, summed)
             observation, pulled = float(summed[-1]), summed[:-1]
         else:
@@ -82,34 +73,51 @@ class HuberCost:
             pulled = of.transform.adjoint(state, at=control)
         return self.background(control) + observation, of.background_weight * control - pulled
 
-    def hessian_at(self, control):
-        """p ↦ (a I + Gᵀ q'(z) G) p at a control, (n_control,) → (n_control,), for linear U and H. Collective."""
-        of = self.quadratic
-        _, gross = self.norm.split(self._departure(control)[0], of.error)
-        derivative = self.norm.derivative(gross, of.error)
+    def hessian_at(self, control: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """p ↦ (a I + Gᵀ q'(z) G) p at a control, (n_control,) → (n_control,). Collective.
 
-        def product(direction):
-            pulled = self._whitened.T @ derivative(self._whitened @ direction)
+        ValueError if U or H is not linear
+        """
+        of, whitened = self.quadratic, self.whitened
+        if whitened is None:
+            raise ValueError("Huber's cost has a Hessian for linear U and H only; linearise H first")
+        _, gross = self.norm.split(self._departure(control)[0], of.error, self.precisions)
+        derivative = self.norm.derivative(gross, of.error, self.precisions)
+
+        def product(direction: np.ndarray) -> np.ndarray:
+            pulled = whitened.T @ derivative(whitened @ direction)
             of.comm.Allreduce(MPI.IN_PLACE, pulled)
             return of.background_weight * direction + pulled
 
         return product
 
-    def _departure(self, control):
+    def _departure(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """z at w, (M_local,), and U(w), which is None where U and H are linear and need not be made."""
         of = self.quadratic
-        if of.linear:
-            return self._innovation - self._whitened @ control, None
+        if self.whitened is not None:
+            return self.innovation - self.whitened @ control, None
         increment = of.transform.apply(control)
         return (of.innovation - of.operator.observe(increment)) / of.error.std_local, increment
 
 
-def _norm(z, force, gross):
+def huber_cost(quadratic: CostFunction, norm: Huber) -> HuberCost:
+    """A cost with Huber's norm in place of the quadratic one. Collective.
+
+    Where U and H are linear, G is made here and kept: 8 M s bytes over the ranks.
+    """
+    std = quadratic.error.std_local
+    whitened = None
+    if quadratic.linear:
+        whitened = quadratic.transform.operator_product(quadratic.operator) / std[:, None]
+    return HuberCost(quadratic, norm, block_precisions(quadratic.error), quadratic.innovation / std, whitened)
+
+
+def _norm(z: np.ndarray, force: np.ndarray, gross: np.ndarray) -> float:
     """This rank's part of ρ = ½ qᵀ C q + Σ c|e|; where there is an e, q is at its limit."""
     return 0.5 * float(force @ (z + gross))
 
 
-def polished(cost, control):
+def polished(cost: HuberCost, control: np.ndarray) -> np.ndarray:
     """Newton's steps from near the minimum of a HuberCost of linear U and H. Collective.
 
     J is made of quadratics that meet smoothly. A quasi-Newton search stops where J's rounding hides its slope;

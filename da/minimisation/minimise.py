@@ -14,10 +14,12 @@ Where the Hessian of a quadratic J has a known Cholesky factor, L Lᵀ = H, the 
 H v = −g. That leaves TAO to confirm it, or to polish what rounding left in an ill-conditioned H.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.linalg import cho_solve
 
@@ -43,19 +45,34 @@ class MinimisationError(RuntimeError):
 
 
 class Cost(Protocol):
-    """What the minimiser asks of a cost; controls are (n_control,) and whole on every rank."""
+    """What the minimiser asks of a cost; controls are (n_control,) and whole on every rank.
 
-    n_control: int
-    linear: bool
+    n_control : length of a control
+    linear : whether its gradient is linear in the control; then it is a QuadraticCost
+    """
 
-    def background(self, control):
+    @property
+    def n_control(self) -> int: ...
+
+    @property
+    def linear(self) -> bool: ...
+
+    def background(self, control: np.ndarray) -> float:
         """J_b, the part of J that the control alone makes."""
 
-    def value_and_gradient(self, control):
+    def value_and_gradient(self, control: np.ndarray) -> tuple[float, np.ndarray]:
         """J(w) and ∇J(w). Collective."""
 
-    def hessian_product(self, direction):
-        """H p, asked only if `linear`. Collective."""
+
+class QuadraticCost(Cost, Protocol):
+    """A cost whose Hessian is the same for every control."""
+
+    def hessian_product(self, direction: np.ndarray) -> np.ndarray:
+        """H p. Collective."""
+
+
+def _is_quadratic(cost: Cost) -> TypeGuard[QuadraticCost]:
+    return cost.linear
 
 
 @dataclass(frozen=True)
@@ -85,25 +102,25 @@ class Minimum:
     evaluations: int
 
     @property
-    def iterations(self):
+    def iterations(self) -> int:
         """Iterations, over all starts."""
         return self.trace[-1].iteration
 
 
 def minimise(
-    cost,
-    comm,
+    cost: Cost,
+    comm: MPI.Comm,
     *,
-    start=None,
-    method="lmvm",
-    gradient_tolerance=1e-13,
-    rounding_tolerance=1e-8,
-    rounding=0.0,
-    max_iterations=1000,
-    memory=20,
-    root=None,
-    options_prefix="da_",
-):
+    start: np.ndarray | None = None,
+    method: str = "lmvm",
+    gradient_tolerance: float = 1e-13,
+    rounding_tolerance: float = 1e-8,
+    rounding: float = 0.0,
+    max_iterations: int = 1000,
+    memory: int = 20,
+    root: np.ndarray | None = None,
+    options_prefix: str = "da_",
+) -> Minimum:
     """Find the control of least cost. Collective.
 
     Parameters
@@ -154,9 +171,20 @@ def minimise(
     return Minimum(control, tuple(trace), AT_ROUNDING if at_rounding else REASONS[reason], evaluations)
 
 
-def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, rounding, method):
+def _searches(
+    cost: Cost,
+    comm: MPI.Comm,
+    centre: np.ndarray,
+    tao: PETSc.TAO,
+    vector: PETSc.Vec,
+    factor: np.ndarray | None,
+    rounding_tolerance: float,
+    rounding: float,
+    method: str,
+) -> tuple[np.ndarray, list[Iteration], int, int, bool]:
     """Search from a centre, and again from where rounding stopped a search that had made progress."""
-    trace, evaluations, first = [], 0, 0.0
+    trace: list[Iteration] = []
+    evaluations, first = 0, 0.0
     if centre.any():
         # the background's gradient is the measure: a start near the minimum has none worth the name
         first = float(np.linalg.norm(cost.value_and_gradient(np.zeros_like(centre))[1]))
@@ -178,7 +206,7 @@ def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, round
             absolute = max(absolute, relative * first)
         unit = _unit(value, norm) if method == "lmvm" and not cost.linear else 1.0
         start, tolerance = np.zeros_like(centre), absolute
-        if factor is not None:
+        if factor is not None and _is_quadratic(cost):
             start = -cho_solve((factor, True), gradient, check_finite=False)
             reached = float(np.linalg.norm(gradient + cost.hessian_product(start)))
             # digits that rounding has taken come back from a new centre; a line search would look for them in vain
@@ -204,7 +232,7 @@ def _searches(cost, comm, centre, tao, vector, factor, rounding_tolerance, round
     return centre, trace, reason, evaluations, at_rounding
 
 
-def _lost_in_rounding(trace, gradient):
+def _lost_in_rounding(trace: Sequence[Iteration], gradient: float) -> bool:
     """Whether a search that stopped could not have gone on: ‖∇J‖ is small, or near it and J stands still to its bits."""
     norm = trace[-1].gradient_norm
     if norm <= gradient or len(trace) < 2:
@@ -214,11 +242,11 @@ def _lost_in_rounding(trace, gradient):
     return bool(standing and norm <= _NEAR * gradient)
 
 
-def _stall_test(rounding):
+def _stall_test(rounding: float) -> Callable[[PETSc.TAO], None]:
     """A convergence test beside TAO's own, which petsc4py asks first."""
     lowest, since = np.inf, 0
 
-    def test(tao):
+    def test(tao: PETSc.TAO) -> None:
         nonlocal lowest, since
         iteration, value = tao.getSolutionStatus()[:2]
         if iteration == 0 or value < lowest - rounding * abs(lowest):
@@ -229,7 +257,7 @@ def _stall_test(rounding):
     return test
 
 
-def _unit(value, slope):
+def _unit(value: float, slope: float) -> float:
     """What J is measured in for lmvm, whose first step is as long as the gradient: it becomes 2 J / ‖∇J‖.
 
     A network may leave the numbers of a float behind before a line search comes back from a longer one.
@@ -237,11 +265,18 @@ def _unit(value, slope):
     return slope**2 / (2.0 * value) if value > 0.0 and slope > 0.0 else 1.0
 
 
-def _search(function, unit, start, comm, tao, vector):
+def _search(
+    function: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    unit: float,
+    start: np.ndarray,
+    comm: MPI.Comm,
+    tao: PETSc.TAO,
+    vector: PETSc.Vec,
+) -> tuple[int, np.ndarray, int]:
     """One run of TAO from a start: its reason, v, and how often it asked for the function, which it gets in a unit."""
     asked = 0
 
-    def evaluate(_, v, into):
+    def evaluate(_: PETSc.TAO, v: PETSc.Vec, into: PETSc.Vec) -> float:
         nonlocal asked
         asked += 1
         f, slope = function(whole(v, comm))
@@ -254,28 +289,30 @@ def _search(function, unit, start, comm, tao, vector):
     return tao.getConvergedReason(), whole(vector, comm), asked
 
 
-def _shifted(cost, centre, value, gradient):
+def _shifted(
+    cost: Cost, centre: np.ndarray, value: float, gradient: np.ndarray
+) -> tuple[Callable[[np.ndarray], tuple[float, np.ndarray]], float]:
     """J around a centre as TAO gets it, v ↦ (f, ∇f), and the constant J − f."""
-    if not cost.linear:
+    if not _is_quadratic(cost):
         # TAO begins with the centre, which is known
         return lambda v: cost.value_and_gradient(centre + v) if v.any() else (value, gradient), 0.0
     # TAO's first step is 2f/‖∇f‖² long: with this f it ends where J is least along the gradient
     curvature = gradient @ cost.hessian_product(gradient)
     first = 0.5 * (gradient @ gradient) ** 2 / curvature if curvature > 0.0 else 0.0
 
-    def function(v):
+    def function(v: np.ndarray) -> tuple[float, np.ndarray]:
         bent = cost.hessian_product(v)
         return first + float(v @ (gradient + 0.5 * bent)), gradient + bent
 
     return function, value - first
 
 
-def _step(cost, iteration, value, control, norm):
+def _step(cost: Cost, iteration: int, value: float, control: np.ndarray, norm: float) -> Iteration:
     background = cost.background(control)
     return Iteration(iteration, value, background, value - background, norm)
 
 
-def _failure(method, reason, trace):
+def _failure(method: str, reason: int, trace: Sequence[Iteration]) -> str:
     last, first = trace[-1], trace[0]
     return (
         f"minimisation by {method} ended with {REASONS[reason]} after {last.iteration} iterations: "

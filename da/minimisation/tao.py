@@ -4,6 +4,7 @@ The options database belongs to the user: what stands there wins over our defaul
 there is taken away as soon as the solver has read it.
 """
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +15,9 @@ METHODS = ("lmvm", "blmvm", "bqnls")
 REASONS = {number: name for name, number in vars(PETSc.TAO.Reason).items() if not name.startswith("_")}
 
 
-def solver(n, comm, method, gradient_tolerance, max_iterations, memory, prefix):
+def solver(
+    n: int, comm: MPI.Comm, method: str, gradient_tolerance: float, max_iterations: int, memory: int, prefix: str
+) -> tuple[PETSc.TAO, PETSc.Vec]:
     """A TAO solver that has read its options, and its solution vector. Collective.
 
     Parameters
@@ -44,7 +47,7 @@ def solver(n, comm, method, gradient_tolerance, max_iterations, memory, prefix):
     return tao, vector
 
 
-def whole(vector, comm):
+def whole(vector: PETSc.Vec, comm: MPI.Comm) -> np.ndarray:
     """(n,) all of a PETSc Vec on every rank. Collective."""
     ranges = np.asarray(vector.getOwnershipRanges())
     values = np.empty(ranges[-1])
@@ -52,7 +55,7 @@ def whole(vector, comm):
     return values
 
 
-def quasi_newton_defaults(method, memory):
+def quasi_newton_defaults(method: str, memory: int) -> dict[str, str | int]:
     """Options of the L-BFGS methods that differ from TAO's own, {name without prefix: value}.
 
     TAO starts the Hessian from a diagonal that it learns. On ill-conditioned quadratics, the usual
@@ -63,7 +66,7 @@ def quasi_newton_defaults(method, memory):
 
 
 @contextmanager
-def default_options(prefix, defaults):
+def default_options(prefix: str, defaults: Mapping[str, str | int]) -> Iterator[None]:
     """Have defaults in the options database where the user has set nothing; take them away at the end.
 
     The matrix of `lmvm` does not learn its solver's prefix (PETSc 3.18 reads `-tao_lmvm_mat_…`
@@ -84,8 +87,8 @@ def default_options(prefix, defaults):
                 database.setValue(own, known[0] if known else value)
         yield
     finally:
-        for own, value in before.items():
-            if value is None:
+        for own, earlier in before.items():
+            if earlier is None:
                 database.delValue(own)
             else:
-                database.setValue(own, value)
+                database.setValue(own, earlier)

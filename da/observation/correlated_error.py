@@ -5,8 +5,9 @@ row of it. Only values of blocks that lie across ranks travel; a reading alone i
 block on one rank, cost no message, so a nearly diagonal R stays distributed.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from mpi4py import MPI
@@ -17,28 +18,9 @@ from scipy.sparse.csgraph import connected_components
 
 from coupling.common.collective import refuse_together
 from da.observation.correlation import correlation_matrix
-from da.observation.error import check_std
+from da.observation.error import ErrorBlock, check_std
 
 _ASYMMETRY = 1e-10  # of a given matrix, relative to its variances: more is no rounding
-
-
-@dataclass(frozen=True)
-class _Block:
-    """rows : (m,) global numbers, rising; factor : (m, m) lower Cholesky factor of the covariance."""
-
-    rows: np.ndarray
-    factor: np.ndarray
-
-    @cached_property
-    def precision(self):
-        """C⁻¹, (m, m), of the correlations C."""
-        std = np.linalg.norm(self.factor, axis=1)
-        return cho_solve((self.factor / std[:, None], True), np.eye(len(std)))
-
-    @cached_property
-    def force_std(self):
-        """√(C⁻¹)_ii, (m,): standard deviations of C⁻¹ z where z is of the errors; 1 where a row knows of no other."""
-        return np.sqrt(np.diag(self.precision))
 
 
 @dataclass(frozen=True)
@@ -54,75 +36,92 @@ class BlockError:
 
     rows: slice
     std_local: np.ndarray
-    blocks: tuple[_Block, ...]
+    blocks: tuple[ErrorBlock, ...]
     shared: np.ndarray
     comm: MPI.Comm
 
     @property
-    def content(self):
+    def content(self) -> tuple[np.ndarray, ...]:
         """The numbers that determine R: this rank's arrays."""
         return (self.std_local, *(part for block in self.blocks for part in (block.rows, block.factor)))
 
-    def whiten(self, values):
+    def whiten(self, values: np.ndarray) -> np.ndarray:
         """L⁻¹ v with R = L Lᵀ: (M_local,) or (M_local, k) → the same shape, without units."""
         return self._solved(values, 1, [partial(solve_triangular, of.factor, lower=True) for of in self.blocks])
 
-    def solve(self, values):
+    def solve(self, values: np.ndarray) -> np.ndarray:
         """R⁻¹ v: (M_local,) or (M_local, k) → the same shape."""
         return self._solved(values, 2, [partial(cho_solve, (of.factor, True)) for of in self.blocks])
 
-    def _solved(self, values, power, within):
+    def _solved(
+        self, values: np.ndarray, power: int, within: Sequence[Callable[[np.ndarray], np.ndarray]]
+    ) -> np.ndarray:
         values = np.asarray(values, dtype=np.float64)
         columns = values if values.ndim == 2 else values[:, None]
         return self.by_blocks(columns, lambda v: v / self.std_local[:, None] ** power, within).reshape(values.shape)
 
-    def by_blocks(self, values, alone, within):
+    def by_blocks(
+        self,
+        values: np.ndarray,
+        alone: Callable[[np.ndarray], np.ndarray],
+        within: Sequence[Callable[[np.ndarray], np.ndarray]],
+    ) -> np.ndarray:
         """A function of the rows of each block, (M_local, k) → (M_local, k'). Collective.
 
         alone : what it is for rows that are alone in their blocks, (M_local, k) → (M_local, k')
         within : what it is for each of `blocks`, (m, k) → (m, k')
         """
         result = alone(values)
-        for block, function, of in zip(self.blocks, within, self.of_blocks(values)):
+        for block, function, of in zip(self.blocks, within, self.of_blocks(values), strict=True):
             mine = self._mine(block)
             result[block.rows[mine] - self.rows.start] = function(of)[mine]
         return result
 
-    def of_blocks(self, values):
+    def of_blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Each block's rows of values, from all ranks: (M_local, k) → iterator of (m, k). Collective."""
         # asked here and not by the first block: a rank without one has to answer, too
         everyones = self._gathered(values)
         return (self._of_block(block, values, everyones) for block in self.blocks)
 
-    def _of_block(self, block, values, everyones):
+    def _of_block(self, block: ErrorBlock, values: np.ndarray, everyones: np.ndarray) -> np.ndarray:
         mine = self._mine(block)
         if mine.all():
             return values[block.rows - self.rows.start]
         return everyones[np.searchsorted(self.shared, block.rows)]
 
-    def inflated(self, variance):
+    def inflated(self, variance: np.ndarray) -> "BlockError":
         """R with more variance, of independent errors: (M_local,), in the readings' units squared. Collective."""
         blocks = []
-        for block, added in zip(self.blocks, self.of_blocks(variance[:, None])):
+        for block, added in zip(self.blocks, self.of_blocks(variance[:, None]), strict=True):
             matrix = block.factor @ block.factor.T
             matrix[np.diag_indices_from(matrix)] += added[:, 0]
-            blocks.append(_Block(block.rows, cholesky(matrix, lower=True)))
+            blocks.append(ErrorBlock(block.rows, cholesky(matrix, lower=True)))
         return replace(self, std_local=np.sqrt(self.std_local**2 + variance), blocks=tuple(blocks))
 
-    def _mine(self, block):
+    def _mine(self, block: ErrorBlock) -> np.ndarray:
         return (block.rows >= self.rows.start) & (block.rows < self.rows.stop)
 
-    def _gathered(self, columns):
+    def _gathered(self, columns: np.ndarray) -> np.ndarray:
         """(len(shared), k) values of the shared rows, from all ranks."""
         if len(self.shared) == 0:
-            return None
+            return np.empty((0, columns.shape[1]))
         first, end = np.searchsorted(self.shared, (self.rows.start, self.rows.stop))
         mine = np.ascontiguousarray(columns[self.shared[first:end] - self.rows.start])
         # ranks hold rising runs of rows, so their parts follow each other
         return np.concatenate(self.comm.allgather(mine))
 
 
-def correlated_error(std, position, group, length, rows, comm, *, kind="soar", nugget=0.0):
+def correlated_error(
+    std: np.ndarray,
+    position: np.ndarray,
+    group: np.ndarray,
+    length: float,
+    rows: slice,
+    comm: MPI.Comm,
+    *,
+    kind: str = "soar",
+    nugget: float = 0.0,
+) -> BlockError:
     """Errors correlated in space within groups: R_ij = σ_i σ_j ρ(|r_i − r_j| / length). Collective.
 
     Parameters
@@ -130,7 +129,7 @@ def correlated_error(std, position, group, length, rows, comm, *, kind="soar", n
     std : (M,) standard deviations, in the variables' units
     position : (M, 3) [m]
     group : (M,) labels; readings of different groups know nothing of each other: the variable, or variable and time
-    length : of the correlation [m]; what it means is `da.observation.correlation.correlation_matrix`'s, as are kind and nugget
+    length, kind, nugget : as in `da.observation.correlation.correlation_matrix`
     rows : slice of the rows this rank holds
     comm : MPI communicator; all arrays are the same on every rank
 
@@ -149,13 +148,13 @@ def correlated_error(std, position, group, length, rows, comm, *, kind="soar", n
     _, label = np.unique(np.asarray(group), return_inverse=True)
     members = _groups(label)
 
-    def covariance(of):
+    def covariance(of: np.ndarray) -> np.ndarray:
         return correlation_matrix(position[of], length, kind, nugget) * np.outer(std[of], std[of])
 
     return _block_error(std, members, covariance, rows, comm)
 
 
-def given_error(matrix, rows, comm):
+def given_error(matrix: np.ndarray, rows: slice, comm: MPI.Comm) -> BlockError:
     """R as a given matrix, cut into the blocks that its zeros leave. Collective.
 
     Parameters
@@ -185,7 +184,7 @@ def given_error(matrix, rows, comm):
     return _block_error(std, refused, lambda of: symmetric[np.ix_(of, of)], rows, comm)
 
 
-def _problem(matrix, rows, comm):
+def _problem(matrix: np.ndarray, rows: slice, comm: MPI.Comm) -> str | None:
     m = comm.allreduce(rows.stop - rows.start)
     if matrix.shape != (m, m):
         return f"observation error matrix of shape {matrix.shape}, expected ({m}, {m}): a row for each observation"
@@ -203,14 +202,20 @@ def _problem(matrix, rows, comm):
     return None
 
 
-def _groups(label):
+def _groups(label: np.ndarray) -> list[np.ndarray]:
     """Row numbers of each label, rising."""
     order = np.argsort(label, kind="stable")
     cuts = np.flatnonzero(np.diff(label[order])) + 1
     return np.split(order, cuts) if len(order) else []
 
 
-def _block_error(std, members, covariance, rows, comm):
+def _block_error(
+    std: np.ndarray,
+    members: list[np.ndarray],
+    covariance: Callable[[np.ndarray], np.ndarray],
+    rows: slice,
+    comm: MPI.Comm,
+) -> BlockError:
     """Factorise the blocks that touch this rank's rows; members of one row only are left to `std`."""
     ends = np.array(comm.allgather(rows.stop))
     blocks, shared, problem = [], [np.empty(0, np.int64)], None
@@ -221,13 +226,13 @@ def _block_error(std, members, covariance, rows, comm):
         if first <= comm.rank <= last and problem is None:
             matrix = covariance(of)
             factor, problem = _factor(matrix, of)
-            if len(of) > 1:
-                blocks.append(_Block(of, factor))
+            if len(of) > 1 and factor is not None:
+                blocks.append(ErrorBlock(of, factor))
     refuse_together(problem, comm)
     return BlockError(rows, std[rows], tuple(blocks), np.sort(np.concatenate(shared)), comm)
 
 
-def _factor(matrix, rows):
+def _factor(matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray | None, str | None]:
     """(lower Cholesky factor, None), or (None, why there is none)."""
     variance = np.diag(matrix)
     spread = np.sqrt(np.where(variance > 0.0, variance, 1.0))
@@ -243,14 +248,14 @@ def _factor(matrix, rows):
     return None, _not_definite(matrix, correlation, rows)
 
 
-def _not_definite(matrix, correlation, rows):
+def _not_definite(matrix: np.ndarray, correlation: np.ndarray, rows: np.ndarray) -> str:
     eigenvalues = eigvalsh(matrix)
     weakest, vectors = eigh(correlation, subset_by_index=[0, 0])
     heavy = rows[np.sort(np.argsort(-np.abs(vectors[:, 0]), kind="stable")[:2])]
     named = " and ".join(str(i) for i in heavy)
     return (
-        f"observation error covariance is not positive definite: in the block of {len(rows)} rows from row {rows[0]} the "
-        f"smallest eigenvalue is {eigenvalues[0]:.3g}, the largest {eigenvalues[-1]:.3g} (of its correlations the "
+        f"observation error covariance is not positive definite: in the block of {len(rows)} rows from row {rows[0]} "
+        f"the smallest eigenvalue is {eigenvalues[0]:.3g}, the largest {eigenvalues[-1]:.3g} (of its correlations the "
         f"smallest is {weakest[0]:.3g}); rows {named} weigh most in it. Drop or merge readings that tell the same, "
         "shorten the correlation length, or add to the variances (a nugget)"
     )

@@ -3,17 +3,17 @@
 import numpy as np
 
 
-def exponential(distance):
+def exponential(distance: np.ndarray) -> np.ndarray:
     """exp(−r), rough: errors that differ already between near neighbours."""
     return np.exp(-distance)
 
 
-def soar(distance):
+def soar(distance: np.ndarray) -> np.ndarray:
     """(1 + r) exp(−r), the second-order auto-regressive function: smooth at zero (Daley 1991, §4.3)."""
     return (1.0 + distance) * np.exp(-distance)
 
 
-def gaspari_cohn(distance):
+def gaspari_cohn(distance: np.ndarray) -> np.ndarray:
     """Piecewise rational of fifth order, near a Gaussian, zero from r = 2 on (Gaspari & Cohn 1999, eq. 4.10)."""
     r = np.asarray(distance, dtype=np.float64)
     near = 1.0 + r**2 * (-5.0 / 3.0 + r * (5.0 / 8.0 + r * (0.5 - 0.25 * r)))
@@ -25,7 +25,7 @@ def gaspari_cohn(distance):
 CORRELATIONS = {"exponential": exponential, "soar": soar, "gaspari-cohn": gaspari_cohn}
 
 
-def correlation_matrix(position, length, kind="soar", nugget=0.0):
+def correlation_matrix(position: np.ndarray, length: float, kind: str = "soar", nugget: float = 0.0) -> np.ndarray:
     """Correlations of places among each other.
 
     Parameters

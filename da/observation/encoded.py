@@ -17,11 +17,16 @@ covariance of some tens of states made analyses worse.
 
 import numpy as np
 
+from da.observation.error import ObservationError
+from da.observation.operator import ObservationOperator, modes_operator
+
 LEAST_PART = 0.5  # of a reading's weights lies on values that have a scale, or it tells nothing of them
 _SEED = 21
 
 
-def standardised(operator, scale, innovation, background=None):
+def standardised(
+    operator: ObservationOperator, scale: np.ndarray, innovation: np.ndarray, background: np.ndarray | None = None
+) -> np.ndarray:
     """What f° is given for a latent innovation. Collective.
 
     Parameters
@@ -35,26 +40,27 @@ def standardised(operator, scale, innovation, background=None):
     -------
     (M_local, 2) ỹ and ỹ_b, or (M_local, 1) d / H s; NaN where a sensor sees too little that takes part
     """
-    if background is None:
-        columns = [innovation]
-    else:
+    columns = [innovation]
+    if background is not None:
         equivalent = operator.observe(background)
         columns = [innovation + equivalent, equivalent]
     return np.stack(columns, axis=1) / scale_at(operator, scale)[:, None]
 
 
-def latent_innovation(codes):
+def latent_innovation(codes: np.ndarray) -> np.ndarray:
     """d_l of the codes of what `standardised` gives: (m, 1) or (m, 2) → (m,)."""
     return codes[:, 0] if codes.shape[1] == 1 else codes[:, 0] - codes[:, 1]
 
 
-def scale_at(operator, scale):
+def scale_at(operator: ObservationOperator, scale: np.ndarray) -> np.ndarray:
     """H s of this rank's rows: (M_local,), NaN where a sensor sees too little that takes part. Collective."""
     part = operator.observe((scale != 0.0).astype(np.float64))
     return np.where(part >= LEAST_PART, operator.observe(scale), np.nan)
 
 
-def noisy_readings(operator, error, scale, states, number):
+def noisy_readings(
+    operator: ObservationOperator, error: ObservationError, scale: np.ndarray, states: np.ndarray, number: np.ndarray
+) -> np.ndarray:
     """Readings of known states with errors drawn from R, in standard deviations; the same on any ranks. Collective.
 
     Parameters
@@ -69,20 +75,20 @@ def noisy_readings(operator, error, scale, states, number):
     -------
     (M_local, k), rows of NaN as `standardised` has them
     """
-    drawn = [np.random.default_rng([_SEED, n]).standard_normal(states.shape[1]) for n in number]
-    drawn = np.array(drawn).reshape(len(number), states.shape[1])
+    rows = [np.random.default_rng([_SEED, n]).standard_normal(states.shape[1]) for n in number]
+    drawn = np.array(rows).reshape(len(number), states.shape[1])
     within = [_symmetric_root(block.factor).__matmul__ for block in error.blocks]
     noise = error.by_blocks(drawn, lambda values: error.std_local[:, None] * values, within)
-    return (operator.observe_modes(states, scale) + noise) / scale_at(operator, scale)[:, None]
+    return (modes_operator(operator).observe_modes(states, scale) + noise) / scale_at(operator, scale)[:, None]
 
 
-def _symmetric_root(factor):
+def _symmetric_root(factor: np.ndarray) -> np.ndarray:
     """R^{1/2} of R = L Lᵀ, which does not hang on the order of rows."""
     left, sigma, _ = np.linalg.svd(factor)
     return (left * sigma) @ left.T
 
 
-def code_variance(found, codes):
+def code_variance(found: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Diagonal of R_l from codes that f° found for known ones, (m, k) both.
 
     Each is a mean over the states, and as if one more of them had the mean of all: none is zero.

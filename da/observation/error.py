@@ -1,23 +1,22 @@
 """What the analysis requires of R, the covariance of the observations' errors, and checks of standard deviations."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 
-class ErrorBlock(Protocol):
+@dataclass(frozen=True)
+class ErrorBlock:
     """A block of rows whose errors are correlated.
 
     rows : (m,) global numbers, rising
     factor : (m, m) lower Cholesky factor of their covariance
     """
 
-    @property
-    def rows(self) -> np.ndarray: ...
-
-    @property
-    def factor(self) -> np.ndarray: ...
+    rows: np.ndarray
+    factor: np.ndarray
 
 
 class ObservationError(Protocol):

@@ -4,7 +4,7 @@ Rows are observations, columns are values of the state; both are in contiguous r
 state. What the matrix does (interpolation to sensors, selection of grid points) is not known here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,9 @@ class MatrixOperator:
         """H itself, which is linear."""
         return self
 
-    def _multiplied(self, multiply, values, size):
+    def _multiplied(
+        self, multiply: Callable[[PETSc.Vec, PETSc.Vec], None], values: np.ndarray, size: int
+    ) -> np.ndarray:
         """A product of the matrix, in numpy's memory: copying vectors as long as the state costs further passes."""
         comm, result = self.matrix.getComm(), np.empty(size)
         right = PETSc.Vec().createWithArray(np.ascontiguousarray(values, dtype=np.float64), comm=comm)
@@ -109,14 +111,16 @@ class MatrixOperator:
             entries = slice(begin[0], begin[-1])
             yield rows, self._observed(vectors, scale, (begin - begin[0], column[entries], weight[entries]))
 
-    def _observed(self, vectors, scale, rows):
+    def _observed(
+        self, vectors: np.ndarray, scale: np.ndarray | None, rows: tuple[np.ndarray, np.ndarray, np.ndarray]
+    ) -> np.ndarray:
         start, column, weight = rows
         touched, position = np.unique(column, return_inverse=True)
         fetched = _fetched_rows(vectors, scale, touched, self.matrix)
         return csr_matrix((weight, position, start), (len(start) - 1, len(touched))) @ fetched
 
 
-def _fetched_rows(vectors, scale, wanted, matrix):
+def _fetched_rows(vectors: np.ndarray, scale: np.ndarray | None, wanted: np.ndarray, matrix: PETSc.Mat) -> np.ndarray:
     """(len(wanted), s) rows by global number, which rises, from the ranks that hold them. Collective."""
     comm = matrix.getComm().tompi4py()
     begins = matrix.getOwnershipRangesColumn()
@@ -135,7 +139,7 @@ def _fetched_rows(vectors, scale, wanted, matrix):
     return received
 
 
-def _starts(counts):
+def _starts(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)[:-1]])
 
 

@@ -1,5 +1,6 @@
 """Readings of sensors: one row for each, the same on every rank, because they are few."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -33,7 +34,7 @@ class Observations:
     station: np.ndarray | None = None
     instrument: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             given = getattr(self, field.name)
             given = np.full(np.shape(self.value)[:1], "") if given is None else given
@@ -44,14 +45,14 @@ class Observations:
         _check_shapes(self)
         _check_numbers(self)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.value)
 
-    def select(self, which):
+    def select(self, which: np.ndarray | Sequence[int]) -> "Observations":
         """The rows of a (M,) bool mask, or of a list of row numbers, in its order."""
         return Observations(*(getattr(self, field.name)[which] for field in fields(self)))
 
-    def within(self, start, end):
+    def within(self, start: float, end: float) -> "Observations":
         """The rows with start < time ≤ end [s].
 
         A window is closed by its analysis time: windows one after another share no reading.
@@ -59,7 +60,7 @@ class Observations:
         return self.select((self.time > start) & (self.time <= end))
 
 
-def _check_shapes(observations):
+def _check_shapes(observations: Observations) -> None:
     n = len(observations.value) if observations.value.ndim else 0
     for field in fields(observations):
         expected = (n, 3) if field.name == "position" else (n,)
@@ -71,7 +72,7 @@ def _check_shapes(observations):
             )
 
 
-def _check_numbers(observations):
+def _check_numbers(observations: Observations) -> None:
     for name in ("time", "position", "value", "error"):
         array = getattr(observations, name)
         bad = np.unique(np.argwhere(~np.isfinite(array))[:, 0])

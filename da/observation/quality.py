@@ -4,6 +4,7 @@ Each check is a function of arrays that marks what it would leave out; :func:`fi
 checks in order. Nothing here knows files, meshes or ranks: arrays are whole and the same everywhere.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 
 import numpy as np
@@ -13,7 +14,9 @@ from da.observation.correlation import CORRELATIONS
 
 
 class Flag(IntEnum):
-    """Why a reading is left out; `text` is what a table tells."""
+    """Why a reading is left out; `text` says so in tables."""
+
+    text: str
 
     USED = 0, "used"
     OUTSIDE = 1, "outside the model's air"
@@ -26,14 +29,14 @@ class Flag(IntEnum):
     THINNED = 8, "thinned"
     WITHHELD = 9, "withheld"
 
-    def __new__(cls, value, text):
+    def __new__(cls, value: int, text: str) -> "Flag":
         """A number with its text."""
         member = int.__new__(cls, value)
         member._value_, member.text = value, text
         return member
 
 
-def first_reason(n, reasons):
+def first_reason(n: int, reasons: Iterable[tuple[Flag, np.ndarray]]) -> np.ndarray:
     """One flag per reading: that of the first check that marks it.
 
     Parameters
@@ -51,7 +54,7 @@ def first_reason(n, reasons):
     return flags
 
 
-def out_of_range(value, variable, limits):
+def out_of_range(value: np.ndarray, variable: np.ndarray, limits: Mapping[str, tuple[float, float]]) -> np.ndarray:
     """Readings that no sensor can have made.
 
     value : (M,) in the variables' units; variable : (M,) names
@@ -68,7 +71,14 @@ def out_of_range(value, variable, limits):
     return marked
 
 
-def duplicates(time, position, group, error, seconds=0.0, distance=0.0):
+def duplicates(
+    time: np.ndarray,
+    position: np.ndarray,
+    group: np.ndarray,
+    error: np.ndarray,
+    seconds: float = 0.0,
+    distance: float = 0.0,
+) -> np.ndarray:
     """Readings that tell again what one of a smaller error, or else an earlier row, tells.
 
     Parameters
@@ -96,7 +106,14 @@ def duplicates(time, position, group, error, seconds=0.0, distance=0.0):
     return marked
 
 
-def stuck(time, value, sensor, readings=6, tolerance=0.0, still=None):
+def stuck(
+    time: np.ndarray,
+    value: np.ndarray,
+    sensor: np.ndarray,
+    readings: int = 6,
+    tolerance: float = 0.0,
+    still: float | None = None,
+) -> np.ndarray:
     """Readings in a run of a sensor's that does not change.
 
     Parameters
@@ -132,7 +149,9 @@ def stuck(time, value, sensor, readings=6, tolerance=0.0, still=None):
     return marked
 
 
-def background_check(innovation, background_std, observation_std, limit=4.0):
+def background_check(
+    innovation: np.ndarray, background_std: float | np.ndarray, observation_std: float | np.ndarray, limit: float = 4.0
+) -> np.ndarray:
     """Readings too far from the background: |d| > k √(σ_b² + σ_o²) (Lorenc & Hammond 1988).
 
     innovation, background_std, observation_std : (M,) in the variables' units, at the sensors; limit : k
@@ -146,8 +165,16 @@ def background_check(innovation, background_std, observation_std, limit=4.0):
 
 
 def buddy_check(
-    innovation, position, group, background_std, observation_std, length, limit=3.0, kind="soar", buddies=12
-):
+    innovation: np.ndarray,
+    position: np.ndarray,
+    group: np.ndarray,
+    background_std: float | np.ndarray,
+    observation_std: float | np.ndarray,
+    length: float,
+    limit: float = 3.0,
+    kind: str = "soar",
+    buddies: int = 12,
+) -> np.ndarray:
     """Readings that their neighbours contradict.
 
     What the nearest of the same group make of d_i, by optimal interpolation without it, leaves a residual of known
@@ -185,7 +212,15 @@ def buddy_check(
     return marked
 
 
-def _contradicted(d, places, b, o, limit, correlation, buddies):
+def _contradicted(
+    d: np.ndarray,
+    places: np.ndarray,
+    b: np.ndarray,
+    o: np.ndarray,
+    limit: float,
+    correlation: Callable[[np.ndarray], np.ndarray],
+    buddies: int,
+) -> np.ndarray:
     """Row numbers that are left out of one group, worst first."""
     alive, left_out = np.arange(len(d)), []
     score, tree = np.zeros(len(d)), cKDTree(places)
@@ -193,7 +228,7 @@ def _contradicted(d, places, b, o, limit, correlation, buddies):
     while len(alive) > 1:
         living = cKDTree(places[alive])
         _, near = living.query(places[pending], k=min(buddies + 1, len(alive)), distance_upper_bound=2.0)
-        for i, found in zip(pending, near):
+        for i, found in zip(pending, near, strict=True):
             others = [j for j in alive[found[found < len(alive)]] if j != i]
             score[i] = _departure(d, places, b, o, np.array([i, *others]), correlation) if others else 0.0
         worst = alive[np.argmax(score[alive])]
@@ -206,7 +241,14 @@ def _contradicted(d, places, b, o, limit, correlation, buddies):
     return np.array(left_out, dtype=np.int64)
 
 
-def _departure(d, places, b, o, rows, correlation):
+def _departure(
+    d: np.ndarray,
+    places: np.ndarray,
+    b: np.ndarray,
+    o: np.ndarray,
+    rows: np.ndarray,
+    correlation: Callable[[np.ndarray], np.ndarray],
+) -> float:
     """|residual| of the first row over its standard deviation."""
     distance = np.linalg.norm(places[rows][:, None] - places[rows][None], axis=2)
     covariance = correlation(distance) * np.outer(b[rows], b[rows]) + np.diag(o[rows] ** 2)
@@ -214,13 +256,13 @@ def _departure(d, places, b, o, rows, correlation):
     return abs(solved[0, 0]) / np.sqrt(solved[0, 1])
 
 
-def _members(label):
+def _members(label: np.ndarray) -> list[np.ndarray]:
     """Row numbers of each label."""
     _, number = np.unique(np.asarray(label), return_inverse=True)
     order = np.argsort(number, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
 
 
-def _check_limit(limit):
+def _check_limit(limit: float) -> None:
     if not limit > 0.0:
         raise ValueError(f"limit {limit!r} of a check, expected a positive number of standard deviations")

@@ -74,7 +74,7 @@ class SpeedOperator:
         return (*self.components.content, self.background, self.reading, self.is_speed)
 
     @property
-    def _comm(self) -> MPI.Comm:
+    def _comm(self) -> MPI.Intracomm:
         return self.components.matrix.getComm().tompi4py()
 
     def observe(self, increment: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Errors that sensors in a cell share, above all what the grid does not resolve, d
 dense cluster taken for independent would outweigh the background.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,12 @@ class Superobs:
     error: np.ndarray
 
 
-def cells(position, group, spacing, origin=(0.0, 0.0, 0.0)):
+def cells(
+    position: np.ndarray,
+    group: np.ndarray,
+    spacing: float | Sequence[float] | np.ndarray,
+    origin: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
+) -> np.ndarray:
     """Number of the cell and group that each reading lies in.
 
     Parameters
@@ -51,7 +57,7 @@ def cells(position, group, spacing, origin=(0.0, 0.0, 0.0)):
     return _by_occurrence(np.column_stack([label, place]))
 
 
-def thinned(cell, error, distance=None):
+def thinned(cell: np.ndarray, error: np.ndarray, distance: np.ndarray | None = None) -> np.ndarray:
     """Mark all readings of a cell but the most accurate; of equals the nearest to the centre, then the first.
 
     cell : (M,) as from `cells`; error : (M,) standard deviations; distance : (M,) from the cell's centre, or None
@@ -67,7 +73,7 @@ def thinned(cell, error, distance=None):
     return marked
 
 
-def superobs(cell, error, correlation=0.0):
+def superobs(cell: np.ndarray, error: np.ndarray, correlation: float = 0.0) -> Superobs:
     """Average the readings of each cell with weights w_i ∝ 1/σ_i².
 
     The average's error has the variance Σ_ij w_i w_j ρ_ij σ_i σ_j = (1 − ρ) Σ w_i² σ_i² + ρ (Σ w_i σ_i)²: for
@@ -101,7 +107,7 @@ def superobs(cell, error, correlation=0.0):
     return Superobs(number, average, np.sqrt((1.0 - correlation) * own + correlation * common))
 
 
-def _by_occurrence(keys):
+def _by_occurrence(keys: np.ndarray) -> np.ndarray:
     _, first, label = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

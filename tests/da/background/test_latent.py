@@ -6,8 +6,8 @@ from small_problem import N_SAMPLES, relative_difference
 from wind_problem import make_wind
 
 from da.analysis import analyse
-from da.background.latent import decoded_transform, latent_modes, warm_start
-from da.decoded import KINK, MINIMISERS, analyse_decoded
+from da.background.latent import decoded_transform, latent_modes
+from da.decoded import KINK, MINIMISERS, analyse_decoded, warm_start
 from da.minimisation.cost import CostFunction
 from da.minimisation.minimise import MinimisationError
 from models.decoder import DecoderError
@@ -111,14 +111,14 @@ def test_begins_at_tsvd_where_that_is_lower(centred):
     problem = made(Linear(tsvd_basis()), centred)
     expected = analyse(*problem.problem.arguments, COMM)
     cost = CostFunction(problem.transform, *problem.arguments, COMM)
-    start = warm_start(cost, expected.increment)
+    start = warm_start(cost, problem.transform, expected.increment)
     assert start.warm and start.cost == pytest.approx(expected.trace[-1].cost, rel=1e-10)
     assert start.cost_at_zero == pytest.approx(expected.trace[0].cost, rel=1e-10)
     # with these factors it is the minimum already
     found = analyse_decoded(problem.transform, *problem.arguments, COMM, first_increment=expected.increment)
     assert found.iterations == 0 and relative_difference(found.increment, expected.increment) < 1e-8
     # an increment that goes the other way is no place to begin
-    cold = warm_start(cost, -expected.increment)
+    cold = warm_start(cost, problem.transform, -expected.increment)
     assert not cold.warm and not cold.control.any() and cold.cost == cold.cost_at_zero
 
 

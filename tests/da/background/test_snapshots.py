@@ -26,14 +26,14 @@ def small_blocks(monkeypatch):
 def test_blocks_cover_all_rows_once(shape):
     slices = row_blocks(shape)
     assert sum(s.stop - s.start for s in slices) == shape[0]
-    assert all(a.stop == b.start for a, b in zip(slices, slices[1:]))
+    assert all(a.stop == b.start for a, b in zip(slices, slices[1:], strict=False))
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("widths", [[1] * S, [5, 1, S - 6], [S]])
 def test_blocks_of_any_width_come_together(tmp_path, on_disk, widths):
     first = np.cumsum([0, *widths])
-    blocks = (SNAPSHOTS[:, a] if b == a + 1 else SNAPSHOTS[:, a:b] for a, b in zip(first, first[1:]))
+    blocks = (SNAPSHOTS[:, a] if b == a + 1 else SNAPSHOTS[:, a:b] for a, b in zip(first, first[1:], strict=False))
     found = collected(blocks, N, S, tmp_path if on_disk else None)
     np.testing.assert_array_equal(found, SNAPSHOTS)
     assert isinstance(found.base, np.memmap) == on_disk or isinstance(found, np.memmap) == on_disk

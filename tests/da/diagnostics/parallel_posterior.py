@@ -1,6 +1,7 @@
 """Errors, influence and sensors to come on the ranks that run this, gathered into one file: FILE."""
 
 import sys
+from functools import partial
 
 import numpy as np
 from mpi4py import MPI
@@ -22,6 +23,13 @@ everything = selection(np.arange(N)[::-1], problem.rows.stop - problem.rows.star
 place = np.column_stack([problem.index, np.zeros((40, 2))]).astype(float)
 of_groups = correlated_error(problem.std, place, problem.index % 2, 10.0, operator.rows, comm)
 kept = {}
+
+
+def analysed(r, d):
+    """H δx of the analysis of an innovation."""
+    return operator.observe(analyse(transform, operator, r, d, comm).increment)
+
+
 for name, r in (("diagonal", error), ("correlated", of_groups)):
     hessian = ObservationHessian(transform, operator, r, comm)
     of = posterior(hessian.information)
@@ -35,13 +43,11 @@ for name, r in (("diagonal", error), ("correlated", of_groups)):
     placed = next_sensors(of, candidates, 4, comm, metric(transform))
     kept[f"{name}_chosen"], kept[f"{name}_total"] = placed.chosen, placed.total
     kept[f"{name}_gain"] = np.concatenate(comm.allgather(placed.first_gain))
-    guessed = estimated(lambda w: information_product(hessian, w), 10, probes=4, seed=2)
+    guessed = estimated(partial(information_product, hessian), 10, probes=4, seed=2)
     kept[f"{name}_guessed"] = np.array([guessed.value, guessed.standard_error])
-
-    def analysed(d):
-        return operator.observe(analyse(transform, operator, r, d, comm).increment)
-
-    guessed = girard(analysed, innovation, problem.std[operator.rows], comm, operator.rows, probes=3, seed=2)
+    guessed = girard(
+        partial(analysed, r), innovation, problem.std[operator.rows], comm, operator.rows, probes=3, seed=2
+    )
     kept[f"{name}_girard"] = np.array([guessed.value, guessed.standard_error])
 if comm.rank == 0:
     np.savez(sys.argv[1], **kept)

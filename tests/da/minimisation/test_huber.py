@@ -7,8 +7,8 @@ from small_problem import N_OBSERVED, dense, make_problem, places, relative_diff
 
 from da.analysis import analyse
 from da.minimisation.cost import CostFunction
-from da.minimisation.huber import Huber, limited
-from da.minimisation.huber_cost import HuberCost, polished
+from da.minimisation.huber import Huber, block_precisions, limited
+from da.minimisation.huber_cost import huber_cost, polished
 from da.minimisation.minimise import minimise
 from da.observation.correlated_error import correlated_error
 from da.observation.correlation import correlation_matrix
@@ -41,16 +41,17 @@ def cost_of(huber, kind="linear", weight=1.0, correlated=False):
     transform = {"cubic": Cubic, "unnoticed": Unnoticed}.get(kind, lambda t: t)(transform)
     operator = SquareOperator(operator, problem.std) if kind == "square" else operator
     cost = CostFunction(transform, operator, error_of(problem, correlated), innovation, COMM, weight)
-    return problem, cost if huber is None else HuberCost(cost, huber)
+    return problem, cost if huber is None else huber_cost(cost, huber)
 
 
 def reweighted(problem, huber, weight=1.0):
     """w by iteratively reweighted least squares (Holland & Welsch 1977), dense, for a diagonal R."""
     u, h = dense(problem)
     g, d, w = h @ u / problem.std[:, None], problem.innovation / problem.std, np.zeros(u.shape[1])
+    low, high = huber.limits
     for _ in range(5000):
         z = d - g @ w
-        factor = np.where(z < -huber.left, -huber.left / z, np.where(z > huber.right, huber.right / z, 1.0))
+        factor = np.where(z < -low, -low / z, np.where(z > high, high / z, 1.0))
         before, w = w, np.linalg.solve(weight * np.eye(len(w)) + g.T @ (factor[:, None] * g), g.T @ (factor * d))
         if np.linalg.norm(w - before) <= 1e-15 * np.linalg.norm(w):
             break
@@ -62,19 +63,19 @@ def from_the_dual(problem, huber, weight, correlated):
     u, h = dense(problem)
     g, d, c = h @ u / problem.std[:, None], problem.innovation / problem.std, correlations(problem, correlated)
     root, spread = np.linalg.cholesky(c + g @ g.T / weight), np.sqrt(np.diag(np.linalg.inv(c)))
-    bounds = (-huber.left * spread, huber.right * spread)
+    bounds = (-huber.limits[0] * spread, huber.limits[1] * spread)
     q = lsq_linear(root.T, np.linalg.solve(root, d), bounds, method="bvls", tol=1e-15).x
     return g.T @ q / weight
 
 
 def test_norm_is_the_papers():
     z = np.array([-5.0, -2.0, -1.0, 0.0, 1.0, 3.0, 7.0])
-    force, gross = Huber(2.0, 3.0).split(z, DiagonalError(np.ones(7)))
+    force, gross = Huber(2.0, 3.0).split(z, DiagonalError(np.ones(7)), ())
     assert force.tolist() == [-2.0, -2.0, -1.0, 0.0, 1.0, 3.0, 3.0]
     assert gross.tolist() == [-3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0]
     expected = [2.0 * 5.0 - 2.0, 2.0, 0.5, 0.0, 0.5, 4.5, 3.0 * 7.0 - 4.5]
     np.testing.assert_allclose(0.5 * force * (z + gross), expected, rtol=1e-14)
-    assert Huber(2.0).right == 2.0
+    assert Huber(2.0).limits == (2.0, 2.0)
 
 
 @EVERY_R
@@ -153,7 +154,7 @@ def test_errors_as_they_counted_give_the_same_analysis(huber, correlated):
     counted = huber.counted(residual, error)
     quadratic = analyse(transform, operator, counted, innovation, COMM)
     assert relative_difference(quadratic.control, robust.control) < 1e-10
-    _, gross = huber.split(residual / problem.std, error)
+    _, gross = huber.split(residual / problem.std, error, block_precisions(error))
     assert np.array_equal(counted.std_local > 1.0001 * problem.std, gross != 0.0)
     assert (gross != 0.0).any() == (huber.left < np.inf)
 
@@ -166,6 +167,13 @@ def test_hessian_is_the_gradients_difference(correlated):
     h = 1e-7
     difference = (cost.gradient(w + h * p) - cost.gradient(w - h * p)) / (2.0 * h)
     np.testing.assert_allclose(cost.hessian_at(w)(p), difference, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["unnoticed", "square"])
+def test_no_hessian_where_it_is_not_kept(kind):
+    _, cost = cost_of(Huber(1.0), kind)
+    with pytest.raises(ValueError, match="for linear U and H only"):
+        cost.hessian_at(np.zeros(8))
 
 
 @pytest.mark.parametrize("length", [0.3, 3.0, 30.0])

@@ -42,7 +42,7 @@ def test_with_the_factors_of_tsvd_and_a_perfect_encoder_it_is_tsvd(centred, spar
         operator, std = selection(np.arange(N), N, COMM), np.sqrt(0.05) * problem.scale
         d = problem.scale * vector(seed=1)
     columns = standardised(operator, problem.scale, d, problem.background).T
-    codes, (variance, *_) = zip(*(encoded(problem, operator, std, column) for column in columns))
+    codes, (variance, *_) = zip(*(encoded(problem, operator, std, column) for column in columns), strict=True)
     code = latent_innovation(np.stack(codes, axis=1))
     if not sparse:
         np.testing.assert_allclose(variance, 0.05 * np.eye(6), atol=1e-12)
