@@ -1,8 +1,8 @@
 """The forecast–assimilate loop: mpirun -n N python -m plugin.cycle case.yml
 
-For each window the model runs, its state is compared with the readings, the analysis is found, and
-the restart is written from which the model goes on. What a window did is told in the ledger, once
-all its files are on the disk; `--resume` goes on after the last window told there.
+For each window the model runs, its state is compared with the readings, the state is analysed, and
+the restart is written from which the model goes on. The ledger gets a line for a window once all its
+files are on the disk; `--resume` goes on after the last window in it.
 
     RUN/lock                 the job that is at work here
     RUN/case.json            the settings of this run
@@ -20,8 +20,10 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -30,11 +32,12 @@ from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import sync
 from coupling.common.watchdog import watched
-from coupling.fluidity.checkpoint import open_restart, read_fields, restart_files, write_restart
+from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, restart_files, write_restart
 from coupling.fluidity.driver import wrong_processes
 from coupling.simulation.launch import ModelError
+from da.observation.observations import Observations
 from da.observation.quality import Flag
-from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.case.configuration import Case, ConfigurationError, CycleCase, IauSection, ModelSection, read_cycle_case
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
@@ -47,9 +50,10 @@ from plugin.run.lock import locked
 from plugin.run.progress import Progress
 from plugin.run.recovery import Beginning, forecast_from
 from plugin.run.retention import disk_need, prune, window_folder
+from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
-from plugin.window.background import background
+from plugin.window.background import Background, background
 from plugin.window.diagnostics import diagnose
 from plugin.window.gates.apply import make_gates
 from plugin.window.gates.mesh_operators import check_boundary
@@ -61,22 +65,28 @@ from plugin.window.reading_table import write_table
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
 
-def run_cycle(case, comm, resume=False, progress=None, after=None):
+def run_cycle(
+    case: CycleCase,
+    comm: MPI.Comm,
+    resume: bool = False,
+    progress: Progress | None = None,
+    after: int | None = None,
+) -> None:
     """Run all windows of a case. Collective.
 
     Parameters
     ----------
-    case : Case
+    case : CycleCase
     comm : MPI communicator
     resume : go on after the last finished window of the run folder
-    progress : Progress that tells of it; None makes one
+    progress : Progress that shows it; None makes one
     after : window of the run folder to go on after, the later ones being made again; None for its last
 
     Raises
     ------
     ConfigurationError
-        if the run folder holds another run or is in use, `resume` finds nothing that fits, the background cannot be had,
-        or the disk is too small
+        if the run folder holds another run or is in use, `resume` finds nothing that fits, the background cannot be
+        made, or the disk is too small
     ReadingsError, LedgerError, FileError, MeshError, ModelError, MinimisationError, GateError, OSError
         as the stages raise them; finished windows stay as they are
     """
@@ -106,14 +116,14 @@ def _run(case, comm, resume, after, progress):
     gates = make_gates(case.gates, statistics.transfer)
     on_rank_0(lambda: check_boundary(case.gates, first), comm)
     _check_parts(case.cycle.iau, first)
-    progress.say(_told_background(statistics, readings, progress))
+    progress.say(_background_line(statistics, readings, progress))
     on_rank_0(lambda: begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
     cache = AnalysisCache()
     for number in range(done + 1, case.cycle.windows + 1):
         until = first.time + number * case.cycle.window
         beginning = _window(number, beginning, until, case, model, readings, statistics, gates, cache, comm, progress)
         if number == 1:
-            check_disk(number)  # now it can be told what a window needs
+            check_disk(number)  # now it is known what a window needs
         if case.cycle.report:
             _report(case.run, f"window {number} of {case.cycle.windows}", comm, progress)
     progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
@@ -149,25 +159,25 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
         usable, settings = _window_readings(readings, beginning, forecast, case.observations, statistics, comm)
-        found = assimilate(statistics, forecast.state, usable, comm, case.minimiser, settings, cache)
+        analysis = assimilate(statistics, forecast.state, usable, comm, case.minimiser, settings, cache)
     reached("analysis found")
     with progress.stage("gates", f"{label}: gates") if case.gates.changing else nullcontext():
-        found = gates.passed(found, forecast.state, forecast.restart, beginning.biases)
+        analysis = gates.passed(analysis, forecast.state, forecast.restart, beginning.biases)
     asked = case.diagnostics.influence or case.diagnostics.posterior  # the others cost nothing to speak of
     with progress.stage("diagnostics", f"{label}: diagnostics") if asked else nullcontext():
-        told = diagnose(found, statistics, forecast.state, case.diagnostics, folder, comm)
+        statistics_of_analysis = diagnose(analysis, statistics, forecast.state, case.diagnostics, folder, comm)
     with progress.stage("restart", f"{label}: writing the restart"):
-        restart = write_restart(forecast.restart, folder / "analysis", comm, found.changes, manifest=True)
+        restart = write_restart(forecast.restart, folder / "analysis", comm, analysis.changes, manifest=True)
     reached("restart written")
-    entry = _entry(number, forecast, restart, usable, found, case, progress)
-    entry.get("analysis", {}).update(told)
+    entry = _entry(number, forecast, restart, usable, analysis, case, progress)
+    entry.get("analysis", {}).update(statistics_of_analysis)
     if recovery is not None:
         entry["recovery"] = recovery
     elif case.cycle.iau is not None and beginning.background is not None:
         entry["iau"] = case.cycle.iau.model_dump()
-    on_rank_0(lambda: _keep(case, folder, entry, found, forecast.restart), comm)
-    progress.say(_told_window(label, entry))
-    return Beginning(restart, forecast.restart if found.analysis else None, found.biases)
+    on_rank_0(lambda: _keep(case, folder, entry, analysis, forecast.restart), comm)
+    progress.say(_window_line(label, entry))
+    return Beginning(restart, forecast.restart if analysis.analysis else None, analysis.biases)
 
 
 def _window_readings(readings, beginning, forecast, settings, statistics, comm):
@@ -182,40 +192,40 @@ def _window_readings(readings, beginning, forecast, settings, statistics, comm):
         )
 
 
-def _keep(case, folder, entry, found, background):
+def _keep(case, folder, entry, analysis, background):
     for path in restart_files(background):  # the model wrote them, and did not see to it that they are on the disk
         sync(path)
-    write_table(folder / "readings.csv", found.table)
+    write_table(folder / "readings.csv", analysis.table)
     reached("table written")
     append_entry(case.run / "ledger.jsonl", entry)
     reached("window told")
     prune(case.run, [entry["window"] - 1], case.cycle.keep)
 
 
-def _entry(number, forecast, restart, usable, found, case, progress):
+def _entry(number, forecast, restart, usable, analysis, case, progress):
     entry = {
         "window": number,
         "time": forecast.state.time,
         "readings": len(usable),
-        "used": sum(row["used"] == "yes" for row in found.table),
-        "left_out": dict(Counter(row["used"].removeprefix("no: ") for row in found.table if row["used"] != "yes")),
+        "used": sum(row["used"] == "yes" for row in analysis.table),
+        "left_out": dict(Counter(row["used"].removeprefix("no: ") for row in analysis.table if row["used"] != "yes")),
         "restart": str(restart.options.relative_to(case.run)),
         "forecast": str(forecast.restart.options.relative_to(case.run)),
         "seconds": {name: round(s, 4) for name, s in progress.seconds.items() if name != "background"},
         "model_seconds": round(forecast.seconds, 4),
     }
-    if found.biases:
-        entry["biases"] = found.biases
-    if found.analysis:
-        entry["analysis"] = found.analysis.summary()
-    if found.network:
-        entry["network"] = found.network.summary()
-    if found.gates:
-        entry["gates"] = found.gates
+    if analysis.biases:
+        entry["biases"] = analysis.biases
+    if analysis.analysis:
+        entry["analysis"] = analysis.analysis.summary()
+    if analysis.network:
+        entry["network"] = analysis.network.summary()
+    if analysis.gates:
+        entry["gates"] = analysis.gates
     return entry
 
 
-def _told_background(statistics, readings, progress):
+def _background_line(statistics: Background, readings: Observations, progress: Progress) -> str:
     modes = statistics.modes
     return (
         f"background errors: {modes.n_modes} modes ({modes.name}) of {modes.n_samples} states, "
@@ -225,7 +235,7 @@ def _told_background(statistics, readings, progress):
     )
 
 
-def _told_window(label, entry):
+def _window_line(label: str, entry: Mapping[str, Any]) -> str:
     times = "  ".join(f"{name} {s:.2f} s" for name, s in entry["seconds"].items())
     if "analysis" not in entry:
         reasons = entry.get("left_out", {})
@@ -244,7 +254,7 @@ def _told_window(label, entry):
     )
 
 
-def _check_parts(iau, first):
+def _check_parts(iau: IauSection | None, first: FluidityRestart) -> None:
     if iau is not None and iau.over < iau.parts * first.timestep:
         raise ConfigurationError(
             f"cycle.iau: {iau.parts} parts over {iau.over:g} s are nearer to each other than the model's time step of "
@@ -252,33 +262,33 @@ def _check_parts(iau, first):
         )
 
 
-def _check_times(readings, first, case):
-    """Refuse readings that are all of other times than the run: their epoch is wrong more often than they."""
+def _check_times(readings: Observations, first: FluidityRestart, case: CycleCase) -> None:
+    """Refuse readings that are all of other times than the run: most often their epoch is wrong."""
     began, end = first.time, first.time + case.cycle.windows * case.cycle.window
     near = case.observations.tolerance or first.timestep
     if len(readings) and not ((readings.time >= began - near) & (readings.time <= end + near)).any():
         raise ReadingsError(
             f"{case.observations.file}: none of the {len(readings)} readings, of {readings.time.min():g} to "
-            f"{readings.time.max():g} s, is of a window of this run, {began:g} to {end:g} s; see observations.epoch, or "
-            "give a file of this time"
+            f"{readings.time.max():g} s, is of a window of this run, {began:g} to {end:g} s; see observations.epoch, "
+            "or give a file of this time"
         )
 
 
-def _check_processes(first, settings):
+def _check_processes(first: FluidityRestart, settings: ModelSection) -> None:
     if problem := wrong_processes(first, settings.processes):
         raise ConfigurationError(problem)
 
 
-def _check_variables(readings, transfer, path):
+def _check_variables(readings: Observations, transfer: Transfer, path: Path) -> None:
     known, readable = [v.name for v in transfer.variables], transfer.readable
-    for name, time in zip(readings.variable, readings.time):
+    for name, time in zip(readings.variable, readings.time, strict=True):
         if name not in readable:
             raise ReadingsError(
                 f"{path}: reading of {str(name)!r} at {time:g} s, which is not analysed; variables are {known}"
             )
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line of the cycle; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.cycle", description="Run the forecast–assimilate loop.")
     parser.add_argument("case", nargs="?", type=Path, help="case file (YAML)")
@@ -293,7 +303,7 @@ def main(argv, comm):
     if arguments.case is None:
         raise ConfigurationError("no case file is named; python -m plugin.cycle case.yml, or --schema to see its keys")
     resume = arguments.resume or arguments.after is not None
-    run_cycle(read_case(arguments.case), comm, resume, after=arguments.after)
+    run_cycle(read_cycle_case(arguments.case), comm, resume, after=arguments.after)
     return 0
 
 

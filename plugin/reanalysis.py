@@ -1,9 +1,9 @@
 """Analyse the states of an archive: mpirun -n N python -m plugin.reanalysis case.yml
 
 No model runs. Each state of `reanalysis.states` is compared with its readings and analysed, and the analyses
-become an archive in time (VTKHDF) on the states' own mesh. Groups of ranks take blocks of states in turn; the ranks of a
-group share the grid. A group of one rank reads ahead and writes behind, in threads; larger ones work in turn, for ranks
-that wait for each other in several threads may wait for ever.
+become an archive in time (VTKHDF) on the states' own mesh. Groups of ranks take blocks of states in turn; the ranks
+of a group share the grid. A group of one rank reads ahead and writes behind, in threads; larger ones work in turn,
+for ranks that wait for each other in several threads may wait for ever.
 
     OUTPUT.vtkhdf                   the archive, when all is done; or
     OUTPUT/000016.vtkhdf            one for each block, by the number of its first state
@@ -26,6 +26,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ from coupling.common.files import FileError, remove_leftovers, whole_file, whole
 from coupling.common.waiting import wait_asleep
 from coupling.common.watchdog import alive, watched
 from da.observation.observations import Observations
-from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.case.configuration import ConfigurationError, ReanalysisCase, read_reanalysis_case
 from plugin.readings.of_case import readings_of
 from plugin.run.job import read_words, run_job
 from plugin.run.lock import locked
@@ -49,7 +50,7 @@ from plugin.run.progress import Progress
 from plugin.run.rank_groups import RankGroup, groups_for, split
 from plugin.run.settings import first_difference, kept_settings, settings_of
 from plugin.window.analysis_cache import AnalysisCache
-from plugin.window.background import Background, background, close_all, fingerprint, plan_of
+from plugin.window.background import Background, Series, background, close_all, fingerprint, plan_of
 from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates
 from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
 
@@ -60,7 +61,7 @@ _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
 class Work:
     """What a group has in hand.
 
-    case : Case
+    case : ReanalysisCase
     steps : all Steps
     series : the series the states are in, as the group's reading thread has them open
     within : the same, for readings between states
@@ -71,10 +72,10 @@ class Work:
     writing : communicator of the group's writing thread
     """
 
-    case: Case
+    case: ReanalysisCase
     steps: list[AnalysedState]
-    series: list
-    within: list
+    series: list[Series]
+    within: list[Series]
     readings: Observations
     background: Background
     gates: Gates
@@ -82,12 +83,12 @@ class Work:
     writing: MPI.Comm
 
 
-def reanalyse(case, comm, resume=False, progress=None):
+def reanalyse(case: ReanalysisCase, comm: MPI.Comm, resume: bool = False, progress: Progress | None = None) -> None:
     """Analyse all states that a case names. Collective.
 
     Parameters
     ----------
-    case : Case with sections `reanalysis` and `observations`
+    case : ReanalysisCase
     comm : MPI communicator
     resume : go on with what an earlier job of the run folder left
     progress : Progress
@@ -95,7 +96,8 @@ def reanalyse(case, comm, resume=False, progress=None):
     Raises
     ------
     ConfigurationError
-        if the run folder holds another reanalysis or is in use, `resume` finds nothing that fits, or settings do not fit each other
+        if the run folder holds another reanalysis or is in use, `resume` finds nothing that fits, or settings do not
+        fit each other
     ReadingsError, FileError, MeshError, MinimisationError, GateError, OSError
         as the stages raise them; finished blocks stay
     """
@@ -115,7 +117,7 @@ def _reanalyse(case, comm, resume, progress):
         )
     if "std" in of.keep and case.background.linear_transform != case.background.transform:
         raise ConfigurationError("reanalysis.keep: std goes with background.transform: tsvd or reduced")
-    left_out = [] if of.missing == "skip" else None
+    left_out: list[str] | None = [] if of.missing == "skip" else None
     plan = plan_of(of.states, comm, left_out)
     for problem in left_out or ():
         progress.say(f"left out: {problem}")
@@ -134,13 +136,13 @@ def _reanalyse(case, comm, resume, progress):
     work = Work(case, steps, own, within, readings, made, gates, group, threads[1])
     blocks = [steps[first : first + of.block] for first in range(0, len(steps), of.block)]
     todo = on_rank_0(lambda: [block for block in blocks if not _folder(case, block).is_dir()], comm)
-    progress.say(_told_start(work, blocks, todo))
+    progress.say(_start_line(work, blocks, todo))
     with progress.stage("analyses"):
         kept, cache, began = KeptStd(), AnalysisCache(), time.perf_counter()
         for block in group.share(todo):
             _block(block, work, cache, kept)
             if comm.rank == 0:  # the others would ask the file system in vain
-                progress.say(_told_progress(case, blocks, len(blocks) - len(todo), began))
+                progress.say(_progress_line(case, blocks, len(blocks) - len(todo), began))
         wait_asleep(comm)
     with progress.stage("archive"):
         _join(case, blocks, comm)
@@ -196,12 +198,12 @@ def _block(block, work, cache, kept):
                 continue
             within = work.within[step.series]
             with_what = work.background, work.gates, comm, cache, kept
-            found, row, readings = analysed(step, state, within, work.readings, case, *with_what)
+            kept_state, row, readings = analysed(step, state, within, work.readings, case, *with_what)
             if archive is None:
                 archive = closing.enter_context(
                     ArchiveWriter(folder / _STATES, work.writing, of.precision, of.compression)
                 )
-            write(archive.append, found)
+            write(archive.append, kept_state)
             rows.append(row)
             table += readings
         on_rank_0(lambda: _write_csv(folder / _STEPS, COLUMNS, rows), comm)
@@ -315,18 +317,18 @@ def _finish(case, blocks, left_out):
     shutil.rmtree(case.run / "reanalysis")
 
 
-def _told_start(work, blocks, todo):
+def _start_line(work, blocks, todo):
     of, modes = work.background, work.background.modes
     n_steps, done = len(work.steps), len(blocks) - len(todo)
+    megabytes = modes.vectors.nbytes / 1e6 * work.group.comm.size
     return (
         f"{n_steps} states in {len(blocks)} blocks{f', {done} done before' if done else ''}; {modes.n_modes} modes "
         f"({modes.name}), {of.transfer.grid}; {len(work.readings)} readings; {work.group.count} group(s) of "
-        f"{work.group.comm.size} rank(s), each holds the modes ({modes.vectors.nbytes / 1e6 * work.group.comm.size:.3g} MB) "
-        "and three states in flight"
+        f"{work.group.comm.size} rank(s), each holds the modes ({megabytes:.3g} MB) and three states in flight"
     )
 
 
-def _told_progress(case, blocks, before, began):
+def _progress_line(case, blocks, before, began):
     done = sum(_folder(case, block).is_dir() for block in blocks)
     rate = (done - before) / (time.perf_counter() - began)
     left = (len(blocks) - done) / rate if rate else 0.0
@@ -334,13 +336,13 @@ def _told_progress(case, blocks, before, began):
     return f"{done} of {len(blocks)} blocks  {rate * per_block:.3g} states/s  {left:.0f} s to go"
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.reanalysis", description="Analyse an archive's states.")
     parser.add_argument("case", type=Path, help="case file (YAML) with a section reanalysis")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished blocks")
     words = read_words(parser, argv, comm)
-    reanalyse(read_case(words.case, needed=("reanalysis", "observations")), comm, words.resume)
+    reanalyse(read_reanalysis_case(words.case), comm, words.resume)
     return 0
 
 

@@ -245,6 +245,21 @@ class Case(Section):
         return self
 
 
+class CycleCase(Case):
+    """A case file with the sections that the cycle needs."""
+
+    model: ModelSection
+    cycle: CycleSection
+    observations: ObservationSection
+
+
+class ReanalysisCase(Case):
+    """A case file with the sections that a reanalysis needs."""
+
+    reanalysis: ReanalysisSection
+    observations: ObservationSection
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """PyYAML takes the last of two equal keys without a word; here that is an error."""
 
@@ -305,6 +320,18 @@ def read_case(path, needed=CYCLE):
     if told:
         raise ConfigurationError("\n".join(f"{path}, {text}" for text in told))
     return _absolute(case, path.resolve().parent)
+
+
+def read_cycle_case(path: Path) -> CycleCase:
+    """As `read_case`, with the sections that the cycle needs."""
+    case = read_case(path)
+    return CycleCase.model_construct(case.model_fields_set, **dict(case))
+
+
+def read_reanalysis_case(path: Path) -> ReanalysisCase:
+    """As `read_case`, with the sections that a reanalysis needs."""
+    case = read_case(path, needed=("reanalysis", "observations"))
+    return ReanalysisCase.model_construct(case.model_fields_set, **dict(case))
 
 
 def _absolute(value, base):

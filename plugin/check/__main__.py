@@ -16,9 +16,9 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.fluidity import options as flml
 from coupling.common.waiting import wait_asleep
-from plugin.case.configuration import Case, ConfigurationError, read_case
+from coupling.fluidity import options as flml
+from plugin.case.configuration import ConfigurationError, CycleCase, read_cycle_case
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid
 from plugin.check.case.model import launcher, processes, program
@@ -47,7 +47,7 @@ def check_machine(by_rank: Sequence[Rank], model_processes: int = 1) -> Iterator
 
 
 def check_case(
-    case: Case, scratch: Path, places: Sequence[Placement], quick: bool = False, fix: Path | None = None
+    case: CycleCase, scratch: Path, places: Sequence[Placement], quick: bool = False, fix: Path | None = None
 ) -> Iterator[Finding]:
     """Findings about a case, one by one. On one rank.
 
@@ -101,10 +101,10 @@ def _trial(files: CaseFiles) -> Iterator[Finding]:
     yield Finding(OK, "one time step", text)
 
 
-def _read(path: Path) -> tuple[Case | None, list[Finding]]:
-    """(Case or None, findings about its file)."""
+def _read(path: Path) -> tuple[CycleCase | None, list[Finding]]:
+    """(the case or None, findings about its file)."""
     try:
-        return read_case(path), [Finding(OK, "case file", str(path))]
+        return read_cycle_case(path), [Finding(OK, "case file", str(path))]
     except ConfigurationError as error:
         return None, [Finding(FAIL, "case file", line) for line in str(error).splitlines()]
 

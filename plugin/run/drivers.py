@@ -1,6 +1,7 @@
 """Forecast models by the name that a case file gives: those of this package, and a user's own."""
 
 import importlib
+from typing import Any
 
 from coupling.fluidity.driver import FluidityModel, embedded_model
 from coupling.simulation.forecast import ForecastModel
@@ -10,15 +11,15 @@ from plugin.case.configuration import ConfigurationError, ModelSection
 def forecast_model(settings: ModelSection) -> ForecastModel:
     """The driver that a case file's `model` section asks for.
 
-    `package.module:function` is called with the section's program, processes, launcher, timeout, silence and environment as
-    keywords; it gives a :class:`coupling.simulation.forecast.ForecastModel`.
+    `package.module:function` is called with the section's program, processes, launcher, timeout, silence and
+    environment as keywords; it gives a :class:`coupling.simulation.forecast.ForecastModel`.
 
     Raises
     ------
     ConfigurationError
         if a user's own cannot be imported, or is no model
     """
-    common = {
+    common: dict[str, Any] = {
         "processes": settings.processes,
         "launcher": tuple(settings.launcher),
         "timeout": settings.timeout,

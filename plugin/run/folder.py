@@ -1,4 +1,4 @@
-"""The cycle's run folder: what a run keeps of its settings, where it goes on, and what is cleared away before it does."""
+"""The cycle's run folder: the settings that a run keeps, where it goes on, and what is cleared away before it does."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, remove_leftovers, whole_file
 from coupling.common.manifest import check_manifest
 from coupling.fluidity.checkpoint import open_restart
-from plugin.case.configuration import Case, ConfigurationError
+from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.run.ledger import go_back, read_ledger
 from plugin.run.recovery import Beginning
 from plugin.run.retention import prune, window_folder
@@ -21,12 +21,12 @@ _CHANGEABLE = {"cycle": ("windows", "keep", "report"), "model": ("timeout", "sil
 _OTHERS = ("diagnostics", "reanalysis", "experiment", "watchdog")
 
 
-def find_run(case: Case, comm: MPI.Comm, resume: bool = False, after: int | None = None) -> tuple[int, Beginning]:
+def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int | None = None) -> tuple[int, Beginning]:
     """Where to go on. Collective; nothing is written.
 
     Parameters
     ----------
-    case : Case
+    case : CycleCase
     comm : MPI communicator
     resume : go on with the run that is there
     after : window to go on after; None for the last one that is finished
@@ -104,8 +104,8 @@ def _advice(run, done, comm):
     return "no earlier restart is whole; --after 0 begins anew"
 
 
-def begin_run(case: Case, resume: bool, done: int) -> None:
-    """Keep the settings, and clear away what a kill left, at a resume all that is not of a finished window. Not collective."""
+def begin_run(case: CycleCase, resume: bool, done: int) -> None:
+    """Keep the settings, and clear away what a kill left; at a resume all but finished windows. Not collective."""
     with whole_file(case.run / "case.json") as beside:
         beside.write_text(json.dumps(settings_of(case), indent=2))
     for folder in (case.run, case.run / "cache", *(window_folder(case.run, n) for n in range(1, done + 1))):

@@ -54,9 +54,9 @@ def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection)
     Parameters
     ----------
     run : Path
-    start : Restart of the run; before any window is done it tells what one will need at least: a copy of its files for
+    start : Restart of the run; before any window is done it shows what one will need at least: a copy of its files for
         the model, and another for the analysis
-    done : number of windows done; the last of them tells what one needs
+    done : number of windows done; the last of them shows what one needs
     cycle : CycleSection
 
     Raises
@@ -71,12 +71,13 @@ def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection)
     else:
         each, least = 2 * sum(path.stat().st_size for path in restart_files(start)), "at least "
     need, free = n_kept * each, shutil.disk_usage(run).free
-    told = f"{n_kept} windows to keep, {least}{told_bytes(each)} each: {least}{told_bytes(need)}; {told_bytes(free)} are free"
+    sizes = f"{least}{told_bytes(each)} each: {least}{told_bytes(need)}"
+    budget = f"{n_kept} windows to keep, {sizes}; {told_bytes(free)} are free"
     if need > free:
         raise ConfigurationError(
-            f"{run}: the disk is too small: {told}; make room, or keep every so-many-th window only (key cycle.keep)"
+            f"{run}: the disk is too small: {budget}; make room, or keep every so-many-th window only (key cycle.keep)"
         )
-    return f"disk: {told}"
+    return f"disk: {budget}"
 
 
 def _size(folder):

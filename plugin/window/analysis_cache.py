@@ -56,5 +56,5 @@ def _digest_of(content: Iterable[np.ndarray]) -> bytes:
     digest = hashlib.sha256()
     for array in map(np.ascontiguousarray, content):
         digest.update(f"{array.dtype} {array.shape} ".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.digest()

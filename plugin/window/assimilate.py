@@ -54,7 +54,7 @@ def assimilate(
     readings: Observations,
     comm: MPI.Comm,
     minimiser: MinimiserSection,
-    settings: ObservationSettings = ObservationSettings(),
+    settings: ObservationSettings | None = None,
     cache: AnalysisCache | None = None,
 ) -> WindowAnalysis:
     """Analyse one state. Collective.
@@ -66,7 +66,7 @@ def assimilate(
     readings : Observations of its window; there may be none
     comm : MPI communicator
     minimiser : MinimiserSection
-    settings : ObservationSettings
+    settings : ObservationSettings; None for readings as they are
     cache : AnalysisCache of the analyses before, changed here; None computes everything
 
     Raises
@@ -78,6 +78,7 @@ def assimilate(
     MinimisationError
         if the minimum is not found
     """
+    settings = ObservationSettings() if settings is None else settings
     cache = AnalysisCache() if cache is None else cache
     innovation = compare_with_background(background.transfer, state, readings, settings)
     flags = _quality_flags(innovation, background, state.time, settings, cache, comm)
@@ -116,7 +117,7 @@ def _quality_flags(
         background.transfer.grid,
         time,
         innovation.value,
-        lambda: background_std(background, innovation.operator, n, comm, cache.background_std),
+        lambda: background_std(background.transform, innovation.operator, n, comm, cache.background_std),
         [*innovation.flagged, *settings.flagged],
         settings.withheld,
     )

@@ -5,28 +5,36 @@ of them may be kept in a file, with all that they depend on; it is used only whe
 """
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 
+from coupling.archive import Archive
 from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_shared_file
-from coupling.geometry.grid import make_grid
+from coupling.geometry.grid import Grid, make_grid
 from coupling.geometry.interpolation import fluid_points
-from coupling.geometry.points import mesh_points
+from coupling.geometry.mesh import Mesh, State
+from coupling.geometry.points import MeshPoints, mesh_points
 from coupling.vtk.vtu import piece_paths
 from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes, reduced_modes, truncated_modes
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import BackgroundSection, Case, ConfigurationError
+from plugin.case.sections import SeriesSection
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.latent import Latent, read_latent
 from plugin.window.modes_file import ModesFileError, load_modes, save_modes
+
+Series = Archive | DumpSeries
+Plan = list[tuple[Series, int]]  # open series, number of a state in it
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Background:
     latent: Latent | None = None
 
 
-def open_snapshots(settings, comm, left_out=None):
+def open_snapshots(settings: SeriesSection, comm: MPI.Comm, left_out: list[str] | None = None) -> list[Series]:
     """Open the series that a `snapshots` entry means: one, or several archives that a pattern names. Collective.
 
     left_out : as for `coupling.archive.series.open_series`
@@ -57,10 +65,10 @@ def open_snapshots(settings, comm, left_out=None):
     archives = on_rank_0(
         lambda: sorted(p for p in glob(str(settings.path)) if Path(p).suffix in ARCHIVE_SUFFIXES), comm
     )
-    return [open_series(path, comm, left_out) for path in archives or [settings.path]]
+    return [open_series(path, comm, left_out) for path in archives or [str(settings.path)]]
 
 
-def chosen_steps(settings, times):
+def chosen_steps(settings: SeriesSection, times: np.ndarray) -> np.ndarray:
     """Numbers of the states a `snapshots` entry asks for.
 
     Raises
@@ -78,7 +86,7 @@ def chosen_steps(settings, times):
     return steps
 
 
-def plan_of(snapshots, comm, left_out=None):
+def plan_of(snapshots: Iterable[SeriesSection], comm: MPI.Comm, left_out: list[str] | None = None) -> Plan:
     """What the entries of `snapshots` ask for, in their order: a list of (open series, number of a state). Collective.
 
     left_out : as for `coupling.archive.series.open_series`
@@ -96,13 +104,13 @@ def plan_of(snapshots, comm, left_out=None):
     ]
 
 
-def close_all(plan):
+def close_all(plan: Plan) -> None:
     """Close the series of a plan."""
     for series in {id(series): series for series, _ in plan}.values():
         series.close()
 
 
-def make_grid_of(case, mesh, comm, cache):
+def make_grid_of(case: Case, mesh: Mesh, comm: MPI.Comm, cache: Path | None) -> Grid | MeshPoints:
     """The case's grid over a mesh, solid points marked; or the mesh's own points. Collective."""
     if case.grid.space == "mesh":
         return mesh_points(mesh, comm)
@@ -111,7 +119,9 @@ def make_grid_of(case, mesh, comm, cache):
     return grid.with_fluid(fluid_points(grid, mesh, comm, cache))
 
 
-def background(case, comm, cache=None, said=lambda text: None):
+def background(
+    case: Case, comm: MPI.Comm, cache: Path | None = None, said: Callable[[str], None] = lambda text: None
+) -> Background:
     """Grid, modes and transform of a case. Collective.
 
     Parameters
@@ -139,32 +149,36 @@ def background(case, comm, cache=None, said=lambda text: None):
     mesh = next(iter(first.fields.values())).mesh
     grid = make_grid_of(case, mesh, comm, cache)
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
-    settings, found = case.background, None
+    settings, stored = case.background, None
     latent = read_latent(case, transfer, comm) if settings.by_network else None
     if settings.modes is not None:
         about = _about(settings, transfer, plan, mesh, comm)
-        found = _kept(settings.modes, about, transfer, comm)
-    if found is None:
+        stored = _kept(settings.modes, about, transfer, comm)
+    if stored is None:
         columns = columns_of(transfer, first, states, len(plan), said)
-        found = _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
+        stored = _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
         if settings.modes is not None:
-            _keep(settings.modes, *found, about, transfer, comm)
-            found = None  # before they are there twice
+            _keep(settings.modes, stored, about, transfer, comm)
+            stored = None  # before they are there twice
             # as later runs will have them: another order in memory changes the last digits of sums
-            found = _kept(settings.modes, about, transfer, comm)
+            stored = _kept(settings.modes, about, transfer, comm)
     close_all(plan)
-    modes, scale = found
+    if stored is None:
+        raise ConfigurationError(f"background.modes: {settings.modes} was removed while this job made it; start again")
+    modes, scale = stored
     return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent)
 
 
-def states_of(case, plan):
+def states_of(case: Case, plan: Plan) -> Iterator[State]:
     """Read the states of [(series, step)], one after another, with the fields a case asks for. Collective."""
     wanted = {name if "." not in name else name.rpartition(".")[0] for name in case.variables}
     for series, step in plan:
         yield series.read(step, sorted(wanted))
 
 
-def columns_of(transfer, first, others, count, said):
+def columns_of(
+    transfer: Transfer, first: State, others: Iterable[State], count: int, said: Callable[[str], None]
+) -> Iterator[np.ndarray]:
     """The states' rows of this rank, one after another; the first state was read before."""
     for k, state in enumerate(chain([first], others), 1):
         yield transfer.to_grid(state)
@@ -188,22 +202,22 @@ def _about(settings, transfer, plan, mesh, comm):
     }
 
 
-def fingerprint(plan, times):
+def fingerprint(plan: Plan, times: Sequence[float]) -> str:
     """Hash of where the states come from: names and sizes of files, steps and times.
 
     Folders do not count, so that files may be moved, nor do dates, which copies change.
     """
-    digest, sizes = hashlib.sha256(), {}
-    for (series, step), time in zip(plan, times):
-        dump = series.files[step] if isinstance(series, DumpSeries) else None
-        source = Path(series.path if dump is None else dump)
+    digest, sizes = hashlib.sha256(), dict[Path, list[int]]()
+    for (series, step), time in zip(plan, times, strict=True):
+        source = Path(series.files[step] if isinstance(series, DumpSeries) else series.path)
         if source not in sizes:
-            sizes[source] = [Path(p).stat().st_size for p in ([source] if dump is None else piece_paths(dump))]
+            parts = piece_paths(source) if isinstance(series, DumpSeries) else [source]
+            sizes[source] = [Path(p).stat().st_size for p in parts]
         digest.update(f"{source.name} {sizes[source]} {step} {time!r}\n".encode())
     return digest.hexdigest()[:32]
 
 
-def _kept(path, about, transfer, comm):
+def _kept(path: Path, about: dict, transfer: Transfer, comm: MPI.Comm) -> tuple[Modes, np.ndarray] | None:
     """(Modes, (n_local,) scale) from a file, or None where there is no file. Collective."""
     if not on_rank_0(path.exists, comm):
         return None
@@ -214,16 +228,18 @@ def _kept(path, about, transfer, comm):
     return stored.modes, stored.scale
 
 
-def _keep(path, modes, scale, about, transfer, comm):
+def _keep(path: Path, made: tuple[Modes, np.ndarray], about: dict, transfer: Transfer, comm: MPI.Comm) -> None:
     rows = transfer.grid.rows(comm)
     on_rank_0(lambda: path.parent.mkdir(parents=True, exist_ok=True), comm)
     with whole_shared_file(path, comm) as beside:
         # tried by one first: an MPI open that fails may leave ranks waiting
         on_rank_0(beside.touch, comm)
-        save_modes(beside, modes, scale, about, comm, transfer.grid.fluid_points[rows.start : rows.stop])
+        save_modes(beside, *made, about, comm, transfer.grid.fluid_points[rows.start : rows.stop])
 
 
-def _made(settings, transfer, snapshots, comm):
+def _made(
+    settings: BackgroundSection, transfer: Transfer, snapshots: np.ndarray, comm: MPI.Comm
+) -> tuple[Modes, np.ndarray]:
     """(Modes, (n_local,) scale) of states on the grid, whose memory they take."""
     rows = transfer.grid.rows(comm)
     fluid = transfer.grid.fluid_points[rows.start : rows.stop]

@@ -1,26 +1,42 @@
-"""What is told of an analysis beside its result, as a case's `diagnostics` asks for it."""
+"""What is reported of an analysis beside its result, as a case's `diagnostics` asks for it."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_file
 from coupling.geometry.mesh import Field, State
 from coupling.vtk.dumps import write_dump
 from da.diagnostics.influence import influence, influence_by_group
-from da.diagnostics.posterior import marginal, mesh_std, posterior, state_std
+from da.diagnostics.posterior import Posterior, marginal, mesh_std, posterior, state_std
 from da.diagnostics.statistics import group_statistics
 from da.minimisation.hessian import ObservationHessian
+from da.observation.error import ObservationError
+from plugin.case.configuration import DiagnosticsSection
+from plugin.window.analysis_inputs import AnalysisInputs
+from plugin.window.assimilate import WindowAnalysis
+from plugin.window.background import Background
 from plugin.window.observation_operator import by_reading
 
 COLUMNS = ("influence", "left_out", "standardised")
 
 
-def diagnose(found, background, state, settings, folder, comm):
-    """Make what a case asks for, and write what is no number of a ledger. Collective.
+def diagnose(
+    analysis: WindowAnalysis,
+    background: Background,
+    state: State,
+    settings: DiagnosticsSection,
+    folder: Path,
+    comm: MPI.Comm,
+) -> dict[str, Any]:
+    """Compute what a case asks for, and write what is not a number for the ledger. Collective.
 
     Parameters
     ----------
-    found : WindowAnalysis; with `influence` its table gets COLUMNS, in the order of `da.diagnostics.influence.Influence`
+    analysis : WindowAnalysis; with `influence` its table gets COLUMNS, named as in `da.diagnostics.influence.Influence`
     background : Background
     state : State, the forecast
     settings : DiagnosticsSection
@@ -32,59 +48,59 @@ def diagnose(found, background, state, settings, folder, comm):
     dict for the ledger; empty where there is no analysis
     """
     if settings.influence:
-        for row in found.table:
+        for row in analysis.table:
             row.update(dict.fromkeys(COLUMNS))
-    if found.analysis is None:
+    if analysis.analysis is None or analysis.inputs is None:
         return {}
-    of, (operator, error, residual) = found.inputs, _as_quadratic(found)
-    errors, told, own = None, {}, None
-    # a network has no rows that errors could be told of
+    of, (operator, error, residual) = analysis.inputs, _as_quadratic(analysis)
+    errors, own = None, None
+    entry: dict[str, Any] = {}
+    # a network's analysis has no linear U, so no posterior covariance
     if (settings.influence or settings.posterior) and of.transform.linear:
-        errors = posterior_of(found, comm)
+        errors = posterior_of(analysis, comm)
     if settings.influence and errors is not None:
-        told, own = _influence(found, errors, operator, error, residual, comm)
-    told.update(_statistics(of, residual, own, settings.stations, comm))
+        entry, own = _influence(analysis, errors, operator, error, residual, comm)
+    entry.update(_statistics(of, residual, own, settings.stations, comm))
     if settings.posterior and errors is not None:
         write_posterior(folder / "posterior", errors, background, state, comm)
-    return told
+    return entry
 
 
-def posterior_of(found, comm):
+def posterior_of(analysis: WindowAnalysis, comm: MPI.Comm) -> Posterior:
     """Errors of an analysis with a linear U. Collective.
 
-    found : WindowAnalysis, with an analysis
-
-    Returns
-    -------
-    da.diagnostics.posterior.Posterior
+    analysis : WindowAnalysis, with an analysis
     """
-    operator, error, _ = _as_quadratic(found)
-    hessian = found.inputs.hessian or ObservationHessian(found.inputs.transform, operator, error, comm)
+    assert analysis.inputs is not None
+    operator, error, _ = _as_quadratic(analysis)
+    hessian = analysis.inputs.hessian or ObservationHessian(analysis.inputs.transform, operator, error, comm)
     return posterior(hessian.information)
 
 
-def _as_quadratic(found):
+def _as_quadratic(analysis: WindowAnalysis) -> tuple[Any, ObservationError, np.ndarray]:
     """(H, R, residual) of the quadratic form that J is about the analysis."""
-    of, increment = found.inputs, found.analysis.increment
-    residual = of.innovation - of.operator.observe(increment)
-    linear = of.operator if of.operator.linear else of.operator.linearised(increment)
+    of, minimum = analysis.inputs, analysis.analysis
+    assert of is not None and minimum is not None
+    residual = of.innovation - of.operator.observe(minimum.increment)
+    linear = of.operator if of.operator.linear else of.operator.linearised(minimum.increment)
     return linear, _as_counted(of, residual), residual
 
 
-def _as_counted(of, residual):
+def _as_counted(of: AnalysisInputs, residual: np.ndarray) -> ObservationError:
     """R; where there is Huber's norm, the one with which the quadratic norm has the same minimum."""
     return of.error if of.huber is None else of.huber.counted(residual, of.error)
 
 
-def _influence(found, errors, operator, error, residual, comm):
+def _influence(analysis, errors, operator, error, residual, comm):
     """Degrees of freedom for signal, and S_ii of all rows; columns for the table, an average's at its first reading."""
-    of = found.inputs
-    told = influence(errors, of.transform, operator, error, residual)
+    of = analysis.inputs
+    influences = influence(errors, of.transform, operator, error, residual)
     for name in COLUMNS:
-        everyone = by_reading(of.reading_operator, getattr(told, name), len(of.readings), comm)
-        for number, value in zip(of.numbers, everyone):
-            found.table[number][name] = float(value) if np.isfinite(value) else None
-    own, reading = (np.concatenate(comm.allgather(part)) for part in (told.influence, of.reading_operator.reading))
+        everyone = by_reading(of.reading_operator, getattr(influences, name), len(of.readings), comm)
+        for number, value in zip(of.numbers, everyone, strict=True):
+            analysis.table[number][name] = float(value) if np.isfinite(value) else None
+    parts = influences.influence, of.reading_operator.reading
+    own, reading = (np.concatenate(comm.allgather(part)) for part in parts)
     return {
         "degrees_of_freedom": errors.degrees_of_freedom,
         "entropy_reduction": errors.entropy_reduction,
@@ -105,7 +121,7 @@ def _statistics(of, residual, own, stations, comm):
     }
 
 
-def write_posterior(path, errors, background, state, comm):
+def write_posterior(path: Path, errors: Posterior, background: Background, state: State, comm: MPI.Comm) -> None:
     """Write standard deviations of background and analysis on the grid and on the mesh. Collective.
 
     PATH.npz has `<variable>.background` and `<variable>.analysis`, (nx, ny, nz) or (points,) in the variables' units,
@@ -123,7 +139,7 @@ def write_posterior(path, errors, background, state, comm):
     transfer, transform = background.transfer, background.transform
     kinds = {"background": errors.without_readings, "analysis": errors}
     kinds = {name: marginal(of, transform.n_control) for name, of in kinds.items()}
-    arrays, meshes, n = _about(transfer.grid), {}, len(transfer.variables)
+    arrays, meshes, n = _about(transfer.grid), dict[str, dict[str, Field]](), len(transfer.variables)
     for kind, of in kinds.items():
         whole = np.concatenate(comm.allgather(state_std(of, transform))).reshape(-1, n)
         for column, v in enumerate(transfer.variables):

@@ -10,17 +10,31 @@ of the window before tell: the analysis is written in full, as always, so that a
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
+from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import MeshError, State
+from coupling.simulation.forecast import Forecast
+from plugin.case.configuration import IauSection
+from plugin.run.recovery import Beginning
 
 
-def forecast_in_parts(beginning, until, asked, run, folder, bounded, comm):
-    """Forecast to the end of a window, the increment of the one before given in parts. Collective.
+def forecast_in_parts(
+    beginning: Beginning,
+    until: float,
+    asked: IauSection,
+    run: Callable[[FluidityRestart, float], Forecast],
+    folder: Path,
+    bounded: Callable[[State], State],
+    comm: MPI.Comm,
+) -> Forecast:
+    """Forecast to the end of a window, giving the previous increment in parts. Collective.
 
     Parameters
     ----------
@@ -67,12 +81,12 @@ def _set_aside(restart, folder, comm):
 
 def _parts(before, after, count, comm):
     """{name: Field} of a part of each field's increment, where there is one."""
-    found = {}
+    parts = {}
     for name, of in before.fields.items():
         dx = after[name].values - of.values
         if comm.allreduce(int(np.any(dx))):
-            found[name] = of.replaced(dx / count)
-    return found
+            parts[name] = of.replaced(dx / count)
+    return parts
 
 
 def _plus(of, part):

@@ -1,14 +1,17 @@
-"""Analyses by an autoencoder: what a case's share, and when TSVD's is taken in their place.
+"""Analyses by an autoencoder: what those of a case share, and when TSVD's analysis replaces one.
 
-A network may be wrong with confidence. Each of its analyses is asked for `da.diagnostics.trust`'s three checks; where one fails,
-or the search does, the window gets TSVD's analysis, which was found before it anyway: the search begins there.
+A network may be wrong with confidence. Each of its analyses must pass the three checks of `da.diagnostics.trust`. Where
+one fails, or the minimisation does, the window gets TSVD's analysis, from which the minimisation started.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0, refuse_together
+from coupling.geometry.grid import Grid
 from da.analysis import Analysis
 from da.background.latent import DecodedTransform, LatentModes, decoded_transform, latent_modes
 from da.decoded import analyse_decoded
@@ -22,11 +25,15 @@ from da.diagnostics.trust import (
     trust_limits,
 )
 from da.minimisation.minimise import MinimisationError
+from da.observation.error import ObservationError
 from models.decoder import DecoderError, ParallelDecoder, decodes, parallel_decoder
 from models.files import ModelFileError, load, load_arrays
 from models.inference import fast_decoder
-from plugin.case.configuration import ConfigurationError
-from plugin.window.observation_encoding import ObservationEncoding, read_encoder
+from plugin.case.configuration import Case, ConfigurationError
+from plugin.state.transfer import Transfer
+from plugin.window.analysis_cache import CachedResult
+from plugin.window.observation_encoding import ObservationEncoding, RowPositions, read_encoder
+from plugin.window.observation_operator import Operator
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,11 @@ class Latent:
     encoder: ObservationEncoding | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Of the transform, as in case files."""
         return "decoded" if self.encoder is None else "bireduced"
 
-    def transform(self, background):
+    def transform(self, background: np.ndarray) -> tuple[DecodedTransform, np.ndarray, np.ndarray]:
         """U about a background, f of the background, and g of that. Collective.
 
         background : (n_local,) x_b − x̄
@@ -84,13 +91,13 @@ class LatentAnalysis:
     trust: Trust
     reason: str
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """For the ledger."""
         used = {"transform": self.name} if self.analysis is not None else {"transform": "tsvd", "reason": self.reason}
         return {**used, "checks": self.trust.summary()}
 
 
-def read_latent(case, transfer, comm):
+def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
     """The network that a case names, made ready for its analyses. Collective.
 
     Parameters
@@ -109,9 +116,12 @@ def read_latent(case, transfer, comm):
         on every rank, if there is no such file, or the network was made for another grid, mask or variables, or its
         codes give no modes; so, too, for the observation encoder of `bireduced`
     """
-    path, grid, of = case.network.file, transfer.grid, case.background.latent
+    section, grid, of = case.network, transfer.grid, case.background.latent
+    # a case file with a network's transform and without its section, or without a grid, is refused
+    assert section is not None and section.file is not None and isinstance(grid, Grid)
+    path = section.file
     expected = {
-        "name": case.network.name,
+        "name": section.name,
         "channels": len(transfer.variables),
         "variables": [v.name for v in transfer.variables],
         "grid": grid.description,
@@ -140,7 +150,19 @@ def read_latent(case, transfer, comm):
     return Latent(decoder, modes, arrays["mean"][mine], limits, encoder)
 
 
-def analyse_latent(latent, state, operator, error, innovation, comm, *, first, positions, cached, **minimiser):
+def analyse_latent(
+    latent: Latent,
+    state: np.ndarray,
+    operator: Operator,
+    error: ObservationError,
+    innovation: np.ndarray,
+    comm: MPI.Comm,
+    *,
+    first: np.ndarray,
+    positions: RowPositions,
+    cached: CachedResult,
+    **minimiser: Any,
+) -> LatentAnalysis:
     """The analysis of one state by a network, if it is to be believed. Collective.
 
     Parameters

@@ -82,6 +82,7 @@ def find_minimum(
     )
     if network.analysis is None:
         return Minimum(analysis, inputs, network)
+    assert network.transform is not None  # an analysis has one
     return Minimum(network.analysis, replace(inputs, transform=network.transform, hessian=None), network)
 
 

@@ -14,11 +14,14 @@ the finished file in its place.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
 from coupling.common.headers import cut_short, header_differences
@@ -48,7 +51,14 @@ class StoredModes:
     about: dict
 
 
-def save_modes(path, modes, scale, about, comm, mask=None):
+def save_modes(
+    path: Path,
+    modes: Modes,
+    scale: np.ndarray | None,
+    about: Mapping[str, Any],
+    comm: MPI.Comm,
+    mask: np.ndarray | None = None,
+) -> None:
     """Write modes into a new file, all ranks their own rows. Collective.
 
     Parameters
@@ -103,7 +113,7 @@ def _pieces(values):
     return [slice(a, min(a + step, len(values))) for a in range(0, len(values), step)]
 
 
-def read_about(path):
+def read_about(path: Path) -> dict[str, Any]:
     """What the modes of a file were made from. Not collective.
 
     Raises
@@ -115,7 +125,7 @@ def read_about(path):
         return _header(file, path)["about"]
 
 
-def load_modes(path, n_local, comm, expected=None):
+def load_modes(path: Path, n_local: int, comm: MPI.Comm, expected: Mapping[str, Any] | None = None) -> StoredModes:
     """Read this rank's rows of stored modes. Collective.
 
     Parameters
@@ -135,7 +145,8 @@ def load_modes(path, n_local, comm, expected=None):
         on every rank, if the file is no such file or is damaged, its state has another length, or an item
         is not as expected: the message says which, what was found and what was expected
     """
-    n_state, first = comm.allreduce(n_local), comm.scan(n_local) - n_local
+    counts = comm.allgather(n_local)
+    n_state, first = sum(counts), sum(counts[: comm.rank])
     header, problem = None, None
     if comm.rank == 0:
         try:
@@ -154,6 +165,7 @@ def load_modes(path, n_local, comm, expected=None):
     except ModesFileError as error:
         problem = str(error)
     refuse_together(problem, comm, ModesFileError)
+    assert stored is not None  # else this rank would have refused
     return stored
 
 

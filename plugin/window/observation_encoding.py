@@ -1,10 +1,12 @@
 """Analyses by an observation encoder f°: readings to a code on the first rank, and R_l of the sensors in use.
 
-R_l hangs on where the sensors are and how well they read. So it is not kept with the network, but found from some
-states that are: they are observed with the very H and R of an analysis, and encoded. While H and R stay, it does.
+R_l depends on where the sensors are and how accurate they are. So it is not stored with the network, but estimated from
+some states that are: they are observed with the H and R of an analysis, and encoded. While H and R stay, R_l does.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +14,21 @@ from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
 from coupling.common.files import file_hash
+from coupling.geometry.grid import Grid
+from da.analysis import Analysis
+from da.background.latent import DecodedTransform
 from da.bireduced import LatentMinimum, ReportedInnovation, latent_error, observation_encoded
 from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
-from models.decoder import DecoderError
+from da.observation.error import ObservationError
+from da.observation.observations import Observations
+from models.decoder import DecoderError, ParallelDecoder
 from models.files import load, load_arrays
 from models.gridding import InverseDistanceGridding, SensorWeights
 from models.zoo.observation_encoder import ObservationEncoder
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import Case, ConfigurationError
+from plugin.state.transfer import Transfer, Variable
+from plugin.window.analysis_cache import CachedResult
+from plugin.window.observation_operator import Operator, ReadingOperator
 
 _BATCH = 8  # states that are encoded at a time
 
@@ -37,7 +47,9 @@ class RowPositions:
     number: np.ndarray
 
 
-def row_positions(reading_operator, readings, variables):
+def row_positions(
+    reading_operator: ReadingOperator, readings: Observations, variables: Sequence[Variable]
+) -> RowPositions:
     """RowPositions of a ReadingOperator and the Observations it was made for; a speed's channel is −1."""
     number = {variable.name: k for k, variable in enumerate(variables)}
     channel = [number.get(name, -1) for name in readings.variable[reading_operator.reading]]
@@ -66,7 +78,15 @@ class ObservationEncoding:
     variance: float | None
     comm: MPI.Comm
 
-    def analyse(self, transform, operator, error, innovation, positions, cached):
+    def analyse(
+        self,
+        transform: DecodedTransform,
+        operator: Operator,
+        error: ObservationError,
+        innovation: np.ndarray,
+        positions: RowPositions,
+        cached: CachedResult,
+    ) -> Analysis:
         """The analysis of the latent innovation that f° gives. Collective.
 
         Parameters
@@ -96,7 +116,7 @@ class ObservationEncoding:
         return observation_encoded(transform, latent_innovation(codes), self.comm, minimum=minimum, reported=reported)
 
     def _prepare(self, transform, operator, error, positions):
-        """((M_local,) bool of rows that tell something, SensorWeights on the first rank, LatentMinimum)."""
+        """((M_local,) bool of rows that carry information, SensorWeights on the first rank, LatentMinimum)."""
         scale, modes, variance = transform.decoder.scale, transform.modes, self.variance
         used = np.isfinite(scale_at(operator, scale))
         number = positions.number[used]
@@ -117,13 +137,13 @@ class ObservationEncoding:
         everyones = self.comm.gather((rows, number))
         if everyones is None:
             return None
-        rows, number = (np.concatenate(parts) for parts in zip(*everyones))
+        rows, number = (np.concatenate(parts) for parts in zip(*everyones, strict=True))
         return rows[np.argsort(number)]
 
     def _encoded(self, layout: SensorWeights | None, readings):
         """f° of (M, k) readings on the first rank → (m, k) on every rank."""
         codes, problem = None, None
-        if self.comm.rank == 0:
+        if layout is not None:
             try:
                 batches = (readings[:, k : k + _BATCH] for k in range(0, readings.shape[1], _BATCH))
                 codes = np.concatenate([self._codes(layout.to_grid(batch.T)) for batch in batches]).T
@@ -135,12 +155,15 @@ class ObservationEncoding:
         return self.comm.bcast(codes)
 
     def _codes(self, spread):
+        assert self.network is not None  # only the first rank encodes, and it has the network
         mask = self.network.mask
         with torch.inference_mode():
             return self.network.encode(torch.from_numpy(spread).to(mask)).double().cpu().numpy()
 
 
-def read_encoder(case, transfer, decoder, expected, comm):
+def read_encoder(
+    case: Case, transfer: Transfer, decoder: ParallelDecoder, expected: Mapping[str, Any], comm: MPI.Comm
+) -> ObservationEncoding:
     """The observation encoder that a case names. Collective.
 
     Parameters
@@ -159,16 +182,19 @@ def read_encoder(case, transfer, decoder, expected, comm):
     ConfigurationError
         on every rank, if there is no such file, or it was trained for another autoencoder, grid, mask or variables
     """
-    path, network, arrays, problem = case.network.observations.file, None, None, None
+    section, grid = case.network, transfer.grid
+    # a case file with `bireduced` and without these is refused
+    assert section is not None and section.observations is not None and isinstance(grid, Grid)
+    path, network, arrays, problem = section.observations.file, None, None, None
     if comm.rank == 0:
         try:
-            network, _ = load(path, {**expected, "autoencoder": file_hash(case.network.file)})
+            network, _ = load(path, {**expected, "autoencoder": file_hash(section.file)})
             arrays = load_arrays(path, ("fields", "codes"))
         except (OSError, ValueError) as error:  # ModelFileError too
             problem = f"network.observations.file: {error}"
     refuse_together(problem, comm, ConfigurationError)
     arrays = comm.bcast(arrays)
-    grid, width = transfer.grid, len(transfer.variables)
+    width = len(transfer.variables)
     rows, fields = grid.rows(comm), arrays["fields"]
     states = fields.reshape(len(fields), width, -1)[:, :, rows.start : rows.stop].transpose(2, 1, 0)
     scale = np.concatenate(comm.allgather(decoder.scale)).reshape(*grid.shape, width).transpose(3, 0, 1, 2)

@@ -8,6 +8,7 @@ from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
+from da.background.linear_transform import LinearTransform
 from da.observation.bias import BiasedOperator
 from da.observation.correlated_error import correlated_error, given_error
 from da.observation.diagonal_error import diagonal_error
@@ -22,7 +23,6 @@ from plugin.case.observations import ErrorSection
 from plugin.readings.error_matrix import given_matrix
 from plugin.state.transfer import ModelAtReadings, Transfer
 from plugin.window.analysis_cache import CachedResult
-from plugin.window.background import Background
 
 Operator = ObservationOperator | SpeedOperator | BiasedOperator
 
@@ -66,6 +66,7 @@ def make_operator(
     if superobs is not None:
         matrix, of, background = _averaged(at_readings, superobs, speeds, transfer.comm)
     components = MatrixOperator(matrix)
+    operator: MatrixOperator | SpeedOperator
     if speeds.any():
         number, row = np.unique(of, return_inverse=True)
         operator = SpeedOperator(components, background, row, speeds[number])
@@ -91,10 +92,10 @@ def _averaged(at_readings, superobs, speeds, comm):
     leads[np.unique(superobs.number, return_index=True)[1]] = True
     kept = np.flatnonzero(leads[at_readings.reading])
     reading, first = at_readings.reading[kept], at_readings.operator.getOwnershipRange()[0]
-    start, column, weight = [0], [], []
-    for local, number in zip(kept, reading):
+    start, column, weight = [0], list[np.ndarray](), list[np.ndarray]()
+    for local, number in zip(kept, reading, strict=True):
         if speeds[number]:  # each component has a row of its own
-            column, weight = [*column, [first + local]], [*weight, [1.0]]
+            column, weight = [*column, np.array([first + local])], [*weight, np.ones(1)]
         else:
             row = superobs.average[superobs.number[number]]
             column, weight = [*column, row_of[row.indices]], [*weight, row.data]
@@ -114,7 +115,7 @@ def _averaged(at_readings, superobs, speeds, comm):
 
 
 def background_std(
-    background: Background, reading_operator: ReadingOperator, n_readings: int, comm: MPI.Comm, cached: CachedResult
+    transform: LinearTransform, reading_operator: ReadingOperator, n_readings: int, comm: MPI.Comm, cached: CachedResult
 ) -> np.ndarray:
     """Standard deviation of the background at readings, √diag(H B Hᵀ), in their units. Collective.
 
@@ -122,7 +123,7 @@ def background_std(
 
     Parameters
     ----------
-    background : Background
+    transform : LinearTransform, U of the background errors
     reading_operator : ReadingOperator of single readings
     n_readings : number of readings
     comm : MPI communicator
@@ -133,12 +134,12 @@ def background_std(
     (n_readings,) on every rank, zero outside the model's air
     """
     operator = reading_operator.operator
-    linear = operator if operator.linear else operator.linearised(np.zeros(background.transfer.n_local))
+    linear = operator if operator.linear else operator.linearised(np.zeros(len(transform.modes.vectors)))
 
-    def std():
-        return np.linalg.norm(background.transform.operator_product(linear), axis=1)
+    def compute() -> np.ndarray:
+        return np.linalg.norm(transform.operator_product(linear), axis=1)
 
-    std = cached.result_for(linear.content, std, comm)
+    std = cached.result_for(linear.content, compute, comm)
     return by_reading(reading_operator, std, n_readings, comm, 0.0)
 
 

@@ -1,19 +1,25 @@
 """Which readings of a window an analysis uses: the checks of `da.observation.quality` as a case file asks for them."""
 
+from collections.abc import Callable, Iterable, Sequence
+
 import numpy as np
 
+from coupling.geometry.grid import Grid
+from coupling.geometry.points import MeshPoints
+from da.observation.observations import Observations
 from da.observation.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
-from da.observation.thinning import cells, superobs, thinned
+from da.observation.thinning import Superobs, cells, superobs, thinned
+from plugin.case.observations import QualitySection, StuckSection, ThinningSection
 
 
-def sensors_of(readings):
+def sensors_of(readings: Observations) -> np.ndarray:
     """(M,) a label for each sensor: station, or its place where it has no name, and variable."""
     places = np.array([",".join(f"{c:.3f}" for c in place) for place in readings.position], dtype=str)
     named = np.where(readings.station == "", places, readings.station) if len(readings) else readings.station
     return np.char.add(np.char.add(named.astype(str), " "), readings.variable)
 
 
-def stuck_sensors(readings, settings, end):
+def stuck_sensors(readings: Observations, settings: StuckSection | None, end: float) -> np.ndarray:
     """Readings of stuck sensors, as they could be known at a time.
 
     readings : Observations of all times; settings : StuckSection or None; end : s
@@ -28,7 +34,16 @@ def stuck_sensors(readings, settings, end):
     return flagged
 
 
-def control_quality(readings, settings, grid, time, innovation, background_std, flagged, withheld=()):
+def control_quality(
+    readings: Observations,
+    settings: QualitySection,
+    grid: Grid | MeshPoints,
+    time: float,
+    innovation: np.ndarray,
+    background_std: Callable[[], np.ndarray],
+    flagged: Iterable[tuple[Flag, np.ndarray]],
+    withheld: Sequence[str] = (),
+) -> np.ndarray:
     """Flags of readings, of each the first check that marks it. A reading that is out is asked no further.
 
     Parameters
@@ -85,7 +100,13 @@ def control_quality(readings, settings, grid, time, innovation, background_std, 
     return flags
 
 
-def superobservations(readings, settings, grid, speeds, by_station):
+def superobservations(
+    readings: Observations,
+    settings: ThinningSection | None,
+    grid: Grid | MeshPoints,
+    speeds: np.ndarray,
+    by_station: bool,
+) -> Superobs | None:
     """Superobs of the readings that an analysis uses, or None where none are asked for.
 
     Parameters

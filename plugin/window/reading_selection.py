@@ -1,12 +1,17 @@
 """Which readings an analysis is made of, and how they are treated."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from coupling.archive import Archive
+from coupling.archive.series import DumpSeries
+from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.observations import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
 from plugin.state.fgat import FirstGuess, first_guess
+from plugin.state.transfer import Transfer
 from plugin.window.quality_control import stuck_sensors
 
 
@@ -31,13 +36,15 @@ class ObservationSettings:
     biases: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_section(cls, settings: ObservationSection, **found):
+    def from_section(cls, settings: ObservationSection, **of_window: Any) -> "ObservationSettings":
         """The treatment that a case file asks for."""
         names = ("quality", "error_model", "huber", "outer_loops", "bias", "withheld")
-        return cls(**{name: getattr(settings, name) for name in names}, **found)
+        return cls(**{name: getattr(settings, name) for name in names}, **of_window)
 
 
-def belongs_to_window(readings, began, end, settings, half_width, slack):
+def belongs_to_window(
+    readings: Observations, began: float, end: float, settings: ObservationSection, half_width: float, slack: float
+) -> np.ndarray:
     """Which readings belong to an analysis.
 
     Parameters
@@ -58,7 +65,16 @@ def belongs_to_window(readings, began, end, settings, half_width, slack):
     return (readings.time > began + slack) & (readings.time <= end + slack)
 
 
-def window_readings(readings, in_time, end, settings, transfer, dumps, slack, **found):
+def window_readings(
+    readings: Observations,
+    in_time: np.ndarray,
+    end: float,
+    settings: ObservationSection,
+    transfer: Transfer,
+    dumps: Archive | DumpSeries | None,
+    slack: float,
+    **of_window: Any,
+) -> tuple[Observations, ObservationSettings]:
     """The readings of an analysis, and how they are treated. Collective.
 
     Parameters
@@ -68,9 +84,9 @@ def window_readings(readings, in_time, end, settings, transfer, dumps, slack, **
     end : time of the analysis [s]
     settings : ObservationSection
     transfer : Transfer
-    dumps : series of the model's states over the window, not asked where readings are of the analysis time
+    dumps : series of the model's states over the window, None where readings are of the analysis time
     slack : times this near are the same [s]
-    found : further fields of the ObservationSettings
+    of_window : further fields of the ObservationSettings
 
     Returns
     -------
@@ -79,7 +95,7 @@ def window_readings(readings, in_time, end, settings, transfer, dumps, slack, **
     usable = readings.select(in_time)
     if settings.quality.stuck is not None:
         until = usable.time.max(initial=end)
-        found["flagged"] = ((Flag.STUCK, stuck_sensors(readings, settings.quality.stuck, until)[in_time]),)
-    if settings.window != ANALYSIS_TIME and len(usable):
-        found["first_guess"] = first_guess(dumps, transfer, usable, settings.window, slack)
-    return usable, ObservationSettings.from_section(settings, **found)
+        of_window["flagged"] = ((Flag.STUCK, stuck_sensors(readings, settings.quality.stuck, until)[in_time]),)
+    if dumps is not None and len(usable):
+        of_window["first_guess"] = first_guess(dumps, transfer, usable, settings.window, slack)
+    return usable, ObservationSettings.from_section(settings, **of_window)

@@ -2,16 +2,22 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.geometry.mesh import Field, MeshError, State
 from da.diagnostics.posterior import mesh_std, prior
 from da.minimisation.hessian import ObservationHessian
-from plugin.case.configuration import ConfigurationError
+from da.observation.observations import Observations
+from plugin.case.configuration import ConfigurationError, ReanalysisCase
 from plugin.case.observations import ANALYSIS_TIME
+from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
+from plugin.window.background import Background, Plan, Series
 from plugin.window.diagnostics import posterior_of
+from plugin.window.gates.apply import Gates
 from plugin.window.reading_selection import belongs_to_window, window_readings
 
 COLUMNS = (
@@ -40,7 +46,7 @@ class AnalysedState:
     spacing: float
 
 
-def steps_of(plan):
+def steps_of(plan: Plan) -> tuple[list[AnalysedState], list[Series]]:
     """The steps of a plan of (series, number of a state), and its series, each once.
 
     Raises
@@ -79,7 +85,18 @@ class KeptStd:
     fields: dict[str, Field] = field(default_factory=dict)
 
 
-def analysed(step, state, series, readings, case, background, gates, comm, cache, kept):
+def analysed(
+    step: AnalysedState,
+    state: State,
+    series: Series,
+    readings: Observations,
+    case: ReanalysisCase,
+    background: Background,
+    gates: Gates,
+    comm: MPI.Comm,
+    cache: AnalysisCache,
+    kept: KeptStd,
+) -> tuple[State, dict[str, Any], list[dict]]:
     """Analyse a state. Collective.
 
     Parameters
@@ -104,31 +121,31 @@ def analysed(step, state, series, readings, case, background, gates, comm, cache
     within = series if of.window != ANALYSIS_TIME else None
     usable, settings = window_readings(readings, in_time, step.time, of, background.transfer, within, slack)
     gates.check(state, f"the state at {state.time:g} s", MeshError)
-    found = gates.passed(assimilate(background, state, usable, comm, case.minimiser, settings, cache), state)
-    fields = {}
+    analysis = gates.passed(assimilate(background, state, usable, comm, case.minimiser, settings, cache), state)
+    fields: dict[str, Field] = {}
     for name in background.transfer.field_names:
         old = state[name]
-        new = found.changes.get(name, old)
+        new = analysis.changes.get(name, old)
         if "analysis" in case.reanalysis.keep:
             fields[name] = new
         for kind, values in (("background", old.values), ("increment", new.values - old.values)):
             if kind in case.reanalysis.keep:
                 fields[f"{name}_{kind}"] = Field(f"{name}_{kind}", old.mesh, values, old.location)
     if "std" in case.reanalysis.keep:
-        fields.update(_std(found, background, state, comm, kept))
-    return State(state.time, fields), _row(step, usable, found), found.table
+        fields.update(_std(analysis, background, state, comm, kept))
+    return State(state.time, fields), _row(step, usable, analysis), analysis.table
 
 
-def _std(found, background, state, comm, kept):
+def _std(analysis, background, state, comm, kept):
     """{name: Field} of the analysis' standard deviation on the mesh. Collective."""
-    transfer, transform, used = background.transfer, background.transform, found.inputs
+    transfer, transform, used = background.transfer, background.transform, analysis.inputs
     hessian = used and used.hessian
     meshes = tuple(state[name].mesh.fingerprint for name in transfer.field_names)
     # an H that is not linear, and Huber's norm, give each analysis errors of its own
     lasting = used is None or hessian is not None
     if lasting and kept.fields and kept.hessian is hessian and kept.meshes == meshes:
         return kept.fields
-    errors, fields = prior(transform.n_control) if used is None else posterior_of(found, comm), {}
+    errors, fields = prior(transform.n_control) if used is None else posterior_of(analysis, comm), {}
     for column, v in enumerate(transfer.variables):
         like, name = state[v.field], f"{v.name}_std"
         to_mesh = transfer.interpolation(like).to_mesh
@@ -139,19 +156,19 @@ def _std(found, background, state, comm, kept):
     return fields
 
 
-def _row(step, usable, found):
+def _row(step, usable, analysis):
     row = dict.fromkeys(COLUMNS) | {"time": step.time, "readings": len(usable)}
-    row["used"] = sum(line["used"] == "yes" for line in found.table)
-    if found.analysis is None:
+    row["used"] = sum(line["used"] == "yes" for line in analysis.table)
+    if analysis.analysis is None:
         return row
-    told = found.analysis.summary()
+    summary = analysis.analysis.summary()
     same = ("cost_initial", "cost", "cost_background", "cost_observation", "chi_squared", "iterations", "reason")
-    row.update({name: told[name] for name in same})
+    row.update({name: summary[name] for name in same})
     for kind in ("innovation", "residual"):
-        row.update({f"{kind}_{name}": told[kind][name] for name in ("mean", "rms")})
-    row.update({f"{name}_seconds": seconds for name, seconds in told["seconds"].items()})
-    if found.network is not None:
-        row["transform"] = found.network.summary()["transform"]
-    if found.gates:
-        row["gates"] = json.dumps(found.gates)
+        row.update({f"{kind}_{name}": summary[kind][name] for name in ("mean", "rms")})
+    row.update({f"{name}_seconds": seconds for name, seconds in summary["seconds"].items()})
+    if analysis.network is not None:
+        row["transform"] = analysis.network.summary()["transform"]
+    if analysis.gates:
+        row["gates"] = json.dumps(analysis.gates)
     return row

@@ -1,14 +1,18 @@
-"""A case as its first window would find it: modes, a state, and the readings that are first to come."""
+"""A case as its first window begins: modes, a state, and the first readings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import State
-from da.observation.error import instrument_std
+from da.observation.error import ObservationError, instrument_std
 from da.observation.observations import Observations
+from da.observation.operator import ObservationOperator
+from plugin.case.configuration import CycleCase
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
 from plugin.window.background import Background, background, chosen_steps, open_snapshots
@@ -36,22 +40,22 @@ class SetUp:
     source: str
     readings: Observations
     reading_operator: ReadingOperator
-    error: object
+    error: ObservationError
     innovation: np.ndarray
 
     @property
-    def operator(self):
+    def operator(self) -> ObservationOperator:
         """H as a linear operator, taken at the background."""
         operator = self.reading_operator.operator
         return operator if operator.linear else operator.linearised(np.zeros(self.background.transfer.n_local))
 
 
-def set_up(case, comm, said=lambda text: None):
+def set_up(case: CycleCase, comm: MPI.Comm, said: Callable[[str], None] = lambda text: None) -> SetUp:
     """Modes, state and readings of a case's start. Collective.
 
     Parameters
     ----------
-    case : Case
+    case : CycleCase
     comm : MPI communicator
     said : as in `plugin.window.background.background`
 
@@ -102,7 +106,7 @@ def _first_window(readings, case, restart):
     of, step = case.observations, restart.timestep
     for number in range(1, case.cycle.windows + 1):
         end = restart.time + number * case.cycle.window
-        found = belongs_to_window(readings, end - case.cycle.window, end, of, 0.5 * step, 0.0)
-        if found.any():
-            return readings.select(found)
+        in_time = belongs_to_window(readings, end - case.cycle.window, end, of, 0.5 * step, 0.0)
+        if in_time.any():
+            return readings.select(in_time)
     return readings

@@ -53,7 +53,8 @@ finish=$(sed -n 's/.*<finish_time><real_value rank="0">\\([^<]*\\)<.*/\\1/p' res
 time=$(awk "BEGIN {{printf \\"%.0f\\", $finish}}")
 cp {folder}/dumps/$time.vtu case_1.vtu
 sed -e "s/<current_time><real_value rank=\\"0\\">[^<]*/<current_time><real_value rank=\\"0\\">$time/" \\
-    -e "s/<string_value lines=\\"1\\">case</<string_value lines=\\"1\\">case_checkpoint</" restart.flml > case_1_checkpoint.flml
+    -e "s/<string_value lines=\\"1\\">case</<string_value lines=\\"1\\">case_checkpoint</" \\
+    restart.flml > case_1_checkpoint.flml
 """
 
 

@@ -9,7 +9,7 @@ from mpi4py import MPI
 from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields
 from coupling.geometry.mesh import Mesh, State
 from da.observation.observations import Observations
-from plugin.case.configuration import Case
+from plugin.case.configuration import CycleCase
 from plugin.check.finding import Unavailable
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
@@ -22,11 +22,11 @@ ALONE = MPI.COMM_SELF
 class CaseFiles:
     """A case and its files. A property raises its error once, and Unavailable after that.
 
-    case : Case
+    case : CycleCase
     scratch : folder to write to, visible to the model like the run's own
     """
 
-    def __init__(self, case: Case, scratch: Path) -> None:
+    def __init__(self, case: CycleCase, scratch: Path) -> None:
         self.case, self.scratch = case, scratch
         self._opened: dict[str, Any] = {}
         self._failed: set[str] = set()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coupling.fluidity.checkpoint import n_processes
 from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
-from plugin.case.configuration import Case
+from plugin.case.configuration import CycleCase
 from plugin.check.case.files import ALONE, CaseFiles
 from plugin.check.finding import FAIL, OK, Finding
 from plugin.run.drivers import forecast_model
@@ -25,7 +25,7 @@ with open(f"probe-{socket.gethostname()}-{os.getpid()}", "w") as file:
 """
 
 
-def program(case: Case) -> Iterator[Finding]:
+def program(case: CycleCase) -> Iterator[Finding]:
     """Findings about the model's program: whether it exists, and its version."""
     if case.model.driver == "embedded":
         yield Finding(OK, "model", "the embedded one of this package")
@@ -56,7 +56,7 @@ def _version(words: Sequence[str], environment: Mapping[str, str]) -> str:
     return f"; {', '.join(lines[:2])}" if lines else ""
 
 
-def launcher(case: Case, scratch: Path) -> Iterator[Finding]:
+def launcher(case: CycleCase, scratch: Path) -> Iterator[Finding]:
     """Findings about the launcher: it starts a small MPI program, in a folder, as it will the model."""
     n, name = case.model.processes, "launcher"
     if n == 1:

@@ -13,6 +13,7 @@ def network(files: CaseFiles) -> Iterator[Finding]:
     if not case.background.by_network:
         yield Finding(OK, "network", "none is asked for")
         return
+    assert case.network is not None and case.network.file is not None  # else the case file is refused
     latent = read_latent(case, files.transfer, ALONE)
     yield Finding(
         OK,

@@ -11,7 +11,7 @@ from pathlib import Path
 from lxml import etree
 
 from coupling.fluidity import options as flml
-from plugin.case.configuration import Case, ConfigurationError
+from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.check.finding import FAIL, OK, WARN, Finding
 
@@ -40,12 +40,12 @@ class Change:
 Advised = tuple[Finding, tuple[Change, ...]]  # and the changes that would help
 
 
-def options(case: Case, tree: etree._ElementTree) -> list[Advised]:
+def options(case: CycleCase, tree: etree._ElementTree) -> list[Advised]:
     """Findings about the options that a case starts from, each with the changes that help.
 
     Parameters
     ----------
-    case : Case
+    case : CycleCase
     tree : as from `coupling.fluidity.options.read_options`
     """
     reported = [*_endings(tree), *_dumps(case, tree), *_fields(case, tree), *_steps(case, tree)]
@@ -68,7 +68,7 @@ def _endings(tree: etree._ElementTree) -> Iterator[Advised]:
             yield _with_change(level, f"/{path} {what}", Change(path))
 
 
-def _dumps(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
+def _dumps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
     form = flml.option(tree, "io/dump_format", str)
     if form != "vtk":
         yield _with_change(
@@ -84,7 +84,7 @@ def _dumps(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
         yield _with_change(WARN, text, change)
 
 
-def _fields(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
+def _fields(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
     fields = {
         field.get("name"): field for field in tree.getroot().iterfind("material_phase//*[@name]") if _is_field(field)
     }
@@ -101,7 +101,7 @@ def _fields(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
             yield _with_change(FAIL, text, Change(path))
 
 
-def _steps(case: Case, tree: etree._ElementTree) -> Iterator[Advised]:
+def _steps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
     step, window = flml.option(tree, "timestepping/timestep", float), case.cycle.window
     if tree.getroot().find("timestepping/adaptive_timestep") is not None:
         yield Finding(OK, _NAME, "time steps are adaptive: windows end with the step that reaches their end"), ()
@@ -133,7 +133,7 @@ def _with_change(level: str, text: str, change: Change) -> Advised:
     return Finding(level, _NAME, text, f"{change}; --fix OUT.flml writes a copy with this change"), (change,)
 
 
-def write_fixed(case: Case, changes: Iterable[Change], path: Path) -> None:
+def write_fixed(case: CycleCase, changes: Iterable[Change], path: Path) -> None:
     """Write a copy of a case's options with changes made.
 
     Raises

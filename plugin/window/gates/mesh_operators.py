@@ -1,12 +1,20 @@
 """What gates need of a mesh and its boundary, made once for a mesh."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
 
 from coupling.fluidity.boundary import check_surfaces, held_components, held_squares, read_boundary
-from coupling.fluidity.divergence import divergence_free
+from coupling.fluidity.checkpoint import FluidityRestart
+from coupling.fluidity.divergence import DivergenceFree, divergence_free
 from coupling.geometry.mass import lumped_mass
+from coupling.geometry.mesh import Field
 from coupling.geometry.points import mesh_points
 from coupling.geometry.taper import fading_weights
+from plugin.case.gates import GatesSection
 
 
 @dataclass(frozen=True)
@@ -16,15 +24,15 @@ class MeshOperators:
     comm : MPI communicator
     """
 
-    comm: object
-    _made: dict = field(default_factory=dict, repr=False)
+    comm: MPI.Comm
+    _made: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False)
 
-    def mass(self, of):
+    def mass(self, of: Field) -> np.ndarray:
         """Lumped mass of a Field's values (:mod:`coupling.geometry.mass`) [m³]."""
         points = self._points(of) if of.location == "point" else None
         return self._once(of, "mass", lambda: lumped_mass(of.mesh, of.location, self.comm, points))
 
-    def weights(self, of, restart, surfaces, distance):
+    def weights(self, of: Field, restart: FluidityRestart, surfaces: Collection[int], distance: float) -> np.ndarray:
         """Weights of a Field's values that fade towards some surfaces of a checkpoint."""
 
         def make():
@@ -34,7 +42,7 @@ class MeshOperators:
 
         return self._once(of, "weights", make)
 
-    def projection(self, of, restart):
+    def projection(self, of: Field, restart: FluidityRestart) -> DivergenceFree:
         """DivergenceFree of a vector Field, held where the checkpoint's options say so."""
 
         def make():
@@ -44,7 +52,7 @@ class MeshOperators:
 
         return self._once(of, "projection", make)
 
-    def keep_only(self, fields):
+    def keep_only(self, fields: Iterable[Field]) -> None:
         """Forget the meshes that none of these Fields lives on: an adaptive model comes with a new one each time."""
         here = {of.mesh.fingerprint for of in fields}
         for key in [key for key in self._made if key[0] not in here]:
@@ -63,7 +71,7 @@ class MeshOperators:
         return self._made[key]
 
 
-def check_boundary(settings, restart):
+def check_boundary(settings: GatesSection, restart: FluidityRestart) -> None:
     """See that what a GatesSection asks of a checkpoint's boundary is there. Not collective.
 
     Raises

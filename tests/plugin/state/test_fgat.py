@@ -81,7 +81,7 @@ def test_equals_reading_after_reading(series, transfer, mode):
     states = [series.read(k) for k in range(len(series))]
     for i in range(len(readings)):
         one = readings.select([i])
-        seen, inside = zip(*(values_at(s, transfer, one.position, one.variable) for s in states))
+        seen, inside = zip(*(values_at(s, transfer, one.position, one.variable) for s in states), strict=True)
         seen, inside = np.ravel(seen), np.ravel(inside)
         near = int(np.argmin(np.abs(series.times - one.time)))
         if mode == "nearest":

@@ -1,4 +1,4 @@
-"""An analysis through all gates on the ranks that run this; the fields in their pieces' order and what is told: FILE."""
+"""An analysis through all gates on these ranks; writes the fields in their pieces' order and what gates did: FILE."""
 
 import json
 import sys

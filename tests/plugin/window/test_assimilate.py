@@ -152,7 +152,7 @@ def test_superobs_are_the_mean_of_the_rows(given):
     found = analysed(given, readings, quality=QualitySection(thinning=thinning))
     grid = given[0].transfer.grid
     cell = np.floor((readings.position - grid.origin) / 60.0 + 0.5)
-    keys = [(v, *c) for v, c in zip(readings.variable, cell.tolist())]
+    keys = [(v, *c) for v, c in zip(readings.variable, cell.tolist(), strict=True)]
     kinds = sorted(set(keys))
     assert len(kinds) < 11 and found.analysis.innovation.count == len(kinds)
     t = np.array([[float(k == kind) for k in keys] for kind in kinds]) / readings.error**2
@@ -182,7 +182,7 @@ def test_biases_are_found_carried_on_and_taken_off(given):
     bias = BiasSection(std={"Tracer": 0.5, "Velocity.x": 0.2})
     found = analysed(given, bias=bias, biases={"z Tracer": 1.0})
     readings = inside(make_readings(*given))
-    names = [f"{s} {v}" for s, v in zip(readings.station, readings.variable)]
+    names = [f"{s} {v}" for s, v in zip(readings.station, readings.variable, strict=True)]
     known = sorted({n for n in names if not n.endswith(".y")})
     seen = np.array([[float(n == k) for k in known] for n in names])
     g, d = dense(given, readings)

@@ -100,7 +100,7 @@ def test_statistics_by_variable_and_station(given, tmp_path):
         names = [group(i, row) for i, row in enumerate(rows)]
         assert list(told[key]) == sorted(set(names))
         for name, of in told[key].items():
-            mine = [row for row, n in zip(rows, names) if n == name]
+            mine = [row for row, n in zip(rows, names, strict=True) if n == name]
             d, r = (np.array([row[c] for row in mine]) for c in ("innovation", "residual"))
             chi = (r / [row["error"] for row in mine]) ** 2
             assert of["innovation"]["mean"] == pytest.approx(d.mean(), rel=1e-9)
@@ -186,7 +186,7 @@ def test_same_over_ranks(given, mpirun, tmp_path, n):
     mpirun(n, "tests/plugin/window/parallel_diagnostics.py", tmp_path / "parallel")
     other = json.loads((tmp_path / "parallel/told.json").read_text())
     assert other["told"]["degrees_of_freedom"] == pytest.approx(told["degrees_of_freedom"], rel=1e-10)
-    for row, there in zip(found.table, other["table"]):
+    for row, there in zip(found.table, other["table"], strict=True):
         for column in COLUMNS:
             assert (row[column] is None) == (there[column] is None)
             assert row[column] is None or row[column] == pytest.approx(there[column], rel=1e-9)
@@ -235,7 +235,7 @@ def write_run(run, n=200):
         about = {"time": float(k), "station": "roof", "variable": "T", "error": 0.5, "used": "yes"}
         rows = [dict.fromkeys(TABLE, 0.0) | about for _ in d]
         rows[0]["station"] = "street"
-        for row, value in zip(rows, d):
+        for row, value in zip(rows, d, strict=True):
             row.update(innovation=value, residual=value * 0.25 / 4.25)
         (run / f"{k:04d}").mkdir(parents=True)
         write_table(run / f"{k:04d}/readings.csv", [*rows, {**rows[0], "used": "no: stuck sensor", "innovation": 1e9}])

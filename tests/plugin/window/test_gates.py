@@ -186,7 +186,7 @@ def test_residuals_of_what_is_written_are_told(analysis):
     position = [[row[axis] for axis in "xyz"] for row in found.table]
     variable = np.array([row["variable"] for row in found.table])
     value, inside = values_at(of, background.transfer, position, variable)
-    for row, old, seen, is_inside in zip(through.table, found.table, value, inside):
+    for row, old, seen, is_inside in zip(through.table, found.table, value, inside, strict=True):
         assert {name: row[name] for name in old} == old
         expected = pytest.approx(row["value"] - seen, abs=1e-12) if is_inside else None
         assert row[RESIDUAL] == expected
