@@ -9,11 +9,10 @@ from mpi4py import MPI
 from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 
 from coupling.common.collective import on_rank_0, raise_together
-from coupling.common.files import whole_file
 from coupling.fluidity import options as flml
 from coupling.fluidity.named_files import field_elements, mesh_elements, named_files
 from coupling.geometry.mesh import Field, MeshError, Piece, piece_fingerprint
-from coupling.vtk.vtu import geometry, parse_xml, piece_paths, read_grid, set_array, write_grid
+from coupling.vtk.vtu import geometry, parse_xml, piece_paths, read_grid, set_array, write_grid, write_xml
 
 Edit = Callable[[etree._ElementTree], None]  # of an options tree, in place
 
@@ -86,8 +85,7 @@ def _write_pvtu(path: Path, new: Path, n_pieces: int) -> None:
     tree = parse_xml(path)
     for element, target in zip(tree.iter("{*}Piece"), _piece_names(new, n_pieces), strict=True):
         element.set("Source", target.relative_to(new.parent).as_posix())
-    with whole_file(new) as beside:
-        tree.write(str(beside))
+    write_xml(tree, new)
 
 
 def write_changed(path: Path, new: Path, fields: Mapping[str, Field], comm: MPI.Comm) -> None:

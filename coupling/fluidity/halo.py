@@ -14,8 +14,8 @@ import numpy as np
 from lxml import etree
 from mpi4py import MPI
 
-from coupling.common.files import FileError, whole_file
-from coupling.vtk.vtu import parse_xml
+from coupling.common.files import FileError
+from coupling.vtk.vtu import parse_xml, write_xml
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,7 @@ def write_halo(halo: Halo, path: str | Path) -> None:
                 ids = lists.get(rank, ())
                 etree.SubElement(data, kind).text = "".join(f"{node + 1} " for node in ids)
     etree.indent(root, "    ")
-    with whole_file(path) as beside:
-        etree.ElementTree(root).write(str(beside), xml_declaration=True, encoding="utf-8")
+    write_xml(etree.ElementTree(root), path, xml_declaration=True, encoding="utf-8")
 
 
 def refresh(values: np.ndarray, level: HaloLevel, comm: MPI.Comm) -> None:

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from lxml import etree
 
-from coupling.common.files import FileError, whole_file
-from coupling.vtk.vtu import parse_xml
+from coupling.common.files import FileError
+from coupling.vtk.vtu import parse_xml, write_xml
 
 Value = TypeVar("Value", float, int, str)
 
@@ -35,8 +35,7 @@ def read_options(path: str | Path) -> etree._ElementTree:
 
 def write_options(tree: etree._ElementTree, path: str | Path) -> None:
     """Write an options file, whole or not at all."""
-    with whole_file(path) as beside:
-        tree.write(str(beside), xml_declaration=True, encoding="utf-8")
+    write_xml(tree, path, xml_declaration=True, encoding="utf-8")
 
 
 def option(tree: etree._ElementTree, path: str, kind: type[Value], file: str | Path = "") -> Value | None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lxml import etree
@@ -48,17 +49,32 @@ def _errors_as_exceptions(algorithm, path, doing):
 
 
 def parse_xml(path: str | Path) -> etree._ElementTree:
-    """Parse an XML file, refusing entities and network access."""
+    """Parse an XML file.
+
+    Raises
+    ------
+    FileError
+        if it is missing, not well-formed, or declares a document type, which is how entities come in
+    """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
     try:
-        tree = etree.parse(os.fspath(path), parser)
+        with open(path, "rb") as file:  # lxml takes a name for a URL, in which %20 is a space
+            tree = etree.parse(file, parser)
     except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error}") from None
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     except etree.XMLSyntaxError as error:
         raise FileError(f"{path}: not well-formed XML: {error}") from None
-    if tree.docinfo.internalDTD is not None and list(tree.docinfo.internalDTD.iterentities()):
-        raise FileError(f"{path}: declares XML entities, which are refused; write the text out instead")
+    if tree.docinfo.doctype:
+        raise FileError(
+            f"{path}: declares a document type or XML entities, which are refused; write the text out instead"
+        )
     return tree
+
+
+def write_xml(tree: etree._ElementTree, path: str | Path, **settings: Any) -> None:
+    """Write an XML file, whole or not at all; `settings` are those of lxml's `write`."""
+    with whole_file(path) as beside, open(beside, "wb") as file:
+        tree.write(file, **settings)
 
 
 def piece_paths(path: str | Path) -> list[Path]:
@@ -322,8 +338,7 @@ def write_pvtu(
     for source in sources:
         etree.SubElement(body, "Piece", Source=source)
     etree.indent(root, "    ")
-    with whole_file(path) as beside:
-        etree.ElementTree(root).write(str(beside))
+    write_xml(etree.ElementTree(root), path)
 
 
 def _declare(parent, kind, name, components):
