@@ -254,7 +254,7 @@ class _Indexing:
                 ghost = layout.offsets
             elif layout.name in fields:
                 raise FileError(f"{self.path}: {layout.name} is there at points and at cells; rename one of them")
-            elif layout.name != TIME:  # the time is in the steps
+            elif layout.name not in (TIME, GHOST):  # the time is in the steps; marks at points are no field
                 fields[layout.name] = layout
         return Index(**{**vars(index), "fields": fields, "ghost": ghost})
 

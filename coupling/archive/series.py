@@ -12,7 +12,7 @@ from coupling.archive import Archive
 from coupling.common.collective import on_rank_0
 from coupling.geometry.mesh import Mesh, State
 from coupling.vtk.dumps import Dumps, dumps_in_time
-from coupling.vtk.vtu import GHOST, TIME, arrays_of, piece_paths, read_grid, read_state
+from coupling.vtk.vtu import MARKS, TIME, arrays_of, piece_paths, read_grid, read_state
 
 ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
 
@@ -89,7 +89,7 @@ class DumpSeries:
 
 def _field_names(path):
     grid = read_grid(piece_paths(path)[0])
-    return tuple(sorted((set(arrays_of(grid.GetPointData())) | set(arrays_of(grid.GetCellData()))) - {TIME, GHOST}))
+    return tuple(sorted((set(arrays_of(grid.GetPointData())) | set(arrays_of(grid.GetCellData()))) - {TIME, *MARKS}))
 
 
 def open_series(path: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) -> Archive | DumpSeries:

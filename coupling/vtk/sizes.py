@@ -20,6 +20,7 @@ _TYPES = {
     "Float32": 4, "Float64": 8, "Int8": 1, "UInt8": 1, "Int16": 2, "UInt16": 2, "Int32": 4, "UInt32": 4, "Int64": 8,
     "UInt64": 8, "String": 1, "Bit": 1,
 }  # fmt: skip
+_BY_CELL = ("offsets", "types")  # of <Cells>, one number for each
 
 
 class SizeError(ValueError):
@@ -131,8 +132,8 @@ def _check_array(array, counts, stored):
     name, kind = array.get("Name", "without a name"), array.get("type")
     if kind not in _TYPES:
         raise SizeError(f"array {name} of type {kind!r}, expected one of {', '.join(_TYPES)}")
-    if name == "connectivity" and array.getparent().tag == "Cells":
-        expected = None  # its length follows from the offsets
+    if array.getparent().tag == "Cells" and name not in _BY_CELL:
+        expected = None  # it follows from other arrays: that of connectivity and polyhedra's faces from their offsets
     else:
         rows = counts["NumberOfPoints" if array.getparent().tag in ("PointData", "Points") else "NumberOfCells"]
         expected = rows * _number(array, "NumberOfComponents", "1") * _TYPES[kind]

@@ -21,11 +21,19 @@ from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructured
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError, leads_out, whole_file
 from coupling.geometry.mesh import Field, MeshError, State, join_pieces, share_of_pieces
+from coupling.vtk.marks import (
+    DUPLICATE_CELL,
+    GHOST,
+    GHOST_LEVELS,
+    MARKS,
+    copied_cells,
+    hidden_levels,
+    hidden_name,
+    shown_name,
+)
 from coupling.vtk.sizes import SizeError, check_sizes
 
-GHOST = "vtkGhostType"
 TIME = "Time"
-DUPLICATE_CELL = 1
 
 
 @contextmanager
@@ -95,7 +103,11 @@ def piece_paths(path: str | Path) -> list[Path]:
                 f"{path}: its piece {source!r} is outside its own folder; put the pieces beside or below it"
             )
     pieces = [path.parent / source for source in sources]
+    given = set()
     for piece in pieces:
+        if piece in given:
+            raise FileError(f"{path}: names its piece {piece} twice, so its cells would count twice; name each once")
+        given.add(piece)
         if not piece.is_file():
             raise FileError(f"{path}: its piece {piece} is missing; copy it beside, or run the model again")
     return pieces
@@ -116,8 +128,12 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
         check_sizes(path)
     except SizeError as error:
         raise FileError(f"{path}: {error}") from None
-    reader = vtkXMLUnstructuredGridReader()
-    reader.SetFileName(os.fspath(path))
+    reader, hidden = vtkXMLUnstructuredGridReader(), hidden_levels(path)
+    if hidden is None:
+        reader.SetFileName(os.fspath(path))
+    else:
+        reader.SetReadFromInputString(True)
+        reader.SetInputString(hidden)
     with _errors_as_exceptions(reader, path, "reading"):
         reader.UpdateInformation()
     if names is not None:
@@ -125,21 +141,30 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
         for selection in (reader.GetPointDataArraySelection(), reader.GetCellDataArraySelection()):
             for i in range(selection.GetNumberOfArrays()):
                 name = selection.GetArrayName(i)
-                available.add(name)
-                if name not in names:
+                available.add(shown_name(name))
+                if shown_name(name) not in names:
                     selection.DisableArray(name)
-        missing = sorted(set(names) - available - {GHOST, TIME})
+        missing = sorted(set(names) - available - {TIME, *MARKS})
         if missing:
             raise FileError(f"{path}: no array {missing[0]!r}; it has {sorted(available)}")
     with _errors_as_exceptions(reader, path, "reading"):
         reader.Update()
-    return reader.GetOutput()
+    grid = reader.GetOutput()
+    if hidden is not None:
+        for data in (grid.GetPointData(), grid.GetCellData()):
+            if (levels := data.GetAbstractArray(hidden_name(GHOST_LEVELS))) is not None:
+                levels.SetName(GHOST_LEVELS)
+    return grid
 
 
 def _tetrahedra(grid, path):
-    kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())) if grid.GetNumberOfCells() else np.array([VTK_TETRA])
+    n_cells = grid.GetNumberOfCells()
+    kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())) if n_cells else np.array([VTK_TETRA])
     if kinds.tolist() != [VTK_TETRA]:
         raise FileError(f"{path}: cells of VTK types {kinds.tolist()}, only tetrahedra ({VTK_TETRA}) can be used")
+    offsets = vtk_to_numpy(grid.GetCells().GetOffsetsArray())
+    if not np.array_equal(offsets, np.arange(0, 4 * n_cells + 1, 4)):
+        raise FileError(f"{path}: its cells are said to be tetrahedra, but their offsets do not rise by 4")
     return vtk_to_numpy(grid.GetCells().GetConnectivityArray()).reshape(-1, 4).astype(np.int64)
 
 
@@ -159,9 +184,7 @@ def geometry(grid: vtkUnstructuredGrid, path: str | Path) -> tuple[np.ndarray, n
         return np.empty((0, 3)), np.empty((0, 4), np.int64), np.empty(0, bool)
     points = vtk_to_numpy(grid.GetPoints().GetData()).astype(np.float64)
     cells = _tetrahedra(grid, path)
-    marks = arrays_of(grid.GetCellData()).get(GHOST)
-    ghost = np.zeros(len(cells), bool) if marks is None else (marks & DUPLICATE_CELL).astype(bool)
-    return points, cells, ghost
+    return points, cells, copied_cells(arrays_of(grid.GetCellData()), len(cells), path)
 
 
 def _time(values, path):
@@ -197,11 +220,13 @@ def read_state(
     parts, data, times, problem = [], [], [], None
     try:
         for index in share_of_pieces(len(pieces), comm):
-            grid = read_grid(pieces[index], None if names is None else {*names, GHOST, TIME})
+            grid = read_grid(pieces[index], None if names is None else {*names, *MARKS, TIME})
             parts.append((index, *geometry(grid, pieces[index])))
             at_points, at_cells = arrays_of(grid.GetPointData()), arrays_of(grid.GetCellData())
             times.append(_time(at_points.pop(TIME, None), pieces[index]))
-            at_cells.pop(GHOST, None)
+            for mark in MARKS:  # of the mesh, no fields
+                at_points.pop(mark, None)
+                at_cells.pop(mark, None)
             for name in at_points.keys() & at_cells.keys():
                 raise FileError(f"{pieces[index]}: {name} is there at points and at cells; rename one of them")
             data.append((at_points, at_cells))
