@@ -17,10 +17,17 @@ class Decoder(Protocol):
     dtype : of the network, whose rounding costs and gradients have
     """
 
-    scale: np.ndarray
-    comm: MPI.Comm
-    n_latent: int
-    dtype: np.dtype
+    @property
+    def scale(self) -> np.ndarray: ...
+
+    @property
+    def comm(self) -> MPI.Comm: ...
+
+    @property
+    def n_latent(self) -> int: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
 
     def apply(self, latent: np.ndarray, keep: bool = False) -> np.ndarray:
         """scale · g(z): (m,) → (n_local,) in the state's units; `keep` what derivatives at the same z need."""

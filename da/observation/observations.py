@@ -31,8 +31,8 @@ class Observations:
     variable: np.ndarray
     value: np.ndarray
     error: np.ndarray
-    station: np.ndarray | None = None
-    instrument: np.ndarray | None = None
+    station: np.ndarray = None  # type: ignore[assignment]  # None is replaced by empty names below
+    instrument: np.ndarray = None  # type: ignore[assignment]  # likewise
 
     def __post_init__(self) -> None:
         for field in fields(self):

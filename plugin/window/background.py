@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from glob import glob
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -246,7 +247,8 @@ def _made(
     spread = point_scaling if settings.scaling == "point" else variable_scaling
     try:
         scale = spread(snapshots, [v.name for v in transfer.variables], comm, fluid).scale
-        kept = {"scale": scale, "precision": settings.precision, "overwrite": settings.scratch is None}
+        overwrite = settings.scratch is None
+        kept: dict[str, Any] = {"scale": scale, "precision": settings.precision, "overwrite": overwrite}
         if settings.linear_transform == "tsvd":
             modes = truncated_modes(snapshots, comm, settings.truncation, settings.unbiased, **kept)
         else:

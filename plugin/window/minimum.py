@@ -1,6 +1,7 @@
 """The minimum of J: by TSVD's modes, by outer loops, or by a network where its analysis is trusted."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mpi4py import MPI
 
@@ -50,7 +51,7 @@ def find_minimum(
     """
     # a network's own method means nothing to TSVD
     method = minimiser.method if minimiser.method in METHODS else METHODS[0]
-    search = {"method": method, "max_iterations": minimiser.max_iterations}
+    search: dict[str, Any] = {"method": method, "max_iterations": minimiser.max_iterations}
     if inputs.huber is not None or not inputs.operator.linear:
         terms = inputs.transform, inputs.operator, inputs.error, inputs.innovation
         analysis = analyse_outer(*terms, comm, huber=inputs.huber, loops=outer_loops, **search)

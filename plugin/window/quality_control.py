@@ -79,7 +79,8 @@ def control_quality(
                 r.time, r.position, _label(r.variable, r.station), r.error, of.seconds, of.distance
             ),
         )
-    spread = background_std() if settings.background or settings.buddy else None
+    asked = settings.background or settings.buddy is not None
+    spread = background_std() if asked else np.full(len(readings), np.nan)
     if settings.background:
         check(Flag.BACKGROUND, lambda r, i: background_check(innovation[i], spread[i], r.error, settings.background))
     if (buddy := settings.buddy) is not None:

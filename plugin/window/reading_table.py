@@ -11,6 +11,7 @@ from da.observation.observations import Observations
 from da.observation.quality import Flag
 
 TABLE = ("time", "x", "y", "z", "station", "variable", "value", "error", "innovation", "residual", "used")
+_REASONS = {int(flag): flag.text for flag in Flag}
 
 
 def reading_rows(readings: Observations, innovation: np.ndarray, residual: np.ndarray, flags: np.ndarray) -> list[dict]:
@@ -37,7 +38,7 @@ def reading_rows(readings: Observations, innovation: np.ndarray, residual: np.nd
                 "error": float(readings.error[i]),
                 "innovation": None if np.isnan(innovation[i]) else float(innovation[i]),
                 "residual": None if np.isnan(residual[i]) else float(residual[i]),
-                "used": "yes" if flags[i] == Flag.USED else f"no: {Flag(flags[i]).text}",
+                "used": "yes" if flags[i] == Flag.USED else f"no: {_REASONS[flags[i]]}",
             }
         )
     return rows
