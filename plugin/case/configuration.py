@@ -48,8 +48,8 @@ class ModelSection(Section):
     )
     on_failure: Literal["stop", "background", "half"] = Field(
         "stop",
-        description="what follows a forecast that fails: the end of the job, or one more try, from the last forecast as "
-        "it was before its analysis (background) or with half of that increment (half)",
+        description="what follows a forecast that fails: the end of the job, or one more try, from the last forecast "
+        "as it was before its analysis (background) or with half of that increment (half)",
     )
     environment: dict[str, str] = Field({}, description="variables the model needs, e.g. PYTHONPATH")
 
@@ -76,8 +76,8 @@ class CycleSection(Section):
     keep: int | None = Field(
         None,
         ge=1,
-        description="every so-many-th window keeps its forecast and restart, of the others only tables and logs stay once "
-        "the next one is done; all do if left out",
+        description="every so-many-th window keeps its forecast and restart, of the others only tables and logs stay "
+        "once the next one is done; all do if left out",
     )
     iau: IauSection | None = Field(
         None, description="incremental analysis update; the whole increment at once if left out"
@@ -122,8 +122,8 @@ class BackgroundSection(Section):
     snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
     transform: Literal["tsvd", "reduced", "decoded", "bireduced"] = Field(
         "tsvd",
-        description="control space: truncated SVD, all anomalies, or the latent space of a network: its decoder seen by "
-        "the true H (decoded), or readings encoded by network.observations and one decode (bireduced)",
+        description="control space: truncated SVD, all anomalies, or the latent space of a network: its decoder seen "
+        "by the true H (decoded), or readings encoded by network.observations and one decode (bireduced)",
     )
     truncation: Truncation | None = Field(
         None,
@@ -203,8 +203,8 @@ class Case(Section):
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
     watchdog: Positive | None = Field(
         None,
-        description="seconds after which a rank that has made no progress shows where it is and ends the job; longer than "
-        "the longest stage without the model's own time; none if left out",
+        description="seconds after which a rank that has made no progress shows where it is and ends the job; longer "
+        "than the longest stage without the model's own time; none if left out",
     )
 
     @model_validator(mode="after")

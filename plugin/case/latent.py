@@ -30,7 +30,7 @@ class LatentSection(Section):
     )
     variance: Positive | None = Field(
         None,
-        description="of the errors of a code from readings, R_l = variance · I (bireduced); the observation encoder's own "
-        "errors if left out",
+        description="of the errors of a code from readings, R_l = variance · I (bireduced); the observation encoder's "
+        "own errors if left out",
     )
     trust: TrustSection = TrustSection()

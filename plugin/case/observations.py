@@ -114,7 +114,10 @@ class ObservationSection(Section):
     )
     names: dict[str, str] = Field({}, description="variables of the case by their names in the file")
     errors: dict[str, Positive] = Field({}, description="standard deviations by variable, where the file gives none")
-    epoch: datetime | None = Field(None, description="date of the simulation's time zero, for files that tell dates")
+    units: dict[str, str] = Field(
+        {}, description="unit of each variable in the model, where a file of readings names units; m s-1 for Velocity"
+    )
+    epoch: datetime | None = Field(None, description="date of the simulation's time zero, for files with dates")
     quality: QualitySection = Field(QualitySection(), description="checks; none if left out")
     error_model: ErrorSection = Field(ErrorSection(), description="covariance of the errors; diagonal if left out")
     huber: Positive | tuple[Positive, Positive] | None = Field(

@@ -14,8 +14,8 @@ class ReanalysisSection(Section):
     states: list[SeriesSection] = Field(min_length=1, description="what is analysed, later series after earlier ones")
     output: Path = Field(
         Path("analyses.vtkhdf"),
-        description="archive of the analyses, NAME.vtkhdf; or a folder of archives, one for each block, which nobody has to "
-        "wait for where ranks are many",
+        description="archive of the analyses, NAME.vtkhdf; or a folder of archives, one for each block, which nobody "
+        "has to wait for where ranks are many",
     )
     keep: list[Literal["analysis", "background", "increment", "std"]] = Field(
         ["analysis"],

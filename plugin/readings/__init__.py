@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plugin.readings.common import Choice, ReadingsError
+from da.observation.observations import Observations
+from plugin.readings.common import NO_CHOICE, Choice, ReadingsError
 from plugin.readings.detectors import read_detectors
 from plugin.readings.netcdf import read_netcdf
 from plugin.readings.table import read_table
@@ -18,7 +19,7 @@ __all__ = ["Choice", "ReadingsError", "read_readings"]
 _READERS = {".nc": read_netcdf, ".nc4": read_netcdf, ".cdf": read_netcdf, ".detectors": read_detectors}
 
 
-def read_readings(path, choice=Choice()):
+def read_readings(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
     """Read a file of sensor readings; its suffix tells the format, CSV where it is none of the others'.
 
     Parameters

@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 from lxml import etree
 
-from plugin.readings.common import Choice, ReadingsError, joined
+from da.observation.observations import Observations
+from plugin.readings.common import NO_CHOICE, Choice, ReadingsError, joined
 
 _TIME, _POSITION = "ElapsedTime", "position"
 _HEADER_END = b"</header>"
 _REALS = {4: "f4", 8: "f8"}
 
 
-def read_detectors(path, choice=Choice()):
+def read_detectors(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
     """Read a Fluidity detector series.
 
     Parameters

@@ -4,10 +4,11 @@ Points, time series, trajectories and profiles, as multidimensional arrays (comp
 ragged ones (contiguous or indexed). NetCDF-4 is read through h5netcdf, so that no second HDF5 library
 enters the process beside h5py's parallel one; classic NetCDF through SciPy.
 
-Coordinates are known by `standard_name` (time, projection_x_coordinate, projection_y_coordinate, height
-or altitude), else by `axis`, else by the names time, x, y, z. They are the mesh's, in metres: degrees
-are refused. The standard deviation of an error is an ancillary variable whose standard name ends in
-`standard_error`, or a variable NAME_error, or the case file's.
+Coordinates are known by `standard_name` (time, projection_x_coordinate, projection_y_coordinate, height,
+altitude or depth), else by `axis`, else by the names time, x, y, z, else, for z, by the attribute `positive`.
+They are the mesh's, in units of length: degrees are refused. What is positive downwards changes its sign.
+Units of values are converted to the model's. The standard deviation of an error is an ancillary variable whose standard
+name ends in `standard_error`, or a variable NAME_error, or the case file's.
 """
 
 from dataclasses import dataclass
@@ -15,15 +16,20 @@ from pathlib import Path
 
 import numpy as np
 
-from plugin.readings.cf import NetcdfSource, aligned, in_metres, instances, seconds, text
-from plugin.readings.common import Choice, ReadingsError, joined
+from da.observation.observations import Observations
+from plugin.readings.cf import CfVariable, NetcdfSource, aligned, in_metres, instances, text, upwards
+from plugin.readings.cf_time import seconds
+from plugin.readings.common import NO_CHOICE, Choice, ReadingsError, joined
 from plugin.readings.netcdf_files import open_source
 
 _COORDINATES = {
     "time": (("time",), "T"),
     "x": (("projection_x_coordinate",), "X"),
     "y": (("projection_y_coordinate",), "Y"),
-    "z": (("height", "altitude", "height_above_mean_sea_level", "height_above_reference_ellipsoid"), "Z"),
+    "z": (
+        ("height", "altitude", "height_above_mean_sea_level", "height_above_reference_ellipsoid", "depth"),
+        "Z",
+    ),
 }
 _FEATURES = ("point", "timeseries", "trajectory", "profile", "timeseriesprofile", "trajectoryprofile")
 _STANDARD = {
@@ -32,6 +38,7 @@ _STANDARD = {
     "eastward_wind": "Velocity.x",
     "northward_wind": "Velocity.y",
     "upward_air_velocity": "Velocity.z",
+    "downward_air_velocity": "Velocity.z",
     "wind_speed": "Velocity.speed",
 }
 
@@ -40,11 +47,11 @@ _STANDARD = {
 class _Frame:
     """The coordinate variables of a file, by time, x, y, z; and its stations' names, or None."""
 
-    coordinates: dict
-    station: object
+    coordinates: dict[str, CfVariable]
+    station: CfVariable | None
 
 
-def read_netcdf(path, choice=Choice()):
+def read_netcdf(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
     """Read the readings of a NetCDF file of discrete sampling geometries.
 
     Parameters
@@ -64,22 +71,41 @@ def read_netcdf(path, choice=Choice()):
     """
     path = Path(path)
     source = open_source(path)
+    _not_in_groups(source, choice)
     feature = text(source.attributes.get("featureType", "point"))
     if feature.lower() not in _FEATURES:
         raise ReadingsError(f"{path}: featureType is {feature!r}, expected one of {', '.join(_FEATURES)}")
     frame = _frame(source)
-    chosen = {}
-    for name, variable in source.variables.items():
-        known = choice.names.get(name) or _STANDARD.get(text(variable.attributes.get("standard_name", "")), name)
-        if known != name or choice.wants(known):
-            chosen[name] = known
     special = {id(v) for v in (*frame.coordinates.values(), frame.station)}
-    chosen = {name: known for name, known in chosen.items() if choice.wants(known) and _is_data(source, name, special)}
+    chosen = {
+        name: known
+        for name, variable in source.variables.items()
+        if (known := _wanted(choice, name, text(variable.attributes.get("standard_name", ""))))
+        and _is_data(source, name, special)
+    }
     if not chosen:
         raise ReadingsError(
             f"{path}: no wanted variable; found {sorted(source.variables)}, expected {choice.variables or 'readings'}"
         )
     return joined([_readings(source, frame, name, known, choice) for name, known in chosen.items()])
+
+
+def _not_in_groups(source: NetcdfSource, choice: Choice) -> None:
+    """Refuse a file whose readings, or coordinates, lie in groups: only the root's variables are read."""
+    known = set(_COORDINATES) | {name for of in source.groups.values() for name in of if _wanted(choice, name)}
+    within = {group: [name for name in names if name in known] for group, names in source.groups.items()}
+    if any(within.values()) or (source.groups and not source.variables):
+        has = "; ".join(f"{group}: {', '.join(names)}" for group, names in source.groups.items())
+        raise ReadingsError(
+            f"{source.path}: its variables lie in groups ({has}), and only those of the root are read; copy them "
+            "there, time, x, y, z, the values under the variable's name and their errors as NAME_error"
+        )
+
+
+def _wanted(choice: Choice, name: str, standard: str = "") -> str | None:
+    """The case's name of a file's variable, None if the case does not want it."""
+    known = choice.names.get(name) or _STANDARD.get(standard, name)
+    return known if choice.wants(known) else None
 
 
 def _is_data(source, name, special):
@@ -109,23 +135,29 @@ def _error_name(source, name):
     return f"{name}_error" if f"{name}_error" in source.variables else None
 
 
-def _frame(source: NetcdfSource):
-    found = {}
+def _frame(source: NetcdfSource) -> _Frame:
+    coordinates = {}
     for role, (standard, axis) in _COORDINATES.items():
-        ways = (
-            lambda n, v: text(v.attributes.get("standard_name", "")) in standard,
-            lambda n, v: text(v.attributes.get("axis", "")).upper() == axis,
-            lambda n, v: n.lower() == role,
-        )
-        matches = next((m for way in ways if (m := [v for n, v in source.variables.items() if way(n, v)])), [])
+        matches = _of_role(source, role, standard, axis)
         if len(matches) != 1:
-            raise ReadingsError(f"{source.path}: {_told_missing(source, role, standard, axis, matches)}")
-        found[role] = matches[0]
+            raise ReadingsError(f"{source.path}: {_no_coordinate(source, role, standard, axis, matches)}")
+        coordinates[role] = matches[0]
     identity = [v for v in source.variables.values() if "cf_role" in v.attributes]
-    return _Frame(found, identity[0] if identity else None)
+    return _Frame(coordinates, identity[0] if identity else None)
 
 
-def _told_missing(source, role, standard, axis, matches):
+def _of_role(source: NetcdfSource, role: str, standard: tuple[str, ...], axis: str) -> list[CfVariable]:
+    """The variables that the first way that knows any takes for a coordinate."""
+    variables = list(source.variables.values())
+    return (
+        [v for v in variables if text(v.attributes.get("standard_name", "")) in standard]
+        or [v for v in variables if text(v.attributes.get("axis", "")).upper() == axis]
+        or [v for v in variables if v.name.lower() == role]
+        or [v for v in variables if role == "z" and "positive" in v.attributes]
+    )
+
+
+def _no_coordinate(source, role, standard, axis, matches):
     expected = f"expected one variable with standard_name {standard[0]!r}, axis {axis!r}, or the name {role!r}"
     if matches:
         return f"{len(matches)} variables for {role} ({', '.join(v.name for v in matches)}), {expected}"
@@ -140,15 +172,21 @@ def _readings(source, frame, name, known, choice):
     data = source.variables[name]
     where = f"{source.path}, variable {name!r}"
     index = instances(source, data)
-    value = data.numbers().ravel()
+    unit = data.unit()
+    to_model = choice.to_model(known, unit, where)
+    value = (to_model.factor * data.numbers() + to_model.offset).ravel()
+    if known.endswith(".z"):
+        value = upwards(data) * value
     kept = np.isfinite(value)
 
     def along(variable, values):
-        return aligned(variable, values, data, index, source.path).ravel()[kept]
+        return aligned(variable, values, data, index).ravel()[kept]
 
     columns = {}
     for role, variable in frame.coordinates.items():
-        converted = seconds(variable, choice.epoch, source.path) if role == "time" else in_metres(variable, source.path)
+        converted = seconds(variable, choice.epoch) if role == "time" else in_metres(variable)
+        if role == "z":
+            converted = upwards(variable) * converted
         columns[role] = along(variable, converted)
         bad = np.flatnonzero(~np.isfinite(columns[role]))
         if len(bad):
@@ -173,7 +211,12 @@ def _errors(source, name, known, along, n, choice, where):
     other = _error_name(source, name)
     if other is None:
         return np.full(n, choice.error_of(known, where))
-    error = along(source.variables[other], source.variables[other].numbers())
+    variable = source.variables[other]
+    # a difference: degC of an error are K; one without units has those of its data
+    unit = variable.unit() or source.variables[name].unit()
+    error = along(
+        variable, choice.to_model(known, unit, f"{source.path}, variable {other!r}").factor * variable.numbers()
+    )
     bad = np.flatnonzero(~(np.isfinite(error) & (error > 0.0)))
     if len(bad):
         raise ReadingsError(

@@ -18,7 +18,7 @@ def readings_of(case: Case) -> Observations:
         if the case's analysis does not take what is read, a station to be withheld is not there, or a given R is none
     """
     of = case.observations
-    readings = read_readings(of.file, Choice(tuple(case.variables), of.names, of.errors, of.epoch))
+    readings = read_readings(of.file, Choice(tuple(case.variables), of.names, of.errors, of.epoch, of.units))
     speeds = [name for name in readings.variable if name.endswith(f".{SPEED}")]
     if speeds and case.background.transform == "bireduced":
         raise ConfigurationError(

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from da.observation.observations import Observations
-from plugin.readings.common import Choice, ReadingsError
+from plugin.readings.common import NO_CHOICE, Choice, ReadingsError
 
 COLUMNS = ("time", "x", "y", "z", "variable", "value", "error")
 OPTIONAL = ("station", "instrument")
 
 
-def read_table(path, choice=Choice()):
+def read_table(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
     """Read a CSV file of sensor readings.
 
     Parameters

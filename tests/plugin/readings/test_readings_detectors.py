@@ -21,6 +21,7 @@ BINARY = """<constant name="format" type="string" value="binary" />
 <constant name="real_size" type="integer" value="8" />
 <constant name="integer_size" type="integer" value="4" />
 """
+PLAIN = HEADER.format(extra="")
 ROWS = np.array(
     [[t, 0.5, 1, 2, 3, 4 + t, 5, 6, 0.1 * t, 0.2 * t, t, 2 * t, 3 * t, -t, -2 * t, -3 * t] for t in (0.5, 1.0, 1.5)]
 )
@@ -31,7 +32,7 @@ def _text(rows):
     return "".join("".join(f"  {x:.16e}" for x in row) + "\n" for row in rows)
 
 
-def _write(tmp_path, rows=ROWS, header=HEADER.format(extra="")):
+def _write(tmp_path, rows=ROWS, header=PLAIN):
     path = tmp_path / "truth.detectors"
     path.write_text(header + (rows if isinstance(rows, str) else _text(rows)))
     return path

@@ -2,55 +2,19 @@
 
 from datetime import datetime
 
-import h5netcdf
 import numpy as np
 import pytest
-from scipy.io import netcdf_file
+from netcdf_readings import AXES, points, read_points, write_netcdf
 
 from plugin.readings import Choice, ReadingsError, read_readings
 
 # Debian's h5py is older than its numpy
 pytestmark = pytest.mark.filterwarnings("ignore:`product` is deprecated:DeprecationWarning")
 
-AXES = {
-    "time": {"standard_name": "time", "units": "s"},
-    "x": {"standard_name": "projection_x_coordinate", "units": "m"},
-    "y": {"axis": "Y", "units": "m"},
-    "z": {"units": "m"},
-}
-
-
-def _write(path, kind, variables, **attributes):
-    """variables : {name: (dimensions, values, attributes)}"""
-    attributes = {"featureType": "timeSeries", **attributes}
-    sizes = {d: n for dims, values, _ in variables.values() for d, n in zip(dims, np.shape(values))}
-    if kind == "classic":
-        with netcdf_file(path, "w") as file:
-            for name, value in attributes.items():
-                setattr(file, name, value)
-            for name, size in sizes.items():
-                file.createDimension(name, size)
-            for name, (dims, values, own) in variables.items():
-                values = np.asarray(values)
-                made = file.createVariable(name, {"f": "d", "i": "i", "S": "c"}[values.dtype.kind], dims)
-                made[...] = values
-                for key, value in own.items():
-                    setattr(made, key, value)
-        return path
-    with h5netcdf.File(path, "w") as file:
-        file.attrs.update(attributes)
-        file.dimensions = sizes
-        for name, (dims, values, own) in variables.items():
-            values, own = np.asarray(values), dict(own)
-            made = file.create_variable(name, dims, values.dtype, fillvalue=own.pop("_FillValue", None))
-            made[...] = values
-            made.attrs.update(own)
-    return path
-
 
 def _told(found):
     columns = found.time, found.position.tolist(), found.value, found.station, found.error
-    return [(t, *p, v, s, e) for t, p, v, s, e in zip(*columns)]
+    return [(t, *p, v, s, e) for t, p, v, s, e in zip(*columns, strict=True)]
 
 
 NAMES = np.array([list("roof"), list("yard")], dtype="S1")
@@ -92,53 +56,38 @@ LAYOUTS = {
 @pytest.mark.parametrize("kind", ["classic", "netcdf4"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_layouts_tell_the_same(tmp_path, kind, layout):
-    path = _write(tmp_path / "a.nc", kind, {**STATION, **PLACES, **HEIGHT, **LAYOUTS[layout]})
+    path = write_netcdf(tmp_path / "a.nc", kind, {**STATION, **PLACES, **HEIGHT, **LAYOUTS[layout]})
     found = read_readings(path, Choice(errors={"Tracer": 0.5}))
     assert sorted(_told(found)) == EXPECTED and set(found.variable) == {"Tracer"}
 
 
-def _points(**changed):
-    given = {
-        "time": (("obs",), [2.0, 1.0], AXES["time"]),
-        **{axis: (("obs",), [k + 1.0, k + 2.0], AXES[axis]) for k, axis in enumerate("xyz")},
-        "Tracer": (("obs",), [0.1, 0.2], {}),
-        "Tracer_error": (("obs",), [0.01, 0.02], {}),
-    }
-    return {**given, **changed}
-
-
-def _read(tmp_path, variables, choice=Choice(), kind="netcdf4", **attributes):
-    attributes = {"featureType": "trajectory", **attributes}
-    return read_readings(_write(tmp_path / "a.nc", kind, variables, **attributes), choice)
-
-
 def test_a_sensor_that_moves_brings_its_own_errors(tmp_path):
-    found = _read(tmp_path, _points())
+    found = read_points(tmp_path, points())
     assert found.time.tolist() == [1, 2] and found.position.tolist() == [[2, 3, 4], [1, 2, 3]]
     assert found.error.tolist() == [0.02, 0.01]
 
 
 def test_errors_as_ancillary_variables_packing_and_kilometres(tmp_path):
     packed = {"scale_factor": 0.5, "add_offset": 10.0, "ancillary_variables": "s q"}
-    variables = _points(
+    variables = points(
         x=(("obs",), [1.0, 2.0], {"axis": "X", "units": "km"}),
         Tracer=(("obs",), np.array([1, 2], "i2"), packed),
         q=(("obs",), [1.0, 1.0], {"standard_name": "quality_flag"}),
         s=(("obs",), [3.0, 4.0], {"standard_name": "tracer standard_error"}),
     )
-    found = _read(tmp_path, variables, Choice(variables=("Tracer",)))
+    found = read_points(tmp_path, variables, Choice(variables=("Tracer",)))
     assert found.value.tolist() == [11.0, 10.5] and found.error.tolist() == [4.0, 3.0]
     assert found.position[:, 0].tolist() == [2000.0, 1000.0]
 
 
 def test_names_of_the_case(tmp_path):
     own = {"standard_name": "x_wind", "instrument": "sonic"}
-    variables = _points(u=(("obs",), [3.0, 4.0], own), ff=(("obs",), [5.0, 6.0], {"standard_name": "wind_speed"}))
+    variables = points(u=(("obs",), [3.0, 4.0], own), ff=(("obs",), [5.0, 6.0], {"standard_name": "wind_speed"}))
     errors = {"Velocity": 0.2, "Velocity.speed": 0.4}
-    found = _read(tmp_path, variables, Choice(variables=("Velocity",), errors=errors))
-    assert set(zip(found.variable, found.error)) == {("Velocity.x", 0.2), ("Velocity.speed", 0.4)}
+    found = read_points(tmp_path, variables, Choice(variables=("Velocity",), errors=errors))
+    assert set(zip(found.variable, found.error, strict=True)) == {("Velocity.x", 0.2), ("Velocity.speed", 0.4)}
     assert set(found.instrument[found.variable == "Velocity.x"]) == {"sonic"}
-    found = _read(tmp_path, variables, Choice(variables=("c",), names={"Tracer": "c"}))
+    found = read_points(tmp_path, variables, Choice(variables=("c",), names={"Tracer": "c"}))
     assert set(found.variable) == {"c"} and found.error.tolist() == [0.02, 0.01]
 
 
@@ -152,8 +101,8 @@ def test_names_of_the_case(tmp_path):
     ],
 )
 def test_times(tmp_path, units, expected):
-    variables = _points(time=(("obs",), [2.0, 1.0], {"units": units}))
-    found = _read(tmp_path, variables, Choice(epoch=datetime(2020, 2, 1, 12)))
+    variables = points(time=(("obs",), [2.0, 1.0], {"units": units}))
+    found = read_points(tmp_path, variables, Choice(epoch=datetime(2020, 2, 1, 12)))
     assert found.time.tolist() == expected
 
 
@@ -176,27 +125,27 @@ def test_times(tmp_path, units, expected):
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, changed, told):
-    variables = {name: of for name, of in _points(**changed).items() if of is not None}
+    variables = {name: of for name, of in points(**changed).items() if of is not None}
     if told is None:  # a standard name wins over a name
         variables["a"] = (("obs",), [7.0, 8.0], AXES["x"])
-        assert _read(tmp_path, variables, Choice(("Tracer",))).position[0, 0] == 8
+        assert read_points(tmp_path, variables, Choice(("Tracer",))).position[0, 0] == 8
         return
     with pytest.raises(ReadingsError, match="a.nc.*" + told):
-        _read(tmp_path, variables, Choice(("Tracer",)))
+        read_points(tmp_path, variables, Choice(("Tracer",)))
 
 
 def test_counts_must_fit(tmp_path):
     wrong = {**LAYOUTS["contiguous"], "count": (("station",), np.array([2, 2], "i4"), {"sample_dimension": "obs"})}
     with pytest.raises(ReadingsError, match="count counts 4 samples, Tracer has 3"):
-        _read(tmp_path, {**STATION, **PLACES, **HEIGHT, **wrong}, Choice(errors={"Tracer": 1.0}))
+        read_points(tmp_path, {**STATION, **PLACES, **HEIGHT, **wrong}, Choice(errors={"Tracer": 1.0}))
     wrong = {**LAYOUTS["indexed"], "of": (("obs",), np.array([0, 2, 0], "i4"), {"instance_dimension": "station"})}
     with pytest.raises(ReadingsError, match="belongs to instance 2, .* has 2"):
-        _read(tmp_path, {**STATION, **PLACES, **HEIGHT, **wrong}, Choice(errors={"Tracer": 1.0}))
+        read_points(tmp_path, {**STATION, **PLACES, **HEIGHT, **wrong}, Choice(errors={"Tracer": 1.0}))
 
 
 def test_what_is_no_such_file(tmp_path):
     with pytest.raises(ReadingsError, match="featureType is 'grid', expected one of point"):
-        _read(tmp_path, _points(), featureType="grid")
+        read_points(tmp_path, points(), featureType="grid")
     broken = b"\x89HDF\r\n\x1a\nrest"
     for content, told in ((b"time,x,y", "expected NetCDF"), (broken, "cannot be read"), (b"", "NetCDF")):
         (tmp_path / "b.nc").write_bytes(content)
