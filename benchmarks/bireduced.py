@@ -20,7 +20,7 @@ from benchmarks.analysis import ours
 from benchmarks.measuring import PAPER_SAMPLES, PAPER_SHAPE, machine, save, table
 from da.background.latent import decoded_transform, latent_modes
 from da.background.modes import Modes
-from da.bireduced import LatentMinimum, bireduced, latent_error
+from da.bireduced import bireduced, latent_error, latent_minimum
 from models import zoo
 from models.decoder import parallel_decoder
 from models.inference import fast_decoder
@@ -36,8 +36,7 @@ def by_network(name: str, innovation: np.ndarray, faster: Any) -> tuple[Callable
     codes = np.random.default_rng(3).standard_normal((model.n_latent, PAPER_SAMPLES))
     decoder = parallel_decoder(model, np.ones(innovation.size), COMM, faster=faster)
     transform = decoded_transform(decoder, latent_modes(codes, COMM, unbiased=False))
-    minimum = LatentMinimum(transform.modes, latent_error(0.05, model.n_latent), COMM, 0.1)
-    minimum.prepare()
+    minimum = latent_minimum(transform.modes, latent_error(0.05, model.n_latent), COMM, 0.1)
     return (lambda: bireduced(transform, innovation, COMM, minimum=minimum)), model
 
 

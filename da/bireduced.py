@@ -15,7 +15,6 @@ The centred form (`da.background.latent`) is d_l = f(x_b + d) − f(x_b), δx = 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from mpi4py import MPI
@@ -67,59 +66,60 @@ def _of_shape(variance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LatentMinimum:
-    """The closed minimum for latent modes and R_l, to be used for any number of analyses.
+    """The closed minimum for latent modes and R_l, to be used for any number of analyses. Made by `latent_minimum`.
 
     modes : LatentModes
     error : R_l, of `latent_error`
     comm : MPI communicator
     background_weight : a
+    whitened : (m, s) G = R_l^{-1/2} V_l
+    factor : on rank 0 the Cholesky factor of a I + GᵀG or a I + G Gᵀ, whichever is smaller, as `cho_solve` takes it;
+        None elsewhere
     """
 
     modes: LatentModes
     error: ObservationError
     comm: MPI.Comm
-    background_weight: float = 1.0
-
-    @cached_property
-    def _whitened(self) -> np.ndarray:
-        """G = R_l^{-1/2} V_l, (m, s)."""
-        return self.error.whiten(self.modes.vectors)
-
-    @cached_property
-    def _factor(self) -> tuple[np.ndarray, bool]:
-        """Of a I + GᵀG or a I + G Gᵀ, whichever is the smaller."""
-        m, s = self._whitened.shape
-        gram = self._whitened.T @ self._whitened if s <= m else self._whitened @ self._whitened.T
-        gram[np.diag_indices_from(gram)] += self.background_weight
-        return cho_factor(gram, lower=True, overwrite_a=True)
-
-    def prepare(self) -> None:
-        """Do now what the first analysis would otherwise do."""
-        if self.comm.rank == 0:
-            self._factor
+    background_weight: float
+    whitened: np.ndarray
+    factor: tuple[np.ndarray, bool] | None
 
     def control(self, latent_innovation: np.ndarray) -> np.ndarray:
         """w of least cost: (m,) d_l → (s,), the same on every rank. Collective.
 
         w = (a I + GᵀG)⁻¹ Gᵀ d' = Gᵀ (a I + G Gᵀ)⁻¹ d', d' = R_l^{-1/2} d_l
         """
-        found = None
-        if self.comm.rank == 0:
-            m, s = self._whitened.shape
-            whitened = self.error.whiten(latent_innovation)
+        control = None
+        if self.factor is not None:
+            m, s = self.whitened.shape
+            departure = self.error.whiten(latent_innovation)
             if s <= m:
-                found = cho_solve(self._factor, self._whitened.T @ whitened)
+                control = cho_solve(self.factor, self.whitened.T @ departure)
             else:
-                found = self._whitened.T @ cho_solve(self._factor, whitened)
-        return self.comm.bcast(found)
+                control = self.whitened.T @ cho_solve(self.factor, departure)
+        return self.comm.bcast(control)
 
     def step(self, number: int, latent_innovation: np.ndarray, control: np.ndarray) -> Iteration:
         """J, its parts and ‖∇J‖ at a control, as an Iteration."""
-        departure = self.error.whiten(latent_innovation) - self._whitened @ control
+        departure = self.error.whiten(latent_innovation) - self.whitened @ control
         background = 0.5 * self.background_weight * float(control @ control)
         observation = 0.5 * float(departure @ departure)
-        slope = self.background_weight * control - self._whitened.T @ departure
+        slope = self.background_weight * control - self.whitened.T @ departure
         return Iteration(number, background + observation, background, observation, float(np.linalg.norm(slope)))
+
+
+def latent_minimum(
+    modes: LatentModes, error: ObservationError, comm: MPI.Comm, background_weight: float = 1.0
+) -> LatentMinimum:
+    """Factorise the latent Hessian once for many analyses; arguments are the fields of `LatentMinimum`."""
+    whitened = error.whiten(modes.vectors)
+    factor = None
+    if comm.rank == 0:
+        m, s = whitened.shape
+        gram = whitened.T @ whitened if s <= m else whitened @ whitened.T
+        gram[np.diag_indices_from(gram)] += background_weight
+        factor = cho_factor(gram, lower=True, overwrite_a=True)
+    return LatentMinimum(modes, error, comm, background_weight, whitened, factor)
 
 
 def bireduced(
@@ -228,10 +228,9 @@ def observation_encoded(
         raise ValueError(f"latent innovation of shape {code.shape}, expected ({modes.n_latent},) finite numbers")
     if minimum is None:
         error = latent_error(latent_variance, modes.n_latent)
-        minimum = LatentMinimum(modes, error, comm, background_weight)
+        minimum = latent_minimum(modes, error, comm, background_weight)
     elif minimum.modes is not modes:
         raise ValueError("what was prepared is of other latent modes; prepare anew when they change")
-    minimum.prepare()
     prepared = time.perf_counter()
     control = minimum.control(code)
     trace = minimum.step(0, code, np.zeros(modes.n_modes)), minimum.step(1, code, control)

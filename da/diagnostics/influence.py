@@ -57,12 +57,12 @@ def influence(
     Cost: 2 M s² FLOPs. Where R is not diagonal, M columns of R⁻¹ in blocks.
     """
     residual = np.asarray(residual, dtype=np.float64)
-    product = transform.operator_product(operator)
+    product, covariance = transform.operator_product(operator), of.covariance
     weighted = error.solve(product)
-    known = product @ of.covariance
+    known = product @ covariance
     hat = np.einsum("ij,ij->i", known, weighted)
     # Woodbury: D⁻¹ = R⁻¹ − R⁻¹ HU C (HU)ᵀ R⁻¹
-    precision = _inverse_diagonal(error, operator) - np.einsum("ij,ij->i", weighted @ of.covariance, weighted)
+    precision = _inverse_diagonal(error, operator) - np.einsum("ij,ij->i", weighted @ covariance, weighted)
     solved = error.solve(residual)
     departure = np.divide(solved, precision, out=np.full(len(solved), np.nan), where=precision > 0.0)
     return Influence(hat, residual + hat * departure, departure * np.sqrt(np.maximum(precision, 0.0)))

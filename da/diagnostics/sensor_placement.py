@@ -63,7 +63,7 @@ def next_sensors(
         raise ValueError(f"{n} sensors to be chosen of {ends[-1]} candidates")
     metric = np.eye(s) if metric is None else np.asarray(metric, dtype=np.float64)
     first = ends[comm.rank] - len(rows)
-    covariance = of.covariance.copy()
+    covariance = of.covariance
     known = rows @ covariance  # C g of each candidate
     valued = known @ metric  # M C g
     spread = np.einsum("ij,ij->i", known, rows)  # gᵀ C g

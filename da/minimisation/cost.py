@@ -7,7 +7,6 @@ each of them once.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from mpi4py import MPI
@@ -29,7 +28,8 @@ class CostFunction:
     innovation : (M_local,) d = y − H x_b, in the variables' units
     comm : MPI communicator
     background_weight : a; 1 is Bayes' theorem, Mack et al. 2020 computed with 0.1
-    hessian : what was prepared for U, H and R, all linear; None prepares it when it is needed
+    hessian : ObservationHessian of the same U, H and R, as an earlier analysis left it; where U and H are linear and
+        none is given, the cost has a new one, which makes A when it is needed
 
     ValueError if `innovation` does not fit the operator's rows or is not finite, or a is not positive.
     """
@@ -44,6 +44,9 @@ class CostFunction:
 
     def __post_init__(self) -> None:
         refuse_together(self._problem(), self.comm)
+        if self.hessian is None and self.linear:
+            own = ObservationHessian(self.transform, self.operator, self.error, self.comm)
+            object.__setattr__(self, "hessian", own)
 
     def _problem(self) -> str | None:
         rows, shape = self.operator.rows, np.shape(self.innovation)
@@ -71,19 +74,15 @@ class CostFunction:
         """Whether U and H are linear, so that J is a quadratic form."""
         return self.transform.linear and self.operator.linear
 
-    @cached_property
-    def _hessian(self) -> ObservationHessian:
-        return self.hessian or ObservationHessian(self.transform, self.operator, self.error, self.comm)
-
     def prepare(self) -> None:
         """Do now what the first evaluation would otherwise do: A, where U and H are linear."""
-        if self.linear:
-            self._hessian.prepare(self.background_weight)
+        if self.hessian is not None:
+            self.hessian.prepare(self.background_weight)
 
     @property
     def hessian_root(self) -> np.ndarray | None:
         """Lower triangle L of a I + A = L Lᵀ, (n_control, n_control); None where there is none."""
-        return self._hessian.root(self.background_weight) if self.linear else None
+        return None if self.hessian is None else self.hessian.root(self.background_weight)
 
     def background(self, control: np.ndarray) -> float:
         """J_b = ½ a wᵀw."""
@@ -91,8 +90,8 @@ class CostFunction:
 
     def parts(self, control: np.ndarray) -> tuple[float, float]:
         """(J_b, J_o) at w, (n_control,)."""
-        if self.linear:
-            misfit = self._hessian.misfit(self.innovation, control)
+        if self.hessian is not None:
+            misfit = self.hessian.misfit(self.innovation, control)
         else:
             misfit = self.error.whiten(self._misfit(control)[0])
         return self.background(control), 0.5 * self.comm.allreduce(float(misfit @ misfit))
@@ -108,8 +107,8 @@ class CostFunction:
     def value_and_gradient(self, control: np.ndarray) -> tuple[float, np.ndarray]:
         """J(w) and ∇J(w) = a w − U'ᵀ H'ᵀ R⁻¹ (d − H U(w))."""
         background = self.background_weight * control
-        if self.linear:
-            squared, pulled = self._hessian.misfit_and_pull(self.innovation, control)
+        if self.hessian is not None:
+            squared, pulled = self.hessian.misfit_and_pull(self.innovation, control)
             return self.background(control) + 0.5 * squared, background - pulled
         misfit, increment = self._misfit(control)
         whitened = self.error.whiten(misfit)
@@ -125,9 +124,9 @@ class CostFunction:
         ValueError
             if U or H is not linear: the Hessian depends on the control then
         """
-        if not self.linear:
+        if self.hessian is None:
             raise ValueError("the Hessian product was asked of a cost whose U or H is not linear; linearise it first")
-        return self.background_weight * direction + self._hessian.information @ direction
+        return self.background_weight * direction + self.hessian.information @ direction
 
     def _misfit(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """d − H U(w), (M_local,), and U(w)."""

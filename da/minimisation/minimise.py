@@ -233,7 +233,7 @@ def _searches(
 
 
 def _lost_in_rounding(trace: Sequence[Iteration], gradient: float) -> bool:
-    """Whether a search that stopped could not have gone on: ‖∇J‖ is small, or near it and J stands still to its bits."""
+    """Whether a search that stopped could not go on: ‖∇J‖ is small, or nearly so and J stands still to its bits."""
     norm = trace[-1].gradient_norm
     if norm <= gradient or len(trace) < 2:
         return norm <= gradient

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from da.bireduced import LatentMinimum, latent_error, observation_encoded
+from da.bireduced import latent_error, latent_minimum, observation_encoded
 from da.observation.encoded import code_variance
 from models import zoo
 from models.gridding import InverseDistanceGridding, SensorWeights
@@ -83,8 +83,7 @@ def encoded(network: Network, inputs: ExperimentInputs) -> System:
         layout = _layout(grid, sensors)
         readings = [states.truth(k)[sensors] + noise(protocol, len(sensors), 0, k) for k in known]
         variance = code_variance(encode(layout, np.array(readings)), codes[:, known])
-        minimum = LatentMinimum(modes, latent_error(variance, modes.n_latent), COMM, protocol.background_weight)
-        minimum.prepare()
+        minimum = latent_minimum(modes, latent_error(variance, modes.n_latent), COMM, protocol.background_weight)
 
         def analysed(readings: np.ndarray) -> tuple[np.ndarray, float]:
             code, before = timed(lambda: encode(layout, readings[None])[:, 0])

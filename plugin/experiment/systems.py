@@ -16,7 +16,7 @@ from da.analysis import analyse, prepare
 from da.background.latent import DecodedTransform, decoded_transform, latent_modes
 from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes, reduced_modes, truncated_modes
-from da.bireduced import LatentMinimum, bireduced, latent_error
+from da.bireduced import bireduced, latent_error, latent_minimum
 from da.decoded import analyse_decoded
 from da.observation.diagonal_error import diagonal_error
 from da.observation.error import ObservationError
@@ -119,8 +119,7 @@ def autoencoder(name: str, states: StandardisedStates, protocol: ProtocolSection
     """The paper's analysis in latent space, of a truth observed at all values: d_l = f(truth)."""
     transform = latent(states, protocol, network.model, network.codes)
     modes = transform.modes
-    minimum = LatentMinimum(modes, latent_error(protocol.variance, modes.n_latent), COMM, protocol.background_weight)
-    minimum.prepare()
+    minimum = latent_minimum(modes, latent_error(protocol.variance, modes.n_latent), COMM, protocol.background_weight)
 
     def prepared(sensors: np.ndarray) -> Analysed:
         def analysed(readings: np.ndarray) -> tuple[np.ndarray, float]:

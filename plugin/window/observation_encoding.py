@@ -17,7 +17,7 @@ from coupling.common.files import file_hash
 from coupling.geometry.grid import Grid
 from da.analysis import Analysis
 from da.background.latent import DecodedTransform
-from da.bireduced import LatentMinimum, ReportedInnovation, latent_error, observation_encoded
+from da.bireduced import LatentMinimum, ReportedInnovation, latent_error, latent_minimum, observation_encoded
 from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
 from da.observation.error import ObservationError
 from da.observation.observations import Observations
@@ -128,8 +128,7 @@ class ObservationEncoding:
         if variance is None:
             readings = noisy_readings(operator, error, scale, self.states, positions.number)
             variance = code_variance(self._encoded(layout, self._on_first(readings[used], number)), self.codes)
-        minimum = LatentMinimum(modes, latent_error(variance, modes.n_latent), self.comm)
-        minimum.prepare()
+        minimum = latent_minimum(modes, latent_error(variance, modes.n_latent), self.comm)
         return used, layout, minimum
 
     def _on_first(self, rows, number):

@@ -8,7 +8,7 @@ from small_problem import N_SAMPLES, N, relative_difference
 
 from da.analysis import analyse
 from da.background.latent import decoded_transform, latent_modes
-from da.bireduced import LatentMinimum, ReportedInnovation, bireduced, latent_error, observation_encoded
+from da.bireduced import ReportedInnovation, bireduced, latent_error, latent_minimum, observation_encoded
 from da.observation.diagonal_error import diagonal_error
 from da.observation.matrix_operator import selection
 
@@ -92,14 +92,13 @@ def test_one_encode_and_one_decode():
 def test_what_was_prepared_is_used_again():
     problem = made(Bent(tsvd_basis()))
     modes = problem.transform.modes
-    minimum = LatentMinimum(modes, latent_error(0.2, 6), COMM, 0.1)
-    minimum.prepare()
+    minimum = latent_minimum(modes, latent_error(0.2, 6), COMM, 0.1)
     for factor in (1.0, -2.0):
         d = factor * problem.innovation
         expected = bireduced(problem.transform, d, COMM, latent_variance=0.2, background_weight=0.1)
         found = bireduced(problem.transform, d, COMM, minimum=minimum)
         np.testing.assert_array_equal(found.control, expected.control)
-    other = LatentMinimum(latent_modes(modes.vectors, COMM), latent_error(0.2, 6), COMM)
+    other = latent_minimum(latent_modes(modes.vectors, COMM), latent_error(0.2, 6), COMM)
     with pytest.raises(ValueError, match="other latent modes"):
         bireduced(problem.transform, problem.innovation, COMM, minimum=other)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
-from small_problem import N, N_POINTS, VARIABLES, dense, make_problem, places, relative_difference
+from small_problem import N_POINTS, VARIABLES, N, dense, make_problem, places, relative_difference
 
 from da.analysis import analyse
 from da.background.localisation import Taper, check_between, localised_transform

@@ -37,7 +37,7 @@ def test_information_and_pull_equal_dense(block, correlated, monkeypatch):
     hu = (transform.scale[:, None] * transform.modes.vectors)[index]
     information = hu.T @ np.linalg.solve(covariance, hu)
     np.testing.assert_allclose(hessian.information, information, rtol=1e-11, atol=1e-11 * information.max())
-    assert "_whitened" not in hessian.__dict__  # a second copy of the modes is not kept
+    assert hessian.whitened is None  # a second copy of the modes is not kept
     for w in (np.zeros(8), np.random.default_rng(1).normal(size=8)):
         left = innovation - hu @ w
         squared, pulled = hessian.misfit_and_pull(innovation, w)
