@@ -11,7 +11,7 @@ import torch
 from models import files
 
 _NAME = "epoch-{:04d}.safetensors"
-_BEST, _MOMENT = "best.", "moment."
+_MOMENT = "moment."
 
 
 @dataclass
@@ -44,7 +44,7 @@ def save_state(folder, model, optimisers, state, about, every):
         for k, of in optimiser.state_dict()["state"].items()
         for name, value in of.items()
     }
-    best = {_BEST + name: value for name, value in state.best.items()}
+    best = {files.BEST + name: value for name, value in state.best.items()}
     told = {"epoch": state.epoch, "history": state.history, "best": [state.best_epoch, state.best_loss]}
     Path(folder).mkdir(parents=True, exist_ok=True)
     files.save(Path(folder) / _NAME.format(state.epoch), model, {**about, **told}, moments | best)
@@ -83,7 +83,7 @@ def load_state(folder, epoch, model, optimisers, about):
             k, kind = name.split(".")[2:]
             moments.setdefault(int(k), {})[kind] = arrays[name]
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
-    best = {name.removeprefix(_BEST): value for name, value in arrays.items() if name.startswith(_BEST)}
+    best = {name.removeprefix(files.BEST): value for name, value in arrays.items() if name.startswith(files.BEST)}
     return TrainingState(told["epoch"], told["history"], *told["best"], best)
 
 

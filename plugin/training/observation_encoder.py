@@ -11,6 +11,7 @@ from coupling.common.collective import on_rank_0
 from da.observation.encoded import LEAST_PART
 from models import files
 from models.gridding import InverseDistanceGridding
+from models.local_network import in_full_precision
 from models.training.augmentation import Augmentation
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
@@ -135,8 +136,10 @@ def _rows(at_readings, count, n_state, comm):
 def _autoencoder(section, data):
     """The trained autoencoder of these very states, and its codes of them. For rank 0."""
     try:
-        model, _ = files.load(section.file, {**data.about, "name": section.name, "mask": data.grid.fluid})
-        return model, files.load_arrays(section.file, ("codes",))["codes"]
+        expected = {**data.about, "name": section.name, "mask": data.grid.fluid}
+        model = in_full_precision(files.load(section.file, expected, files.AUTOENCODER)[0])
+        shapes = {"codes": (model.n_latent, len(data.samples))}
+        return model, files.load_arrays(section.file, ("codes",), shapes)["codes"]
     except ValueError as error:
         raise ConfigurationError(f"network.file: {error}") from error
 

@@ -27,7 +27,7 @@ from da.diagnostics.trust import (
 from da.minimisation.minimise import MinimisationError
 from da.observation.error import ObservationError
 from models.decoder import DecoderError, ParallelDecoder, decodes, parallel_decoder
-from models.files import ModelFileError, load, load_arrays
+from models.files import AUTOENCODER, ModelFileError, load, load_arrays
 from models.inference import fast_decoder
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.state.transfer import Transfer
@@ -130,24 +130,32 @@ def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
     network, problem = None, None
     if decodes(comm):
         try:
-            network, _ = load(path, expected)
-        except (ModelFileError, ValueError) as error:
+            network, _ = load(path, expected, AUTOENCODER)
+        except (OSError, ValueError) as error:  # ModelFileError too
             problem = f"network.file: {error}"
     refuse_together(problem, comm, ConfigurationError)
-    arrays = comm.bcast(on_rank_0(lambda: load_arrays(path, ("mean", "scale", "codes", "round_trips")), comm))
     rows, width = grid.rows(comm), len(transfer.variables)
     mine = slice(rows.start * width, rows.stop * width)
-    decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_decoder)
     settings = {"unbiased": case.background.unbiased, "inflation": case.background.inflation}
     try:
+        arrays = on_rank_0(lambda: _arrays(path, grid.n_points * width, network), comm)
+        decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_decoder)
         modes = latent_modes(arrays["codes"], comm, of.truncation, centred=of.form == "centred", **settings)
         limits = trust_limits(arrays["codes"], arrays["round_trips"], **of.trust.model_dump())
+    except ModelFileError as error:
+        raise ConfigurationError(f"network.file: {error}") from error
     except ValueError as error:
         raise ConfigurationError(f"network.file: {path}: {error}") from error
     encoder = None
     if case.background.transform == "bireduced":
         encoder = read_encoder(case, transfer, decoder, expected, comm)
     return Latent(decoder, modes, arrays["mean"][mine], limits, encoder)
+
+
+def _arrays(path, n_state, network):
+    """What a trained network's file holds of its training, for a state of n_state values. For rank 0, which decodes."""
+    shapes = {"mean": (n_state,), "scale": (n_state,), "codes": (network.n_latent, None), "round_trips": (None,)}
+    return load_arrays(path, tuple(shapes), shapes)
 
 
 def analyse_latent(

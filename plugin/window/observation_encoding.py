@@ -22,8 +22,9 @@ from da.observation.encoded import code_variance, latent_innovation, noisy_readi
 from da.observation.error import ObservationError
 from da.observation.observations import Observations
 from models.decoder import DecoderError, ParallelDecoder
-from models.files import load, load_arrays
+from models.files import OBSERVATION_ENCODER, load, load_arrays
 from models.gridding import InverseDistanceGridding, SensorWeights
+from models.local_network import in_full_precision
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.state.transfer import Transfer, Variable
@@ -187,8 +188,10 @@ def read_encoder(
     path, network, arrays, problem = section.observations.file, None, None, None
     if comm.rank == 0:
         try:
-            network, _ = load(path, {**expected, "autoencoder": file_hash(section.file)})
-            arrays = load_arrays(path, ("fields", "codes"))
+            agreed = {**expected, "autoencoder": file_hash(section.file)}
+            network = in_full_precision(load(path, agreed, OBSERVATION_ENCODER)[0])
+            shapes = {"fields": (None, network.channels, *network.shape), "codes": (network.n_latent, None)}
+            arrays = load_arrays(path, tuple(shapes), shapes)
         except (OSError, ValueError) as error:  # ModelFileError too
             problem = f"network.observations.file: {error}"
     refuse_together(problem, comm, ConfigurationError)

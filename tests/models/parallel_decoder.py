@@ -44,7 +44,7 @@ for network in (Bent(tsvd_basis()), Convolutional().double()):
                 assert relative_difference(x, y) < 1e-12, (name, shares)
             assert decoder.passes().decodes == 1 and decoder.passes().adjoints == 1
             # five states dealt to the groups in turn
-            assert sum(comm.allgather(decoder._passes.encodes)) == 5
+            assert sum(comm.allgather(decoder.local.passes.encodes if decoder.local else 0)) == 5
             assert decoder.encode(dx[rows]).shape == (6,)
 
 # what fails on a decoding rank is raised on all

@@ -1,5 +1,8 @@
+"""Networks in files: the same bits back, and a sentence for whatever is no such file."""
+
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +10,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import zoo
-from models.files import ModelFileError, load, load_arrays, mask_hash, read_about, save
+from models.files import (
+    AUTOENCODER,
+    OBSERVATION_ENCODER,
+    TRAINING_STATE,
+    ModelFileError,
+    load,
+    load_arrays,
+    mask_hash,
+    read_about,
+    save,
+)
+from models.training.state import TrainingState, save_state
 from models.zoo.linear import Linear
+from models.zoo.observation_encoder import ObservationEncoder
 
 SHAPE = (17, 9, 5)
 METADATA = {"box": [[0.0, 0.0, 0.0], [10.0, 5.0, 2.0]], "variables": ["Velocity.x", "Tracer"], "fingerprint": "ab12"}
@@ -54,11 +69,14 @@ def test_arrays_beside_the_weights(stored, model):
         load_arrays(stored, ["mean", "scale"])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_linear_in_its_own_precision(tmp_path, dtype):
-    model = Linear(1, (3, 2, 2), 4, torch.randn(12, 4, dtype=dtype))
-    save(tmp_path / "linear.safetensors", model, {})
-    assert torch.equal(load(tmp_path / "linear.safetensors")[0].factors, model.factors)
+    model = Linear(1, (3, 2, 2), 4, torch.randn(12, 4).to(dtype))
+    save(tmp_path / "linear.safetensors", model, {}, {"codes": model.factors})
+    found, about = load(tmp_path / "linear.safetensors")
+    assert torch.equal(found.factors, model.factors) and found.factors.dtype == dtype
+    assert about["precision"] == str(dtype).removeprefix("torch.")
+    np.testing.assert_array_equal(load_arrays(tmp_path / "linear.safetensors")["codes"], model.factors.double())
 
 
 def test_what_is_expected(stored, model):
@@ -93,7 +111,37 @@ def test_failed_writing_leaves_the_old_file(stored, model, monkeypatch):
     assert stored.read_bytes() == before and list(stored.parent.iterdir()) == [stored]
 
 
+def test_files_of_another_kind_are_named(tmp_path, stored, model):
+    assert load(stored, kind=AUTOENCODER)[1]["name"] == "Tucodec-NeXt"
+    encoder = tmp_path / "encoder.safetensors"
+    save(encoder, ObservationEncoder(Linear(1, (3, 2, 2), 4), (1.0, 1.0, 1.0), width=2), {})
+    save_state(tmp_path, model, [], TrainingState(3, [], 3, 0.5, model.state_dict()), {}, 1)
+    state = tmp_path / "epoch-0003.safetensors"
+    for path, holds in (
+        (stored, AUTOENCODER),
+        (encoder, OBSERVATION_ENCODER),
+        (state, TRAINING_STATE),
+    ):
+        load(path, kind=holds)
+        for expected in {AUTOENCODER, OBSERVATION_ENCODER, TRAINING_STATE} - {holds}:
+            with pytest.raises(ModelFileError, match=f"{path.name}: holds {holds}, expected {expected}; "):
+                load(path, {"name": "Backbone"}, expected)
+    with pytest.raises(ModelFileError, match="go on with that training, and name the file of the network"):
+        load(state, kind=AUTOENCODER)
+
+
+def test_arrays_of_another_shape(stored, model):
+    save(stored, model, METADATA, {"codes": np.ones((64, 3))})
+    load_arrays(stored, ["codes"], {"codes": (64, None)})
+    for shape, text in (((65, None), "65, any"), ((None,), "any"), ((64, 3, 1), "64, 3, 1")):
+        with pytest.raises(ModelFileError, match=rf"codes of shape \[64, 3\], expected \[{text}\]; train it anew"):
+            load_arrays(stored, ["codes"], {"codes": shape})
+
+
 def test_files_that_are_none(tmp_path):
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(ModelFileError, match="folder.safetensors: is a folder"):
+        load(tmp_path / "folder.safetensors")
     with pytest.raises(ModelFileError, match="no such file"):
         load(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("weights")
@@ -127,6 +175,13 @@ def _changed(path, change):
         (lambda about, tensors, header: about.update(name="Tucodec-other"), "unknown network"),
         (lambda about, tensors, header: about.update(precision="int8"), "does not hold a Tucodec-NeXt"),
         (lambda about, tensors, header: about["options"].update(width=16), "size mismatch"),
+        (lambda about, tensors, header: about["options"].update(n_latent=10**9), "size mismatch"),  # 100 GB
+        (lambda about, tensors, header: about.update(shape=[10**5] * 3), "size mismatch"),  # 4 PB
+        (lambda about, tensors, header: about.update(shape=[1e300, 1, 1]), "does not hold a Tucodec-NeXt"),
+        (lambda about, tensors, header: about.update(name=["a"]), r"is damaged: its name is \[\"a\"\]"),
+        (lambda about, tensors, header: about.update(options=None), "is damaged: its options is null"),
+        (lambda about, tensors, header: header.update(about="[" * 100000), "is damaged"),
+        (lambda about, tensors, header: header.update(about="7"), "is damaged"),
         (lambda about, tensors, header: tensors.pop("encoder.last.bias"), "Missing key"),
         (lambda about, tensors, header: tensors["encoder.last.bias"].fill_(float("nan")), "are no numbers"),
         (lambda about, tensors, header: tensors["mask"].fill_(1.0), "the mask is not the one"),
@@ -156,3 +211,18 @@ def test_what_cannot_be_saved(tmp_path, model):
     with pytest.raises(ValueError, match="does not say how to make it anew"):
         save(tmp_path / "a.safetensors", model, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_example_s_network_encodes_and_decodes():
+    path = Path(__file__).parents[2] / "examples/street/street.safetensors"
+    model, about = load(path, kind=AUTOENCODER)
+    shapes = {"mean": (None,), "scale": (None,), "codes": (model.n_latent, None), "round_trips": (None,)}
+    arrays = load_arrays(path, tuple(shapes), shapes)
+    codes = torch.from_numpy(arrays["codes"].T)
+    with torch.no_grad():
+        fields = model.decode(codes)
+        again = model.encode(fields)
+    assert fields.shape[1:] == (model.channels, *model.shape) and about["variables"]
+    assert not fields[:, :, model.mask == 0].any()
+    # of states near the training's, the network gives back what it decoded, up to its own round trip
+    assert (again - codes).square().mean().sqrt() < 0.5 * codes.std()

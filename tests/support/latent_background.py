@@ -75,7 +75,7 @@ def latent_of(background, comm):
 def save_encoder(path, network, **metadata):
     """Write an observation encoder, as it is before training, of the network in a file."""
     model, about = load(network)
-    channels, shape, factors = model.channels, model.shape, model.factors.numpy()
+    channels, shape, factors = model.channels, model.shape, model.factors.double().numpy()
     kept = np.random.default_rng(12).normal(size=(N_MODES, 30)) * 10.0
     arrays = {"fields": (factors @ kept).T.reshape(-1, channels, *shape), "codes": kept}
     told = {"variables": about["variables"], "grid": about["grid"], "autoencoder": file_hash(network), **metadata}

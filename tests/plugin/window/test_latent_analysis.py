@@ -2,12 +2,17 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from assimilation import make_readings
-from latent_background import case_of, latent_background, save_network, with_network
+from latent_background import case_of, latent_background, save_encoder, save_network, with_network
 from mpi4py import MPI
+from safetensors.torch import save_file
 
+from models.files import load, load_arrays, save
+from models.training.state import TrainingState, save_state
 from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.window.assimilate import assimilate
 from plugin.window.latent import read_latent
@@ -105,7 +110,7 @@ def test_a_network_that_fails_is_tsvds(given, file, form, part, passes):
 
     setattr(network, part, breaks)
     if part == "decode":
-        latent = replace(latent, decoder=replace(latent.decoder, plain_decode=breaks))
+        latent.decoder.local.plain_decode = breaks
     told = tripped(background, state, make_readings(background, state), latent)
     assert "out of memory" in told["reason"]
     assert passes or told["checks"] == {}
@@ -122,7 +127,7 @@ def test_a_network_that_gives_no_numbers_is_tsvds(given, file, part):
 
     setattr(latent.decoder.network, part, not_numbers)
     if part == "decode":
-        latent = replace(latent, decoder=replace(latent.decoder, plain_decode=not_numbers))
+        latent.decoder.local.plain_decode = not_numbers
     tripped(background, state, make_readings(background, state), latent)
 
 
@@ -150,6 +155,77 @@ def test_a_network_for_something_else_is_refused(given, tmp_path, metadata, told
 def test_no_file(given, tmp_path):
     with pytest.raises(ConfigurationError, match="network.file: .*none.safetensors: no such file"):
         read_latent(case_of(tmp_path / "none.safetensors"), given[0].transfer, COMM)
+
+
+def _state_of_a_training(path, background):
+    save_network(path, background)
+    model, _ = load(path)
+    save_state(path.parent, model, [], TrainingState(1, [], 1, 0.5, model.state_dict()), {}, 1)
+    (path.parent / "epoch-0001.safetensors").rename(path)
+
+
+def _encoder(path, background):
+    save_network(path.with_name("net.safetensors"), background)
+    save_encoder(path, path.with_name("net.safetensors"))
+
+
+def _with_arrays(**changed):
+    def write(path, background):
+        save_network(path, background)
+        model, about = load(path)
+        kept = {key: about[key] for key in ("variables", "grid")}
+        save(path, model, kept, {**load_arrays(path), **changed})
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path, _: path.mkdir(), "is a folder"),
+        (lambda path, _: path.touch(), "not a whole safetensors file"),
+        (lambda path, _: save_file({"w": torch.ones(2)}, path), "none of an autoencoder"),
+        (lambda path, _: h5py.File(path, "w").close(), "not a whole safetensors file"),
+        (_state_of_a_training, "holds the state of a training, expected an autoencoder"),
+        (_encoder, "holds an observation encoder, expected an autoencoder"),
+        (_with_arrays(mean=np.ones(7)), r"mean of shape \[7\], expected"),
+        (_with_arrays(scale=np.ones((2, 2))), r"scale of shape \[2, 2\]"),
+        (_with_arrays(codes=np.ones(3)), r"codes of shape \[3\]"),
+        (_with_arrays(round_trips=np.full(4, np.nan)), "not finite"),
+    ],
+)
+def test_files_of_another_kind_are_bad_input(given, tmp_path, write, message):
+    path = tmp_path / "network.safetensors"
+    write(path, given[0])
+    with pytest.raises(ConfigurationError, match=f"network.file: .*network.safetensors.*{message}"):
+        read_latent(case_of(path), given[0].transfer, COMM)
+
+
+def test_an_autoencoder_in_place_of_its_observation_encoder_is_bad_input(given, file):
+    with pytest.raises(
+        ConfigurationError, match="network.observations.file: .*holds an autoencoder, expected an observation encoder"
+    ):
+        read_latent(case_of(file, file), given[0].transfer, COMM)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_analysis_by_a_network_of_half_precision(given, file, tmp_path, dtype):
+    background, state = given
+    model, about = load(file)
+    half = tmp_path / "half.safetensors"
+    save(half, model.to(dtype), {key: about[key] for key in ("variables", "grid")}, load_arrays(file))
+    save_encoder(tmp_path / "encoder.safetensors", half)
+    readings = make_readings(background, state)
+    expected = analysed(background, state, readings).analysis.increment
+    for encoder, name in ((None, "decoded"), (tmp_path / "encoder.safetensors", "bireduced")):
+        latent = read_latent(
+            case_of(half, encoder, trust={"margin": 1e3, "cost_ratio": 1e6}), background.transfer, COMM
+        )
+        found = analysed(with_network(background, latent), state, readings)
+        assert found.network.summary()["transform"] == name
+        if encoder is None:
+            scale = np.abs(expected).max()
+            assert np.abs(found.analysis.increment - expected).max() < 0.05 * scale
 
 
 def test_more_latent_modes_than_there_are(given, file):

@@ -210,7 +210,7 @@ def test_an_encoder_for_something_else_is_refused(given, files, tmp_path, metada
 def test_no_encoder(given, files, tmp_path):
     with pytest.raises(ConfigurationError, match="network.observations.file: .*none.safetensors: no such file"):
         read_latent(case_of(files[0], tmp_path / "none.safetensors"), given[0].transfer, COMM)
-    save_network(tmp_path / "other.safetensors", given[0], autoencoder=None)
+    save_encoder(tmp_path / "other.safetensors", files[0], autoencoder=None)
     with pytest.raises(ConfigurationError, match="another autoencoder: null"):
         read_latent(case_of(files[0], tmp_path / "other.safetensors"), given[0].transfer, COMM)
 
