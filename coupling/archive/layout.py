@@ -8,6 +8,7 @@ In addition to what VTK reads there is a group of our own, with the fingerprint 
 other programs lack it and can be read all the same.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from coupling.archive.claims import claim_problem
 from coupling.common.files import FileError
 from coupling.vtk.vtu import GHOST, TIME
 
@@ -118,7 +120,7 @@ def describe(path: str | Path) -> tuple[np.ndarray, tuple[FieldInfo, ...], tuple
     with opened(path) as file, damage_named(path):
         for f in index.fields.values():
             stored = dataset(file, f.dataset, path)
-            sizes = stored.size * stored.dtype.itemsize, stored.id.get_storage_size()
+            sizes = math.prod(stored.shape) * stored.dtype.itemsize, stored.id.get_storage_size()
             fields.append(FieldInfo(f.name, f.location, int(np.prod(f.tail)), f.kind, *sizes))
     prints = index.fingerprints
     infos = []
@@ -174,21 +176,23 @@ def node(file: h5py.File, name: str, path: str | Path) -> h5py.Group | h5py.Data
     return at
 
 
-def dataset(file: h5py.File, name: str, path: str | Path) -> h5py.Dataset:
-    """Open a numeric dataset that must be there, with its numbers in this file.
+def dataset(file: h5py.File, name: str, path: str | Path, kinds: str = "fiu") -> h5py.Dataset:
+    """Open a dataset that must be there, of numbers or of other `kinds` of numpy's, with its values in this file.
 
     Raises
     ------
     FileError
-        if it is missing, a group, a link, or keeps its numbers elsewhere
+        if it is missing, a group, a link, keeps its values elsewhere, or claims more than the file can hold
     """
     values = node(file, name, path)
     if not isinstance(values, h5py.Dataset):
         raise FileError(f"{path}: no dataset {name}; expected a temporal VTKHDF archive of type {TYPE}")
     if values.is_virtual or values.external:
         raise FileError(f"{path}: {name} keeps its values in other files, which is refused; copy them into this file")
-    if values.dtype.kind not in "fiu":
-        raise FileError(f"{path}: {name} holds {values.dtype}, expected numbers")
+    if values.dtype.kind not in kinds:
+        raise FileError(f"{path}: {name} holds {values.dtype}, expected {'numbers' if kinds == 'fiu' else 'texts'}")
+    if (problem := claim_problem(values)) is not None:
+        raise FileError(f"{path}: {name} {problem}")
     return values
 
 
@@ -281,9 +285,9 @@ class _Indexing:
     def _fingerprints(self):
         if node(self.file, OURS, self.path) is None:
             return None
-        prints = node(self.file, f"{OURS}/fingerprints", self.path)
+        prints = dataset(self.file, f"{OURS}/fingerprints", self.path, "S")
         mesh = dataset(self.file, f"{OURS}/mesh", self.path)[...]
-        if not isinstance(prints, h5py.Dataset) or prints.dtype.kind != "S" or len(mesh) != self.n_steps:
+        if len(mesh) != self.n_steps:
             raise FileError(f"{self.path}: its group {OURS} does not fit its {self.n_steps} steps; remove the group")
         if mesh.min() < 0 or mesh.max() >= len(prints):
             raise FileError(f"{self.path}: {OURS}/mesh names meshes that {OURS}/fingerprints has not")
@@ -309,7 +313,9 @@ class _Indexing:
         sizes = index.part_points, index.part_cells
         if len(sizes[0]) != len(sizes[1]) or min(s.min(initial=0) for s in sizes) < 0:
             raise FileError(f"{self.path}: NumberOfPoints and NumberOfCells do not fit each other")
-        if index.part.min() < 0 or index.n_parts.min() < 1 or (index.part + index.n_parts).max() > len(sizes[0]):
+        # each by itself first: the sum of two large numbers may be a small one
+        most = max(index.part.max(), index.n_parts.max(), (index.part + index.n_parts).max())
+        if index.part.min() < 0 or index.n_parts.min() < 1 or most > len(sizes[0]):
             raise FileError(f"{self.path}: Steps names parts beyond the {len(sizes[0])} there are")
         if not np.array_equal(self._numbers("NumberOfConnectivityIds"), 4 * sizes[1]):
             raise FileError(f"{self.path}: cells that have not 4 nodes; only tetrahedra can be used")
@@ -324,6 +330,6 @@ class _Indexing:
 
     def _check_rows(self, name, first, count):
         n_rows = len(dataset(self.file, name, self.path))
-        if first.min() < 0 or (first + count).max() > n_rows:
-            raise FileError(f"{self.path}: Steps tells of rows {first.min()} … {(first + count).max()} of {name}, "
-                            f"which has {n_rows}")  # fmt: skip
+        last = max(first.max(), (first + count).max())
+        if first.min() < 0 or last > n_rows:
+            raise FileError(f"{self.path}: Steps has rows {first.min()} … {last} of {name}, which has {n_rows}")

@@ -12,7 +12,8 @@ from coupling.common.collective import on_rank_0, raise_together
 from coupling.fluidity import options as flml
 from coupling.fluidity.named_files import field_elements, mesh_elements, named_files
 from coupling.geometry.mesh import Field, MeshError, Piece, piece_fingerprint
-from coupling.vtk.vtu import geometry, parse_xml, piece_paths, read_grid, set_array, write_grid, write_xml
+from coupling.vtk.vtu import geometry, piece_paths, read_grid, set_array, write_grid
+from coupling.vtk.xml import parse_xml, write_xml
 
 Edit = Callable[[etree._ElementTree], None]  # of an options tree, in place
 

@@ -15,7 +15,7 @@ from lxml import etree
 from mpi4py import MPI
 
 from coupling.common.files import FileError
-from coupling.vtk.vtu import parse_xml, write_xml
+from coupling.vtk.xml import parse_xml, write_xml
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from lxml import etree
 
 from coupling.common.files import FileError
-from coupling.vtk.vtu import parse_xml, write_xml
+from coupling.vtk.xml import parse_xml, write_xml
 
 Value = TypeVar("Value", float, int, str)
 

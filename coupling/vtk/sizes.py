@@ -13,13 +13,21 @@ from pathlib import Path
 import numpy as np
 from lxml import etree
 
+from coupling.common.headers import cut_short
+from coupling.vtk.xml import XmlError, check_prolog
+
 _MOST = 1100  # bytes that a compressed byte of zlib's can become; the limit for LZ4 and LZMA, too
 _BLOCK = 1 << 26  # bytes; a block that writers use is far smaller, and memory for one is allocated
+_DIGITS = 40  # and blanks, of a number; Python refuses to read very many
 _WORDS = {"UInt32": "I", "UInt64": "Q"}
 _TYPES = {
     "Float32": 4, "Float64": 8, "Int8": 1, "UInt8": 1, "Int16": 2, "UInt16": 2, "Int32": 4, "UInt32": 4, "Int64": 8,
     "UInt64": 8, "String": 1, "Bit": 1,
 }  # fmt: skip
+_NEEDED = {
+    "NumberOfPoints": [("Points", None)],
+    "NumberOfCells": [("Cells", "connectivity"), ("Cells", "offsets"), ("Cells", "types")],
+}
 _BY_CELL = ("offsets", "types")  # of <Cells>, one number for each
 
 
@@ -79,6 +87,11 @@ def check_sizes(path: str | Path) -> None:
     with open(path, "rb") as file:
         if not file.seek(0, 2):
             raise SizeError("is empty")
+        file.seek(0)
+        try:
+            check_prolog(file)
+        except XmlError as error:
+            raise SizeError(str(error)) from None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             _check(data)
 
@@ -86,8 +99,8 @@ def check_sizes(path: str | Path) -> None:
 def _check(data):
     end = data.find(b"<AppendedData")
     head = data[: end if end >= 0 else len(data)]
-    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
-        raise SizeError("declares a document type or XML entities, which are refused; write the text out instead")
+    if b"\0" in head:  # in UTF-16 what is looked for below would not be met
+        raise SizeError("has a header that is not text in UTF-8; write it with that encoding")
     parser = etree.XMLPullParser(
         events=("end",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
     )
@@ -101,10 +114,20 @@ def _check(data):
     if root is None or root.tag != "VTKFile":
         raise SizeError('is no VTK file; expected <VTKFile type="UnstructuredGrid"> to begin it')
     stored = _stored(data, root, end)
+    total = sum(_check_array(array, stored) for array in root.iter("DataArray", "Array"))
+    if total > len(data):
+        raise SizeError(f"has arrays that are said to take {total} bytes of it, but it has {len(data)}")
     for piece in root.iter("Piece"):
-        counts = {key: _number(piece, key) for key in ("NumberOfPoints", "NumberOfCells")}
-        for array in piece.iter("DataArray"):
-            _check_array(array, counts, stored)
+        _check_whole(piece)
+
+
+def _check_whole(piece):
+    """What there are points or cells of must have the arrays that say which."""
+    for count, needed in _NEEDED.items():
+        for section, name in needed if _number(piece, count) else ():
+            arrays = piece.findall(f"{section}/DataArray")
+            if not any(name is None or array.get("Name") == name for array in arrays):
+                raise SizeError(f"has {piece.get(count)} for {count}, but no array {name or section} in <{section}>")
 
 
 def _stored(data, root, end):
@@ -114,34 +137,41 @@ def _stored(data, root, end):
     order = ">" if root.get("byte_order") == "BigEndian" else "<"
     begin, encoded = None, False
     if end >= 0:
-        begin = data.find(b"_", data.find(b">", end)) + 1
-        encoded = b'"base64"' in data[end : data.find(b">", end)]
-        if not begin:
+        close = data.find(b">", end)
+        begin = data.find(b"_", close) + 1
+        if close < 0 or not begin:
             raise SizeError("has no data after <AppendedData>")
+        try:
+            # as in VTK, what is not said to be raw is base64
+            encoded = etree.fromstring(data[end:close] + b"/>").get("encoding") != "raw"
+        except etree.XMLSyntaxError as error:
+            raise SizeError(f"not well-formed XML in <AppendedData>: {error}") from None
     return _Stored(data, begin, encoded, order + word, root.get("compressor") is not None)
 
 
 def _number(element, key, otherwise=None):
     text = element.get(key, otherwise)
-    if text is None or not text.strip().isdecimal():
-        raise SizeError(f"has {key}={text!r}, expected a whole number")
+    if text is None or not text.strip().isdecimal() or len(text) > _DIGITS:
+        raise SizeError(f"has {key}={cut_short(repr(text))}, expected a whole number")
     return int(text)
 
 
-def _check_array(array, counts, stored):
-    name, kind = array.get("Name", "without a name"), array.get("type")
+def _check_array(array, stored):
+    """Check one array; returns how many bytes of the file it takes."""
+    name, kind = cut_short(array.get("Name", "without a name")), array.get("type")
     if kind not in _TYPES:
-        raise SizeError(f"array {name} of type {kind!r}, expected one of {', '.join(_TYPES)}")
-    if array.getparent().tag == "Cells" and name not in _BY_CELL:
-        expected = None  # it follows from other arrays: that of connectivity and polyhedra's faces from their offsets
-    else:
-        rows = counts["NumberOfPoints" if array.getparent().tag in ("PointData", "Points") else "NumberOfCells"]
-        expected = rows * _number(array, "NumberOfComponents", "1") * _TYPES[kind]
-    encoding, text = array.get("format", "ascii"), (array.text or "").strip()
-    if encoding == "ascii":
+        raise SizeError(f"array {name} of type {cut_short(repr(kind))}, expected one of {', '.join(_TYPES)}")
+    rows = _rows(array)
+    expected = None if rows is None else rows * _number(array, "NumberOfComponents", "1") * _TYPES[kind]
+    text = (array.text or "").strip()
+    # as in VTK: with an offset it is appended, whatever else is said
+    encoding = "appended" if array.get("offset") is not None else array.get("format", "ascii")
+    if encoding == "appended" and array.get("offset") is None:
+        raise SizeError(f"array {name} is said to be appended, but no offset says where")
+    if encoding not in ("appended", "binary"):
         if expected is not None and expected > len(text) * _TYPES[kind]:
             raise SizeError(f"array {name} of {expected} bytes, its text cannot hold them")
-        return
+        return len(text)
     if encoding == "appended" and stored.begin is None:
         raise SizeError(f"array {name} lies in appended data, which are missing")
     size, held = _sizes(array, text.encode() if encoding == "binary" else None, stored)
@@ -152,6 +182,17 @@ def _check_array(array, counts, stored):
         )
     if expected is not None and kind not in ("String", "Bit") and size != expected:
         raise SizeError(f"array {name} has {size} bytes, {expected} are expected for its number of points or cells")
+    return held
+
+
+def _rows(array):
+    """How many rows an array has by what is said elsewhere, or None where that is nothing."""
+    section, piece = array.getparent(), next(array.iterancestors("Piece"), None)
+    if piece is None:  # of <FieldData>
+        return None if array.get("NumberOfTuples") is None else _number(array, "NumberOfTuples")
+    if section.tag == "Cells" and array.get("Name") not in _BY_CELL:
+        return None  # it follows from other arrays: that of connectivity and polyhedra's faces from their offsets
+    return _number(piece, "NumberOfPoints" if section.tag in ("PointData", "Points") else "NumberOfCells")
 
 
 def _sizes(array, text, stored):

@@ -6,15 +6,13 @@ and keeps what a simulation needs: same nodes, same order, Float64, all other ar
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lxml import etree
 from mpi4py import MPI
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkLogger, vtkPoints
+from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkDataSetAttributes, vtkUnstructuredGrid
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
@@ -31,58 +29,11 @@ from coupling.vtk.marks import (
     hidden_name,
     shown_name,
 )
+from coupling.vtk.messages import errors_as_exceptions
 from coupling.vtk.sizes import SizeError, check_sizes
+from coupling.vtk.xml import parse_xml, write_xml
 
 TIME = "Time"
-
-
-@contextmanager
-def _errors_as_exceptions(algorithm, path, doing):
-    """VTK prints its errors and continues; here the first one becomes a FileError."""
-    messages = []
-
-    def keep(caller, event, text=""):
-        messages.append(text)
-
-    keep.CallDataType = "string0"  # type: ignore[attr-defined]  # VTK reads the type of `text` here
-    algorithm.AddObserver("ErrorEvent", keep)
-    verbosity = vtkLogger.GetCurrentVerbosityCutoff()
-    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
-    try:
-        yield
-    finally:
-        vtkLogger.SetStderrVerbosity(verbosity)
-    if messages:
-        raise FileError(f"{path}: {doing} failed: {messages[0].strip().splitlines()[-1]}")
-
-
-def parse_xml(path: str | Path) -> etree._ElementTree:
-    """Parse an XML file.
-
-    Raises
-    ------
-    FileError
-        if it is missing, not well-formed, or declares a document type, which is how entities come in
-    """
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
-    try:
-        with open(path, "rb") as file:  # lxml takes a name for a URL, in which %20 is a space
-            tree = etree.parse(file, parser)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
-    except etree.XMLSyntaxError as error:
-        raise FileError(f"{path}: not well-formed XML: {error}") from None
-    if tree.docinfo.doctype:
-        raise FileError(
-            f"{path}: declares a document type or XML entities, which are refused; write the text out instead"
-        )
-    return tree
-
-
-def write_xml(tree: etree._ElementTree, path: str | Path, **settings: Any) -> None:
-    """Write an XML file, whole or not at all; `settings` are those of lxml's `write`."""
-    with whole_file(path) as beside, open(beside, "wb") as file:
-        tree.write(file, **settings)
 
 
 def piece_paths(path: str | Path) -> list[Path]:
@@ -133,8 +84,8 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
         reader.SetFileName(os.fspath(path))
     else:
         reader.SetReadFromInputString(True)
-        reader.SetInputString(hidden)
-    with _errors_as_exceptions(reader, path, "reading"):
+        reader.SetInputString(hidden)  # type: ignore[call-overload]  # its stub does not know that bytes will do
+    with errors_as_exceptions(reader, path, "reading"):
         reader.UpdateInformation()
     if names is not None:
         available = set()
@@ -147,7 +98,7 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
         missing = sorted(set(names) - available - {TIME, *MARKS})
         if missing:
             raise FileError(f"{path}: no array {missing[0]!r}; it has {sorted(available)}")
-    with _errors_as_exceptions(reader, path, "reading"):
+    with errors_as_exceptions(reader, path, "reading"):
         reader.Update()
     grid = reader.GetOutput()
     if hidden is not None:
@@ -293,7 +244,7 @@ def write_grid(grid: vtkUnstructuredGrid, path: str | Path) -> None:
         writer.SetDataModeToAppended()
         writer.EncodeAppendedDataOff()
         writer.SetCompressorTypeToZLib()
-        with _errors_as_exceptions(writer, path, "writing"):
+        with errors_as_exceptions(writer, path, "writing"):
             if not writer.Write():
                 raise FileError(f"{path}: could not be written; is the folder writable and the disk not full?")
 

@@ -7,7 +7,7 @@ from embedded_case import change, insert
 from coupling.common.files import FileError
 from coupling.embedded.functions import FunctionError
 from coupling.embedded.options import read_case
-from coupling.vtk.vtu import parse_xml
+from coupling.vtk.xml import parse_xml
 
 TRACER = "material_phase/scalar_field[@name='Tracer']/prognostic"
 VELOCITY = "material_phase/vector_field/prognostic"

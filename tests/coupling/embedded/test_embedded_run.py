@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 
 from coupling.fluidity.halo import read_halo
 from coupling.fluidity.msh import read_msh, write_msh
-from coupling.vtk.vtu import arrays_of, geometry, parse_xml, read_grid, read_state
+from coupling.vtk.vtu import arrays_of, geometry, read_grid, read_state
+from coupling.vtk.xml import parse_xml
 
 
 def names(folder):

@@ -1,0 +1,82 @@
+"""XML of anybody's making: parsed and written as plain elements, from and to open files.
+
+A document type is refused before anything behind it is looked at: it is the only way for entities into a file, and
+these may name other files, or grow without end already as they are parsed. Nothing is fetched from a network.
+"""
+
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+from xml.parsers import expat
+
+from lxml import etree
+
+from coupling.common.files import FileError, whole_file
+
+_PART = 1 << 16  # bytes
+
+
+class XmlError(ValueError):
+    """A text that is not XML, or XML that is refused; the message does not name the file."""
+
+
+class _RootBegins(Exception):
+    """All before the first element has been looked at."""
+
+
+def check_prolog(file: BinaryIO) -> None:
+    """Read a file up to its first element.
+
+    Raises
+    ------
+    XmlError
+        if a document type stands there, or what is no XML
+    """
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = _refuse
+    parser.StartElementHandler = _end_here
+    try:
+        while part := file.read(_PART):
+            parser.Parse(part, False)
+        parser.Parse(b"", True)
+    except _RootBegins:
+        return
+    except XmlError:
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: of an encoding
+        raise XmlError(f"not well-formed XML: {error}") from None
+
+
+def _refuse(*words: Any) -> NoReturn:
+    raise XmlError("declares a document type or XML entities, which are refused; write the text out instead")
+
+
+def _end_here(*words: Any) -> NoReturn:
+    raise _RootBegins
+
+
+def parse_xml(path: str | Path) -> etree._ElementTree:
+    """Parse an XML file.
+
+    Raises
+    ------
+    FileError
+        if it is missing, not well-formed, nested more deeply than any file of a simulation, or declares a document type
+    """
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    try:
+        with open(path, "rb") as file:  # lxml takes a name for a URL, in which %20 is a space
+            check_prolog(file)
+            file.seek(0)
+            return etree.parse(file, parser)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    except XmlError as error:
+        raise FileError(f"{path}: {error}") from None
+    except etree.XMLSyntaxError as error:
+        raise FileError(f"{path}: not well-formed XML: {error}") from None
+
+
+def write_xml(tree: etree._ElementTree, path: str | Path, **settings: Any) -> None:
+    """Write an XML file, whole or not at all; `settings` are those of lxml's `write`."""
+    with whole_file(path) as beside, open(beside, "wb") as file:
+        tree.write(file, **settings)
