@@ -22,11 +22,20 @@ from lxml import etree
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0, raise_together
-from coupling.common.files import FileError, leads_out, whole_folder
+from coupling.common.files import FileError, whole_folder
 from coupling.common.manifest import write_manifest
 from coupling.fluidity import options as flml
 from coupling.fluidity.copying import Edit, copy_unchanged, restart_names, write_changed, write_options_renamed
-from coupling.fluidity.named_files import field_elements, mesh_elements, named_files, pieces_of, prognostic_fields
+from coupling.fluidity.named_files import (
+    check_names,
+    field_elements,
+    file_name,
+    mesh_elements,
+    named_files,
+    other_files,
+    pieces_of,
+    prognostic_fields,
+)
 from coupling.geometry.mesh import Field, MeshError, State
 from coupling.vtk.vtu import piece_paths, read_state
 
@@ -72,10 +81,10 @@ def open_restart(options: str | Path) -> FluidityRestart:
     """
     options = Path(options)
     tree = flml.read_options(options)
-    _check_names(tree, options)
+    check_names(tree, options)
     fields = {}
     for name, element in field_elements(tree):
-        fields[name] = FieldSource(options.parent / element.get("file_name"), name.split("::")[-1])
+        fields[name] = FieldSource(options.parent / file_name(element), name.split("::")[-1])
     restart = FluidityRestart(
         options,
         flml.required(tree, "simulation_name", str, options),
@@ -85,41 +94,85 @@ def open_restart(options: str | Path) -> FluidityRestart:
     )
     for path, _ in named_files(tree, options):
         if not path.is_file():
-            raise FileError(f"{options}: names {path.name}, which is not in {path.parent}")
-        if leads_out(options.parent, path.relative_to(options.parent)):
-            raise _outside(options, path.name)
+            name = path.relative_to(options.parent).as_posix()
+            raise FileError(f"{options}: names {name}, which is not in {options.parent}")
     return restart
 
 
-def _outside(options, name):
-    return FileError(f"{options}: names {str(name)!r}, outside its own folder; put a copy of it beside the options")
+def processes_of(restart: FluidityRestart) -> set[int]:
+    """The numbers of processes that the model can start on from here, 1 in serial.
+
+    A mesh may be there whole and in pieces; fields are there in one way.
+
+    Raises
+    ------
+    FileError
+        if there is no such number, because files are cut into different numbers of pieces
+    """
+    cuts: dict[str, set[int]] = {}
+    for element in mesh_elements(flml.read_options(restart.options)):
+        base = file_name(element)
+        pieces, whole = pieces_of(restart.folder, base), restart.folder / f"{base}.msh"
+        cuts[base] = {len(pieces)} if pieces else {1}
+        cuts[base] |= {1} if whole.is_file() else set()
+    for source in restart.fields.values():
+        cuts[source.path.relative_to(restart.folder).as_posix()] = {len(piece_paths(source.path))}
+    common = set.intersection(*cuts.values()) if cuts else {1}
+    if not common:
+        numbers = ", ".join(f"{name} in {' or '.join(map(str, sorted(cut)))}" for name, cut in cuts.items())
+        raise FileError(
+            f"{restart.options}: its files are in different numbers of pieces: {numbers}; expected the same of all: "
+            "have flredecomp cut the whole checkpoint, or take one as the model wrote it"
+        )
+    return common
 
 
-def _check_names(tree, options):
-    """Refuse files in other folders: a checkpoint is one folder, and its files are copied under these names."""
-    for element in (*mesh_elements(tree), *(element for _, element in field_elements(tree))):
-        name = element.get("file_name")
-        if leads_out(options.parent, name):
-            raise _outside(options, name)
+def how_to_cut(restart: FluidityRestart, processes: int) -> str:
+    """How to get a start for so many processes, for messages."""
+    if not restart.fields:
+        return f"cut the mesh into {processes} (fldecomp, flredecomp, coupling.embedded.decompose)"
+    return (
+        f"take a checkpoint that the model wrote on {processes}, or have flredecomp cut the whole checkpoint; fldecomp "
+        "and coupling.embedded.decompose cut a mesh, but not the fields of a checkpoint"
+    )
 
 
 def n_processes(restart: FluidityRestart) -> int:
-    """Number of processes the checkpoint was written for: 1 in serial."""
-    tree = flml.read_options(restart.options)
-    numbers = set()
-    for element in mesh_elements(tree):
-        numbers.add(max(1, len(pieces_of(restart.folder, element.get("file_name")))))
-    if len(numbers) != 1:
-        raise FileError(f"{restart.options}: its meshes are cut into {sorted(numbers)} pieces; expected one number")
-    return numbers.pop()
+    """Number of processes the checkpoint was written for: 1 in serial. Of a mesh that is whole and cut, its pieces.
+
+    Raises
+    ------
+    FileError
+        as `processes_of`
+    """
+    return max(processes_of(restart))
+
+
+def wrong_processes(restart: FluidityRestart, processes: int) -> str | None:
+    """Why the model cannot start on so many processes from here, None if it can.
+
+    Raises
+    ------
+    FileError
+        if one of its files is missing or broken, or as `processes_of`
+    """
+    possible = processes_of(restart)
+    if processes in possible:
+        return None
+    number = " or ".join(map(str, sorted(possible)))
+    made_for = f"{number} process{'' if number == '1' else 'es'}"
+    return (
+        f"{restart.options}: made for {made_for}, the model is to run on {processes}; "
+        f"{how_to_cut(restart, processes)}, or change model.processes"
+    )
 
 
 def restart_files(restart: FluidityRestart) -> list[Path]:
     """Paths of all files that a restart consists of, each once, the options first."""
-    paths = [restart.options]
-    for path, _ in named_files(flml.read_options(restart.options), restart.options):
+    tree, paths = flml.read_options(restart.options), [restart.options]
+    for path, _ in named_files(tree, restart.options):
         paths += [path, *(piece_paths(path) if path.suffix == ".pvtu" else ())]
-    return list(dict.fromkeys(paths))
+    return list(dict.fromkeys([*paths, *other_files(tree, restart.options)]))
 
 
 def mesh_pieces(restart: FluidityRestart) -> list[Path]:
@@ -130,10 +183,11 @@ def mesh_pieces(restart: FluidityRestart) -> list[Path]:
     FileError
         if it has no mesh from a file, or several
     """
-    bases = [element.get("file_name") for element in mesh_elements(flml.read_options(restart.options))]
+    bases = [file_name(element) for element in mesh_elements(flml.read_options(restart.options))]
     if len(bases) != 1:
         raise FileError(f"{restart.options}: has {len(bases)} meshes from files, expected one")
-    return pieces_of(restart.folder, bases[0]) or [restart.folder / f"{bases[0]}.msh"]
+    whole = [restart.folder / f"{bases[0]}.msh"]
+    return whole if n_processes(restart) == 1 else pieces_of(restart.folder, bases[0])
 
 
 def field_options(restart: FluidityRestart, name: str) -> etree._Element:
@@ -227,7 +281,7 @@ def write_restart(
         changed = {restart.fields[name].path for name in changes}
         on_rank_0(lambda: copy_unchanged(tree, restart.options, renamed, changed, beside), comm)
         for path in sorted(changed):
-            new = beside / renamed[path.name]
+            new = beside / renamed[path.relative_to(restart.folder).as_posix()]
             fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
             write_changed(path, new, fields, comm)
         on_rank_0(lambda: write_options_renamed(tree, renamed, edit, beside / "restart.flml"), comm)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lxml import etree
 from mpi4py import MPI
@@ -10,7 +10,15 @@ from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.fluidity import options as flml
-from coupling.fluidity.named_files import field_elements, mesh_elements, named_files
+from coupling.fluidity.named_files import (
+    FIELD_FILES,
+    field_elements,
+    file_name,
+    mesh_elements,
+    named_files,
+    other_elements,
+    other_files,
+)
 from coupling.geometry.mesh import Field, MeshError, Piece, piece_fingerprint
 from coupling.vtk.vtu import geometry, piece_paths, read_grid, set_array, write_grid
 from coupling.vtk.xml import parse_xml, write_xml
@@ -19,22 +27,26 @@ Edit = Callable[[etree._ElementTree], None]  # of an options tree, in place
 
 
 def restart_names(tree: etree._ElementTree) -> dict[str, str]:
-    """{file name in the options: name in the restart}."""
-    names = {}
+    """{name of a mesh's or field's file in the options: name in the restart}; none is the name of another file."""
+    others, several = {file_name(element) for element in other_elements(tree)}, _several_phases(tree)
+    names: dict[str, str] = {}
     for element in mesh_elements(tree):
-        names[element.get("file_name")] = f"restart_{element.getparent().get('name')}"
+        names[file_name(element)] = f"restart_{element.getparent().get('name')}"
     for _, element in field_elements(tree):
-        old = element.get("file_name")
+        old = file_name(element)
         if old in names:
             continue
         mesh = element.getparent().getparent().find("mesh").get("name")
         phase = next(element.iterancestors("material_phase"))
-        several = len(tree.getroot().findall("material_phase")) > 1
         stem = f"restart_{phase.get('name')}_{mesh}" if several else f"restart_{mesh}"
-        taken = set(names.values())
+        taken = {*names.values(), *others}
         candidates = [stem] + [f"{stem}_{k}" for k in range(2, 2 + len(taken))]
-        names[old] = next(c for c in (c + Path(old).suffix for c in candidates) if c not in taken)
+        names[old] = next(c for c in (c + PurePosixPath(old).suffix for c in candidates) if c not in taken)
     return names
+
+
+def _several_phases(tree):
+    return len(tree.getroot().findall("material_phase")) > 1
 
 
 def copy_unchanged(
@@ -45,25 +57,22 @@ def copy_unchanged(
     Parameters
     ----------
     tree, options : its options, and their file
-    renamed : {file name in the options: name in the copy}
+    renamed : {name of a mesh's or field's file in the options: name in the copy}; other files keep theirs, with folders
     changed : paths that are left out
     beside : the folder of the copy
     """
-    done = set()
-    for path, old in named_files(tree, options):
-        if path in done or path in changed:
+    for path, name in dict(named_files(tree, options)).items():
+        if path in changed:
             continue
-        done.add(path)
-        if path.suffix in (".vtu", ".pvtu"):
-            _copy_field_file(path, beside / renamed[old])
+        if path.suffix in FIELD_FILES:
+            _copy_field_file(path, beside / renamed[name])
         else:
-            shutil.copyfile(path, beside / (renamed[old] + path.name[len(old) :]))
-    # whatever else the options name beside them (detector positions, prescribed fields) keeps its name
-    named = {e.get("file_name") for e in tree.getroot().iter("*") if e.get("file_name")} - set(renamed)
-    for other in sorted(named):
-        for path in [options.parent / other, *options.parent.glob(f"{other}.*")]:
-            if path.is_file():
-                shutil.copyfile(path, beside / path.name)
+            rest = path.name.removeprefix(PurePosixPath(name).name)  # _0.halo
+            shutil.copyfile(path, beside / (renamed[name] + rest))
+    for path in other_files(tree, options):
+        target = beside / path.relative_to(options.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def _piece_names(new: Path, n_pieces: int) -> list[Path]:
@@ -127,10 +136,9 @@ def _set_values(grid: vtkUnstructuredGrid, array: str, field: Field, piece: Piec
 
 def write_options_renamed(tree: etree._ElementTree, renamed: Mapping[str, str], edit: Edit | None, path: Path) -> None:
     """Write options that name the files of the copy, changed by `edit` if given."""
-    for element in mesh_elements(tree):
-        element.set("file_name", renamed[element.get("file_name")])
-    for _, element in list(field_elements(tree)):
-        element.set("file_name", renamed[element.get("file_name")])
+    elements = [*mesh_elements(tree), *(element for _, element in field_elements(tree))]
+    for element in elements:
+        element.set("file_name", renamed[file_name(element)])
     if edit is not None:
         edit(tree)
     flml.write_options(tree, path)

@@ -13,7 +13,7 @@ from mpi4py import MPI
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError
 from coupling.fluidity import options as flml
-from coupling.fluidity.checkpoint import FluidityRestart, n_processes, open_restart, read_fields, write_restart
+from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart, wrong_processes
 from coupling.geometry.mesh import MeshError, State
 from coupling.simulation.endings import NEAR, check_arrived, check_ended, check_finite, end_of_logs, is_ahead
 from coupling.simulation.forecast import Forecast
@@ -63,19 +63,6 @@ class FluidityModel:
         words = self.command(ready.options.name)
         ended = launch(words, folder, comm, self.timeout, self.environment, silence=self.silence)
         return _result(ended, start, until, folder, comm)
-
-
-def wrong_processes(start: FluidityRestart, processes: int) -> str | None:
-    """Why a restart cannot be run on so many processes, None if it can.
-
-    FileError if one of its files is missing or broken
-    """
-    if (expected := n_processes(start)) == processes:
-        return None
-    return (
-        f"{start.options}: made for {expected} processes, the model is to run on {processes}; decompose the mesh for "
-        "that number (fldecomp, flredecomp) or change model.processes"
-    )
 
 
 def embedded_model(**settings: Any) -> FluidityModel:

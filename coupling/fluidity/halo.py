@@ -90,6 +90,29 @@ def read_halo(path: str | Path) -> Halo:
     return halo
 
 
+def halo_header(path: str | Path) -> tuple[int, int]:
+    """(process, number of processes) that a .halo file is of, from its first lines.
+
+    Raises
+    ------
+    FileError
+        if it is missing or no .halo file
+    """
+    try:
+        with open(path, "rb") as file:
+            _, root = next(etree.iterparse(file, events=("start",), resolve_entities=False, no_network=True))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    except (etree.XMLSyntaxError, StopIteration) as error:
+        raise FileError(f"{path}: not well-formed XML: {error}") from None
+    if root.tag != "halos":
+        raise FileError(f"{path}: root element <{root.tag}>, expected <halos>")
+    process, n_processes = _number(root, "process", path), _number(root, "nprocs", path)
+    if process >= n_processes:
+        raise FileError(f"{path}: is of process {process} of {n_processes}")
+    return process, n_processes
+
+
 def _number(element, name, path):
     text = element.get(name, "")
     if not text.strip().isdigit():

@@ -1,10 +1,24 @@
-"""Which files an options file names: the mesh, and what fields start from."""
+"""Which files an options file names: meshes, what fields start from, and all others.
 
-import re
+Names are relative to the options' folder, and may lead into folders below it. They are used without detours:
+`./data//x.vtu` is `data/x.vtu`.
+"""
+
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lxml import etree
+
+from coupling.common.files import FileError, leads_out
+from coupling.fluidity.halo import halo_header
+from coupling.vtk.vtu import piece_paths
+
+FIELD_FILES = (".vtu", ".pvtu")
+
+
+def file_name(element: etree._Element) -> str:
+    """The file that an element names, without detours."""
+    return PurePosixPath(element.get("file_name")).as_posix()
 
 
 def mesh_elements(tree: etree._ElementTree) -> list[etree._Element]:
@@ -12,35 +26,70 @@ def mesh_elements(tree: etree._ElementTree) -> list[etree._Element]:
     return tree.getroot().findall("geometry/mesh/from_file[@file_name]")
 
 
-def prognostic_fields(tree: etree._ElementTree) -> Iterator[tuple[str, etree._Element]]:
-    """(name, its options) of every field that the model solves for."""
+def model_fields(tree: etree._ElementTree) -> Iterator[tuple[str, etree._Element]]:
+    """(name, element) of every field; of several material phases, names begin with the phase's: `Dust::Tracer`."""
     phases = tree.getroot().findall("material_phase")
     for phase in phases:
         prefix = f"{phase.get('name')}::" if len(phases) > 1 else ""
         for kind in ("scalar_field", "vector_field", "tensor_field"):
             for field in phase.findall(f".//{kind}[@name]"):
-                for options in field.findall("prognostic"):
-                    yield prefix + field.get("name"), options
+                yield prefix + field.get("name"), field
+
+
+def prognostic_fields(tree: etree._ElementTree) -> Iterator[tuple[str, etree._Element]]:
+    """(name, its options) of every field that the model solves for."""
+    for name, field in model_fields(tree):
+        for options in field.findall("prognostic"):
+            yield name, options
 
 
 def field_elements(tree: etree._ElementTree) -> Iterator[tuple[str, etree._Element]]:
-    """(name, element with the file's name) of every field that starts from a file."""
+    """(name, element with the file's name) of every field that starts from a VTU or PVTU file."""
     for name, options in prognostic_fields(tree):
         for element in options.findall("initial_condition/from_file[@file_name]"):
-            yield name, element
+            if PurePosixPath(element.get("file_name")).suffix in FIELD_FILES:
+                yield name, element
+
+
+def other_elements(tree: etree._ElementTree) -> list[etree._Element]:
+    """All other elements that name a file: prescribed fields, depths, forcing, positions of detectors …"""
+    known = {*mesh_elements(tree), *(element for _, element in field_elements(tree))}
+    return [e for e in tree.getroot().iter(etree.Element) if e.get("file_name") and e not in known]
 
 
 def pieces_of(folder: Path, base: str) -> list[Path]:
-    """The .msh files of a mesh that is cut into pieces, in the order of the ranks; none in serial."""
-    pieces = [p for p in folder.glob(f"{base}_*.msh") if re.fullmatch(r"_\d+", p.stem[len(base) :])]
-    return sorted(pieces, key=lambda p: int(p.stem[len(base) + 1 :]))
+    """The .msh files of a mesh that is cut into pieces, in the order of the ranks; none if it is not.
+
+    A file `base_2.msh` alone says nothing: it may be another mesh. The .halo files say how many pieces there are; those
+    of an older cut may lie beside them. The files returned need not exist.
+
+    Raises
+    ------
+    FileError
+        if the .halo files are of different cuts
+    """
+    first = folder / f"{base}_0.msh"
+    halo = first.with_suffix(".halo")
+    if not halo.is_file():
+        return [first] if first.is_file() and not (folder / f"{base}.msh").is_file() else []
+    _, n_processes = halo_header(halo)
+    pieces = [folder / f"{base}_{k}.msh" for k in range(n_processes)]
+    for k, piece in enumerate(pieces):
+        other = piece.with_suffix(".halo")
+        if other.is_file() and halo_header(other) != (k, n_processes):
+            process, number = halo_header(other)
+            raise FileError(
+                f"{other}: is of process {process} of {number}, expected process {k} of {n_processes} by {halo.name}; "
+                "cut the mesh anew"
+            )
+    return pieces
 
 
 def named_files(tree: etree._ElementTree, options: Path) -> Iterator[tuple[Path, str]]:
-    """(path, name in the options) of every file the options name."""
+    """(path, name in the options) of every file of a mesh or of a field that starts from a file."""
     folder = options.parent
     for element in mesh_elements(tree):
-        base = element.get("file_name")
+        base = file_name(element)
         pieces = pieces_of(folder, base)
         for piece in pieces:
             yield piece, base
@@ -48,4 +97,40 @@ def named_files(tree: etree._ElementTree, options: Path) -> Iterator[tuple[Path,
         if not pieces or (folder / f"{base}.msh").is_file():
             yield folder / f"{base}.msh", base
     for _, element in field_elements(tree):
-        yield folder / element.get("file_name"), element.get("file_name")
+        yield folder / file_name(element), file_name(element)
+
+
+def other_files(tree: etree._ElementTree, options: Path) -> list[Path]:
+    """Paths of what else the options name, each once; only what is there, for the model may make such a file itself.
+
+    A name may also be the beginning of several files' names: of `points` come points.groups and points.positions.dat.
+    """
+    paths: list[Path] = []
+    for element in other_elements(tree):
+        path = options.parent / file_name(element)
+        if path.parent.is_dir():
+            paths += sorted(p for p in path.parent.iterdir() if p.name.startswith(f"{path.name}.") and p.is_file())
+        if path.is_file():
+            paths += [path, *(piece_paths(path) if path.suffix == ".pvtu" else ())]
+    return list(dict.fromkeys(paths))
+
+
+def check_names(tree: etree._ElementTree, options: Path) -> None:
+    """Refuse files in other folders: a checkpoint is one folder with those below, and is copied as such.
+
+    Raises
+    ------
+    FileError
+        if a name leads out of the options' folder, by itself or through a link
+    """
+    folder = options.parent
+    for element in (*mesh_elements(tree), *(e for _, e in field_elements(tree)), *other_elements(tree)):
+        if leads_out(folder, element.get("file_name")):
+            raise _outside(options, element.get("file_name"))
+    for path in (*(path for path, _ in named_files(tree, options)), *other_files(tree, options)):
+        if leads_out(folder, path.relative_to(folder)):
+            raise _outside(options, path.relative_to(folder).as_posix())
+
+
+def _outside(options, name):
+    return FileError(f"{options}: names {name!r}, outside its own folder; put a copy of it beside the options")

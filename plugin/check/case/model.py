@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from coupling.fluidity.checkpoint import n_processes
+from coupling.fluidity.checkpoint import how_to_cut, processes_of
 from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
 from plugin.case.configuration import CycleCase
 from plugin.check.case.files import ALONE, CaseFiles
@@ -88,16 +88,15 @@ _ADVICE = (
 
 def processes(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the number of pieces the model's mesh is cut into."""
-    pieces, expected = n_processes(files.restart), files.case.model.processes
-    if pieces != expected:
-        advice = (
-            f"cut the mesh into {expected} (fldecomp, flredecomp, coupling.embedded.decompose), or set model.processes"
-        )
+    restart, expected = files.restart, files.case.model.processes
+    possible = processes_of(restart)
+    if expected not in possible:
+        text = f"{' or '.join(map(str, sorted(possible)))}, but the model runs on {expected}"
         yield Finding(
             FAIL,
             "pieces of the mesh",
-            f"{pieces}, but the model runs on {expected} process{'es' if expected != 1 else ''}",
-            advice,
+            f"{text} process{'es' if expected != 1 else ''}",
+            f"{how_to_cut(restart, expected)}, or set model.processes",
         )
     else:
-        yield Finding(OK, "pieces of the mesh", f"{pieces}, one for each process of the model")
+        yield Finding(OK, "pieces of the mesh", f"{expected}, one for each process of the model")
