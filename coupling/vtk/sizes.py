@@ -24,7 +24,7 @@ _TYPES = {
     "Float32": 4, "Float64": 8, "Int8": 1, "UInt8": 1, "Int16": 2, "UInt16": 2, "Int32": 4, "UInt32": 4, "Int64": 8,
     "UInt64": 8, "String": 1, "Bit": 1,
 }  # fmt: skip
-_NEEDED = {
+_NEEDED: dict[str, list[tuple[str, str | None]]] = {
     "NumberOfPoints": [("Points", None)],
     "NumberOfCells": [("Cells", "connectivity"), ("Cells", "offsets"), ("Cells", "types")],
 }

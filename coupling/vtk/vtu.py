@@ -5,6 +5,7 @@ and keeps what a simulation needs: same nodes, same order, Float64, all other ar
 """
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from coupling.vtk.sizes import SizeError, check_sizes
 from coupling.vtk.xml import parse_xml, write_xml
 
 TIME = "Time"
+
+_NOT_IN_NAMES = re.compile('[<>&"\x00-\x1f]')
 
 
 def piece_paths(path: str | Path) -> list[Path]:
@@ -81,7 +84,7 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
         raise FileError(f"{path}: {error}") from None
     reader, hidden = vtkXMLUnstructuredGridReader(), hidden_levels(path)
     if hidden is None:
-        reader.SetFileName(os.fspath(path))
+        reader.SetFileName(os.fsencode(path))  # type: ignore[arg-type]  # its stub does not know that bytes will do
     else:
         reader.SetReadFromInputString(True)
         reader.SetInputString(hidden)  # type: ignore[call-overload]  # its stub does not know that bytes will do
@@ -236,10 +239,22 @@ def _join_fields(mesh, data, path, comm):
 
 
 def write_grid(grid: vtkUnstructuredGrid, path: str | Path) -> None:
-    """Write a vtkUnstructuredGrid as Fluidity does (appended raw, zlib), whole or not at all."""
+    """Write a vtkUnstructuredGrid as Fluidity does (appended raw, zlib), whole or not at all.
+
+    Raises
+    ------
+    FileError
+        if VTK cannot write it, or cannot write the name of an array
+    OSError
+        if the file cannot be made
+    """
+    for data in (grid.GetPointData(), grid.GetCellData()):
+        for i in range(data.GetNumberOfArrays()):
+            if _NOT_IN_NAMES.search(name := data.GetArrayName(i) or ""):  # VTK does not escape them
+                raise FileError(f"{path}: array {name!r} has a name that VTK cannot write; rename the field")
     with whole_file(path) as beside:
         writer = vtkXMLUnstructuredGridWriter()
-        writer.SetFileName(os.fspath(beside))
+        writer.SetFileName(os.fsencode(beside))  # type: ignore[arg-type]  # as above
         writer.SetInputData(grid)
         writer.SetDataModeToAppended()
         writer.EncodeAppendedDataOff()
