@@ -16,20 +16,20 @@ from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
-from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
+from rich.text import Text
 
 from coupling.archive import Archive, ArchiveWriter, describe
 from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, whole_folder
+from coupling.common.text import printable
 from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import piece_paths
+from plugin.run import output
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import told_bytes
-
-_WIDTH = 160  # of tables that do not go to a terminal
 
 
 def pack(out, sources, comm, console, fields=None, chosen=None, precision="float64", compression=4):
@@ -96,7 +96,7 @@ def info(source, console):
         ratio = f"{f.raw_bytes / f.stored_bytes:.1f}" if f.stored_bytes else "–"
         kind = np.dtype(f.kind).name
         sizes = told_bytes(f.raw_bytes), told_bytes(f.stored_bytes), ratio
-        table.add_row(f.name, f.location + "s", str(f.components), kind, *sizes)
+        table.add_row(Text(printable(f.name)), f.location + "s", str(f.components), kind, *sizes)
     console.print(table)
     table = _table("mesh", "nodes", "cells", "pieces", "states", "from step", "fingerprint")
     for k, m in enumerate(meshes):
@@ -143,7 +143,7 @@ def _counted(steps, doing, comm, console):
 
 
 def _say(console, text):
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def _size_of(series, steps):
@@ -198,18 +198,10 @@ def _parser():
     return parser
 
 
-def _console(comm):
-    # mpirun gives rank 0 a terminal of its own, wherever the words go to
-    console = Console(highlight=False, force_terminal=False if comm.size > 1 else None)
-    if not console.is_terminal:
-        console.width = _WIDTH
-    return console
-
-
 def main(argv, comm):
     """Command line; returns the exit code."""
     words = read_words(_parser(), argv, comm)
-    console = _console(comm) if comm.rank == 0 else None
+    console = output.console() if comm.rank == 0 else None
     if words.command == "info":
         on_rank_0(lambda: info(words.archive, console), comm)
         return 0

@@ -18,6 +18,7 @@ from coupling.common.collective import on_rank_0
 from da.diagnostics.desroziers import error_estimates
 from da.diagnostics.statistics import numbered
 from plugin.run.job import read_words, run_job
+from plugin.run.output import show
 from plugin.run.tables import read_tables
 
 
@@ -81,7 +82,7 @@ def main(argv, comm):
     words = read_words(parser, argv, comm)
     lines = on_rank_0(lambda: told_estimates(run_table(words.run, words.start), words.centred, words.stations), comm)
     if comm.rank == 0:
-        print("\n".join(lines))
+        show("\n".join(lines))
     return 0
 
 

@@ -4,6 +4,7 @@
     files         files and folders that appear whole or not at all
     locks         one job at a time: who writes a file, or works in a folder
     processes     which process of which host, and whether it is still there
+    text          texts that others wrote, fit to be shown
     waiting       waiting that leaves the processors to others
     watchdog      a limit on how long a rank may go without progress
     manifest      the list of a folder's files and their hashes

@@ -37,14 +37,14 @@ def refuse_together(message: str | None, comm: MPI.Comm, kind: type[Exception] =
 
 def on_rank_0(work: Callable[[], Result], comm: MPI.Comm) -> Result:
     """What `work()` returns on rank 0, on every rank; its OSError or ValueError is raised on every rank. Collective."""
-    return _shared(*_attempt(work, comm), comm)
+    return _shared(_attempt(work, comm), comm)
 
 
 def on_rank_0_asleep(work: Callable[[], Result], comm: MPI.Comm) -> Result:
     """`on_rank_0` for work that takes long: the other ranks sleep, and their watchdogs wait with them. Collective."""
     attempt = _attempt(work, comm)
     wait_asleep(comm)
-    return _shared(*attempt, comm)
+    return _shared(attempt, comm)
 
 
 def _attempt(work, comm):
@@ -57,8 +57,8 @@ def _attempt(work, comm):
     return None, None
 
 
-def _shared(done, problem, comm):
-    done, problem = comm.bcast((done, problem))
+def _shared(attempt, comm):
+    done, problem = comm.bcast(attempt)
     if problem is not None:
         raise problem
     return done

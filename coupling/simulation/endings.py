@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
+from coupling.common.text import end_of_file, lines_of
 from coupling.geometry.mesh import Field
 from coupling.simulation.launch import Ended, ModelError
 
@@ -71,13 +72,35 @@ def end_of_logs(folder: Path, patterns: Sequence[str], errors: str) -> str:
     errors : beginning of the names of those that hold nothing but errors; one with the word ERROR in it goes before
         all others
     """
-    logs = []
-    for pattern in patterns:
-        for path in sorted(folder.glob(pattern)):
-            text = path.read_text(errors="replace").rstrip()
-            if text:
-                logs.append((path, text))
-    if not logs:
+    first = None
+    for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
+        text = end_of_file(path)
+        if text and "ERROR" in text and path.name.startswith(errors):
+            first = path, text
+            break
+        first = first or ((path, text) if text else None)
+    if first is None:
         return f"; its logs in {folder} are empty"
-    path, text = next(((p, t) for p, t in logs if "ERROR" in t and p.name.startswith(errors)), logs[0])
-    return f"\n  end of {path}:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-_TAIL:])
+    path, text = first
+    shown = "\n".join(f"    {line}" for line in lines_of(text, _TAIL))
+    return f"\n  end of {path}:\n{shown}{launcher_advice(text)}"
+
+
+_REFUSALS = (
+    (
+        "attempt to run as root",
+        "Open MPI's mpirun does not run as root unless it is allowed to: "
+        "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+    ),
+    (
+        "not enough slots available",
+        "more processes than cores: take fewer, or allow it: Open MPI 4 mpirun --oversubscribe, or "
+        "export OMPI_MCA_rmaps_base_oversubscribe=1; Open MPI 5 mpirun --map-by :OVERSUBSCRIBE, or "
+        "export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe",
+    ),
+)
+
+
+def launcher_advice(text: str) -> str:
+    """What to do where a launcher's words say why it started nothing, as lines to end a message with; else nothing."""
+    return "".join(f"\n  {advice}" for words, advice in _REFUSALS if words in text)

@@ -32,6 +32,7 @@ from plugin.check.finding import FAIL, OK, WARN, Finding, as_text, findings
 from plugin.check.machine.libraries import libraries, loaded, packages
 from plugin.check.machine.processors import Placement, gpu, here, processors
 from plugin.run.job import read_words, run_job
+from plugin.run.output import show
 
 Rank = tuple[dict[str, list[str]], Placement]  # loaded libraries, and where the rank runs
 
@@ -156,15 +157,15 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
 
 
 def _say(finding: Finding) -> None:
-    print(as_text(finding), flush=True)
+    show(as_text(finding))
 
 
 def _summarise(reported: Sequence[Finding], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([asdict(finding) for finding in reported], indent=1, ensure_ascii=False))
+        print(json.dumps([asdict(finding) for finding in reported], indent=1))
         return
     counts = {level: sum(finding.level == level for finding in reported) for level in (OK, WARN, FAIL)}
-    print(f"{counts[OK]} ok, {counts[WARN]} to look at, {counts[FAIL]} in the way")
+    show(f"{counts[OK]} ok, {counts[WARN]} to look at, {counts[FAIL]} in the way")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from plugin.report.write import write_report
 from plugin.run.job import read_words, run_job
+from plugin.run.output import show
 
 
 def main(argv: Sequence[str], comm: MPI.Comm) -> int:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     words = read_words(parser, argv, comm)
     path = on_rank_0(lambda: write_report(words.run, words.output), comm)
     if comm.rank == 0:
-        print(path)
+        show(str(path))
     return 0
 
 

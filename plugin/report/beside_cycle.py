@@ -6,6 +6,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
+from coupling.common.text import last_lines
 from coupling.simulation.launch import Ended, ModelError, launch, package_environment
 
 _LIMIT = 300.0  # s
@@ -38,6 +39,6 @@ def _warning(ended: Ended, log: Path) -> str:
     if ended.code == 0:
         log.unlink()
         return ""
-    last = log.read_text(errors="replace").strip().splitlines()[-1:]
+    last = last_lines(log, 1)
     why = f"was stopped {ended.stopped}" if ended.stopped else f"ended with exit code {ended.code}"
     return f"warning: the report {why}; {' '.join(last)} (in full: {log})"

@@ -1,1 +1,1 @@
-"""The run folder and the job that works in it: settings, ledger, lock, retention, progress."""
+"""The run folder and the job that works in it: settings, ledger, lock, retention, progress, output."""

@@ -25,6 +25,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GateError
 from plugin.readings import ReadingsError
 from plugin.run.ledger import LedgerError
+from plugin.run.output import NO_READER, drop_unread, prepare_streams, show
 
 BAD_INPUT = 2
 MODEL_FAILED = 3
@@ -62,20 +63,32 @@ def run_job(main: Callable[[], int | None], comm: MPI.Comm) -> NoReturn:
 
     An error that all ranks raise is told once, by rank 0. One that only some raise would leave the
     others waiting for ever: it is told by the rank that has it, and the whole job is ended. SIGTERM ends this process
-    at once with the code STOPPED, as if it were killed: what is on the disk can be gone on from at any moment.
+    at once with the code STOPPED, as if it were killed: what is on the disk can be gone on from at any moment. If
+    whoever reads the output has gone, as with `| head`, the job ends in silence with the code NO_READER.
     """
+    prepare_streams()
     try:
         with _ended_by_sigterm(comm):
             code = main() or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except Exception as error:
         code, text = _told(error)
         if comm.rank == 0:  # before the others may end the job by their exit codes
-            print(text, file=sys.stderr, flush=True)
+            _complain(text)
         if comm.size > 1 and not _everyone_is_here(comm):
             if comm.rank != 0:
-                print(text, file=sys.stderr, flush=True)
+                _complain(text)
             comm.Abort(code)
+    finally:
+        drop_unread()
     sys.exit(code)
+
+
+def _complain(text):
+    if text:
+        with contextlib.suppress(BrokenPipeError):
+            show(text, sys.stderr)
 
 
 @contextlib.contextmanager
@@ -99,6 +112,8 @@ def _ended_by_sigterm(comm):
 
 
 def _told(error):
+    if isinstance(error, BrokenPipeError):  # whoever reads has gone and wants to hear no more
+        return NO_READER, ""
     for kinds, code in _CODES:
         if isinstance(error, kinds):
             return code, f"error: {error}"

@@ -1,6 +1,5 @@
 """What a person sees while a job runs: live stages on a terminal, plain lines elsewhere."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,10 +7,13 @@ from dataclasses import dataclass
 
 from mpi4py import MPI
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from coupling.common.text import printable
 from coupling.common.watchdog import alive
+from plugin.run import output
 
 
 def told_bytes(size: float) -> str:
@@ -30,18 +32,14 @@ class Progress:
     """
 
     def __init__(self, comm: MPI.Comm, console: Console | None = None) -> None:
-        self._console: Console | None
-        if comm.rank != 0:
-            self._console = None
-        else:
-            self._console = console or Console(highlight=False, force_terminal=None if comm.size == 1 else _watched())
+        self._console = None if comm.rank != 0 else console or output.console()
         self.seconds: dict[str, float] = {}
 
     def say(self, text: str) -> None:
         """One line that stays."""
         alive()
         if self._console is not None:
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._console.print(printable(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, said: str | None = None) -> Iterator[None]:
@@ -49,7 +47,7 @@ class Progress:
         alive()
         began = time.perf_counter()
         if self._console is not None and self._console.is_terminal:
-            with self._console.status(f"{said or name} …"):
+            with self._console.status(escape(f"{printable(said or name)} …")):
                 yield
         else:
             yield
@@ -89,15 +87,7 @@ class LiveBar:
     task: TaskID
 
     def describe(self, text: str) -> None:
-        self.bars.update(self.task, description=text)
+        self.bars.update(self.task, description=printable(text))
 
     def step(self, done: int, steps: int) -> None:
         self.bars.update(self.task, completed=done, total=steps)
-
-
-def _watched():
-    """Whether mpirun writes to a terminal: it gives each rank one of its own, so isatty would always say yes."""
-    try:
-        return os.readlink(f"/proc/{os.getppid()}/fd/1").startswith("/dev/pts/")
-    except OSError:  # another system, or a launcher of another user
-        return False

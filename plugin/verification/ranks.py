@@ -13,6 +13,8 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
+from coupling.common.text import end_of_file, last_lines
+from coupling.simulation.endings import launcher_advice
 from coupling.simulation.launch import ModelError, launch, package_environment
 from da.analysis import analyse
 from da.diagnostics.checks import OperatorCheck, relative_gap
@@ -98,5 +100,5 @@ def started_on(ranks, path, launcher, comm):
             return OperatorCheck(NAME, float("nan"), 0.0, f"not run: {error}")
         if kept.is_file():
             return OperatorCheck(**json.loads(kept.read_text()))
-        last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+        last = " | ".join(last_lines(log, 3)) + launcher_advice(end_of_file(log))
         return OperatorCheck(NAME, float("nan"), 0.0, f"the run on {ranks} ranks ended early: {last}")

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from coupling.common.text import end_of_file, last_lines
 from coupling.fluidity.checkpoint import how_to_cut, processes_of
+from coupling.simulation.endings import launcher_advice
 from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
 from plugin.case.configuration import CycleCase
 from plugin.check.case.files import ALONE, CaseFiles
@@ -51,8 +53,7 @@ def _version(words: Sequence[str], environment: Mapping[str, str]) -> str:
             launch([*words, "-V"], folder, ALONE, _LIMIT, environment)
         except ModelError as error:
             return f"; {error}"
-        output = (Path(folder) / "launch.log").read_text(errors="replace")
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+        lines = [line.strip() for line in last_lines(Path(folder) / "launch.log", 100) if line.strip()]
     return f"; {', '.join(lines[:2])}" if lines else ""
 
 
@@ -66,13 +67,13 @@ def launcher(case: CycleCase, scratch: Path) -> Iterator[Finding]:
         text = f"{' '.join(words)} starts {n} processes that find each other"
     environment = {**package_environment(), **case.model.environment}
     ended = launch([*words, sys.executable, "-c", _PROBE], scratch, ALONE, _LIMIT, environment, _LOG)
-    output = (scratch / _LOG).read_text(errors="replace")
-    last = " | ".join(output.strip().splitlines()[-3:])
+    last = " | ".join(last_lines(scratch / _LOG, 3))
+    advice = launcher_advice(end_of_file(scratch / _LOG)).replace("\n  ", "\n").strip() or _ADVICE
     sizes = [path.read_text() for path in scratch.glob("probe-*")]
     if ended.stopped:
-        yield Finding(FAIL, name, f"{' '.join(words)}: stopped {ended.stopped}; {last}", _ADVICE)
+        yield Finding(FAIL, name, f"{' '.join(words)}: stopped {ended.stopped}; {last}", advice)
     elif ended.code != 0:
-        yield Finding(FAIL, name, f"{' '.join(words)}: exit code {ended.code}; {last}", _ADVICE)
+        yield Finding(FAIL, name, f"{' '.join(words)}: exit code {ended.code}; {last}", advice)
     elif sizes != [str(n)] * n:
         text = f"{' '.join(words)}: expected {n} processes of one job, found jobs of {', '.join(sizes) or 'none'}"
         yield Finding(FAIL, name, text, "use the launcher of the MPI that mpi4py was built on")

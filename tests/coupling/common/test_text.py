@@ -1,0 +1,49 @@
+"""Texts of others, fit to be shown."""
+
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coupling.common.text import end_of_file, last_lines, printable
+
+
+def test_what_a_terminal_would_obey_is_written_out():
+    assert printable("a\x1b[31mb\x07\x9b\x7f\r") == r"a\x1b[31mb\x07\x9b\x7f\x0d"
+    assert printable("\u202eevil\u2028\ud800") == r"\u202eevil\u2028\ud800"
+    assert printable("Temperature 3 → 4 °C\n\tσ é 日本") == "Temperature 3 → 4 °C\n\tσ é 日本"
+
+
+@given(st.text(st.characters()))
+def test_nothing_but_printable_characters_tabs_and_lines_is_left_of_the_controls(text):
+    shown = printable(text)
+    assert not [c for c in shown if ord(c) < 32 and c not in "\n\t" or 127 <= ord(c) < 160]
+    assert printable(shown) == shown
+    shown.encode()
+
+
+def test_the_last_lines_of_a_file(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("".join(f"line {k}\n" for k in range(100)) + "\n\n")
+    assert last_lines(path, 3) == ["line 97", "line 98", "line 99"]
+    path.write_text("")
+    assert last_lines(path, 3) == [] and last_lines(tmp_path / "none", 3) == [] and last_lines(tmp_path, 3) == []
+
+
+def test_one_long_line_is_cut_and_never_read_as_a_whole(tmp_path):
+    path = tmp_path / "log"
+    with open(path, "wb") as file:
+        file.truncate(1 << 30)
+        file.seek(0, 2)
+        file.write(b"\x1b[31m the end")
+    tracemalloc.start()
+    (line,) = last_lines(path, 15)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(line) < 600 and "\x1b" not in line and most < 100e6
+    assert len(end_of_file(path)) <= 1 << 20
+
+
+def test_bytes_that_are_no_text_are_shown_as_such(tmp_path):
+    (tmp_path / "log").write_bytes(b"\xff\xfe abc\n")
+    assert last_lines(tmp_path / "log", 1) == ["\ufffd\ufffd abc"]
