@@ -43,6 +43,7 @@ from coupling.common.waiting import wait_asleep
 from coupling.common.watchdog import alive, watched
 from da.observation.observations import Observations
 from plugin.case.configuration import ConfigurationError, ReanalysisCase, read_reanalysis_case
+from plugin.readings.names import as_cells
 from plugin.readings.of_case import readings_of
 from plugin.run.job import read_words, run_job
 from plugin.run.lock import locked
@@ -218,7 +219,7 @@ def _write_csv(path, columns, rows):
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
-        table.writerows(rows)
+        table.writerows(map(as_cells, rows))
 
 
 def _read_csv(path):

@@ -14,6 +14,7 @@ from lxml import etree
 
 from da.observation.observations import Observations
 from plugin.readings.common import NO_CHOICE, Choice, ReadingsError, joined
+from plugin.readings.names import clean_name
 
 _TIME, _POSITION = "ElapsedTime", "position"
 _HEADER_END = b"</header>"
@@ -151,6 +152,6 @@ def _series(path, of, place, time, rows, choice):
             "variable": np.full(n, variable),
             "value": value[kept],
             "error": np.full(n, choice.error_of(variable, str(path))),
-            "station": np.full(n, of["statistic"]),
+            "station": np.full(n, clean_name(of["statistic"], str(path))),
             "instrument": np.full(n, ""),
         }

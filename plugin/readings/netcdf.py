@@ -20,6 +20,7 @@ from da.observation.observations import Observations
 from plugin.readings.cf import CfVariable, NetcdfSource, aligned, in_metres, instances, text, upwards
 from plugin.readings.cf_time import seconds
 from plugin.readings.common import NO_CHOICE, Choice, ReadingsError, joined
+from plugin.readings.names import clean_name, clean_names
 from plugin.readings.netcdf_files import open_source
 
 _COORDINATES = {
@@ -193,17 +194,20 @@ def _readings(source, frame, name, known, choice):
             row = np.flatnonzero(kept)[bad[0]]
             raise ReadingsError(f"{where}: reading {row} has a value but its {variable.name} is missing")
     n = int(kept.sum())
-    station = np.full(n, "")
+    station, instrument = np.full(n, ""), clean_name(text(data.attributes.get("instrument", "")), where)
     if frame.station is not None:
-        station = along(frame.station.without_letters(), frame.station.words())
+        station = clean_names(
+            along(frame.station.without_letters(), frame.station.words()),
+            f"{source.path}, variable {frame.station.name!r}",
+        )
     return {
         "time": columns["time"],
         "position": np.column_stack([columns[role] for role in "xyz"]),
         "variable": np.full(n, known),
         "value": value[kept],
         "error": _errors(source, name, known, along, n, choice, where),
-        "station": station.astype(str),
-        "instrument": np.full(n, text(data.attributes.get("instrument", ""))),
+        "station": station,
+        "instrument": np.full(n, instrument),
     }
 
 

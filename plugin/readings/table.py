@@ -2,20 +2,33 @@
 
 Columns, in any order: time [s of the simulation], x, y, z [m], variable (as in the case file:
 Tracer, Velocity.x … or Velocity.speed), value and error (standard deviation), both in the field's
-units; and where there are such, station and instrument. Each row has its own place, so sensors may
-move. Further columns are left alone.
+units; and where there are such, station and instrument. A column may name its unit, `x [km]`, and a
+column unit may name that of value and error. Each row has its own place, so sensors may move. Further
+columns are left alone.
+
+Columns are parted by commas, semicolons or tabs; numbers have decimal commas where all have them, and
+columns are not parted by commas.
 """
 
 import csv
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from da.observation.observations import Observations
 from plugin.readings.common import NO_CHOICE, Choice, ReadingsError
+from plugin.readings.names import clean_name
+from plugin.readings.units import UnitError, conversion
 
 COLUMNS = ("time", "x", "y", "z", "variable", "value", "error")
 OPTIONAL = ("station", "instrument")
+_UNIT = ("unit", "units")
+_NUMBERS = tuple(column for column in COLUMNS if column != "variable")
+_OWN_UNITS = {"time": "s", "x": "m", "y": "m", "z": "m"}
+_WITH_UNIT = re.compile(r"\s*(\w+)\s*(?:\[(?P<a>[^]]*)\]|\((?P<b>[^)]*)\))\s*")
 
 
 def read_table(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
@@ -33,21 +46,27 @@ def read_table(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
     Raises
     ------
     ReadingsError
-        on a missing column, or a line that is not numbers, or an error that is not positive
+        on a column that is missing or there twice, a line that is not numbers or has more cells than columns, a unit
+        that cannot be converted, a name that cannot be shown, or an error that is not positive
     """
     path = Path(path)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            needed = [c for c in COLUMNS if not (c == "error" and choice.errors)]
-            missing = [c for c in needed if c not in (table.fieldnames or ())]
-            if missing:
-                raise ReadingsError(
-                    f"{path}, line 1: no column {missing[0]!r}; found {table.fieldnames}, expected {list(needed)}"
-                )
-            rows = [_reading(row, f"{path}, line {table.line_num}", choice) for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        header, lines, decimal_comma = _rows(path)
+    except UnicodeDecodeError as error:
+        raise ReadingsError(f"{path}: cannot be read: {error}; save it as UTF-8") from None
+    except (OSError, csv.Error) as error:
         raise ReadingsError(f"{path}: cannot be read: {error}") from None
+    columns, units = _columns(path, header, choice)
+    decimal_comma = decimal_comma and _one_decimal_sign(path, columns, lines)
+    rows = []
+    for number, cells in lines:
+        where = f"{path}, line {number}"
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise ReadingsError(
+                f"{where}: {len(cells)} cells, the header has {len(header)} columns; are there commas within cells?"
+            )
+        row = {name: cells[k] if k < len(cells) else None for name, k in columns.items()}
+        rows.append(_reading(row, units, where, choice, decimal_comma))
     numbers = np.array([row[0] for row in rows], dtype=float).reshape(-1, 6)
     names = np.array([row[1] for row in rows], dtype=str).reshape(-1, 3)
     return Observations(
@@ -61,23 +80,106 @@ def read_table(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
     )
 
 
-def _reading(row, where, choice):
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], bool]:
+    """Header, (line, cells) of the rows that are not empty, and whether a decimal comma can be."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        above, first = 0, file.readline()
+        while first and not first.strip(" ,;\t\r\n"):
+            above, first = above + 1, file.readline()
+        parting = max(",;\t", key=first.count)
+        reader = csv.reader(chain([first], file), delimiter=parting, skipinitialspace=True, strict=True)
+        header = [cell.strip() for cell in next(reader, [])]
+        rows = [(above + reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    return header, rows, parting != ","
+
+
+def _columns(path: Path, header: list[str], choice: Choice) -> tuple[dict[str, int], dict[str, str]]:
+    """Places of the columns that are used, and the units that the header names."""
+    columns: dict[str, int] = {}
+    units: dict[str, str] = {}
+    for k, cell in enumerate(header):
+        match = _WITH_UNIT.fullmatch(cell)
+        name, unit = (match[1], (match["a"] or match["b"] or "").strip()) if match else (cell, "")
+        if name not in (*COLUMNS, *OPTIONAL, *_UNIT):
+            continue
+        if name in _UNIT:
+            name = "unit"
+        if name in columns:
+            raise ReadingsError(f"{path}, line 1: column {name!r} is there twice; leave one of them out")
+        columns[name] = k
+        if unit and name in _NUMBERS:
+            units[name] = unit
+    needed = [c for c in COLUMNS if not (c == "error" and choice.errors)]
+    missing = [c for c in needed if c not in columns]
+    if missing:
+        raise ReadingsError(
+            f"{path}, line 1: no column {missing[0]!r}; found {header or None}, expected {list(needed)}, parted by "
+            "commas, semicolons or tabs"
+        )
+    return columns, units
+
+
+def _one_decimal_sign(path: Path, columns: Mapping[str, int], lines: Sequence[tuple[int, list[str]]]) -> bool:
+    """True; ReadingsError if some numbers have commas and others points: a comma may then be of thousands."""
+    first: dict[str, str] = {}
+    for number, cells in lines:
+        for name in _NUMBERS:
+            cell = cells[columns[name]] if name in columns and columns[name] < len(cells) else ""
+            for sign in ",.":
+                if sign in cell:
+                    first.setdefault(sign, f"{cell!r} in line {number}")
+    if len(first) == 2:
+        raise ReadingsError(
+            f"{path}: numbers have decimal commas and points, {first[',']} and {first['.']}; expected one of the two"
+        )
+    return True
+
+
+def _reading(
+    row: Mapping[str, str | None], units: Mapping[str, str], where: str, choice: Choice, decimal_comma: bool
+) -> tuple[list[float], list[str]]:
     """([time, x, y, z, value, error], [variable, station, instrument])."""
-    variable = (row["variable"] or "").strip()
-    variable = choice.names.get(variable, variable)
-    numbers = {}
-    for column in COLUMNS:
-        if column == "variable":
-            continue
-        if column == "error" and choice.errors and not (row.get(column) or "").strip():
-            numbers[column] = choice.error_of(variable, where)
-            continue
-        try:
-            numbers[column] = float(row[column])
-        except (TypeError, ValueError):
-            raise ReadingsError(f"{where}: column {column!r} is {row[column]!r}, expected a number") from None
-        if not np.isfinite(numbers[column]):
-            raise ReadingsError(f"{where}: column {column!r} is {row[column]!r}, expected a finite number")
-    if numbers["error"] <= 0:
+    place = [
+        _converted(_number(row[column], column, where, decimal_comma), units.get(column, ""), column, where)
+        for column in _OWN_UNITS
+    ]
+    written = clean_name(row["variable"] or "", f"{where}, column 'variable'")
+    if not written:
+        raise ReadingsError(f"{where}: column 'variable' is {row['variable']!r}, expected the name of what was read")
+    variable = choice.names.get(written, written)
+    unit = (row.get("unit") or "").strip() or units.get("value", "")
+    to_model = choice.to_model(variable, unit, where)
+    value = to_model.factor * _number(row["value"], "value", where, decimal_comma) + to_model.offset
+    if choice.errors and not (row.get("error") or "").strip():
+        error = choice.error_of(variable, where)
+    else:
+        # a difference: degC of an error are K; one without a unit has that of its value
+        factor = choice.to_model(variable, units.get("error", unit), where).factor
+        error = factor * _number(row["error"], "error", where, decimal_comma)
+    if error <= 0:
         raise ReadingsError(f"{where}: error is {row['error']}, expected a standard deviation above zero")
-    return list(numbers.values()), [variable, *((row.get(name) or "").strip() for name in OPTIONAL)]
+    names = [clean_name(row.get(name) or "", f"{where}, column {name!r}") for name in OPTIONAL]
+    return [*place, value, error], [variable, *names]
+
+
+def _number(cell: str | None, column: str, where: str, decimal_comma: bool) -> float:
+    try:
+        if cell is None or "_" in cell:
+            raise ValueError
+        number = float(cell.replace(",", ".") if decimal_comma else cell)
+    except ValueError:
+        raise ReadingsError(f"{where}: column {column!r} is {cell!r}, expected a number") from None
+    if not np.isfinite(number):
+        raise ReadingsError(f"{where}: column {column!r} is {cell!r}, expected a finite number")
+    return number
+
+
+def _converted(number: float, unit: str, column: str, where: str) -> float:
+    if not unit:
+        return number
+    try:
+        return conversion(unit, _OWN_UNITS[column]).factor * number
+    except UnitError:
+        raise ReadingsError(
+            f"{where}: column {column!r} is in {unit!r}, expected {_OWN_UNITS[column]!r} or what converts to it"
+        ) from None

@@ -6,6 +6,7 @@ Only what instruments of flow, weather and air quality use is known; an unknown 
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 _PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "h": 1e2, "da": 1e1, "d": 1e-1, "c": 1e-2, "m": 1e-3} | {
@@ -146,6 +147,7 @@ def unit(text: str) -> Unit:
     return Unit(factor, 0.0, tuple(sorted((base, power) for base, power in powers.items() if power)))
 
 
+@lru_cache(maxsize=256)
 def conversion(text: str, to: str) -> Conversion:
     """How values in one unit become values in another. The same text twice needs no known unit.
 

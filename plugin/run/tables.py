@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from plugin.readings import ReadingsError
+from plugin.readings.names import from_cell
 
 NUMBERS = ("time", "x", "y", "z", "value", "error", "innovation", "residual")
 NAMES = ("station", "variable", "used")
@@ -42,5 +43,5 @@ def _columns(path):
         columns = {name: np.array([cell or "nan" for cell in text[name]], dtype=float) for name in NUMBERS}
     except (IndexError, ValueError) as error:
         raise ReadingsError(f"{path}: no table of a window: {error}") from None
-    columns |= {name: np.array(text[name], dtype=str) for name in NAMES}
+    columns |= {name: np.array([from_cell(cell) for cell in text[name]], dtype=str) for name in NAMES}
     return columns | {"window": np.full(len(rows), int(path.parent.name))}

@@ -9,6 +9,7 @@ import numpy as np
 from coupling.common.files import whole_file
 from da.observation.observations import Observations
 from da.observation.quality import Flag
+from plugin.readings.names import as_cells
 
 TABLE = ("time", "x", "y", "z", "station", "variable", "value", "error", "innovation", "residual", "used")
 _REASONS = {int(flag): flag.text for flag in Flag}
@@ -52,4 +53,4 @@ def write_table(path: Path, rows: Sequence[dict]) -> None:
     with whole_file(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, fieldnames=list(dict.fromkeys([*TABLE, *(rows[0] if rows else ())])))
         table.writeheader()
-        table.writerows(rows)
+        table.writerows(map(as_cells, rows))

@@ -326,6 +326,32 @@ def _(folder, told):
     change_readings(folder, lambda lines: [lines[0], *(re.sub(r"^[^,]+", "1e6", line) for line in lines[1:])])
 
 
+@bad("readings", "have a column twice", r"readings\.csv, line 1: column 'value' is there twice")
+def _(folder, told):
+    change_readings(folder, lambda lines: [lines[0] + ",value", *(line + ",0.9" for line in lines[1:])])
+
+
+@bad("readings", "have more cells than columns", r"readings\.csv, line 4: 8 cells, the header has 7 columns")
+def _(folder, told):
+    change_readings(folder, lambda lines: [*lines[:3], lines[3].replace("0.", "0,"), *lines[4:]])
+
+
+@bad("readings", "have decimal commas and points", r"readings\.csv: numbers have decimal commas and points, ")
+def _(folder, told):
+    change_readings(folder, lambda lines: [line.replace(",", ";") for line in cell(3, 5, "0,5")(lines)])
+    change_readings(folder, lambda lines: [*lines[:3], lines[3].replace("0;5", "0,5"), *lines[4:]])
+
+
+@bad("readings", "have a unit of another kind", r"readings\.csv, line 2: column 'x' is in 'hPa', expected 'm'")
+def _(folder, told):
+    change_readings(folder, cell(0, 1, "x [hPa]"))
+
+
+@bad("readings", "have a name with control characters", r"readings\.csv, line 4.*has the control character")
+def _(folder, told):
+    change_readings(folder, cell(3, 4, "Tra\x1b[2Jcer"))
+
+
 @bad("readings", "are binary", r"readings\.csv")
 def _(folder, told):
     (folder / "readings.csv").write_bytes(bytes(range(256)) * 8)
