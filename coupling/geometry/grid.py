@@ -51,6 +51,10 @@ class Grid:
         index = np.stack(np.unravel_index(np.asarray(numbers), self.shape), axis=-1)
         return np.asarray(self.origin) + index * np.asarray(self.spacing)
 
+    def places(self, comm: MPI.Comm) -> np.ndarray:
+        """(len(rows), 3) places of the points that this rank holds [m]."""
+        return self.coordinates(self.rows(comm))
+
     @property
     def box_fingerprint(self) -> str:
         """Hash of where the points lie, solid or not."""

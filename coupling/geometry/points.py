@@ -16,7 +16,7 @@ from petsc4py import PETSc
 
 from coupling.common.collective import raise_together
 from coupling.geometry.grid import share_of_points
-from coupling.geometry.interpolation import Interpolation, numbering, sparse_rows
+from coupling.geometry.interpolation import Interpolation, multiply, numbering, sparse_rows
 from coupling.geometry.mesh import Field, Mesh, MeshError
 
 _INT = PETSc.IntType
@@ -36,12 +36,14 @@ class MeshPoints:
     mesh_fingerprint : of the mesh they belong to
     origin : lowest corner of its box [m]
     between : P and Q, both of zeros and ones
+    own_places : (len(rows), 3) places of this rank's points [m]
     """
 
     n_points: int
     mesh_fingerprint: str
     origin: tuple[float, float, float]
     between: Interpolation = field(repr=False)
+    own_places: np.ndarray = field(repr=False)
 
     @property
     def fluid_points(self) -> np.ndarray:
@@ -51,6 +53,10 @@ class MeshPoints:
     def rows(self, comm: MPI.Comm) -> range:
         """The run of point numbers that this rank holds."""
         return share_of_points(self.n_points, comm)
+
+    def places(self, comm: MPI.Comm) -> np.ndarray:
+        """(len(rows), 3) places of the points that this rank holds [m]."""
+        return self.own_places
 
     @property
     def description(self) -> dict[str, Any]:
@@ -106,7 +112,8 @@ def mesh_points(mesh: Mesh, comm: MPI.Comm) -> MeshPoints:
     to_points = sparse_rows(n_local, n_rows, rows, number[owned], np.ones(n_owned), comm).transpose()
     to_mesh = sparse_rows(n_local, n_rows, np.arange(n_local), number, np.ones(n_local), comm)
     origin = tuple(mesh.bounds(comm)[0].tolist())
-    return MeshPoints(n_points, mesh.fingerprint, origin, Interpolation(to_points, to_mesh))
+    between = Interpolation(to_points, to_mesh)
+    return MeshPoints(n_points, mesh.fingerprint, origin, between, multiply(to_points, mesh.points))
 
 
 def _owners(mesh, node, comm):

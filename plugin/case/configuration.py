@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from plugin.case.experiment import ExperimentSection
 from plugin.case.gates import GatesSection
 from plugin.case.latent import LatentSection
+from plugin.case.localisation import Between, LocalisationSection
 from plugin.case.network import NetworkSection
 from plugin.case.observations import ANALYSIS_TIME, ObservationSection
 from plugin.case.reanalysis import ReanalysisSection
@@ -137,6 +138,14 @@ class BackgroundSection(Section):
     precision: Literal["float64", "float32"] = Field(
         "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
     )
+    localisation: LocalisationSection | None = Field(
+        None, description="covariances that fall with distance; as far as the sample's reach if left out"
+    )
+    between: Between = Field(
+        {},
+        description="covariances between variables: {Tracer: [Velocity]} leaves those of tracer and wind out, "
+        "{Tracer: {Velocity: 0.5}} halves them; as in the sample if left out",
+    )
     latent: LatentSection = LatentSection()
     modes: Path | None = Field(None, description="file (.h5) of the modes: used if it is there and fits, else made")
     scratch: Path | None = Field(None, description="folder for states that do not fit into memory while modes are made")
@@ -155,6 +164,12 @@ class BackgroundSection(Section):
     def _truncation_needs_tsvd(self):
         if self.truncation is not None and self.linear_transform != "tsvd":
             raise ValueError("truncation goes with transform: tsvd, or a network's")
+        return self
+
+    @model_validator(mode="after")
+    def _leading_modes_need_an_order(self):
+        if self.localisation is not None and self.localisation.modes and self.linear_transform != "tsvd":
+            raise ValueError("localisation.modes goes with transform: tsvd, whose modes have an order")
         return self
 
 

@@ -12,8 +12,10 @@ from da.minimisation.huber import Huber
 from da.observation.bias import BiasedOperator
 from da.observation.error import ObservationError
 from da.observation.observations import Observations
+from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.background import Background
 from plugin.window.innovation import Innovation
+from plugin.window.localisation import localised
 from plugin.window.observation_operator import Operator, ReadingOperator, error_covariance, make_operator
 from plugin.window.quality_control import superobservations
 from plugin.window.reading_selection import ObservationSettings
@@ -44,7 +46,12 @@ class AnalysisInputs:
 
 
 def analysis_inputs(
-    background: Background, innovation: Innovation, used: np.ndarray, settings: ObservationSettings, comm: MPI.Comm
+    background: Background,
+    innovation: Innovation,
+    used: np.ndarray,
+    settings: ObservationSettings,
+    cache: AnalysisCache,
+    comm: MPI.Comm,
 ) -> AnalysisInputs:
     """U, H, R and the innovation of the readings that are used. Collective.
 
@@ -53,7 +60,7 @@ def analysis_inputs(
     Raises
     ------
     ConfigurationError
-        if R is not positive definite, or does not fit the readings
+        if R is not positive definite, or does not fit the readings; if the localisation does not fit the modes
     """
     transfer, biases, n = background.transfer, innovation.biases, len(innovation.readings)
     readings, reading_operator = innovation.readings.select(used), innovation.operator
@@ -63,8 +70,10 @@ def analysis_inputs(
         reading_operator, _ = make_operator(transfer, innovation.at_readings.select(used), readings, means)
     if means is not None:
         readings = replace(readings, error=means.error[means.number])
-    transform: Transform = background.transform
     operator: Operator = reading_operator.operator
+    transform: Transform = localised(
+        background.transform, background.taper, reading_operator.operator, cache.localised, comm
+    )
     if biases.names:
         transform = BiasedTransform(transform, biases.std, comm)
         operator = BiasedOperator(operator, biases.number[used][reading_operator.reading], len(biases.names), comm)

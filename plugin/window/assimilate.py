@@ -87,7 +87,7 @@ def assimilate(
         residual = np.full(len(readings), np.nan)
         table = reading_rows(innovation.readings, innovation.value, residual, flags)
         return WindowAnalysis({}, None, table, dict(settings.biases))
-    inputs = analysis_inputs(background, innovation, used, settings, comm)
+    inputs = analysis_inputs(background, innovation, used, settings, cache, comm)
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
     correction = _correction(minimum, innovation)
     residual = innovation.value - _fitted(correction, innovation, comm)

@@ -25,6 +25,7 @@ from coupling.geometry.mesh import Mesh, State
 from coupling.geometry.points import MeshPoints, mesh_points
 from coupling.vtk.vtu import piece_paths
 from da.background.linear_transform import LinearTransform
+from da.background.localisation import Taper
 from da.background.modes import Modes, reduced_modes, truncated_modes
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected
@@ -32,6 +33,7 @@ from plugin.case.configuration import BackgroundSection, Case, ConfigurationErro
 from plugin.case.sections import SeriesSection
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.latent import Latent, read_latent
+from plugin.window.localisation import make_taper
 from plugin.window.modes_file import ModesFileError, load_modes, save_modes
 
 Series = Archive | DumpSeries
@@ -46,12 +48,14 @@ class Background:
     transform : U, from a control to an increment on the grid
     modes : what U is made of
     latent : Latent of a case whose analyses are a network's; TSVD's U is for the others then
+    taper : Taper of the covariances; None keeps those of U
     """
 
     transfer: Transfer
     transform: LinearTransform
     modes: Modes
     latent: Latent | None = None
+    taper: Taper | None = None
 
 
 def open_snapshots(settings: SeriesSection, comm: MPI.Comm, left_out: list[str] | None = None) -> list[Series]:
@@ -151,6 +155,7 @@ def background(
     grid = make_grid_of(case, mesh, comm, cache)
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
     settings, stored = case.background, None
+    taper = make_taper(settings, transfer)
     latent = read_latent(case, transfer, comm) if settings.by_network else None
     if settings.modes is not None:
         about = _about(settings, transfer, plan, mesh, comm)
@@ -167,7 +172,7 @@ def background(
     if stored is None:
         raise ConfigurationError(f"background.modes: {settings.modes} was removed while this job made it; start again")
     modes, scale = stored
-    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent)
+    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent, taper)
 
 
 def states_of(case: Case, plan: Plan) -> Iterator[State]:

@@ -1,7 +1,8 @@
 """What is reported of an analysis beside its result, as a case's `diagnostics` asks for it."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from mpi4py import MPI
@@ -10,8 +11,11 @@ from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_file
 from coupling.geometry.mesh import Field, State
 from coupling.vtk.dumps import write_dump
+from da.background.biased_transform import BiasedTransform
+from da.background.linear_transform import LinearTransform
+from da.background.transform import Transform
 from da.diagnostics.influence import influence, influence_by_group
-from da.diagnostics.posterior import Posterior, marginal, mesh_std, posterior, state_std
+from da.diagnostics.posterior import Posterior, mesh_std, posterior, prior, state_std
 from da.diagnostics.statistics import group_statistics
 from da.minimisation.hessian import ObservationHessian
 from da.observation.error import ObservationError
@@ -19,6 +23,7 @@ from plugin.case.configuration import DiagnosticsSection
 from plugin.window.analysis_inputs import AnalysisInputs
 from plugin.window.assimilate import WindowAnalysis
 from plugin.window.background import Background
+from plugin.window.localisation import analysis_std
 from plugin.window.observation_operator import by_reading
 
 COLUMNS = ("influence", "left_out", "standardised")
@@ -62,7 +67,7 @@ def diagnose(
         entry, own = _influence(analysis, errors, operator, error, residual, comm)
     entry.update(_statistics(of, residual, own, settings.stations, comm))
     if settings.posterior and errors is not None:
-        write_posterior(folder / "posterior", errors, background, state, comm)
+        write_posterior(folder / "posterior", errors, state_transform(of.transform), background, state, comm)
     return entry
 
 
@@ -121,7 +126,14 @@ def _statistics(of, residual, own, stations, comm):
     }
 
 
-def write_posterior(path: Path, errors: Posterior, background: Background, state: State, comm: MPI.Comm) -> None:
+def state_transform(transform: Transform) -> LinearTransform:
+    """A linear U without biases."""
+    return cast(LinearTransform, transform.inner if isinstance(transform, BiasedTransform) else transform)
+
+
+def write_posterior(
+    path: Path, errors: Posterior, transform: LinearTransform, background: Background, state: State, comm: MPI.Comm
+) -> None:
     """Write standard deviations of background and analysis on the grid and on the mesh. Collective.
 
     PATH.npz has `<variable>.background` and `<variable>.analysis`, (nx, ny, nz) or (points,) in the variables' units,
@@ -131,21 +143,24 @@ def write_posterior(path: Path, errors: Posterior, background: Background, state
     Parameters
     ----------
     path : without suffix
-    errors : Posterior; numbers of its control after those of the background's transform are biases
+    errors : Posterior; numbers of its control after those of the transform are biases
+    transform : LinearTransform, U of the analysis without biases
     background : Background
     state : State, whose meshes the fields are on
     comm : MPI communicator
     """
-    transfer, transform = background.transfer, background.transform
-    kinds = {"background": errors.without_readings, "analysis": errors}
-    kinds = {name: marginal(of, transform.n_control) for name, of in kinds.items()}
-    arrays, meshes, n = _about(transfer.grid), dict[str, dict[str, Field]](), len(transfer.variables)
-    for kind, of in kinds.items():
-        whole = np.concatenate(comm.allgather(state_std(of, transform))).reshape(-1, n)
+    transfer, whole_transform = background.transfer, background.transform
+    kinds = {"background": (prior(whole_transform.n_control), whole_transform), "analysis": (errors, transform)}
+    arrays, n = _about(transfer.grid), len(transfer.variables)
+    meshes: dict[str, dict[str, Field]] = {}
+    for kind, (of, u) in kinds.items():
+        local = analysis_std(state_std, of, u, whole_transform)
+        whole = np.concatenate(comm.allgather(local)).reshape(-1, n)
         for column, v in enumerate(transfer.variables):
             name, like = f"{v.name}.{kind}", state[v.field]
             arrays[name] = whole[:, column].reshape(arrays["fluid"].shape)
-            std = mesh_std(of, transform, transfer.interpolation(like).to_mesh, column, n)
+            on_mesh = partial(mesh_std, to_mesh=transfer.interpolation(like).to_mesh, column=column, n_columns=n)
+            std = analysis_std(on_mesh, of, u, whole_transform)
             meshes.setdefault(like.mesh.fingerprint, {})[name] = Field(name, like.mesh, std, like.location)
     on_rank_0(lambda: _save(path.with_suffix(".npz"), arrays), comm)
     for k, fields in enumerate(meshes.values(), 1):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from plugin.case.observations import ANALYSIS_TIME
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background import Background, Plan, Series
-from plugin.window.diagnostics import posterior_of
+from plugin.window.diagnostics import posterior_of, state_transform
+from plugin.window.localisation import analysis_std
 from plugin.window.gates.apply import Gates
 from plugin.window.reading_selection import belongs_to_window, window_readings
 
@@ -138,18 +140,22 @@ def analysed(
 
 def _std(analysis, background, state, comm, kept):
     """{name: Field} of the analysis' standard deviation on the mesh. Collective."""
-    transfer, transform, used = background.transfer, background.transform, analysis.inputs
+    transfer, whole, used = background.transfer, background.transform, analysis.inputs
     hessian = used and used.hessian
     meshes = tuple(state[name].mesh.fingerprint for name in transfer.field_names)
     # an H that is not linear, and Huber's norm, give each analysis errors of its own
     lasting = used is None or hessian is not None
     if lasting and kept.fields and kept.hessian is hessian and kept.meshes == meshes:
         return kept.fields
-    errors, fields = prior(transform.n_control) if used is None else posterior_of(analysis, comm), {}
+    errors, transform = prior(whole.n_control), whole
+    if used is not None:
+        errors, transform = posterior_of(analysis, comm), state_transform(used.transform)
+    fields: dict[str, Field] = {}
     for column, v in enumerate(transfer.variables):
         like, name = state[v.field], f"{v.name}_std"
-        to_mesh = transfer.interpolation(like).to_mesh
-        std = mesh_std(errors, transform, to_mesh, column, len(transfer.variables))
+        to_mesh, n = transfer.interpolation(like).to_mesh, len(transfer.variables)
+        on_mesh = partial(mesh_std, to_mesh=to_mesh, column=column, n_columns=n)
+        std = analysis_std(on_mesh, errors, transform, whole)
         fields[name] = Field(name, like.mesh, std, like.location)
     if lasting:
         kept.hessian, kept.meshes, kept.fields = hessian, meshes, fields

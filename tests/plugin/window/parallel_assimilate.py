@@ -1,14 +1,16 @@
 """Analyses with all that may be asked for, on the ranks that run this; controls and tables into one file: FILE."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 from assimilation import make_background, make_readings
 from mpi4py import MPI
 
-from plugin.case.configuration import MinimiserSection
+from plugin.case.configuration import BackgroundSection, MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, QualitySection
 from plugin.window.assimilate import assimilate
+from plugin.window.localisation import make_taper
 from plugin.window.reading_selection import ObservationSettings
 
 comm = MPI.COMM_WORLD
@@ -28,5 +30,19 @@ for name, speeds, treatment in (
     used = [row["used"] == "yes" for row in found.table]
     residual = [np.nan if row["residual"] is None else row["residual"] for row in found.table]
     kept[name] = np.concatenate([found.analysis.control, used, residual])
+section = BackgroundSection(
+    snapshots=[{"path": "earlier"}],
+    transform="reduced",
+    localisation={"horizontal": 60.0, "vertical": {"Tracer": 30.0, "Velocity": 50.0}},
+    between={"Tracer": {"Velocity": 0.5}},
+)
+tapered = replace(background, taper=make_taper(section, background.transfer))
+for name, speeds, treatment in (
+    ("localised", False, ObservationSettings(bias=bias)),
+    ("localised_speeds", True, ObservationSettings(outer_loops=40)),
+):
+    found = assimilate(tapered, state, make_readings(background, state, speeds), comm, MinimiserSection(), treatment)
+    # the control's signs are those of eigenvectors, and depend on the ranks
+    kept[name] = np.array([np.nan if row["residual"] is None else row["residual"] for row in found.table])
 if comm.rank == 0:
     np.savez(sys.argv[1], **kept)

@@ -1,0 +1,109 @@
+"""From the case's `localisation` and `between` to the taper of background errors, U for readings, and its errors."""
+
+from collections.abc import Callable
+
+import numpy as np
+from mpi4py import MPI
+
+from da.background.linear_transform import LinearTransform
+from da.background.localisation import Taper, check_between, localised_transform
+from da.diagnostics.posterior import Posterior, marginal, prior
+from da.observation.matrix_operator import MatrixOperator
+from da.observation.operator import ObservationOperator
+from da.observation.speed import SpeedOperator
+from plugin.case.configuration import BackgroundSection, ConfigurationError
+from plugin.case.localisation import between_matrix, lengths_of
+from plugin.state.transfer import Transfer
+from plugin.window.analysis_cache import CachedResult
+
+
+def make_taper(settings: BackgroundSection, transfer: Transfer) -> Taper | None:
+    """The Taper of this rank's values; None where the case asks for none.
+
+    Raises
+    ------
+    ConfigurationError
+        if a name is not of a variable that is analysed, or no covariance has the factors between variables
+    """
+    localisation = settings.localisation
+    if localisation is None and not settings.between:
+        return None
+    names = [v.name for v in transfer.variables]
+    try:
+        between = _between(settings, names)
+        horizontal = lengths_of(
+            None if localisation is None else localisation.horizontal, names, "localisation.horizontal"
+        )
+        vertical = lengths_of(None if localisation is None else localisation.vertical, names, "localisation.vertical")
+    except ValueError as error:
+        raise ConfigurationError(f"background.{error}") from error
+    places = transfer.grid.places(transfer.comm)
+    return Taper(
+        np.repeat(places, len(names), axis=0),
+        np.tile(np.arange(len(names)), len(places)),
+        horizontal,
+        vertical,
+        between,
+        localisation.modes if localisation is not None else 0,
+    )
+
+
+def _between(settings: BackgroundSection, names: list[str]) -> np.ndarray:
+    between = between_matrix(settings.between, names)
+    try:
+        check_between(between)
+    except ValueError as error:
+        raise ValueError(f"between: {error}") from error
+    return between
+
+
+def localised(
+    transform: LinearTransform,
+    taper: Taper | None,
+    operator: ObservationOperator | SpeedOperator,
+    cached: CachedResult,
+    comm: MPI.Comm,
+) -> LinearTransform:
+    """U of a window's readings, made once while they stay where they are. Collective.
+
+    operator : H; of wind speeds the components' rows count
+
+    Raises
+    ------
+    ConfigurationError
+        if there are fewer modes than are to stay as they are
+    """
+    if taper is None:
+        return transform
+    linear = operator.components if isinstance(operator, SpeedOperator) else operator
+    if not isinstance(linear, MatrixOperator):
+        raise TypeError(f"{type(linear).__name__} has no matrix, which localisation needs")
+    try:
+        return cached.result_for(linear.content, lambda: localised_transform(transform, taper, linear), comm)
+    except ValueError as error:
+        raise ConfigurationError(f"background.localisation: {error}") from error
+
+
+def analysis_std(
+    std: Callable[[Posterior, LinearTransform], np.ndarray],
+    errors: Posterior,
+    transform: LinearTransform,
+    background: LinearTransform,
+) -> np.ndarray:
+    """Standard deviations of the analysis, with what no reading sees of a localised B.
+
+    The variance that a localised U lacks is that of the background. Interpolated to the mesh, the latter is taken
+    without the taper within a cell of the grid, which is nearly one.
+
+    Parameters
+    ----------
+    std : function of a Posterior and its U: standard deviations on the grid or the mesh
+    errors : Posterior of the analysis; numbers after those of `transform` are biases
+    transform : U of the analysis, without biases
+    background : U of the background errors
+    """
+    known = std(marginal(errors, transform.n_control), transform)
+    if transform is background:
+        return known
+    unseen = std(prior(background.n_control), background) ** 2 - std(prior(transform.n_control), transform) ** 2
+    return np.sqrt(known**2 + np.maximum(unseen, 0.0))
