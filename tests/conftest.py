@@ -8,9 +8,8 @@ import pytest
 from mpi_words import mpirun_words
 from places import DATA, ROOT
 
-
-# A process in which MPI has started passes variables on that end every mpirun within it. pytest may be one when it starts
-# a worker of pytest-xdist, because the conftests of the folders that it was asked for import MPI.
+# A process in which MPI has started passes variables on that end every mpirun within it. pytest may be one when it
+# starts a worker of pytest-xdist, because the conftests of the folders that it was asked for import MPI.
 _STARTED = ("PMIX_", "ORTE_", "OMPI_APP_", "OMPI_MCA_ess", "OMPI_MCA_orte", "OMPI_MCA_pmix")
 if "PYTEST_XDIST_WORKER" in os.environ:
     for name in [name for name in os.environ if name.startswith(_STARTED)]:

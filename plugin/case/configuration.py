@@ -12,14 +12,13 @@ from typing import Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from plugin.case.background import BackgroundSection
 from plugin.case.experiment import ExperimentSection
 from plugin.case.gates import GatesSection
-from plugin.case.latent import LatentSection
-from plugin.case.localisation import Between, LocalisationSection
 from plugin.case.network import NetworkSection
 from plugin.case.observations import ANALYSIS_TIME, ObservationSection
 from plugin.case.reanalysis import ReanalysisSection
-from plugin.case.sections import Positive, Section, SeriesSection, Triple, Truncation
+from plugin.case.sections import Positive, Section, Triple
 
 CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
 DRIVERS = ("fluidity", "embedded")  # forecast models that need no import
@@ -114,62 +113,6 @@ class GridSection(Section):
             raise ValueError("give either shape or spacing")
         if self.shape is not None and min(self.shape) < 2:
             raise ValueError(f"shape is {list(self.shape)}, at least 2 points in each direction are needed")
-        return self
-
-
-class BackgroundSection(Section):
-    """Background errors, from the spread of earlier states."""
-
-    snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
-    transform: Literal["tsvd", "reduced", "decoded", "bireduced"] = Field(
-        "tsvd",
-        description="control space: truncated SVD, all anomalies, or the latent space of a network: its decoder seen "
-        "by the true H (decoded), or readings encoded by network.observations and one decode (bireduced)",
-    )
-    truncation: Truncation | None = Field(
-        None,
-        description="modes to keep, or the part of the variance they explain, below 1; σ ≥ √σ₁ if left out (tsvd)",
-    )
-    scaling: Literal["variable", "point"] = Field(
-        "variable", description="each variable by its standard deviation, over all or by point"
-    )
-    unbiased: bool = Field(True, description="anomalies divided by √(S − 1); false leaves them as they are")
-    inflation: Positive = Field(1.0, description="factor on the background standard deviation")
-    precision: Literal["float64", "float32"] = Field(
-        "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
-    )
-    localisation: LocalisationSection | None = Field(
-        None, description="covariances that fall with distance; as far as the sample's reach if left out"
-    )
-    between: Between = Field(
-        {},
-        description="covariances between variables: {Tracer: [Velocity]} leaves those of tracer and wind out, "
-        "{Tracer: {Velocity: 0.5}} halves them; as in the sample if left out",
-    )
-    latent: LatentSection = LatentSection()
-    modes: Path | None = Field(None, description="file (.h5) of the modes: used if it is there and fits, else made")
-    scratch: Path | None = Field(None, description="folder for states that do not fit into memory while modes are made")
-
-    @property
-    def linear_transform(self):
-        """`tsvd` or `reduced`: a network's analysis begins with TSVD's, and falls back to it."""
-        return "reduced" if self.transform == "reduced" else "tsvd"
-
-    @property
-    def by_network(self):
-        """Whether analyses are made in a network's latent space."""
-        return self.transform in ("decoded", "bireduced")
-
-    @model_validator(mode="after")
-    def _truncation_needs_tsvd(self):
-        if self.truncation is not None and self.linear_transform != "tsvd":
-            raise ValueError("truncation goes with transform: tsvd, or a network's")
-        return self
-
-    @model_validator(mode="after")
-    def _leading_modes_need_an_order(self):
-        if self.localisation is not None and self.localisation.modes and self.linear_transform != "tsvd":
-            raise ValueError("localisation.modes goes with transform: tsvd, whose modes have an order")
         return self
 
 

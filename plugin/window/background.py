@@ -29,7 +29,8 @@ from da.background.localisation import Taper
 from da.background.modes import Modes, reduced_modes, truncated_modes
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected
-from plugin.case.configuration import BackgroundSection, Case, ConfigurationError
+from plugin.case.background import BackgroundSection
+from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.latent import Latent, read_latent

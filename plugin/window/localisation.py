@@ -11,7 +11,8 @@ from da.diagnostics.posterior import Posterior, marginal, prior
 from da.observation.matrix_operator import MatrixOperator
 from da.observation.operator import ObservationOperator
 from da.observation.speed import SpeedOperator
-from plugin.case.configuration import BackgroundSection, ConfigurationError
+from plugin.case.background import BackgroundSection
+from plugin.case.configuration import ConfigurationError
 from plugin.case.localisation import between_matrix, lengths_of
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import CachedResult

@@ -17,7 +17,7 @@ from coupling.common.files import file_hash
 from coupling.geometry.grid import Grid
 from da.analysis import Analysis
 from da.background.latent import DecodedTransform
-from da.bireduced import LatentMinimum, ReportedInnovation, latent_error, latent_minimum, observation_encoded
+from da.bireduced import ReportedInnovation, latent_error, latent_minimum, observation_encoded
 from da.observation.encoded import code_variance, latent_innovation, noisy_readings, scale_at, standardised
 from da.observation.error import ObservationError
 from da.observation.observations import Observations

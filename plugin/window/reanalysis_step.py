@@ -18,8 +18,8 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background import Background, Plan, Series
 from plugin.window.diagnostics import posterior_of, state_transform
-from plugin.window.localisation import analysis_std
 from plugin.window.gates.apply import Gates
+from plugin.window.localisation import analysis_std
 from plugin.window.reading_selection import belongs_to_window, window_readings
 
 COLUMNS = (

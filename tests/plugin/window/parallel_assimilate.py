@@ -7,7 +7,8 @@ import numpy as np
 from assimilation import make_background, make_readings
 from mpi4py import MPI
 
-from plugin.case.configuration import BackgroundSection, MinimiserSection
+from plugin.case.background import BackgroundSection
+from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, QualitySection
 from plugin.window.assimilate import assimilate
 from plugin.window.localisation import make_taper

@@ -8,7 +8,8 @@ from assimilation import OUTSIDE, make_background, make_readings
 from mpi4py import MPI
 
 from da.observation.correlation import gaspari_cohn
-from plugin.case.configuration import BackgroundSection, ConfigurationError, DiagnosticsSection, MinimiserSection
+from plugin.case.background import BackgroundSection
+from plugin.case.configuration import ConfigurationError, DiagnosticsSection, MinimiserSection
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.diagnostics import diagnose
