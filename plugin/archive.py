@@ -12,6 +12,7 @@ import argparse
 import math
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from coupling.archive import Archive, ArchiveWriter, describe
 from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, whole_folder
+from coupling.common.locks import sole_writer
 from coupling.common.text import printable
 from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import piece_paths
@@ -49,13 +51,17 @@ def pack(out, sources, comm, console, fields=None, chosen=None, precision="float
     Raises
     ------
     FileError, MeshError, OSError
-        if a dump is broken, fields or times do not fit, or `out` is there already; nothing is left
+        if a dump is broken, fields or times do not fit, or `out` is there already, or another job is making it; nothing
+        is left
     """
     on_rank_0(lambda: _check_new(out), comm)
     began = time.perf_counter()
-    with open_series(sources, comm) as series:
+    with ExitStack() as closing:
+        closing.enter_context(sole_writer(out, comm, say=lambda text: None if console is None else _say(console, text)))
+        on_rank_0(lambda: _check_new(out), comm)  # another job may have made it before the lock was taken
+        series = closing.enter_context(open_series(sources, comm))
         steps = _steps(series.times, chosen, sources)
-        with ArchiveWriter(out, comm, precision, compression) as archive:
+        with ArchiveWriter(out, comm, precision, compression, replace=False) as archive:
             for step in _counted(steps, "packing", comm, console):
                 archive.append(series.read(step, fields))
         before = on_rank_0(lambda: _size_of(series, steps), comm)

@@ -41,25 +41,35 @@ class _StoredMesh:
 class ArchiveWriter:
     """Writes a temporal VTKHDF file in a `with` block; the file appears when the block succeeds. Collective.
 
-    path : the file; an older one is replaced
+    path : the file
     comm : MPI communicator; each rank appends its own pieces
     precision : "float64", or "float32" for smaller files; points are always float64
     compression : 0 (none) … 9, of gzip
+    replace : whether `path` may be there already; it is looked at again when the file is to appear
 
     Raises
     ------
+    FileExistsError
+        if `path` is there and must not be replaced
     FileError
         if there are several ranks and h5py was built without MPI, or if no state was appended
     OSError
         if the file cannot be written
     """
 
-    def __init__(self, path: str | Path, comm: MPI.Comm, precision: str = "float64", compression: int = 4) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        comm: MPI.Comm,
+        precision: str = "float64",
+        compression: int = 4,
+        replace: bool = True,
+    ) -> None:
         if precision not in ("float64", "float32"):
             raise ValueError(f"precision {precision!r}, expected 'float64' or 'float32'")
         if compression not in range(10):
             raise ValueError(f"compression {compression!r}, expected 0 … 9")
-        self.path, self._comm = Path(path), comm
+        self.path, self._comm, self._replace = Path(path), comm, replace
         self._kind = np.dtype(precision).newbyteorder("<")
         self._filters = {"compression": "gzip", "compression_opts": compression} if compression else {}
         self._file: h5py.File = None  # opened at the beginning of the block
@@ -90,7 +100,7 @@ class ArchiveWriter:
             how = {"driver": "mpio", "comm": self._comm}
             # filters need all ranks in each write
             self._transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
-        with whole_shared_file(self.path, self._comm) as beside:
+        with whole_shared_file(self.path, self._comm, self._replace) as beside:
             # one rank tries first: an MPI open that fails may leave ranks waiting
             on_rank_0(beside.touch, self._comm)
             self._file = h5py.File(beside, "w", **how)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from places import ROOT
+from together import together
 
 from coupling.archive import describe
 from coupling.archive.series import open_series
@@ -321,3 +322,39 @@ def test_training_sees_the_same_states_in_an_archive(fluidity_data, tmp_path, ru
     assert np.abs(dumps.vectors).max() > 0
     np.testing.assert_array_equal(packed.vectors, dumps.vectors)
     np.testing.assert_array_equal(packed.mean, dumps.mean)
+
+
+_PACK = """
+import sys
+from mpi4py import MPI
+from plugin.archive import main
+from plugin.run.job import run_job
+begin()
+run_job(lambda: main(["pack", {out!r}, {dumps!r}], MPI.COMM_WORLD), MPI.COMM_WORLD)
+"""
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_of_two_packings_into_one_name_one_is_there_and_the_other_says_so(fluidity_data, tmp_path, attempt):
+    out = tmp_path / "a.vtkhdf"
+    runs = [fluidity_data / "serial", fluidity_data / "adaptive"]
+    ended = together(*(_PACK.format(out=str(out), dumps=str(run)) for run in runs))
+    assert sorted(e.code for e in ended) == [0, 2], ended
+    first, second = sorted(ended, key=lambda e: e.code)
+    assert "a.vtkhdf" in second.said and re.search("another job|is in use|is there already", second.said), second
+    assert "Traceback" not in second.said
+    assert _contents(out) == _contents(runs[ended.index(first)])
+    assert os.listdir(tmp_path) == ["a.vtkhdf"]
+
+
+def test_an_archive_that_another_has_made_meanwhile_stays(fluidity_data, tmp_path, monkeypatch, capfd):
+    out = tmp_path / "a.vtkhdf"
+
+    def make_meanwhile(*words):
+        out.write_text("of another job without locks")
+        yield from words[0]
+
+    monkeypatch.setattr("plugin.archive._counted", make_meanwhile)
+    assert _run("pack", out, fluidity_data / "serial") == 2
+    assert "is there already" in capfd.readouterr().err
+    assert out.read_text() == "of another job without locks" and os.listdir(tmp_path) == ["a.vtkhdf"]
