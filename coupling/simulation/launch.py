@@ -34,8 +34,9 @@ _KEPT = (
     "OMPI_ALLOW_RUN_AS_ROOT",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
     "OMPI_MCA_rmaps_base_oversubscribe",  # Open MPI 4
-    "PRTE_MCA_rmaps_default_mapping_policy",  # Open MPI 5
 )
+# Open MPI 5 has its own word for more processes than cores, and its mpirun keeps it from the ranks
+_MORE_THAN_CORES = ("OMPI_MCA_rmaps_base_oversubscribe", "PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe")
 
 
 _LOOK = 0.1  # s between two looks at the program
@@ -71,6 +72,9 @@ def clean_environment(folder: str | Path, extra: Mapping[str, str] | None = None
     environment = {
         name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(_JOB_VARIABLES)
     }
+    allowed, word, value = _MORE_THAN_CORES
+    if environment.get(allowed, "0").lower() in ("1", "true", "yes"):
+        environment[word] = value
     if sys.prefix != sys.base_prefix:
         ours = os.path.join(sys.prefix, "bin")
         paths = environment.get("PATH", os.defpath).split(os.pathsep)

@@ -22,14 +22,17 @@ def test_environment_is_free_of_the_job_that_we_are(monkeypatch, tmp_path):
     wishes = {
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_MCA_rmaps_base_oversubscribe": "1",  # Open MPI 4
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # Open MPI 5
     }
     for name, value in wishes.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PRTE_MCA_rmaps_default_mapping_policy", "ppr:1:node")
     monkeypatch.setenv("PATH", os.pathsep.join([os.path.join(sys.prefix, "bin"), "/usr/bin"]))
     environment = clean_environment(tmp_path, {"PYTHONPATH": "here"})
     assert not [n for n in environment if n.startswith(("PMI", "OMPI_COMM", "OMPI_MCA_orte"))]
     assert {name: environment.get(name) for name in wishes} == wishes
+    assert environment["PRTE_MCA_rmaps_default_mapping_policy"] == ":oversubscribe"  # the same to Open MPI 5
+    monkeypatch.delenv("OMPI_MCA_rmaps_base_oversubscribe")
+    assert "PRTE_MCA_rmaps_default_mapping_policy" not in clean_environment(tmp_path)
     assert environment["PWD"] == str(tmp_path) and environment["PYTHONPATH"] == "here"
     assert environment["PATH"] == "/usr/bin"
 
