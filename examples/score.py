@@ -4,6 +4,8 @@ import base64
 import html
 import io
 import json
+import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,9 +117,11 @@ def _picture(figure: Figure) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _error_picture(result: Score) -> str:
+def draw_errors(result: Score) -> Figure:
+    """Errors over time, a panel for each variable, with one legend below them."""
     variables = list(result.errors)
-    figure, axes = plt.subplots(1, len(variables), figsize=(5.2 * len(variables), 3.4), squeeze=False)
+    size = (4.4 * len(variables), 3.4 + 0.2 * len(result.cycles))
+    figure, axes = plt.subplots(1, len(variables), figsize=size, squeeze=False, layout="constrained")
     for ax, variable in zip(axes[0], variables, strict=True):
         errors = result.errors[variable]
         ax.plot(result.times, errors[FREE], "o-", ms=3, color=GREY, label=FREE)
@@ -126,8 +130,9 @@ def _error_picture(result: Score) -> str:
                 ax.plot(result.times, errors[f"{cycle} {kind}"], line, ms=3, color=colour, label=f"{cycle} {kind}")
         ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
         ax.grid(alpha=0.3)
-    axes[0][0].legend(frameon=False, fontsize=8)
-    return _picture(figure)
+    # below the curves: there is no corner that some run of the demo leaves free
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 def _slice_picture(twin: Twin, variable: str, height: float, unit: str) -> str:
@@ -162,29 +167,56 @@ def draw_slices(
     truth = next(iter(shown.values()))
     top = np.nanpercentile(truth, 99.5)
     bottom = min(0.0, np.nanpercentile(truth, 0.5))
-    figure, axes = plt.subplots(1, len(shown), figsize=(4.3 * len(shown), 3.6), sharey=True)
-    for ax, (name, values) in zip(axes, shown.items(), strict=True):
+    # at most three side by side, so that titles have room on a laptop's screen
+    columns = len(shown) if len(shown) <= 3 else math.ceil(len(shown) / 2)
+    rows = math.ceil(len(shown) / columns)
+    size = (4.4 * columns, 3.4 * rows)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for ax, (name, values) in zip(axes.flat, shown.items(), strict=False):
         ax.set_facecolor("#555555")  # buildings
         image = ax.pcolormesh(x, y, values.reshape(x.size, y.size).T, vmin=bottom, vmax=top, cmap="viridis")
         street = sensors[:, 2] < 10
         ax.plot(*sensors[street, :2].T, "o", mfc="none", mec="white", ms=4, label="sensor at street level")
         ax.plot(*sensors[~street, :2].T, "s", mfc="none", mec="white", ms=4, label="sensor on a roof")
-        ax.set(title=name, xlabel="x [m]", aspect="equal")
-    axes[0].set_ylabel("y [m]")
+        ax.set(title=textwrap.fill(name, 30), aspect="equal")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("y [m]")
+    for ax in axes[-1]:
+        ax.set_xlabel("x [m]")
     figure.colorbar(image, ax=axes, label=label, shrink=0.8)
+    figure.legend(
+        *axes.flat[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        facecolor="#555555",
+        labelcolor="white",
+    )
     return figure
+
+
+def _table(result: Score, variable: str) -> str:
+    """A variable's errors as HTML, one row for each window; a table of all variables would be too wide for a screen."""
+    errors = result.errors[variable]
+    kinds = [FREE, *(f"{cycle} {kind}" for cycle in result.cycles for kind in (FORECAST, ANALYSIS))]
+    cycles = "".join(f'<th colspan="2">{html.escape(cycle)}</th>' for cycle in result.cycles)
+    parts = f"<th>{FORECAST}</th><th>{ANALYSIS}</th>" * len(result.cycles)
+    rows = "".join(
+        f"<tr><td>{time:g}</td>" + "".join(f"<td>{errors[kind][k]:.3f}</td>" for kind in kinds) + "</tr>"
+        for k, time in enumerate(result.times)
+    )
+    return (
+        f'<h3>{html.escape(variable)}</h3><div class="wide"><table><thead><tr><th rowspan="2">time [s]</th>'
+        f'<th rowspan="2">{FREE}</th>{cycles}</tr><tr>{parts}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def write_page(twin: Twin, result: Score, title: str, units: Mapping[str, str], height: float = 2.0) -> None:
     """Write one HTML file without links, and the numbers as JSON (figures.json)."""
     first = next(iter(result.errors))
-    rows = "".join(
-        f"<tr><td>{t:g}</td>"
-        + "".join(f"<td>{values[k]:.3f}</td>" for kinds in result.errors.values() for values in kinds.values())
-        + "</tr>"
-        for k, t in enumerate(result.times)
-    )
-    heads = "".join(f"<th>{html.escape(f'{v}: {kind}')}</th>" for v, kinds in result.errors.items() for kind in kinds)
     slices = "".join(
         f"<h2>{html.escape(v)} at {height:g} m, t = {result.times[-1]:g} s</h2>"
         f'<img alt="Slices of {html.escape(v)}: truth, free run, analyses" '
@@ -197,18 +229,25 @@ def write_page(twin: Twin, result: Score, title: str, units: Mapping[str, str], 
         + "</li>"
         for c in result.cycles
     )
+    gained = (
+        f"Over the last half of the windows the analyses' error is below the free run's by:</p><ul>{gains}</ul>"
+        if gains
+        else "No cycle has run yet.</p>"
+    )
+    curves = _picture(draw_errors(result))
+    numbers = "".join(_table(result, variable) for variable in result.errors)
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#222}}
 img{{max-width:100%;height:auto}}table{{border-collapse:collapse;font-size:.9rem}}
-td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}.wide{{overflow-x:auto}}</style>
+td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}thead th{{text-align:center}}
+.wide{{overflow-x:auto}}</style>
 <h1>{html.escape(title)}</h1>
 <p>{len(twin.sensors)} sensors, {twin.windows} windows of {twin.window:g} s. Errors are taken at {result.n_places}
-random places below 40 m without sensors. Over the last half of the windows the analyses' error is below
-the free run's by:</p><ul>{gains}</ul>
-<h2>Error over time</h2><img alt="Relative errors over time" src="data:image/png;base64,{_error_picture(result)}">
+random places below 40 m without sensors. {gained}
+<h2>Error over time</h2><img alt="Relative errors over time" src="data:image/png;base64,{curves}">
 {slices}
-<h2>Numbers</h2><div class="wide"><table><tr><th>time [s]</th>{heads}</tr>{rows}</table></div></html>"""
+<h2>Numbers</h2>{numbers}</html>"""
     with whole_file(twin.run / "report.html") as beside:
         Path(beside).write_text(page, encoding="utf-8")
     figures = {

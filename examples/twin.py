@@ -5,6 +5,7 @@ Truth and forecast are the same model with different numbers in the Python funct
 errors are estimated from earlier runs of the model under other winds.
 
     RUN/case/          options and mesh, cut for the model's processes
+    RUN/serial/        the same, not cut
     RUN/training/      earlier runs and their archives, k.vtkhdf
     RUN/truth/         what the sensors measure
     RUN/free/          the forecast without analyses
@@ -21,7 +22,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +93,9 @@ class Twin:
         return np.unique(np.concatenate([network.places for network in self.networks]), axis=0)
 
 
+Show = Callable[[Twin], None]  # shows what there is of an experiment
+
+
 def vary(tree: etree._ElementTree, numbers: Mapping[str, float]) -> None:
     """Change numbers in the Python functions of a model's options.
 
@@ -108,51 +115,67 @@ def vary(tree: etree._ElementTree, numbers: Mapping[str, float]) -> None:
             raise ValueError(f"no Python function in the options has a line '{name} = …'")
 
 
-def _start(twin: Twin, name: str, numbers: Mapping[str, float]) -> FluidityRestart:
+def _start(twin: Twin, case: str, name: str, numbers: Mapping[str, float]) -> FluidityRestart:
     """A cold start with its own numbers, in the mesh's folder."""
-    tree = flml.read_options(twin.run / "case" / twin.options.name)
+    tree = flml.read_options(twin.run / case / twin.options.name)
     vary(tree, numbers)
     flml.set_option(tree, "simulation_name", name)
-    path = twin.run / "case" / f"{name}.flml"
+    path = twin.run / case / f"{name}.flml"
     flml.write_options(tree, path)
     return open_restart(path)
 
 
 def prepare(twin: Twin, say: Say) -> None:
-    """Copy the case and cut its mesh for the model's processes."""
+    """Copy the case, once as it is and once with its mesh cut for the model's processes."""
+    for name in ("case", "serial"):
+        case = twin.run / name
+        case.mkdir(parents=True)
+        shutil.copy(twin.options, case)
+        shutil.copy(twin.mesh, case)
     case = twin.run / "case"
-    case.mkdir(parents=True)
-    shutil.copy(twin.options, case)
-    shutil.copy(twin.mesh, case)
     if twin.model.processes > 1:
         say(f"cutting the mesh into {twin.model.processes} pieces")
         command("coupling.embedded.decompose", case / twin.mesh.name, twin.model.processes)
 
 
 def train(twin: Twin, say: Say) -> None:
-    """Earlier runs of the model under other winds, each packed into an archive without its spin-up."""
-    for k, numbers in enumerate(twin.training):
-        say(f"earlier run {k + 1} of {len(twin.training)}: {_listed(numbers)}")
-        folder, name = twin.run / "training", f"earlier{k}"
-        twin.model.run(_start(twin, name, numbers), twin.spin_up + twin.training_time, folder / name, COMM)
-        command("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
-        shutil.rmtree(folder / name)
+    """Earlier runs of the model under other winds, each packed into an archive without its spin-up.
+
+    Each runs on one process, as many side by side as there are cores: that takes less time than one after another on
+    several processes.
+    """
+    runs = len(twin.training)
+    cores = len(os.sched_getaffinity(0))
+    say(f"{runs} earlier runs, {min(cores, runs)} at a time")
+    # fork would give the workers our MPI
+    with ProcessPoolExecutor(min(cores, runs), mp_context=get_context("spawn")) as workers:
+        for k, _ in enumerate(workers.map(_earlier_run, repeat(twin), range(runs))):
+            say(f"earlier run {k + 1} of {runs}: {_listed(twin.training[k])}")
+
+
+def _earlier_run(twin: Twin, k: int) -> None:
+    folder, name = twin.run / "training", f"earlier{k}"
+    start = _start(twin, "serial", name, twin.training[k])
+    replace(twin.model, processes=1).run(start, twin.spin_up + twin.training_time, folder / name, COMM)
+    words = ("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
+    command(*words, quiet=True)
+    shutil.rmtree(folder / name)
 
 
 def simulate(twin: Twin, say: Say) -> None:
     """The truth, the forecast model's spin-up, and its free run."""
     end = twin.spin_up + twin.window * twin.windows
     say(f"truth: {_listed(twin.truth)}")
-    twin.model.run(_start(twin, "truth", twin.truth), end, twin.run / "truth", COMM)
+    twin.model.run(_start(twin, "case", "truth", twin.truth), end, twin.run / "truth", COMM)
     say("forecast: spin-up, then the free run")
-    spun = twin.model.run(_start(twin, "forecast", {}), twin.spin_up, twin.run / "spin-up", COMM)
+    spun = twin.model.run(_start(twin, "case", "forecast", {}), twin.spin_up, twin.run / "spin-up", COMM)
     start = write_restart(spun.restart, twin.run / "start", COMM)
     twin.model.run(start, end, twin.run / "free", COMM)
 
 
-def assimilate(twin: Twin, processes: int, say: Say) -> None:
-    """The cycles, as a user starts them; a missing network is trained first."""
-    mpirun = launcher(processes)
+def assimilate(twin: Twin, processes: int, say: Say, show: Show = lambda _: None) -> None:
+    """The cycles, as a user starts them; a missing network is trained first. What is there is shown after each."""
+    mpirun, ready = launcher(processes), dict[str, Path]()
     for name, file in twin.cycles.items():
         case = read_case(file)
         if case.network is not None and not case.network.file.exists():
@@ -160,6 +183,8 @@ def assimilate(twin: Twin, processes: int, say: Say) -> None:
             command("plugin.train", file, under=mpirun)
         say(f"{name}: the cycle")
         command("plugin.cycle", file, under=mpirun)
+        ready[name] = file
+        show(replace(twin, cycles=dict(ready)))
 
 
 def launcher(processes: int) -> list[str]:
@@ -167,11 +192,11 @@ def launcher(processes: int) -> list[str]:
     return ["mpirun", "-n", str(processes)] if processes > 1 else []
 
 
-def command(module: str, *words: object, under: Sequence[str] = ()) -> None:
-    """Run one of the project's commands and show its output."""
+def command(module: str, *words: object, under: Sequence[str] = (), quiet: bool = False) -> None:
+    """Run one of the project's commands and show its output, or only its errors."""
     line = [*under, sys.executable, "-m", module, *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
-    ended = subprocess.run(line, env=environment)
+    ended = subprocess.run(line, env=environment, stdout=subprocess.DEVNULL if quiet else None)
     if ended.returncode:
         raise SystemExit(f"{' '.join(line)} ended with exit code {ended.returncode}")
 
@@ -223,11 +248,15 @@ def read_sensors(twin: Twin, path: Path) -> None:
                     )
 
 
-def run_twin(twin: Twin, processes: int, say: Say) -> None:
-    """All stages, the cycles last, on `processes` ranks. The run folder must be new."""
+def run_twin(twin: Twin, processes: int, say: Say, show: Show = lambda _: None) -> None:
+    """All stages, the cycles last, on `processes` ranks. The run folder must be new.
+
+    show : gets the experiment with the cycles that have run: none yet, then one more after each
+    """
     prepare(twin, say)
-    train(twin, say)
     simulate(twin, say)
     read_sensors(twin, twin.run / "readings.csv")
     say(f"{len(twin.sensors)} sensors read at {twin.windows} times")
-    assimilate(twin, processes, say)
+    show(replace(twin, cycles={}))
+    train(twin, say)
+    assimilate(twin, processes, say, show)
