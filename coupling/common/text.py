@@ -8,6 +8,12 @@ _TAIL = 1 << 20  # bytes of a file that its last lines are looked for in
 _WIDTH = 500  # letters of a line that are shown
 # C0 and C1 controls but tab and line feed, what turns the direction of text, separators of lines, lone surrogates
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOURS = re.compile("\x1b\\[[0-9;:]*[mK]")  # of letters, and what VTK's log puts around a line
+
+
+def without_colours(text: str) -> str:
+    """A text without the codes that colour it on a terminal, as VTK writes them to a file too."""
+    return _COLOURS.sub("", text)
 
 
 def printable(text: str) -> str:
@@ -39,8 +45,8 @@ def end_of_file(path: str | Path) -> str:
 
 
 def lines_of(text: str, count: int) -> list[str]:
-    """The last lines of a text, fit to be shown."""
-    return [_cut(printable(line)) for line in text.splitlines()[-count:]]
+    """The last lines of a text, fit to be shown: without colours, and with other control characters written out."""
+    return [_cut(printable(without_colours(line))) for line in text.splitlines()[-count:]]
 
 
 def _cut(line):

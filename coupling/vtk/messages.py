@@ -10,8 +10,8 @@ from typing import Any
 from vtkmodules.vtkCommonCore import vtkLogger
 
 from coupling.common.files import FileError
+from coupling.common.text import without_colours
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OBJECT = re.compile(r"^(ERROR: )?(In .*, line \d+:? )?vtk\w+ \(0x[0-9a-fA-F]+\): ")  # says nothing to users
 
 _lock = threading.Lock()
@@ -45,7 +45,7 @@ def errors_as_exceptions(algorithm: Any, path: str | Path, doing: str) -> Iterat
 
 def cleaned(text: str) -> str:
     """The last line of a message of VTK's, without colours and without the object's class and address."""
-    lines = _COLOURS.sub("", text).strip().splitlines()
+    lines = without_colours(text).strip().splitlines()
     return _OBJECT.sub("", lines[-1].strip()) if lines else "VTK does not say why"
 
 

@@ -44,6 +44,14 @@ def test_one_long_line_is_cut_and_never_read_as_a_whole(tmp_path):
     assert len(end_of_file(path)) <= 1 << 20
 
 
+def test_colours_are_taken_away_and_not_written_out(tmp_path):
+    path = tmp_path / "log"
+    path.write_text(
+        "\x1b[0m\x1b[31m2026-11-29 (0.1s) vtkXMLReader.cxx:360 ERR| no file\x1b[0m\n\x1b[1;38:5:9mred\x1b[K\x07\n"
+    )
+    assert last_lines(path, 2) == ["2026-11-29 (0.1s) vtkXMLReader.cxx:360 ERR| no file", r"red\x07"]
+
+
 def test_bytes_that_are_no_text_are_shown_as_such(tmp_path):
     (tmp_path / "log").write_bytes(b"\xff\xfe abc\n")
     assert last_lines(tmp_path / "log", 1) == ["\ufffd\ufffd abc"]
