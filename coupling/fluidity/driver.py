@@ -78,6 +78,10 @@ def run_name(name: str) -> str:
     return name
 
 
+# what a run of ours needs otherwise than the user's options have it, and what they get back when it has ended
+_OURS = ("timestepping/finish_time", "io/checkpointing", "io/disable_dump_at_end")
+
+
 def _until(tree: etree._ElementTree, name: str, finish: float) -> None:
     """Set what a run of ours needs: its name, its end [s], and one checkpoint, at the end."""
     flml.set_option(tree, "simulation_name", name)
@@ -87,6 +91,22 @@ def _until(tree: etree._ElementTree, name: str, finish: float) -> None:
     # at its end only: the period, which must be given, is made longer than any run
     flml.set_option(tree, "io/checkpointing/checkpoint_period_in_dumps", 1_000_000_000)
     flml.set_flag(tree, "io/checkpointing/checkpoint_at_end")
+
+
+def _give_back(options: Path, start: FluidityRestart, until: float) -> None:
+    """Set the options of a checkpoint that a run of ours left as the user's own have them.
+
+    A run that is started from it, or from an analysis of it, goes on as theirs would. If their end has passed, it goes
+    on for as long as the run of ours did.
+    """
+    tree, own = flml.read_options(options), flml.read_options(start.options)
+    for path in _OURS:
+        flml.copy_option(own, tree, path)
+    finish = flml.option(tree, "timestepping/finish_time", float, start.options)
+    time = flml.required(tree, "timestepping/current_time", float, options)
+    if finish is None or not is_ahead(finish, time, start.timestep):
+        flml.set_option(tree, "timestepping/finish_time", time + until - start.time)
+    flml.write_options(tree, options)
 
 
 def _result(ended: Ended, start: FluidityRestart, until: float, folder: Path, comm: MPI.Comm) -> FluidityForecast:
@@ -99,7 +119,7 @@ def _result(ended: Ended, start: FluidityRestart, until: float, folder: Path, co
     if comm.rank == 0:
         try:
             check_ended(ended, logs)
-            arrived = _last_files(start, folder, logs)
+            arrived = _last_files(start, until, folder, logs)
             restart, time = arrived
             check_arrived(time, until, max(start.timestep, restart.timestep), logs)
         except (ModelError, FileError) as error:
@@ -114,7 +134,9 @@ def _result(ended: Ended, start: FluidityRestart, until: float, folder: Path, co
     return Forecast(restart, State(time, fields), folder, ended.seconds)
 
 
-def _last_files(start: FluidityRestart, folder: Path, logs: Callable[[], str]) -> tuple[FluidityRestart, float]:
+def _last_files(
+    start: FluidityRestart, until: float, folder: Path, logs: Callable[[], str]
+) -> tuple[FluidityRestart, float]:
     """The last checkpoint of a run, and the time of the dump beside it [s]."""
     name = run_name(start.name)
     matches = [re.fullmatch(rf"{re.escape(name)}_(\d+)\.p?vtu", path.name) for path in folder.iterdir()]
@@ -125,4 +147,5 @@ def _last_files(start: FluidityRestart, folder: Path, logs: Callable[[], str]) -
     options = folder / f"{name}_{last}_checkpoint.flml"
     if not options.is_file():
         raise ModelError(f"the model ended well but wrote no {options.name} beside {dumps[last].name}{logs()}")
+    _give_back(options, start, until)
     return open_restart(options), dump_time(dumps[last])

@@ -4,6 +4,7 @@ Paths are Fluidity's own, e.g. `timestepping/current_time`; a value sits in a `r
 `integer_value` or `string_value` element below.
 """
 
+import copy
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,6 +80,15 @@ def remove_option(tree: etree._ElementTree, path: str) -> None:
     """Remove an option if it is there."""
     for element in tree.getroot().findall(path):
         element.getparent().remove(element)
+
+
+def copy_option(source: etree._ElementTree, tree: etree._ElementTree, path: str) -> None:
+    """Set an option, with all below it, as it is in other options; where it is not set there it is removed."""
+    remove_option(tree, path)
+    element = source.getroot().find(path)
+    if element is not None:
+        above, _, _ = path.rpartition("/")
+        (_reach(tree, above) if above else tree.getroot()).append(copy.deepcopy(element))
 
 
 def _reach(tree, path):

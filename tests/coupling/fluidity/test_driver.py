@@ -24,7 +24,7 @@ from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
 from coupling.fluidity.driver import FluidityModel, embedded_model
 from coupling.simulation.launch import ModelError, clean_environment
-from coupling.vtk.vtu import read_state
+from coupling.vtk.vtu import dump_time, read_state
 
 COMM = MPI.COMM_SELF
 MODELS = {"embedded": embedded_model, "fluidity": FluidityModel}
@@ -131,6 +131,15 @@ def test_what_a_forecast_leaves(driver):
     assert not (first.folder / "case_2.vtu").exists() and not (first.folder / "case_2.pvtu").exists()
 
 
+def test_what_a_forecast_leaves_has_the_users_own_options(driver):
+    own, left = (flml.read_options(options) for options in (driver.start.options, driver.first.restart.options))
+    for path in ("timestepping/finish_time", "io/checkpointing", "io/dump_period", "io/disable_dump_at_end"):
+        before, after = (tree.getroot().find(path) for tree in (own, left))
+        texts = [None if e is None else [(x.tag, (x.text or "").strip()) for x in e.iter()] for e in (before, after)]
+        assert texts[0] == texts[1], path
+    assert flml.option(left, "timestepping/finish_time", float) == 8.0
+
+
 def test_logs_are_kept(driver):
     folder = driver.first.folder
     for rank in range(driver.processes):
@@ -205,6 +214,45 @@ def test_another_time_than_the_asked_one_is_a_failure(finish, starts, tmp_path):
     script = program(tmp_path / "model", f'sed -i "s#<finish_time>.*</finish_time>#{other}#" $2; exec {EMBEDDED} "$@"')
     with pytest.raises(ModelError, match=f"stopped at {finish} s, 1 s was asked for"):
         FluidityModel((str(script),), timeout=60).run(open_restart(starts[1]), 1.0, tmp_path / "run", COMM)
+
+
+def by_hand(options, folder):
+    """Times of the dumps of the embedded model, started without our driver."""
+    environment = clean_environment(folder, {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    subprocess.run([sys.executable, "-m", "coupling.embedded", options], cwd=folder, env=environment, check=True)
+    dumps = {int(path.stem.split("_")[-1]): dump_time(path) for path in folder.glob("case_checkpoint_*[0-9].vtu")}
+    return [dumps[k] for k in sorted(dumps)]
+
+
+def test_an_analysis_runs_on_by_hand_as_the_users_own_options_would(starts, tmp_path):
+    def own(tree):
+        flml.set_option(tree, "timestepping/finish_time", 3.0)
+        flml.set_option(tree, "io/dump_period/constant", 0.5)
+        flml.set_option(tree, "io/checkpointing/checkpoint_period_in_dumps", 2)
+        flml.remove_option(tree, "io/checkpointing/checkpoint_at_end")
+        flml.set_flag(tree, "io/checkpointing/checkpoint_at_start")
+        flml.set_flag(tree, "io/disable_dump_at_end")
+
+    first = embedded_model(timeout=60).run(changed(starts[1], tmp_path / "case", own), 0.5, tmp_path / "1", COMM)
+    second = embedded_model(timeout=60).run(first.restart, 1.0, tmp_path / "2", COMM)
+    analysis = write_restart(second.restart, tmp_path / "analysis", COMM, manifest=True)
+    assert by_hand("restart.flml", analysis.folder) == pytest.approx([1.0, 1.5, 2.0, 2.5])  # none at the end
+    checkpoints = sorted(path.name for path in analysis.folder.glob("*_checkpoint.flml"))
+    assert checkpoints == [f"case_checkpoint_{k}_checkpoint.flml" for k in (0, 2)]
+
+
+def test_an_analysis_beyond_the_users_own_end_runs_on_for_another_forecast(starts, tmp_path):
+    """The own end lies before, or is the beginning, as in a checkpoint made at the end of a run."""
+
+    def own(tree):
+        flml.set_option(tree, "timestepping/finish_time", 0.0)
+        flml.remove_option(tree, "io/checkpointing")
+
+    start = changed(starts[1], tmp_path / "case", own)
+    forecast = embedded_model(timeout=60).run(start, 1.0, tmp_path / "run", COMM)
+    analysis = write_restart(forecast.restart, tmp_path / "analysis", COMM)
+    assert by_hand("restart.flml", analysis.folder) == [1.0, 2.0]
+    assert list(analysis.folder.glob("*_checkpoint.flml")) == []
 
 
 def failing(script, starts, folder, processes=1, **settings):
