@@ -59,7 +59,7 @@ class _Stored:
             raise SizeError("has no appended data")
         first = self.begin + offset
         if offset < 0 or first + size > len(self.data):
-            raise SizeError(f"tells of data at byte {offset}, beyond its end; was it written whole?")
+            raise SizeError(f"names data at byte {offset}, beyond its end; was it written whole?")
         if not self.base64:
             return struct.unpack(self.word[0] + self.word[1:] * count, self.data[first : first + size])
         return self.decoded(self.data[first : first + -(-size // 3) * 4], count)
@@ -178,7 +178,7 @@ def _check_array(array, stored):
     n_available = len(text) if encoding == "binary" else len(stored.data)
     if held > n_available or size > _MOST * held + 64:
         raise SizeError(
-            f"array {name} tells {held} bytes that hold {size}, the file has {n_available}; was it written whole?"
+            f"array {name} claims {size} bytes, stored in {held}, of {n_available} there are; was it written whole?"
         )
     if expected is not None and kind not in ("String", "Bit") and size != expected:
         raise SizeError(f"array {name} has {size} bytes, {expected} are expected for its number of points or cells")
@@ -205,9 +205,9 @@ def _sizes(array, text, stored):
         return words(1) * 2
     blocks, block, last = words(3) if words(1)[0] else (0, 0, 0)
     if blocks > len(stored.data):
-        raise SizeError(f"array {array.get('Name')} tells {blocks} blocks, the file has {len(stored.data)} bytes")
+        raise SizeError(f"array {array.get('Name')} claims {blocks} blocks, the file has {len(stored.data)} bytes")
     held = int(np.sum(words(3 + blocks)[3:], dtype=object)) if blocks else 0
     size = (blocks - 1) * block + last if last else blocks * block
     if block > max(size, _BLOCK):
-        raise SizeError(f"array {array.get('Name')} tells blocks of {block} bytes, all of it are {size}")
+        raise SizeError(f"array {array.get('Name')} claims blocks of {block} bytes, but is {size} bytes itself")
     return size, held

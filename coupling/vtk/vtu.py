@@ -214,7 +214,7 @@ def dump_time(path: str | Path) -> float:
 
 
 def _timeless(path):
-    return FileError(f"{path}: has no point array {TIME!r} to tell its time; is it a dump of the simulation?")
+    return FileError(f"{path}: has no point array {TIME!r} for its time; is it a dump of the simulation?")
 
 
 def _join_fields(mesh, data, path, comm):

@@ -4,6 +4,7 @@ A document type is refused before anything behind it is looked at: it is the onl
 these may name other files, or grow without end already as they are parsed. Nothing is fetched from a network.
 """
 
+import io
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 from xml.parsers import expat
@@ -12,6 +13,7 @@ from lxml import etree
 
 from coupling.common.files import FileError, whole_file
 
+_INCLUDE = "{http://www.w3.org/2001/XInclude}*"
 _PART = 1 << 16  # bytes
 
 
@@ -60,20 +62,39 @@ def parse_xml(path: str | Path) -> etree._ElementTree:
     Raises
     ------
     FileError
-        if it is missing, not well-formed, nested more deeply than any file of a simulation, or declares a document type
+        if it is missing, not well-formed, nested more deeply than files of simulations are, declares a document type,
+        or includes other files
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
     try:
         with open(path, "rb") as file:  # lxml takes a name for a URL, in which %20 is a space
             check_prolog(file)
             file.seek(0)
-            return etree.parse(file, parser)
+            tree = etree.parse(file, parser)
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     except XmlError as error:
         raise FileError(f"{path}: {error}") from None
     except etree.XMLSyntaxError as error:
         raise FileError(f"{path}: not well-formed XML: {error}") from None
+    if next(tree.iter(_INCLUDE), None) is not None:
+        raise FileError(f"{path}: includes other files (XInclude), which is refused; write their text out instead")
+    return tree
+
+
+def xml_root(content: bytes) -> etree._Element:
+    """The root of a text in XML that stands in a file of something else.
+
+    Raises
+    ------
+    XmlError
+        if it is not well-formed, or declares a document type
+    """
+    check_prolog(io.BytesIO(content))
+    try:
+        return etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
+    except etree.XMLSyntaxError as error:
+        raise XmlError(f"not well-formed XML: {error}") from None
 
 
 def write_xml(tree: etree._ElementTree, path: str | Path, **settings: Any) -> None:

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 import numpy as np
-from lxml import etree
 
+from coupling.vtk.xml import xml_root
 from da.observation.observations import Observations
 from plugin.readings.common import NO_CHOICE, Choice, ReadingsError, joined
 from plugin.readings.names import clean_name
@@ -67,7 +67,7 @@ def _header(path, content):
     if end < 0:
         raise ReadingsError(f"{path}, line 1: no XML header; expected one that ends in </header>, as Fluidity writes")
     try:
-        root = etree.fromstring(content[: end + len(_HEADER_END)], etree.XMLParser(resolve_entities=False))
+        root = xml_root(content[: end + len(_HEADER_END)])
         constants = {c.get("name"): c.get("value") for c in root.iter("constant")}
         fields = [
             {
@@ -78,7 +78,7 @@ def _header(path, content):
             }
             for f in root.iter("field")
         ]
-    except (etree.XMLSyntaxError, KeyError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise ReadingsError(f"{path}: the XML header cannot be understood: {error}") from None
     bad = [f for f in fields if f["column"] < 1 or f["components"] < 1]
     if bad or not fields:

@@ -251,3 +251,13 @@ def test_an_archive_that_claims_gigabytes_is_refused_where_they_are_not(archive)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ended.returncode == 2 and ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1, ended
     assert "claims" in ended.stderr and not (archive.parent / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["s.flml", "s.halo", "s.pvtu"])
+def test_files_that_include_others_are_refused(tmp_path, name):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    include = f'<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="{secret.as_uri()}" parse="text"/>'
+    (tmp_path / name).write_text(f"<fluidity_options>{include}</fluidity_options>")
+    with pytest.raises(FileError, match="includes other files"):
+        READERS[name](tmp_path / name)

@@ -279,7 +279,7 @@ def test_ranks_that_fail_say_so_once_and_leave_nothing(fluidity_data, tmp_path, 
     done = mpirun(2, "-m", "plugin.archive", *command, check=False, timeout=60, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("error:") == 1
-    assert ("mini_3_1.vtu: tells of data" if "dumps" in command else "DUMPS") in done.stderr
+    assert ("mini_3_1.vtu: names data" if "dumps" in command else "DUMPS") in done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"dumps"}
 
 

@@ -154,6 +154,13 @@ def _(folder, told):
     told["background"]["snapshots"] = [{"path": str(folder / "pieces")}]
 
 
+@bad("dump", "is a PVTU that names a piece twice", r"\.pvtu: names its piece .* twice")
+def _(folder, told):
+    shutil.copytree(DATA / "parallel", folder / "pieces")
+    edited(folder / "pieces/mini_3.pvtu", b"mini_3/mini_3_1.vtu", b"mini_3/mini_3_0.vtu")
+    told["background"]["snapshots"] = [{"path": str(folder / "pieces")}]
+
+
 @bad("dump", "is a PVTU with a piece outside its folder", r"\.pvtu: its piece '.*' is outside its own folder")
 def _(folder, told):
     data = DATA / "parallel"
@@ -199,6 +206,12 @@ def _(folder, told):
 @bad("dump", "declares an XML entity", r"case_\d+\.vtu: .*(entit|DOCTYPE|document type)")
 def _(folder, told):
     edited(dumps(folder)[1], b"<VTKFile", b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>\n<VTKFile')
+
+
+@bad("dump", "hides an XML entity in UTF-16", r"case_\d+\.vtu: .*document type")
+def _(folder, told):
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x [<!ENTITY a "b">]><VTKFile type="UnstructuredGrid"/>'
+    dumps(folder)[1].write_bytes(text.encode("utf-16"))
 
 
 @bad("dump", "tells more points than it has", r"case_\d+\.vtu: ")
@@ -254,7 +267,14 @@ def _(folder, told):
         file["VTKHDF/PointData"].create_dataset("Tracer", (n,), "<f8", external=[("/etc/passwd", 0, 8 * n)])
 
 
-@bad("archive", "tells of rows beyond its end", r"earlier\.vtkhdf: Steps tells of rows")
+@bad("archive", "claims more than the file holds", r"earlier\.vtkhdf: VTKHDF/Points claims .* bytes, of which the file")
+def _(folder, told):
+    path = archive(folder, told)
+    with h5py.File(path, "r+") as file:
+        file["VTKHDF/Points"].resize((1 << 31, 3))
+
+
+@bad("archive", "tells of rows beyond its end", r"earlier\.vtkhdf: Steps has rows")
 def _(folder, told):
     path = archive(folder, told)
     with h5py.File(path, "r+") as file:

@@ -86,6 +86,7 @@ def test_missing_values_and_fortran_exponents(tmp_path):
         ("1 2 3\n", None, r"truth.detectors, line 12: 3 columns, expected 16"),
         (_text(ROWS).replace("1.0000000000000000e+00", "wrong", 1), None, r"line 12, column 3: found 'wrong'"),
         ("", "time,x,y\n", r"line 1: no XML header"),
+        ("", "<!DOCTYPE h [<!ENTITY a 'b'>]>" + PLAIN, r"understood: declares a document type or XML entities"),
         ("", "<header><field column='1'></header>", r"XML header cannot be understood"),
         ("", HEADER.replace("ElapsedTime", "Time").format(extra=""), r"no 'ElapsedTime'"),
         ("", HEADER.format(extra=BINARY), r"truth.detectors.dat: the rows of truth.detectors cannot be read"),
