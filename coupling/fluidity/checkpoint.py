@@ -37,7 +37,7 @@ from coupling.fluidity.named_files import (
     prognostic_fields,
 )
 from coupling.geometry.mesh import Field, MeshError, State
-from coupling.vtk.vtu import piece_paths, read_state
+from coupling.vtk.vtu import CellsError, arrays_of, piece_paths, read_grid, read_state
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def open_restart(options: str | Path) -> FluidityRestart:
     Raises
     ------
     FileError
-        if the options file is broken or a file it names is missing
+        if the options file is broken, its time or time step is no such thing, or a file it names is missing
     """
     options = Path(options)
     tree = flml.read_options(options)
@@ -85,13 +85,14 @@ def open_restart(options: str | Path) -> FluidityRestart:
     fields = {}
     for name, element in field_elements(tree):
         fields[name] = FieldSource(options.parent / file_name(element), name.split("::")[-1])
-    restart = FluidityRestart(
-        options,
-        flml.required(tree, "simulation_name", str, options),
-        flml.required(tree, "timestepping/current_time", float, options),
-        flml.required(tree, "timestepping/timestep", float, options),
-        fields,
-    )
+    time = flml.required(tree, "timestepping/current_time", float, options)
+    if not np.isfinite(time):
+        raise FileError(f"{options}: option timestepping/current_time is {time}, expected a time [s]")
+    timestep = flml.required(tree, "timestepping/timestep", float, options)
+    if not 0 < timestep < np.inf:
+        raise FileError(f"{options}: option timestepping/timestep is {timestep:g}, expected a number above zero [s]")
+    name = flml.required(tree, "simulation_name", str, options)
+    restart = FluidityRestart(options, name, time, timestep, fields)
     for path, _ in named_files(tree, options):
         if not path.is_file():
             name = path.relative_to(options.parent).as_posix()
@@ -207,6 +208,12 @@ def field_options(restart: FluidityRestart, name: str) -> etree._Element:
 def read_fields(restart: FluidityRestart, comm: MPI.Comm, names: Collection[str] | None = None) -> State:
     """Read fields of a checkpoint, each on the mesh of its own file. Collective.
 
+    Parameters
+    ----------
+    restart : the checkpoint
+    comm : MPI communicator
+    names : of fields; None reads all on linear tetrahedra, for others (P2) can only be copied
+
     Raises
     ------
     FileError
@@ -214,6 +221,7 @@ def read_fields(restart: FluidityRestart, comm: MPI.Comm, names: Collection[str]
     MeshError
         if the files disagree about the cells and their order: the model would not notice
     """
+    all_there_are = names is None
     names = sorted(restart.fields) if names is None else list(names)
     missing = [name for name in names if name not in restart.fields]
     if missing:
@@ -226,11 +234,32 @@ def read_fields(restart: FluidityRestart, comm: MPI.Comm, names: Collection[str]
     fields = {}
     for path, names_there in wanted.items():
         arrays = {restart.fields[name].array for name in names_there}
-        state = read_state(path, comm, arrays, time=restart.time)
+        try:
+            state = read_state(path, comm, arrays, time=restart.time)
+        except CellsError:
+            if all_there_are:
+                continue
+            raise
         for name in names_there:
             fields[name] = state[restart.fields[name].array]
     raise_together(_disagreement(fields, restart), comm)
     return State(restart.time, fields)
+
+
+def check_unread(restart: FluidityRestart, fields: Collection[str], comm: MPI.Comm) -> None:
+    """MeshError on every rank if a field that is not among some holds a value that is not finite. Collective."""
+    problem: Exception | None = None
+    try:
+        for name in sorted(set(restart.fields) - set(fields)):
+            source = restart.fields[name]
+            for piece in piece_paths(source.path)[comm.rank :: comm.size]:
+                grid = read_grid(piece, [source.array])
+                arrays = {**arrays_of(grid.GetPointData()), **arrays_of(grid.GetCellData())}
+                if not np.isfinite(arrays[source.array]).all():
+                    raise MeshError(f"{piece}: values of {name} are not finite")
+    except (FileError, MeshError) as error:
+        problem = error
+    raise_together(problem, comm)
 
 
 def _disagreement(fields, restart):

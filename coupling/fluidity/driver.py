@@ -13,7 +13,14 @@ from mpi4py import MPI
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError
 from coupling.fluidity import options as flml
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart, wrong_processes
+from coupling.fluidity.checkpoint import (
+    FluidityRestart,
+    check_unread,
+    open_restart,
+    read_fields,
+    write_restart,
+    wrong_processes,
+)
 from coupling.geometry.mesh import MeshError, State
 from coupling.simulation.endings import NEAR, check_arrived, check_ended, check_finite, end_of_logs, is_ahead
 from coupling.simulation.forecast import Forecast
@@ -22,6 +29,7 @@ from coupling.vtk.vtu import dump_time
 
 FluidityForecast = Forecast[FluidityRestart]
 
+_ROUNDED = 1e-6  # of a time: files may hold it in single precision
 _LOGS = ("fluidity.err-*", "launch.log", "fluidity.log-*")
 
 
@@ -128,6 +136,7 @@ def _result(ended: Ended, start: FluidityRestart, until: float, folder: Path, co
         raise_together(problem, comm)
         restart, time = comm.bcast(arrived)
         fields = read_fields(restart, comm).fields
+        check_unread(restart, fields, comm)
     except (FileError, MeshError) as error:
         raise ModelError(f"the model ended well but what it left cannot be used: {error}{logs()}") from error
     check_finite(fields, comm, logs)
@@ -148,4 +157,10 @@ def _last_files(
     if not options.is_file():
         raise ModelError(f"the model ended well but wrote no {options.name} beside {dumps[last].name}{logs()}")
     _give_back(options, start, until)
-    return open_restart(options), dump_time(dumps[last])
+    restart, time = open_restart(options), dump_time(dumps[last])
+    if not abs(restart.time - time) <= max(NEAR * restart.timestep, _ROUNDED * abs(time)):
+        raise ModelError(
+            f"the model ended well but {options.name} is of {restart.time:.15g} s, {dumps[last].name} beside it of "
+            f"{time:.15g} s; expected one time{logs()}"
+        )
+    return restart, time

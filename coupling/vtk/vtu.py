@@ -39,6 +39,10 @@ TIME = "Time"
 _NOT_IN_NAMES = re.compile('[<>&"\x00-\x1f]')
 
 
+class CellsError(FileError):
+    """A whole file, whose cells cannot be used."""
+
+
 def piece_paths(path: str | Path) -> list[Path]:
     """The VTU files of a dump: the file itself, or a PVTU's pieces in their order."""
     path = Path(path)
@@ -115,7 +119,7 @@ def _tetrahedra(grid, path):
     n_cells = grid.GetNumberOfCells()
     kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())) if n_cells else np.array([VTK_TETRA])
     if kinds.tolist() != [VTK_TETRA]:
-        raise FileError(f"{path}: cells of VTK types {kinds.tolist()}, only tetrahedra ({VTK_TETRA}) can be used")
+        raise CellsError(f"{path}: cells of VTK types {kinds.tolist()}, only tetrahedra ({VTK_TETRA}) can be used")
     offsets = vtk_to_numpy(grid.GetCells().GetOffsetsArray())
     if not np.array_equal(offsets, np.arange(0, 4 * n_cells + 1, 4)):
         raise FileError(f"{path}: its cells are said to be tetrahedra, but their offsets do not rise by 4")

@@ -21,7 +21,7 @@ from coupling.fluidity import options as flml
 from plugin.case.configuration import ConfigurationError, CycleCase, read_cycle_case
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid
-from plugin.check.case.model import launcher, processes, program
+from plugin.check.case.model import launcher, nodes, processes, program
 from plugin.check.case.network import network
 from plugin.check.case.options import options, write_fixed
 from plugin.check.case.readings import in_air, in_windows
@@ -64,6 +64,7 @@ def check_case(
     yield from findings("launcher", launcher, case, scratch)
     yield from findings("model's options", _options, files, fix)
     yield from findings("pieces of the mesh", processes, files)
+    yield from findings("nodes", nodes, files)
     yield from findings("restart round trip", round_trip, files)
     yield from findings("earlier states", states, files)
     yield from findings("grid", grid, files)

@@ -7,13 +7,15 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from coupling.common.files import FileError
 from coupling.common.text import end_of_file, last_lines
 from coupling.fluidity.checkpoint import how_to_cut, processes_of
+from coupling.fluidity.nodes import check_nodes
 from coupling.simulation.endings import launcher_advice
 from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
 from plugin.case.configuration import CycleCase
 from plugin.check.case.files import ALONE, CaseFiles
-from plugin.check.finding import FAIL, OK, Finding
+from plugin.check.finding import FAIL, OK, Finding, Unavailable
 from plugin.run.drivers import forecast_model
 
 _LIMIT = 60.0  # s
@@ -101,3 +103,15 @@ def processes(files: CaseFiles) -> Iterator[Finding]:
         )
     else:
         yield Finding(OK, "pieces of the mesh", f"{expected}, one for each process of the model")
+
+
+def nodes(files: CaseFiles) -> Iterator[Finding]:
+    """Findings about the nodes of the fields that the model starts from."""
+    restart = files.restart
+    try:
+        processes_of(restart)
+    except FileError:
+        raise Unavailable("the pieces do not agree, see above") from None
+    if restart.fields:
+        check_nodes(restart, ALONE)
+        yield Finding(OK, "nodes", "the fields' files have the nodes of the mesh files, in the same order")
