@@ -93,22 +93,40 @@ def _complain(text):
 
 @contextlib.contextmanager
 def _ended_by_sigterm(comm):
-    """SIGTERM, by which schedulers and mpirun end a job, gives all locks back and ends the process in this block."""
+    """SIGTERM, by which schedulers and mpirun end a job, gives all locks back and ends the process in this block.
+
+    A thread of its own does that: Python calls a handler between two steps of the main thread, which may be waiting
+    in MPI for a rank that SIGTERM has ended already.
+    """
     if threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
         return
 
-    def stop(number, frame):
-        if comm.rank == 0:
-            os.write(2, b"stopped by SIGTERM; what is finished is kept\n")
-        give_all_back()
-        os._exit(STOPPED)
+    rank = comm.rank
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def stop():
+        while number := os.read(arrived, 1):
+            if number[0] == signal.SIGTERM:
+                try:
+                    if rank == 0:
+                        os.write(2, b"stopped by SIGTERM; what is finished is kept\n")
+                    give_all_back()
+                finally:
+                    os._exit(STOPPED)
+        os.close(arrived)
+
+    arrived, write = os.pipe()
+    os.set_blocking(write, False)
+    threading.Thread(target=stop, daemon=True, name="SIGTERM").start()
+    earlier = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    # where the main thread can call a handler, it goes no further: a model that SIGTERM has ended, too, is no failure
+    before = signal.signal(signal.SIGTERM, lambda number, frame: threading.Event().wait())
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        signal.set_wakeup_fd(earlier)
+        os.close(write)  # which ends the thread
 
 
 def _told(error):

@@ -99,6 +99,24 @@ def test_the_code_of_a_good_end_is_told_by_all_ranks():
     assert done.returncode == 0 and sorted(done.stdout.split("\n")) == ["", "rank 0", "rank 1"]
 
 
+@pytest.mark.parametrize(
+    "wait",
+    ["time.sleep(60)", "MPI.COMM_SELF.Recv(bytearray(1), source=0)"],
+    ids=["in Python", "in MPI, for a message that nobody sends"],
+)
+def test_sigterm_ends_a_rank_wherever_it_waits(wait):
+    done = job(
+        1,
+        [
+            "import os, signal, threading",
+            "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()",
+            wait,
+        ],
+    )
+    assert done.returncode == 143, done.stderr
+    assert "stopped by SIGTERM; what is finished is kept" in done.stderr
+
+
 def test_a_wrong_word_is_told_once():
     done = job(
         2,
