@@ -17,8 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from coupling.archive.claims import claim_problem
 from coupling.common.files import FileError
+from coupling.common.hdf5 import claim_problem
 from coupling.vtk.vtu import GHOST, TIME
 
 ROOT = "VTKHDF"
@@ -192,7 +192,7 @@ def dataset(file: h5py.File, name: str, path: str | Path, kinds: str = "fiu") ->
     if values.dtype.kind not in kinds:
         raise FileError(f"{path}: {name} holds {values.dtype}, expected {'numbers' if kinds == 'fiu' else 'texts'}")
     if (problem := claim_problem(values)) is not None:
-        raise FileError(f"{path}: {name} {problem}")
+        raise FileError(f"{path}: {name} {problem}; was it written whole?")
     return values
 
 

@@ -4,6 +4,7 @@
     files         files and folders that appear whole or not at all
     locks         one job at a time: who writes a file, or works in a folder
     processes     which process of which host, and whether it is still there
+    hdf5          HDF5 files of others: nothing from elsewhere, and no more than there is
     text          texts that others wrote, fit to be shown
     waiting       waiting that leaves the processors to others
     watchdog      a limit on how long a rank may go without progress

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5netcdf
+import h5py
 import numpy as np
 from scipy.io import netcdf_file
 
+from coupling.common.hdf5 import elsewhere_problem
 from plugin.readings.cf import CfVariable, NetcdfSource
 from plugin.readings.common import ReadingsError
 
@@ -46,6 +48,9 @@ def open_source(path: Path) -> NetcdfSource:
 
 
 def _netcdf4(path: Path) -> NetcdfSource:
+    with h5py.File(path, "r") as plain:
+        if (problem := elsewhere_problem(plain)) is not None:
+            raise ReadingsError(f"{path}: {problem}")
     with h5netcdf.File(path, "r") as file:
         for name, of in file.variables.items():
             _affordable(path, name, of)

@@ -14,6 +14,7 @@ import numpy as np
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_shared_file
+from coupling.common.hdf5 import claim_problem, elsewhere_problem
 from coupling.geometry.grid import Grid
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected, row_blocks
@@ -157,6 +158,12 @@ def standardised_states(case, snapshots, last, comm, cache, folder, *, scaling, 
     close_all(plan)
     try:
         file = h5py.File(path, "r")
+        problem = elsewhere_problem(file)
+        for name in ("samples", "mean", "scale"):
+            if problem is None and (claim := claim_problem(file[name])) is not None:
+                problem = f"{name} {claim}"
+        if problem is not None:
+            raise ConfigurationError(f"{path}: {problem}; remove the file, it is made anew")
         samples = StoredSamples(file["samples"], grid.shape)
         return TrainingSet(samples, file["mean"][:], file["scale"][:], times, n_last, grid, about)
     except (OSError, KeyError) as error:

@@ -24,6 +24,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
+from coupling.common.hdf5 import claim_problem
 from coupling.common.headers import cut_short, header_differences
 from da.background.modes import PRECISIONS, Modes
 
@@ -187,7 +188,7 @@ def _header(file, path):
     try:
         name, n_samples = str(file.attrs["name"]), int(file.attrs["n_samples"])
         about = json.loads(file.attrs["about"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModesFileError(f"{path}: is damaged: {error}; make the modes anew") from None
     vectors = _dataset(file, "vectors", path, 2)
     n_state, n_modes = vectors.shape
@@ -210,6 +211,8 @@ def _dataset(file, name, path, n_axes):
         raise ModesFileError(f"{path}: has no dataset {name} of {n_axes} axes; make the modes anew")
     if found.is_virtual or found.external:
         raise ModesFileError(f"{path}: {name} keeps its values in other files, which is refused; make the modes anew")
+    if (problem := claim_problem(found)) is not None:
+        raise ModesFileError(f"{path}: {name} {problem}; make the modes anew")
     return found
 
 

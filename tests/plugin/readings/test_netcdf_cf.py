@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta, timezone
 
 import h5netcdf
+import h5py
 import numpy as np
 import pytest
 from netcdf_readings import AXES, points, read_points, write_netcdf
@@ -219,5 +220,34 @@ def test_a_variable_that_claims_more_than_the_file_holds(tmp_path):
         file.create_variable("bomb", ("many",), "f8", chunks=(2**20,))
     with pytest.raises(
         ReadingsError, match=r"a.nc: bomb claims \(1099511627776,\) values, 8,388,608 MiB, of which .* 0 bytes"
+    ):
+        read_readings(path, Choice(("Tracer",)))
+
+
+def _linked(file, secret):
+    file["Tracer"] = h5py.ExternalLink(str(secret), "Tracer")
+
+
+def _virtual(file, secret):
+    layout = h5py.VirtualLayout((2,), "f8")
+    layout[:] = h5py.VirtualSource(str(secret), "Tracer", (2,))
+    file.create_virtual_dataset("Tracer", layout)
+
+
+def _stored_elsewhere(file, secret):
+    file.create_dataset("Tracer", (2,), "f8", external=[(str(secret), 0, 16)])
+
+
+@pytest.mark.parametrize("make", [_linked, _virtual, _stored_elsewhere])
+def test_values_in_other_files_are_refused(tmp_path, make):
+    secret = write_netcdf(tmp_path / "secret.nc", "netcdf4", points(), featureType="point")
+    path = write_netcdf(tmp_path / "a.nc", "netcdf4", points(), featureType="point")
+    with h5py.File(path, "r+") as file:
+        del file["Tracer"]
+        make(file, secret)
+        if isinstance(file.get("Tracer", getlink=True), h5py.HardLink):
+            file["Tracer"].dims[0].attach_scale(file["obs"])
+    with pytest.raises(
+        ReadingsError, match="a.nc: /Tracer (is a link|keeps its values in other files), which is refused"
     ):
         read_readings(path, Choice(("Tracer",)))

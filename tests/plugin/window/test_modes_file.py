@@ -118,6 +118,24 @@ def test_damage_is_named(stored, harm, message):
         load_modes(stored, N, COMM)
 
 
+def _claim(file):
+    del file["vectors"]
+    file.create_dataset("vectors", (N, 1 << 24), "<f8", chunks=(N, 64), compression="gzip")
+
+
+def _nest(file):
+    file.attrs["about"] = "[" * 50_000 + "]" * 50_000
+
+
+@pytest.mark.parametrize(("harm", "message"), [(_claim, r"vectors claims .* holds 0; make"), (_nest, "is damaged")])
+def test_bombs_are_refused(stored, harm, message):
+    with h5py.File(stored, "r+", libver="latest") as file:  # which has attributes of any length
+        harm(file)
+    for use in (lambda: load_modes(stored, N, COMM), lambda: read_about(stored)):
+        with pytest.raises(ModesFileError, match=message):
+            use()
+
+
 def test_number_of_ranks_does_not_matter(mpirun, tmp_path):
     for n, other in ((1, 3), (2, 1), (3, 2)):
         mpirun(n, "tests/plugin/window/parallel_modes_file.py", "write", tmp_path / "modes.h5")
