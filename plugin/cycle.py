@@ -18,6 +18,7 @@ files are on the disk; `--resume` goes on after the last window in it.
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ from plugin.case.configuration import Case, ConfigurationError, CycleCase, IauSe
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
-from plugin.report.beside_cycle import report_beside_cycle
+from plugin.report.beside_cycle import report_beside_cycle, report_is_current
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run, find_run
 from plugin.run.job import read_words, run_job
@@ -99,6 +100,8 @@ def run_cycle(
 def _run(case, comm, resume, after, progress):
     done, beginning = find_run(case, comm, resume, after)
     first = open_restart(case.model.start)
+    if problem := wrong_step(first):
+        raise ConfigurationError(f"model.start: {problem}")
     model = forecast_model(case.model)
     readings = on_rank_0(lambda: readings_of(case), comm)
     _check_times(readings, first, case)
@@ -128,6 +131,8 @@ def _run(case, comm, resume, after, progress):
             check_disk(number)  # now it is known what a window needs
         if case.cycle.report:
             _report(case.run, f"window {number} of {case.cycle.windows}", comm, progress)
+    if case.cycle.report and done >= case.cycle.windows and not on_rank_0(lambda: report_is_current(case.run), comm):
+        _report(case.run, "all windows", comm, progress)  # the job before this one ended within its last report
     progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
 
 
@@ -149,6 +154,8 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     def run(start, until=until):
         forecast = model.run(start, until, folder / "forecast", comm)
         gates.check(forecast.state, "the model ended well but in its forecast", ModelError)
+        if problem := wrong_step(forecast.restart):
+            raise ModelError(f"{problem}; the model ended well, but nothing can go on from its checkpoint")
         return forecast
 
     def begin(start):
@@ -274,6 +281,15 @@ def _check_times(readings: Observations, first: FluidityRestart, case: CycleCase
             f"{readings.time.max():g} s, is of a window of this run, {began:g} to {end:g} s; see observations.epoch, "
             "or give a file of this time"
         )
+
+
+def wrong_step(restart: FluidityRestart) -> str | None:
+    """Why no forecast can go on from a restart's time and time step, None if one can."""
+    if not math.isfinite(restart.time):
+        return f"{restart.options}: its time is {restart.time:g} s, expected a number"
+    if not (math.isfinite(restart.timestep) and restart.timestep > 0.0):
+        return f"{restart.options}: its time step is {restart.timestep:g} s, expected a positive number"
+    return None
 
 
 def _check_processes(first: FluidityRestart, settings: ModelSection) -> None:

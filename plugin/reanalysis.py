@@ -49,7 +49,7 @@ from plugin.run.job import read_words, run_job
 from plugin.run.lock import locked
 from plugin.run.progress import Progress
 from plugin.run.rank_groups import RankGroup, groups_for, split
-from plugin.run.settings import first_difference, kept_settings, settings_of
+from plugin.run.settings import first_difference, kept_settings, relocated, settings_of
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.background import Background, Series, background, close_all, fingerprint, plan_of
 from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates
@@ -291,12 +291,12 @@ def _begin(case, about, resume):
     if not kept.is_file():
         raise ConfigurationError(f"{kept}: no reanalysis to resume; start without --resume")
     earlier = kept_settings(kept)
-    different = first_difference(about["settings"], earlier["settings"])
+    different = first_difference(about["settings"], relocated(earlier.get("settings", {}), case))
     if different:
         raise ConfigurationError(
             f"{kept}: the reanalysis was started with another {different!r} section; resume with it"
         )
-    if about["states"] != earlier["states"]:
+    if about["states"] != earlier.get("states"):
         raise ConfigurationError(
             f"{kept}: the states are others than those it was started with; start a new run folder"
         )

@@ -35,6 +35,12 @@ def report_beside_cycle(run: Path, comm: MPI.Comm) -> str:
         return f"warning: the report could not be written: {error}"
 
 
+def report_is_current(run: Path) -> bool:
+    """Whether a run's page is younger than the last line of its ledger. Not collective."""
+    page, ledger = run / "report.html", run / "ledger.jsonl"
+    return page.is_file() and page.stat().st_mtime_ns >= ledger.stat().st_mtime_ns
+
+
 def _warning(ended: Ended, log: Path) -> str:
     if ended.code == 0:
         log.unlink()

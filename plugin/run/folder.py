@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 from mpi4py import MPI
 
@@ -14,7 +16,7 @@ from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.run.ledger import go_back, read_ledger
 from plugin.run.recovery import Beginning
 from plugin.run.retention import prune, window_folder
-from plugin.run.settings import first_difference, kept_settings, settings_of
+from plugin.run.settings import first_difference, kept_settings, relocated, settings_of
 
 # what may be another at a resume: how long a run goes on, how its model is watched, what is kept and told
 _CHANGEABLE = {"cycle": ("windows", "keep", "report"), "model": ("timeout", "silence", "on_failure")}
@@ -72,7 +74,7 @@ def _entries(case, resume, after):
     entries = entries[:after]
     if not entries:  # nothing yet that other settings would contradict
         return []
-    now, earlier = _lasting(settings_of(case)), _lasting(kept_settings(kept))
+    now, earlier = _lasting(settings_of(case)), _lasting(relocated(kept_settings(kept), case))
     different = first_difference(now, earlier)
     if different:
         raise ConfigurationError(
@@ -93,15 +95,29 @@ def _lasting(settings):
     }
 
 
-def _advice(run, done, comm):
-    """What to do where the restart of the last window is broken. Collective."""
-    for number in range(done - 1, 0, -1):
+def _advice(run: Path, asked: int, comm: MPI.Comm) -> str:
+    """What to do where the restart of the window asked for is gone or broken. Collective."""
+    finished = len(on_rank_0(lambda: read_ledger(run / "ledger.jsonl"), comm))
+    earlier = _first_whole(run, range(asked - 1, 0, -1), comm)
+    later = _first_whole(run, range(asked + 1, finished + 1), comm)
+    words = []
+    if earlier is not None:
+        words.append(f"--after {earlier} goes on after window {earlier}, the last one whose restart is whole")
+        words[0] += " before it" if asked < finished else ""
+    if later is not None:
+        words.append(f"--after {later} goes on after window {later}, the first one after it whose restart is whole")
+    return "; ".join(words) or "no other restart is whole; --after 0 begins anew"
+
+
+def _first_whole(run: Path, numbers: Iterable[int], comm: MPI.Comm) -> int | None:
+    """The first of some windows whose restart is as it was written, None if there is none. Collective."""
+    for number in numbers:
         try:
             check_manifest(window_folder(run, number) / "analysis", comm)
         except FileError:
             continue
-        return f"--after {number} goes on after window {number}, the last one whose restart is whole"
-    return "no earlier restart is whole; --after 0 begins anew"
+        return number
+    return None
 
 
 def begin_run(case: CycleCase, resume: bool, done: int) -> None:

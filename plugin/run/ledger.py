@@ -9,11 +9,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from coupling.common.faults import reached
 from coupling.common.files import naming, sync
 
 _BACK_TO = "back_to"
+_BLOCK = 1 << 16  # bytes read at once from the end
 
 
 class LedgerError(ValueError):
@@ -70,9 +72,9 @@ def read_ledger(path: Path) -> list[dict]:
 
 def append_entry(path: Path, entry: dict) -> None:
     """Add an entry; when this returns it is on the disk."""
-    path = Path(path)
-    line, (_, finished) = _line(entry), _read(path)
+    path, line = Path(path), _line(entry)
     with naming(path), open(path, "r+b" if path.exists() else "w+b") as ledger:
+        finished = _end_of_entries(ledger)
         ledger.truncate(finished)
         ledger.seek(finished)
         ledger.write(line)
@@ -80,6 +82,18 @@ def append_entry(path: Path, entry: dict) -> None:
         reached("entry written")
         os.fsync(ledger.fileno())
     sync(path.parent)
+
+
+def _end_of_entries(ledger: BinaryIO) -> int:
+    """Where the next line goes: after the last line, or in its place where that was cut off. Only the end is read."""
+    size = end = ledger.seek(0, os.SEEK_END)
+    tail = b""
+    while end and b"\n" not in tail[:-1]:  # until it holds the last line and the end of the one before
+        begin = max(0, end - _BLOCK)
+        ledger.seek(begin)
+        tail, end = ledger.read(end - begin) + tail, begin
+    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    return size if _parse(last) is not None else size - len(last)
 
 
 def go_back(path: Path, number: int) -> None:

@@ -54,3 +54,25 @@ def test_a_last_line_of_any_bytes_is_unfinished(ledger):
     ledger.write_bytes(whole + b"\x00\xff\xfe\x00")
     append_entry(ledger, {"window": 3})
     assert [e["window"] for e in read_ledger(ledger)] == [0, 1, 2, 3] and ledger.read_bytes().startswith(whole)
+
+
+def test_only_the_end_of_a_ledger_is_read_before_a_line_is_added(ledger, monkeypatch):
+    for k in range(3, 40):
+        append_entry(ledger, {"window": k, "text": "x" * 5000})
+    whole = ledger.read_bytes()
+    monkeypatch.setattr("plugin.run.ledger._BLOCK", 64)
+    monkeypatch.setattr("plugin.run.ledger._read", None)  # what reads all of it
+    append_entry(ledger, {"window": 40})
+    assert ledger.read_bytes().startswith(whole)
+    ledger.write_bytes(ledger.read_bytes()[:-3])
+    append_entry(ledger, {"window": 41})
+    monkeypatch.undo()
+    assert [e["window"] for e in read_ledger(ledger)] == [*range(40), 41]
+
+
+@pytest.mark.parametrize("begin", [b"", b"\x00\x00", b'{"checksum": '])
+def test_a_ledger_without_a_whole_line_begins_anew(tmp_path, begin):
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(begin)
+    append_entry(path, {"window": 1})
+    assert read_ledger(path) == [{"window": 1}]
