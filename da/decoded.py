@@ -9,7 +9,7 @@ though ∇J is not zero. A search that ends so is no failure if it has lowered J
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,24 +30,10 @@ _SINGLE = {"gradient_tolerance": 1e-3, "max_iterations": 100, "rounding": 1e-7}
 _LEVEL = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-2}  # of ∇J, below which rounding may stop a search
 
 
-@dataclass(frozen=True)
-class WarmStart:
-    """Where a search is to begin.
+def warm_start(cost: CostFunction, transform: DecodedTransform, increment: np.ndarray) -> np.ndarray:
+    """The control of another analysis' increment, such as TSVD's, where its J is lower than at zero. Collective.
 
-    control : (s,), the same on every rank
-    cost : J there
-    cost_at_zero : J of no control
-    warm : whether it is the given increment's control, whose J is lower than that of none
-    """
-
-    control: np.ndarray
-    cost: float
-    cost_at_zero: float
-    warm: bool
-
-
-def warm_start(cost: CostFunction, transform: DecodedTransform, increment: np.ndarray) -> WarmStart:
-    """Begin at another analysis' increment, as TSVD's, where its J is lower than that of no control. Collective.
+    It costs two decodes and an encode.
 
     Parameters
     ----------
@@ -57,14 +43,11 @@ def warm_start(cost: CostFunction, transform: DecodedTransform, increment: np.nd
 
     Returns
     -------
-    WarmStart; it costs two decodes and an encode
+    (s,), the same on every rank; zeros where J at zero is lower, or J at the other control is no number
     """
     zero = np.zeros(cost.n_control)
     control = transform.control_of(increment)
-    warm, cold = cost.value(control), cost.value(zero)
-    # a NaN is no lower cost
-    is_warm = bool(warm < cold)
-    return WarmStart(control if is_warm else zero, warm if is_warm else cold, cold, is_warm)
+    return control if cost.value(control) < cost.value(zero) else zero
 
 
 def analyse_decoded(
@@ -109,7 +92,7 @@ def analyse_decoded(
     began = time.perf_counter()
     innovation = np.asarray(innovation, dtype=np.float64)
     cost = CostFunction(transform, operator, error, innovation, comm, background_weight)
-    start = None if first_increment is None else warm_start(cost, transform, first_increment).control
+    start = None if first_increment is None else warm_start(cost, transform, first_increment)
     prepared = time.perf_counter()
     minimum = _minimum(cost, transform.decoder.dtype, comm, method, {"start": start, **minimiser})
     seconds = {"prepare": prepared - began, "minimise": time.perf_counter() - prepared}

@@ -4,7 +4,7 @@ Speeds, pressures and concentrations become comparable by a spread: one for each
 for each value of the state. Means are not touched; they belong to the background.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ class Scaling:
     """Factor of each value of the state: x = scale · x_scaled for anomalies and increments.
 
     scale : (n_local,) in the variables' units; zero where a value takes no part
-    name : "variable", "point" or "given"
+    name : "variable" or "point"
     """
 
     scale: np.ndarray
@@ -27,20 +27,9 @@ class Scaling:
 
     def divide(self, anomalies: np.ndarray) -> np.ndarray:
         """(n_local,) or (n_local, k) in units of `scale`; zero where a value takes no part."""
-        return _columnwise(self._inverse, anomalies)
-
-    def multiply(self, scaled: np.ndarray) -> np.ndarray:
-        """The way back: (n_local,) or (n_local, k) in the variables' units."""
-        return _columnwise(self.scale, scaled)
-
-    @property
-    def _inverse(self) -> np.ndarray:
-        return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0.0)
-
-
-def _columnwise(factor: np.ndarray, values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    return values * (factor if values.ndim == 1 else factor[:, None])
+        inverse = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0.0)
+        anomalies = np.asarray(anomalies, dtype=np.float64)
+        return anomalies * (inverse if anomalies.ndim == 1 else inverse[:, None])
 
 
 def variable_scaling(
@@ -66,7 +55,7 @@ def variable_scaling(
         raise ValueError("the mask leaves no grid point on any rank; give a mask with points that take part")
     constant = [name for name, sum_ in zip(variables, total[:-1], strict=True) if sum_ == 0.0]
     if constant:
-        raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out or give its scale")
+        raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out")
     return Scaling((mask[:, None] * np.sqrt(total[:-1] / total[-1])).ravel(), "variable")
 
 
@@ -93,29 +82,8 @@ def point_scaling(
     largest = np.max(comm.allgather(spread.max(axis=0, initial=0.0)), axis=0)
     constant = [name for name, value in zip(variables, largest, strict=True) if value == 0.0]
     if constant:
-        raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out or give its scale")
+        raise ValueError(f"variable {constant[0]!r} does not vary in the snapshots; leave it out")
     return Scaling(np.where(spread < floor * largest, 0.0, spread).ravel(), "point")
-
-
-def given_scaling(spreads: Mapping[str, float], n_points: int, mask: np.ndarray | None = None) -> Scaling:
-    """One given spread for each variable.
-
-    Parameters
-    ----------
-    spreads : {variable: spread in its units}, in the order of the state
-    n_points : grid points of this rank
-    mask : (n_points,) bool, true where a point takes part; None for all
-
-    Raises
-    ------
-    ValueError
-        if a spread is not positive and finite
-    """
-    for name, spread in spreads.items():
-        if not (np.isfinite(spread) and spread > 0.0):
-            raise ValueError(f"scale {spread!r} of variable {name!r}, expected a positive number in its units")
-    mask = np.ones(n_points, bool) if mask is None else np.asarray(mask, bool)
-    return Scaling((mask[:, None] * np.array(list(spreads.values()), float)).ravel(), "given")
 
 
 def _variances(

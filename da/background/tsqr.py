@@ -10,8 +10,6 @@ import numpy as np
 from mpi4py import MPI
 from scipy.linalg.lapack import dtpqrt
 
-from da.background.snapshots import row_blocks
-
 _TIE = 1e-6  # entries closer than this count as equally large when a sign is chosen
 _PANEL = 32  # columns that LAPACK reduces together
 
@@ -66,33 +64,16 @@ def triangle_of_all(triangle: Triangle, comm: MPI.Comm) -> np.ndarray | None:
     return np.triu(triangle.values)
 
 
-def triangular_factor(rows: np.ndarray, comm: MPI.Comm) -> np.ndarray | None:
-    """R of the QR factorisation of a matrix split by rows, up to the signs of R's rows. Collective.
-
-    Parameters
-    ----------
-    rows : (n_local, S) float64, this rank's rows; any number of them, also none
-    comm : MPI communicator
-
-    Returns
-    -------
-    (S, S) upper triangle on rank 0, None elsewhere
-    """
-    triangle = Triangle(rows.shape[1])
-    for block in row_blocks(rows.shape):
-        triangle.add(np.array(rows[block], dtype=np.float64, order="F"))
-    return triangle_of_all(triangle, comm)
-
-
-def right_singular(rows: np.ndarray, comm: MPI.Comm) -> tuple[np.ndarray, np.ndarray]:
+def shared_svd(triangle: np.ndarray | None, n_columns: int, comm: MPI.Comm) -> tuple[np.ndarray, np.ndarray]:
     """Singular values and right singular vectors, A = U Σ Wᵀ, the same on every rank. Collective.
 
-    The sign of a vector is such that its largest entry is positive. Vectors of equal singular
-    values are determined only as a set: they may come out rotated among themselves.
+    The sign of a vector is such that its largest entry is positive. Vectors of equal singular values are determined
+    only as a set: they may come out rotated among themselves.
 
     Parameters
     ----------
-    rows : (n_local, S) float64, this rank's rows of A; any number of them, also none
+    triangle : what `triangle_of_all` returns, for A's rows on all ranks
+    n_columns : S
     comm : MPI communicator
 
     Returns
@@ -100,11 +81,6 @@ def right_singular(rows: np.ndarray, comm: MPI.Comm) -> tuple[np.ndarray, np.nda
     sigma : (S,) in falling order
     right : (S, S), W; its columns belong to sigma
     """
-    return shared_svd(triangular_factor(rows, comm), rows.shape[1], comm)
-
-
-def shared_svd(triangle: np.ndarray | None, n_columns: int, comm: MPI.Comm) -> tuple[np.ndarray, np.ndarray]:
-    """σ and W of a triangle that rank 0 has, as `right_singular` returns them. Collective."""
     sigma, right = np.zeros(n_columns), np.empty((n_columns, n_columns))
     if triangle is not None:
         _, sigma[:], transposed = np.linalg.svd(triangle)

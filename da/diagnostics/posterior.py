@@ -18,9 +18,7 @@ from scipy.linalg import eigh
 
 from coupling.common.collective import refuse_together
 from da.background.linear_transform import LinearTransform
-from da.background.transform import Transform
 from da.observation.matrix_operator import MatrixOperator
-from da.observation.operator import ObservationOperator
 
 _BLOCK = 1 << 19  # values in a block of rows; it and its product stay in the processor's last cache
 
@@ -129,25 +127,6 @@ def state_std(of: Posterior, transform: LinearTransform) -> np.ndarray:
     return result if transform.scale is None else transform.scale * result
 
 
-def observed_std(of: Posterior, transform: Transform, operator: ObservationOperator) -> np.ndarray:
-    """Standard deviation of the errors of what an operator sees, without those of sensors. Collective.
-
-    Parameters
-    ----------
-    of : Posterior
-    transform : Transform, U, linear
-    operator : ObservationOperator; H, or Q for the nodes of a mesh
-
-    Returns
-    -------
-    (M_local,) in the units of H's rows
-    """
-    result = np.empty(operator.rows.stop - operator.rows.start)
-    for rows, block in transform.operator_product_in_blocks(operator):
-        result[rows] = row_norms(block, of.root)
-    return result
-
-
 def mesh_std(of: Posterior, transform: LinearTransform, to_mesh: PETSc.Mat, column: int, n_columns: int) -> np.ndarray:
     """Standard deviation of the errors of one variable on the mesh, rows of Q U T. Collective.
 
@@ -181,14 +160,6 @@ def mesh_std(of: Posterior, transform: LinearTransform, to_mesh: PETSc.Mat, colu
     for rows, block in operator.observe_modes_in_blocks(vectors, scale):
         result[rows] = row_norms(block, root)
     return result
-
-
-def total_variance(of: Posterior, transform: LinearTransform, weight: np.ndarray | None = None) -> float:
-    """tr W U C Uᵀ, the sum of the state's weighted variances, from the s × s metric alone. Collective.
-
-    weight : as in `metric`
-    """
-    return float(np.sum(metric(transform, weight) * of.covariance))
 
 
 def metric(transform: LinearTransform, weight: np.ndarray | None = None) -> np.ndarray:

@@ -52,13 +52,6 @@ class Observations:
         """The rows of a (M,) bool mask, or of a list of row numbers, in its order."""
         return Observations(*(getattr(self, field.name)[which] for field in fields(self)))
 
-    def within(self, start: float, end: float) -> "Observations":
-        """The rows with start < time ≤ end [s].
-
-        A window is closed by its analysis time: windows one after another share no reading.
-        """
-        return self.select((self.time > start) & (self.time <= end))
-
 
 def _check_shapes(observations: Observations) -> None:
     n = len(observations.value) if observations.value.ndim else 0

@@ -2,8 +2,7 @@
 
 import numpy as np
 from mpi4py import MPI
-
-from da.background.tsqr import right_singular
+from tsqr import right_singular
 
 comm = MPI.COMM_WORLD
 whole = np.random.default_rng(5).normal(size=(60, 8)) * np.logspace(0, -6, 8)

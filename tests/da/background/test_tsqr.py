@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-
-from da.background.tsqr import right_singular, triangular_factor
+from tsqr import right_singular, triangular_factor
 
 
 @pytest.mark.parametrize("shape", [(300, 20), (20, 20), (7, 20), (1, 3), (0, 4)])

@@ -1,16 +1,14 @@
 """Errors, influence and sensors to come on the ranks that run this, gathered into one file: FILE."""
 
 import sys
-from functools import partial
 
 import numpy as np
 from mpi4py import MPI
 from small_problem import N, make_problem
 
 from da.analysis import analyse
-from da.diagnostics.degrees_of_freedom import estimated, girard, information_product
 from da.diagnostics.influence import influence
-from da.diagnostics.posterior import metric, observed_std, posterior, state_std
+from da.diagnostics.posterior import metric, posterior, state_std
 from da.diagnostics.sensor_placement import next_sensors
 from da.minimisation.hessian import ObservationHessian
 from da.observation.correlated_error import correlated_error
@@ -23,13 +21,6 @@ everything = selection(np.arange(N)[::-1], problem.rows.stop - problem.rows.star
 place = np.column_stack([problem.index, np.zeros((40, 2))]).astype(float)
 of_groups = correlated_error(problem.std, place, problem.index % 2, 10.0, operator.rows, comm)
 kept = {}
-
-
-def analysed(r, d):
-    """H δx of the analysis of an innovation."""
-    return operator.observe(analyse(transform, operator, r, d, comm).increment)
-
-
 for name, r in (("diagonal", error), ("correlated", of_groups)):
     hessian = ObservationHessian(transform, operator, r, comm)
     of = posterior(hessian.information)
@@ -38,16 +29,9 @@ for name, r in (("diagonal", error), ("correlated", of_groups)):
     for part in ("influence", "left_out", "standardised"):
         kept[f"{name}_{part}"] = np.concatenate(comm.allgather(getattr(told, part)))
     kept[f"{name}_state"] = np.concatenate(comm.allgather(state_std(of, transform)))
-    kept[f"{name}_observed"] = np.concatenate(comm.allgather(observed_std(of, transform, everything)))
     candidates = transform.operator_product(everything) / (0.1 * 200.0)
     placed = next_sensors(of, candidates, 4, comm, metric(transform))
     kept[f"{name}_chosen"], kept[f"{name}_total"] = placed.chosen, placed.total
     kept[f"{name}_gain"] = np.concatenate(comm.allgather(placed.first_gain))
-    guessed = estimated(partial(information_product, hessian), 10, probes=4, seed=2)
-    kept[f"{name}_guessed"] = np.array([guessed.value, guessed.standard_error])
-    guessed = girard(
-        partial(analysed, r), innovation, problem.std[operator.rows], comm, operator.rows, probes=3, seed=2
-    )
-    kept[f"{name}_girard"] = np.array([guessed.value, guessed.standard_error])
 if comm.rank == 0:
     np.savez(sys.argv[1], **kept)
