@@ -15,8 +15,10 @@ runs, mesh nodes with the piece they came from. What depends on geometry alone i
 small file per mesh piece, so that any number of ranks can use it.
 """
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from mpi4py import MPI
@@ -24,11 +26,12 @@ from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from coupling.common.files import whole_file
+from coupling.common.files import FileError, whole_file
 from coupling.geometry.grid import Grid
 from coupling.geometry.location import Located, locate_grid, locate_points
 from coupling.geometry.mesh import Mesh, MeshError, Piece
 
+_ZIP_ERRORS = (BadZipFile, zlib.error)
 _INT = PETSc.IntType
 
 
@@ -103,8 +106,12 @@ def _piece_arrays(mesh: Mesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.
 def _load(path, names):
     if path is None or not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in names}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    # what numpy and zipfile raise on damaged files; TypeError or AttributeError: a single array
+    except (OSError, ValueError, LookupError, EOFError, AttributeError, TypeError, MemoryError, *_ZIP_ERRORS) as error:
+        raise FileError(f"{path}: is damaged: {error}; remove it, it is made anew") from None
 
 
 def _save(path, arrays):

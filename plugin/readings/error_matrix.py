@@ -1,5 +1,7 @@
 """The covariance R that a case names: a matrix in a file of numpy's."""
 
+from zipfile import BadZipFile
+
 import numpy as np
 from mpi4py import MPI
 
@@ -17,8 +19,11 @@ def given_matrix(path):
     """
     try:
         matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    # MemoryError: it claims more than there is memory for; BadZipFile: it begins as an archive of arrays does
+    except (OSError, ValueError, EOFError, MemoryError, BadZipFile) as error:
         raise ConfigurationError(f"observations.error_model.matrix: {path}: cannot be read: {error}") from None
+    if not isinstance(matrix, np.ndarray):
+        raise ConfigurationError(f"observations.error_model.matrix: {path}: holds several arrays, expected a matrix")
     if matrix.dtype.kind not in "fiu" or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ConfigurationError(
             f"observations.error_model.matrix: {path}: {matrix.dtype} of shape {matrix.shape}, expected a square matrix"

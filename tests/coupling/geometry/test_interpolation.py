@@ -1,13 +1,16 @@
 """P, Q and sampling: exactness, adjoints, walls, seams, ranks."""
 
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
 from mpi4py import MPI
 
+from coupling.common.files import FileError
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling, trilinear
 from coupling.geometry.location import locate_grid, locate_points
-from coupling.geometry.mesh import MeshError
+from coupling.geometry.mesh import MeshError, join_pieces
 from coupling.vtk.vtu import read_state
 
 COMM = MPI.COMM_SELF
@@ -168,3 +171,44 @@ def test_grid_of_a_spacing_fits_the_box():
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_any_number_of_ranks_gives_the_same(mpirun, ranks):
     mpirun(ranks, "tests/coupling/geometry/parallel_interpolation.py")
+
+
+def _text(path):
+    path.write_text("no array")
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _single(path):
+    with open(path, "wb") as file:
+        np.save(file, np.arange(3))
+
+
+def _others(path):
+    with open(path, "wb") as file:
+        np.savez(file, other=np.arange(3))
+
+
+def _objects(path):
+    with open(path, "wb") as file:
+        np.savez(file, point=np.array([{}], dtype=object))
+
+
+def _claim(path):
+    with ZipFile(path, "w") as archive, archive.open("point.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)})
+
+
+@pytest.mark.parametrize("harm", [_text, _cut, _single, _others, _objects, _claim, lambda path: path.write_bytes(b"")])
+def test_a_damaged_cache_is_named(tmp_path, harm):
+    mesh = join_pieces([(0, np.vstack([np.zeros(3), np.eye(3)]), np.array([[0, 1, 2, 3]]), np.zeros(1, bool))], 1, COMM)
+    grid = make_grid(mesh.bounds(COMM), spacing=0.5)
+    fluid_points(grid, mesh, COMM, tmp_path)
+    (path,) = tmp_path.iterdir()
+    harm(path)
+    with pytest.raises(FileError, match="grid-in-mesh-.*npz: is damaged: .*; remove it, it is made anew"):
+        fluid_points(grid, mesh, COMM, tmp_path)
+    path.unlink()
+    fluid_points(grid, mesh, COMM, tmp_path)
