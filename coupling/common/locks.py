@@ -184,7 +184,7 @@ def _read(path: Path) -> dict[str, Any] | None:
             return {name: holder[name] for name in _ourselves()}
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InUseError):
                 raise
             if time.monotonic() >= end:

@@ -68,7 +68,7 @@ def _read(path):
         return {name: (int(size), str(digest)) for name, (size, digest) in files.items()}
     except FileNotFoundError:
         raise FileError(f"{path}: is missing, so the files beside it were not all written") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise FileError(f"{path}: is not the list that was written") from None
 
 

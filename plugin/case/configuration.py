@@ -6,11 +6,12 @@ right one. `python -m plugin.cycle --schema` prints all this as a JSON schema.
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from plugin.case.background import BackgroundSection
 from plugin.case.experiment import ExperimentSection
@@ -19,9 +20,13 @@ from plugin.case.network import NetworkSection
 from plugin.case.observations import ANALYSIS_TIME, ObservationSection
 from plugin.case.reanalysis import ReanalysisSection
 from plugin.case.sections import Positive, Section, Triple
+from plugin.case.yaml_file import YamlError, YamlFile, read_yaml
 
 CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
 DRIVERS = ("fluidity", "embedded")  # forecast models that need no import
+
+_QUOTED = 200  # characters of a value that a message quotes
+_MESSAGES = 20  # that are printed
 
 
 class ConfigurationError(ValueError):
@@ -197,7 +202,7 @@ class Case(Section):
 
     @model_validator(mode="after")
     def _thinning_needs_cells(self):
-        thinning = self.observations and self.observations.quality.thinning
+        thinning = self.observations.quality.thinning if self.observations else None
         if self.grid.space == "mesh" and thinning is not None and thinning.cell is None:
             raise ValueError("with grid: {space: mesh} observations.quality.thinning needs the key cell, its size [m]")
         return self
@@ -218,30 +223,7 @@ class ReanalysisCase(Case):
     observations: ObservationSection
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys without a word; here that is an error."""
-
-
-def _mapping(loader, node, deep=False):
-    seen = {}
-    for key, _ in node.value:
-        name = loader.construct_object(key, deep=True)
-        if not isinstance(name, (str, int, float)):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"found {name!r} for a key, expected a word", key.start_mark
-            )
-        if name in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {name!r} is given twice, first in line {seen[name] + 1}", key.start_mark
-            )
-        seen[name] = key.start_mark.line
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_case(path, needed=CYCLE):
+def read_case(path: str | Path, needed: Sequence[str] = CYCLE) -> Case:
     """Read and check a case file.
 
     needed : sections that must be there
@@ -257,26 +239,23 @@ def read_case(path, needed=CYCLE):
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        file = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
-    try:
-        loader = _UniqueKeys(text)
-        nodes = loader.get_single_node()
-        values = None if nodes is None else loader.construct_document(nodes)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise ConfigurationError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from None
+    except YamlError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise ConfigurationError(f"{path}{line}: {error}") from None
+    values = file.values
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: expected keys and values, e.g. 'model:', found {type(values).__name__}")
-    told = [f"line {_line(nodes, ())}: {name}: this key is missing" for name in needed if values.get(name) is None]
+    wrong = [f"line {file.line(())}: {name}: this key is missing" for name in needed if values.get(name) is None]
     try:
         case = Case.model_validate(values)
     except ValidationError as errors:
-        told += [_explain(error, nodes) for error in errors.errors()]
-    if told:
-        raise ConfigurationError("\n".join(f"{path}, {text}" for text in told))
+        wrong += [_explain(error, file) for error in errors.errors()]
+    if wrong:
+        more = [f"and {len(wrong) - _MESSAGES} more"] if len(wrong) > _MESSAGES else []
+        raise ConfigurationError("\n".join([f"{path}, {text}" for text in wrong[:_MESSAGES]] + more))
     return _absolute(case, path.resolve().parent)
 
 
@@ -307,28 +286,10 @@ def _absolute(value, base):
     return value
 
 
-def _line(nodes, location):
-    """Line of the deepest part of `location` that the file has."""
-    node, line = nodes, nodes.start_mark.line
-    for part in location:
-        below = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    below, line = value, key.start_mark.line
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            below = node.value[part]
-            line = below.start_mark.line
-        if below is None:
-            break
-        node = below
-    return line + 1
-
-
-def _explain(error, nodes):
+def _explain(error: ErrorDetails, file: YamlFile) -> str:
     location = error["loc"]
     key = ".".join(str(part) for part in location)
-    where = f"line {_line(nodes, location)}: {key}"
+    where = f"line {file.line(location)}: {key}"
     if error["type"] == "extra_forbidden":
         known = _keys_at(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
@@ -336,7 +297,12 @@ def _explain(error, nodes):
         return f"{where}: unknown key; {advice}"
     if error["type"] == "missing":
         return f"{where}: this key is missing"
-    return f"{where}: found {error['input']!r}; {re.sub('^Value error, ', '', error['msg'])}"
+    return f"{where}: found {_short(error['input'])}; {re.sub('^Value error, ', '', error['msg'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
 
 
 def _keys_at(location):

@@ -2,14 +2,15 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from plugin.case.dates import parse_date
 from plugin.case.sections import Part, Positive, Section
 
 Kind = Literal["exponential", "soar", "gaspari-cohn"]
-ANALYSIS_TIME = "analysis time"
+ANALYSIS_TIME: Final = "analysis time"
 
 
 class DuplicateSection(Section):
@@ -128,6 +129,12 @@ class ObservationSection(Section):
     withheld: tuple[str, ...] = Field(
         (), description="stations that no analysis uses: their residuals tell whether it is better where no sensor is"
     )
+
+    @field_validator("epoch", mode="before")
+    @classmethod
+    def _a_date(cls, value: Any) -> Any:
+        # a number is a date as 20200131 is, and not seconds since 1970
+        return value if value is None or isinstance(value, datetime) else parse_date(value)
 
     @model_validator(mode="after")
     def _what_goes_together(self):

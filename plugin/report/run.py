@@ -94,7 +94,7 @@ def read_run(folder: Path) -> Run:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         windows = settings["cycle"]["windows"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: no settings of a run of plugin.cycle: {error!r}") from None
     entries = read_ledger(folder / "ledger.jsonl")
     done = [entry["window"] for entry in entries]

@@ -32,7 +32,7 @@ def _parse(line):
     try:
         stored = json.loads(line)
         return stored["entry"] if _line(stored["entry"]) == line else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -63,6 +63,25 @@ def _(folder, told):
     return text_of(told) + "minimiser: !!python/object/apply:os.system [ls]\n"
 
 
+@bad("case file", "has aliases of aliases", r"case\.yml, line \d+: has more than 20,000 values, those behind aliases")
+def _(folder, told):
+    return text_of(told) + "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}' if k else '1'] * 9)}]\n" for k in range(9))
+
+
+@bad("case file", "is too deep", r"case\.yml, line \d+: lists and sections lie more than 40 deep in each other")
+def _(folder, told):
+    return text_of(told) + "minimiser: " + "[" * 10_000
+
+
+@bad(
+    "case file",
+    "has a number for a date",
+    r"line \d+: observations\.epoch: found 2020; .*a date like 2020-01-31T12:00:00",
+)
+def _(folder, told):
+    told["observations"]["epoch"] = 2020
+
+
 @bad("case file", "has a number that cannot be", r"line \d+: cycle\.window: found -8; .*greater than 0")
 def _(folder, told):
     told["cycle"]["window"] = -8

@@ -3,10 +3,10 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-import yaml
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from plugin.case.yaml_file import yaml_text
 from plugin.report.page.page import Listing, Section, SortableTable
 from plugin.report.run import Run
 
@@ -44,7 +44,7 @@ def settings(run: Run) -> Section:
         "Settings and versions",
         [
             SortableTable("The run", ("setting", "value"), rows),
-            Listing("All settings of the run", yaml.safe_dump(case, sort_keys=False, allow_unicode=True)),
+            Listing("All settings of the run", yaml_text(case)),
             SortableTable("Software that wrote this page", ("software", "version"), versions()),
         ],
     )
