@@ -91,8 +91,7 @@ def yaml_text(values: Any) -> str:
     """Plain values as YAML, keys in their order."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
-    yaml.allow_unicode = True
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares None alone
     text = io.StringIO()
     yaml.dump(values, text)
     return text.getvalue()
