@@ -15,7 +15,7 @@ from lxml import etree
 from mpi4py import MPI
 
 from coupling.common.files import FileError
-from coupling.vtk.xml import parse_xml, write_xml
+from coupling.vtk.xml import first_element, parse_xml, write_xml
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,7 @@ def halo_header(path: str | Path) -> tuple[int, int]:
     FileError
         if it is missing or no .halo file
     """
-    try:
-        with open(path, "rb") as file:
-            _, root = next(etree.iterparse(file, events=("start",), resolve_entities=False, no_network=True))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
-    except (etree.XMLSyntaxError, StopIteration) as error:
-        raise FileError(f"{path}: not well-formed XML: {error}") from None
+    root = first_element(path)
     if root.tag != "halos":
         raise FileError(f"{path}: root element <{root.tag}>, expected <halos>")
     process, n_processes = _number(root, "process", path), _number(root, "nprocs", path)

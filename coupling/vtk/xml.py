@@ -5,6 +5,8 @@ these may name other files, or grow without end already as they are parsed. Noth
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 from xml.parsers import expat
@@ -66,20 +68,43 @@ def parse_xml(path: str | Path) -> etree._ElementTree:
         or includes other files
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    with _opened(path) as file:
+        tree = etree.parse(file, parser)
+    if next(tree.iter(_INCLUDE), None) is not None:
+        raise FileError(f"{path}: includes other files (XInclude), which is refused; write their text out instead")
+    return tree
+
+
+def first_element(path: str | Path) -> etree._Element:
+    """The root of an XML file with its attributes; what is in it is not read.
+
+    Raises
+    ------
+    FileError
+        as for `parse_xml`, as far as it shows in what is read
+    """
+    with _opened(path) as file:
+        # what is read goes by events, so the rest of the file may be large
+        elements = etree.iterparse(
+            file, events=("start",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
+        )
+        return next(elements)[1]
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file whose prolog is harmless; what is wrong with it in this block is a FileError."""
     try:
         with open(path, "rb") as file:  # lxml takes a name for a URL, in which %20 is a space
             check_prolog(file)
             file.seek(0)
-            tree = etree.parse(file, parser)
+            yield file
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     except XmlError as error:
         raise FileError(f"{path}: {error}") from None
     except etree.XMLSyntaxError as error:
         raise FileError(f"{path}: not well-formed XML: {error}") from None
-    if next(tree.iter(_INCLUDE), None) is not None:
-        raise FileError(f"{path}: includes other files (XInclude), which is refused; write their text out instead")
-    return tree
 
 
 def xml_root(content: bytes) -> etree._Element:
