@@ -5,6 +5,7 @@ Paths are Fluidity's own, e.g. `timestepping/current_time`; a value sits in a `r
 """
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +55,43 @@ def required(tree: etree._ElementTree, path: str, kind: type[Value], file: str |
     if value is None:
         raise FileError(f"{file}: option {path} is not set; the cycle needs it")
     return value
+
+
+@dataclass(frozen=True)
+class DumpPeriod:
+    """How often the model writes a dump.
+
+    option : path of the option that says so
+    seconds : s; None where a Python function gives it
+    timesteps : the number of time steps that is given instead; None where seconds are
+    """
+
+    option: str
+    seconds: float | None
+    timesteps: int | None
+
+
+def dump_period(tree: etree._ElementTree, file: str | Path = "") -> DumpPeriod | None:
+    """How often the model writes a dump, which is given in seconds or in time steps; None where neither is set."""
+    in_steps = "io/dump_period_in_timesteps"
+    if tree.getroot().find(in_steps) is not None:
+        steps, step = (
+            option(tree, f"{in_steps}/constant", int, file),
+            option(tree, "timestepping/timestep", float, file),
+        )
+        return DumpPeriod(in_steps, None if steps is None or step is None else max(steps, 1) * step, steps)
+    if tree.getroot().find("io/dump_period") is not None:
+        return DumpPeriod("io/dump_period", option(tree, "io/dump_period/constant", float, file), None)
+    return None
+
+
+def ignored_solver_failures(tree: etree._ElementTree) -> list[str]:
+    """Paths of the options by which a solver may fail and the model goes on as if nothing had happened."""
+    paths = [tree.getpath(element) for element in tree.getroot().iterfind(f".//solver/{_IGNORED}")]
+    return [path.removeprefix(f"/{tree.getroot().tag}/") for path in paths]
+
+
+_IGNORED = "ignore_all_solver_failures"
 
 
 def set_option(tree: etree._ElementTree, path: str, value: float | int | str) -> None:

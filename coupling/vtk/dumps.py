@@ -1,6 +1,7 @@
 """The dumps of a run: which files they are, their order in time, and how to write one."""
 
 import glob
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError
 from coupling.geometry.mesh import MeshError, State
 from coupling.vtk.vtu import TIME, add_array, as_grid, dump_time, mark_ghosts, write_grid, write_pvtu
+from coupling.vtk.xml import parse_xml
 
 Dumps = str | Path | Iterable[str | Path]  # files, folders and patterns
 
@@ -23,8 +25,9 @@ def list_dumps(paths: Dumps) -> list[Path]:
     """The dump files that `paths` mean, each once, in the order of their names.
 
     Folders and patterns give the .pvtu and .vtu files directly there, but not those of checkpoints, whose names
-    end in `_checkpoint` (dumps of a restarted run have it in the middle), nor those of our restarts, which
-    begin with `restart_`. A file that is named itself is always included.
+    end in `_checkpoint` (dumps of a restarted run have it in the middle), nor those of our restarts: `restart_<Mesh>`,
+    and what a `restart.flml` beside them names. A simulation may itself be called `restart_west`: its dumps end in a
+    number. A file that is named itself is always included.
 
     Parameters
     ----------
@@ -48,9 +51,13 @@ def list_dumps(paths: Dumps) -> list[Path]:
             files = [path]
         else:
             candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path)))
-            files = sorted(f for f in candidates if _is_dump(f))
+            present = sorted(f for f in candidates if f.suffix in _SUFFIXES and f.is_file())
+            names = {folder: _restart_names(folder) for folder in {f.parent for f in present}}
+            files = [f for f in present if not _is_start(f, names[f.parent])]
             if not files:
                 problem = "has no dumps (.vtu or .pvtu)" if path.is_dir() else "no such file, folder or dumps"
+                if present:
+                    problem += f"; {present[0].name} and what else is there belongs to checkpoints or restarts"
                 raise FileError(f"{path}: {problem}")
         dumps.update((file.resolve(), file) for file in files)
     if not dumps:
@@ -58,9 +65,18 @@ def list_dumps(paths: Dumps) -> list[Path]:
     return list(dumps.values())
 
 
-def _is_dump(path):
-    restarts = path.stem.endswith("_checkpoint") or path.stem.startswith("restart_")
-    return path.suffix in _SUFFIXES and not restarts and path.is_file()
+def _is_start(path: Path, named: set[str]) -> bool:
+    """Whether a file is one that the model starts from, no dump of it."""
+    unnumbered = path.stem.startswith("restart_") and not re.search(r"_\d+$", path.stem)
+    return path.stem.endswith("_checkpoint") or unnumbered or path.name in named
+
+
+def _restart_names(folder: Path) -> set[str]:
+    """The files that the options of a restart of ours name, if there is one in a folder."""
+    options = folder / "restart.flml"
+    if not options.is_file():
+        return set()
+    return {name for element in parse_xml(options).iter() if (name := element.get("file_name"))}
 
 
 def dump_times(paths: Sequence[str | Path], comm: MPI.Comm, left_out: list[str] | None = None) -> np.ndarray:

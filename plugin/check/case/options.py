@@ -11,28 +11,35 @@ from pathlib import Path
 from lxml import etree
 
 from coupling.fluidity import options as flml
+from coupling.fluidity.named_files import model_fields
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.check.finding import FAIL, OK, WARN, Finding
 
-_PERIOD = "io/dump_period/constant"
 _NAME = "model's options"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One option to set, or to remove where `value` is None; `path` as Fluidity writes it."""
+    """One option to set, without a value where `value` is True, or to remove where it is None.
+
+    path : as Fluidity writes it, without the first slash
+    """
 
     path: str
-    value: str | float | None = None
+    value: str | float | bool | None = None
 
     def __str__(self) -> str:
-        return f"remove /{self.path}" if self.value is None else f"set /{self.path} to {self.value}"
+        if self.value is None:
+            return f"remove /{self.path}"
+        return f"set /{self.path}" if self.value is True else f"set /{self.path} to {self.value}"
 
     def make(self, tree: etree._ElementTree) -> None:
         """Change a tree of options."""
         if self.value is None:
             flml.remove_option(tree, self.path)
+        elif self.value is True:
+            flml.set_flag(tree, self.path)
         else:
             flml.set_option(tree, self.path, self.value)
 
@@ -48,7 +55,7 @@ def options(case: CycleCase, tree: etree._ElementTree) -> list[Advised]:
     case : CycleCase
     tree : as from `coupling.fluidity.options.read_options`
     """
-    reported = [*_endings(tree), *_dumps(case, tree), *_fields(case, tree), *_steps(case, tree)]
+    reported = [*_endings(tree), *_dumps(case, tree), *_solvers(tree), *_fields(case, tree), *_steps(case, tree)]
     own = Finding(OK, _NAME, "the cycle sets name, end and the checkpoint at the end in its own copy")
     return [(own, ()), *reported]
 
@@ -74,20 +81,36 @@ def _dumps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
         yield _with_change(
             FAIL, f"/io/dump_format is {form!r}; the cycle reads VTU files", Change("io/dump_format", "vtk")
         )
-    window = case.cycle.window
-    period, step = flml.option(tree, _PERIOD, float), flml.option(tree, "timestepping/timestep", float)
-    if case.observations.window != ANALYSIS_TIME and period is not None and period > window / 2:
-        change = Change(_PERIOD, max(window / 4, step or 0.0))
-        text = (
-            f"dumps every {period:g} s are few for readings within windows of {window:g} s ({case.observations.window})"
+    window, period = case.cycle.window, flml.dump_period(tree)
+    if case.observations.window == ANALYSIS_TIME or period is None:
+        return
+    if period.seconds is None:
+        text = f"/{period.option} is a Python function, which is not looked at: several dumps per window are needed"
+        yield Finding(OK, _NAME, text), ()
+    elif period.seconds > window / 2:
+        step = flml.option(tree, "timestepping/timestep", float) or 0.0
+        fewer: float | int = max(window / 4, step)
+        every = f"{period.seconds:g} s"
+        if period.timesteps is not None:
+            fewer = max(round(window / 4 / step), 1)
+            every += f" ({period.timesteps} time steps of {step:g} s)"
+        text = f"dumps every {every} are few for readings within windows of {window:g} s ({case.observations.window})"
+        yield _with_change(WARN, text, Change(f"{period.option}/constant", fewer))
+
+
+def _solvers(tree: etree._ElementTree) -> Iterator[Advised]:
+    for path in flml.ignored_solver_failures(tree):
+        solver, _, _ = path.rpartition("/")
+        never = f"{solver}/never_ignore_solver_failures"
+        text = f"/{path}: a solver may fail, and the forecast looks like a good one"
+        yield (
+            Finding(WARN, _NAME, text, f"set /{never} instead; --fix OUT.flml writes a copy with this change"),
+            (Change(path), Change(never, True)),
         )
-        yield _with_change(WARN, text, change)
 
 
 def _fields(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
-    fields = {
-        field.get("name"): field for field in tree.getroot().iterfind("material_phase//*[@name]") if _is_field(field)
-    }
+    fields = dict(model_fields(tree))
     for name in dict.fromkeys(_field_of(variable, fields) for variable in case.variables):
         if name not in fields:
             text = f"variable {name!r} is no field of the model; it has {', '.join(sorted(fields))}"
@@ -119,10 +142,6 @@ def _steps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
     if tree.getroot().find("mesh_adaptivity") is not None and case.grid.space == "mesh":
         text = "the model changes its mesh (/mesh_adaptivity), but grid.space: mesh needs a fixed one"
         yield Finding(FAIL, _NAME, text, "use grid.spacing, or remove /mesh_adaptivity"), ()
-
-
-def _is_field(element: etree._Element) -> bool:
-    return element.tag in ("scalar_field", "vector_field", "tensor_field")
 
 
 def _field_of(variable: str, fields: Container[str]) -> str:

@@ -31,6 +31,18 @@ def test_the_files_a_run_of_ours_starts_from_are_no_dumps(fluidity_data, tmp_pat
     assert _names(list_dumps(tmp_path)) == ["mini_3.vtu"]
 
 
+def test_dumps_of_a_simulation_named_restart_are_dumps(fluidity_data, tmp_path):
+    """Beside them are the files that the run started from, one of which has a number, too."""
+    names = ("restart_west_0.vtu", "restart_west_12.vtu", "restart_0.vtu", "restart_Mesh.vtu", "restart_Mesh_2.vtu")
+    for name in names:
+        shutil.copy(fluidity_data / "serial" / "mini_3.vtu", tmp_path / name)
+    assert _names(list_dumps(str(tmp_path / "restart_w*.vtu"))) == ["restart_west_0.vtu", "restart_west_12.vtu"]
+    (tmp_path / "restart.flml").write_text("<fluidity_options><a file_name='restart_Mesh_2.vtu'/></fluidity_options>")
+    assert _names(list_dumps(tmp_path)) == ["restart_0.vtu", "restart_west_0.vtu", "restart_west_12.vtu"]
+    with pytest.raises(FileError, match="restart_Mesh.vtu and what else is there belongs to checkpoints or restarts"):
+        list_dumps(str(tmp_path / "restart_M*.vtu"))
+
+
 def test_patterns_and_files_give_each_dump_once(fluidity_data):
     adaptive = fluidity_data / "adaptive"
     dumps = list_dumps([adaptive / "mini_[46].vtu", adaptive / "mini_4.vtu", adaptive / "../adaptive/mini_0.vtu"])

@@ -9,19 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cycle_case import COMM, ROOT, WINDOW, files, python, settings, write_readings, write_settings
-from lxml import etree
+from cycle_case import COMM, WINDOW, files, python, settings, write_readings, write_settings
 
 from coupling.fluidity import options as flml
 from coupling.geometry.grid import make_grid
 from coupling.geometry.mesh import Mesh, Piece
-from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.check.__main__ import main
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid_on_mesh, median_edge_length
 from plugin.check.case.model import launcher as launched
 from plugin.check.case.model import processes
-from plugin.check.case.options import Change, options, write_fixed
+from plugin.check.case.options import options
 from plugin.check.case.resources import most_modes
 from plugin.check.case.restart import round_trip
 from plugin.check.finding import FAIL, OK, WARN, Finding, Unavailable, as_text, findings
@@ -128,88 +126,6 @@ def test_most_modes_of_a_truncation():
     assert [most_modes(t, 20) for t in (None, 0.95, 12, 50)] == [20, 20, 12, 20]
 
 
-# Options of the model
-
-
-def case_of(tmp_path, **changes):
-    """A Case that points to nothing that is read."""
-    return Case.model_validate(settings(tmp_path, tmp_path / "run", **changes))
-
-
-def tree_of(*changes):
-    tree = flml.read_options(ROOT / "tests/data/embedded/case.flml")
-    for change in changes:
-        change(tree)
-    return tree
-
-
-def add(path):
-    return lambda tree: flml.set_flag(tree, path)
-
-
-def test_the_options_of_a_sound_case_pass(tmp_path):
-    found = options(case_of(tmp_path), tree_of())
-    assert {finding.level for finding, _ in found} == {OK} and not any(changes for _, changes in found)
-
-
-@pytest.mark.parametrize(
-    ("change", "section", "level", "said", "fix"),
-    [
-        (add("timestepping/final_timestep"), {}, FAIL, "ends the model", "remove /timestepping/final_timestep"),
-        (add("timestepping/steady_state"), {}, FAIL, "changes little", "remove /timestepping/steady_state"),
-        (add("timestepping/wall_time_limit"), {}, WARN, "model.timeout", "remove /timestepping/wall_time_limit"),
-        (lambda tree: flml.set_option(tree, "io/dump_format", "gmsh"), {}, FAIL, "VTU", "set /io/dump_format to vtk"),
-        (
-            lambda tree: flml.set_option(tree, "io/dump_period/constant", 8.0),
-            {"observations__window": "interpolate"}, WARN, "few for readings", "set /io/dump_period/constant to 2.0",
-        ),
-        (add("mesh_adaptivity"), {"grid": {"space": "mesh"}}, FAIL, "changes its mesh", None),
-        (add("io/nothing"), {"variables": ["Tracer", "Heat"]}, FAIL, "'Heat' is no field", None),
-        (add("io/nothing"), {"variables": ["Pressure.x"]}, FAIL, "'Pressure' is no field", None),
-        (add("io/nothing"), {"cycle__window": 7.75}, WARN, "no whole number of time steps", None),
-        (add("io/nothing"), {"cycle__window": 0.25}, FAIL, "a time step is 0.5 s", None),
-    ],
-)  # fmt: skip
-def test_options_that_would_spoil_a_cycle(tmp_path, change, section, level, said, fix):
-    found = [(f, changes) for f, changes in options(case_of(tmp_path, **section), tree_of(change)) if f.level != OK]
-    ((finding, changes),) = found
-    assert finding.level == level and said in finding.text and finding.advice
-    assert [str(c) for c in changes] == ([fix] if fix else [])
-
-
-def test_fields_that_the_model_does_not_carry_on_fail(tmp_path):
-    def prescribed(tree):
-        tree.getroot().find(".//scalar_field[@name='Tracer']/prognostic").tag = "prescribed"
-
-    def hidden(tree):
-        of = tree.getroot().find(".//scalar_field[@name='Tracer']/prognostic")
-        etree.SubElement(etree.SubElement(of, "output"), "exclude_from_vtu")
-
-    (found,) = [f for f, _ in options(case_of(tmp_path), tree_of(prescribed)) if f.level == FAIL]
-    assert "not prognostic" in found.text
-    assert {f.level for f, _ in options(case_of(tmp_path), tree_of(hidden))} == {OK}
-    within = case_of(tmp_path, observations__window="nearest")
-    ((found, (change,)),) = [(f, c) for f, c in options(within, tree_of(hidden)) if f.level == FAIL]
-    changed = tree_of(hidden)
-    change.make(changed)
-    assert not any(f.level == FAIL for f, _ in options(within, changed))
-
-
-def test_a_fixed_copy_takes_no_file_s_place(tmp_path):
-    folder = tmp_path / "start-1"
-    folder.mkdir()
-    flml.write_options(tree_of(add("timestepping/final_timestep")), folder / "case.flml")
-    case = case_of(tmp_path)
-    before = files(tmp_path)
-    with pytest.raises(ConfigurationError, match="is there already"):
-        write_fixed(case, [Change("timestepping/final_timestep")], folder / "case.flml")
-    with pytest.raises(ConfigurationError, match="choose a name in"):
-        write_fixed(case, [Change("timestepping/final_timestep")], tmp_path / "other.flml")
-    assert files(tmp_path) == before
-    write_fixed(case, [Change("timestepping/final_timestep")], folder / "fixed.flml")
-    assert {f.level for f, _ in options(case, flml.read_options(folder / "fixed.flml"))} == {OK}
-
-
 # Grid and mesh
 
 
@@ -247,7 +163,8 @@ def test_a_grid_without_air_fails():
 @pytest.mark.parametrize(("kind", "pieces"), [("serial", 1), ("parallel", 2)])
 def test_fluidity_s_checkpoint_comes_back(fluidity_data, tmp_path, kind, pieces):
     start = str(fluidity_data / kind / "mini_3_checkpoint.flml")
-    case = case_of(tmp_path, model__start=start, model__processes=pieces)
+    values = settings(tmp_path, tmp_path / "run", model__start=start, model__processes=pieces)
+    case = Case.model_validate(values)
     (found,) = round_trip(CaseFiles(case, tmp_path))
     assert found.level == OK and "to the last bit" in found.text
     assert levels(processes(CaseFiles(case, tmp_path))) == [OK]
