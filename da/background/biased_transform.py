@@ -83,8 +83,9 @@ class BiasedTransform:
     def operator_product_in_blocks(self, operator: ObservationOperator) -> Iterator[tuple[slice, np.ndarray]]:
         """The same by blocks of H's rows: slices of this rank's rows and their (k, s + K). Collective."""
         operator = _with_stations(operator)
-        for rows, block in self.inner.operator_product_in_blocks(operator.inner):
-            yield rows, np.hstack([block, self._bias_columns(operator.station[rows])])
+        # asked here and not with the first block, so that a U without such a product is refused at once
+        blocks = self.inner.operator_product_in_blocks(operator.inner)
+        return ((rows, np.hstack([block, self._bias_columns(operator.station[rows])])) for rows, block in blocks)
 
     def _with_biases(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
         bias = self.std * control[self.inner.n_control :]

@@ -1,24 +1,11 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-from small_problem import N, dense, make_problem
+from small_problem import dense, make_problem
 
 from da.background.linear_transform import LinearTransform
 
 COMM = MPI.COMM_SELF
-
-
-@pytest.mark.parametrize("kind", ["reduced", "tsvd"])
-@pytest.mark.parametrize("scaled", [True, False])
-def test_adjoint(kind, scaled):
-    transform = make_problem(COMM, kind, 6).transform
-    if not scaled:
-        transform = LinearTransform(transform.modes, None, COMM)
-    rng = np.random.default_rng(2)
-    w, dx = rng.normal(size=transform.n_control), rng.normal(size=N)
-    assert transform.apply(w) @ dx == pytest.approx(w @ transform.adjoint(dx), rel=1e-12)
-    # the place of linearisation does not matter to a linear transform
-    assert np.array_equal(transform.adjoint(dx, at=w), transform.adjoint(dx))
 
 
 def test_equals_dense():

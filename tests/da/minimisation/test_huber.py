@@ -12,7 +12,7 @@ from da.minimisation.huber_cost import huber_cost, polished
 from da.minimisation.minimise import minimise
 from da.observation.correlated_error import correlated_error
 from da.observation.correlation import correlation_matrix
-from da.observation.diagonal_error import DiagonalError, diagonal_error
+from da.observation.diagonal_error import DiagonalError
 from da.outer_loops import analyse_outer
 
 COMM = MPI.COMM_SELF
@@ -207,15 +207,3 @@ def test_forces_are_found_where_most_readings_are_wrong(tries, monkeypatch):
 def test_limits_must_be_positive():
     with pytest.raises(ValueError, match="limits 1.0 and -2.0 of Huber"):
         Huber(1.0, -2.0)
-
-
-def test_more_variance_is_added_to_r():
-    problem = make_problem(COMM, "tsvd", 8)
-    added, unit = np.random.default_rng(6).random(N_OBSERVED) * problem.std**2, np.eye(N_OBSERVED)
-    for correlated in (False, True):
-        r = correlations(problem, correlated) * np.outer(problem.std, problem.std)
-        found = error_of(problem, correlated).inflated(added)
-        expected = np.linalg.inv(r + np.diag(added))
-        np.testing.assert_allclose(found.solve(unit), expected, atol=1e-10 * expected.max())
-        np.testing.assert_allclose(found.std_local**2, np.diag(r) + added)
-    assert isinstance(diagonal_error(problem.std, slice(None)).inflated(added), DiagonalError)

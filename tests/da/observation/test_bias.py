@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-from small_problem import N, dense, make_problem, relative_difference
+from small_problem import dense, make_problem, relative_difference
 from wind_problem import make_wind
 
 from da.analysis import analyse
@@ -46,17 +46,6 @@ def test_equals_errors_that_a_station_shares():
     expected = u @ hu.T @ np.linalg.solve(hu @ hu.T + r, problem.innovation)
     found = analyse(transform, operator, problem.error, problem.innovation, COMM)
     assert relative_difference(transform.state_increment(found.increment), expected) < 1e-9
-
-
-def test_adjoints():
-    _, transform, operator = biased()
-    rng = np.random.default_rng(1)
-    w, dx, y = rng.normal(size=11), rng.normal(size=N + 3), rng.normal(size=40)
-    assert transform.apply(w) @ dx == pytest.approx(w @ transform.adjoint(dx), rel=1e-12)
-    assert operator.observe(dx) @ y == pytest.approx(dx @ operator.adjoint(y), rel=1e-12)
-    np.testing.assert_allclose(
-        operator.observe(transform.apply(w)), transform.operator_product(operator) @ w, rtol=1e-9
-    )
 
 
 @pytest.mark.parametrize("kind", ["linear", "speed"])

@@ -39,13 +39,6 @@ def test_given_matrix_equals_dense_and_is_cut_where_it_has_zeros():
     assert sorted(len(b.rows) for b in error.blocks) == sorted(np.sum(GROUP == g) for g in "uvw")
 
 
-def test_whiten_gives_white_noise():
-    # R^{-1/2} R R^{-T/2} = I
-    error = given_error(covariance(), ALL, COMM)
-    root = error.whiten(np.eye(M))
-    np.testing.assert_allclose(root @ covariance() @ root.T, np.eye(M), atol=1e-10)
-
-
 def test_without_correlation_it_is_the_diagonal():
     v = RNG.normal(size=(M, 2))
     expected = diagonal_error(STD, ALL)

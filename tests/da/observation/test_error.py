@@ -1,17 +1,9 @@
 import numpy as np
 import pytest
 
-from da.observation.diagonal_error import DiagonalError, diagonal_error
+from da.observation.diagonal_error import diagonal_error
 
 STD = np.array([0.5, 2.0, 4.0])
-
-
-@pytest.mark.parametrize("shape", [(3,), (3, 5)])
-def test_whiten_is_a_root_of_solve(shape):
-    v = np.random.default_rng(0).normal(size=shape)
-    error = DiagonalError(STD)
-    np.testing.assert_allclose(np.sum(error.whiten(v) ** 2), np.sum(v * error.solve(v)))
-    np.testing.assert_allclose(error.solve(v), np.diag(STD**-2) @ v)
 
 
 def test_share_of_a_rank():

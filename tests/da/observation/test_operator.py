@@ -32,21 +32,6 @@ def test_equals_dense():
     assert operator.n_observations == 9 and operator.rows == slice(0, 9)
 
 
-def test_adjoint():
-    operator, _ = interpolating()
-    rng = np.random.default_rng(5)
-    x, y = rng.normal(size=50), rng.normal(size=9)
-    assert operator.observe(x) @ y == pytest.approx(x @ operator.adjoint(y), rel=1e-13)
-
-
-def test_results_are_the_callers_own():
-    operator, _ = interpolating()
-    first = operator.observe(np.ones(50))
-    kept = first.copy()
-    operator.observe(np.zeros(50))
-    assert np.array_equal(first, kept)
-
-
 def test_selection():
     x = np.arange(20.0)
     assert list(selection([7, 3, 3], 20, COMM).observe(x)) == [7.0, 3.0, 3.0]

@@ -20,25 +20,6 @@ def test_equals_dense():
     assert wind.operator.rows == slice(0, 15) and wind.operator.n_observations == 15 and wind.operator.n_state == N
 
 
-def test_taylor_remainder_is_of_second_order():
-    operator = make_wind(COMM).operator
-    x, p = RNG.normal(size=(2, N))
-    steps = 10.0 ** -np.arange(1.0, 5.0)
-    slope = operator.linearised(x).observe(p)
-    remainder = [np.linalg.norm(operator.observe(x + h * p) - operator.observe(x) - h * slope) for h in steps]
-    orders = np.diff(np.log10(remainder)) / np.diff(np.log10(steps))
-    np.testing.assert_allclose(orders[1:], 2.0, atol=0.02)
-
-
-def test_adjoint():
-    operator = make_wind(COMM).operator
-    x, p, y = RNG.normal(size=N), RNG.normal(size=N), RNG.normal(size=15)
-    linear = operator.linearised(x)
-    assert linear.observe(p) @ y == pytest.approx(p @ operator.adjoint(y, at=x), rel=1e-12)
-    np.testing.assert_allclose(linear.adjoint(y), operator.adjoint(y, at=x), atol=1e-13)
-    assert not operator.linear and linear.linear
-
-
 def test_still_air_has_a_speed_and_a_derivative():
     wind = make_wind(COMM)
     calm = SpeedOperator(wind.operator.components, np.zeros(33), wind.operator.reading, wind.operator.is_speed)
