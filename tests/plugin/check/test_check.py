@@ -14,6 +14,7 @@ from cycle_case import COMM, WINDOW, files, python, settings, write_readings, wr
 from coupling.fluidity import options as flml
 from coupling.geometry.grid import make_grid
 from coupling.geometry.mesh import Mesh, Piece
+from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.check.__main__ import main
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid_on_mesh, median_edge_length
