@@ -82,10 +82,11 @@ def _wait_for_the_others(comm):
 
 def _report(error):
     from coupling.common.files import FileError
+    from coupling.common.text import printable
 
     if not isinstance(error, FileError | OSError):
         traceback.print_exception(error)
-    sys.stderr.write(f"*** ERROR ***\n{error}\n")
+    sys.stderr.write(f"*** ERROR ***\n{printable(str(error))}\n")
     sys.stderr.flush()
 
 

@@ -35,13 +35,13 @@ def write_checkpoint(
 
     Parameters
     ----------
-    case : options.Case
+    case : options of the run
     number : the checkpoint's number
     time : s
     fields : {mesh name: {field name: (N,) or (N, 3) values}} of the prognostic fields
-    mesh : gmsh.GmshMesh of the rank
-    halo : halo.Halo of the rank
-    writer : output.Writer
+    mesh : the piece of the rank
+    halo : that piece's halo
+    writer : of the rank's dumps
     """
     comm = writer.comm
     base = _stem(case, case.coordinate_mesh, number)

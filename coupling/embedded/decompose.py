@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from coupling.common.files import FileError
+from coupling.common.text import printable
 from coupling.fluidity.halo import Halo, HaloLevel, write_halo
 from coupling.fluidity.msh import GmshMesh, read_msh, write_msh
 
@@ -159,7 +160,7 @@ def main(words: Sequence[str] | None = None) -> int:
             write_msh(piece, Path(f"{base}_{halo.process}.msh"))
             write_halo(halo, Path(f"{base}_{halo.process}.halo"))
     except (FileError, OSError) as error:
-        sys.stderr.write(f"{arguments.mesh}: {error}\n")
+        sys.stderr.write(printable(f"{arguments.mesh}: {error}\n"))
         return 1
     return 0
 

@@ -55,7 +55,7 @@ class Writer:
 
 
 def make_writer(mesh: GmshMesh, halo: Halo, comm: MPI.Comm) -> Writer:
-    """Prepare the writer of a gmsh.GmshMesh.
+    """Prepare the writer for a rank's piece of a mesh.
 
     A cell belongs to the lowest rank that owns one of its nodes; on the others it is marked a ghost.
     """

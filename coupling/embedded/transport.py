@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # where it is used it must be imported after petsc4py.init
 class Transport:
     """One tracer's operators and solver, set up once.
 
-    space : fem.Space
+    space : finite elements on the rank's piece of the mesh
     diffusing : (nnz,) entries of the diffusion operator [m³/s]
     held : (N,) bool, nodes with a Dirichlet value
     system, solver : PETSc matrix and KSP of the monotone step
@@ -94,7 +94,7 @@ def make_transport(space: Space, diffusivity: float, held: np.ndarray) -> Transp
 
     Parameters
     ----------
-    space : fem.Space
+    space : finite elements on the rank's piece of the mesh
     diffusivity : m²/s
     held : (N,) bool, nodes with a Dirichlet value, right at halo nodes
     """

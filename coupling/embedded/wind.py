@@ -83,7 +83,7 @@ def make_wind(space: Space, facets: np.ndarray, facet_ids: np.ndarray, walls: Wa
 
     Parameters
     ----------
-    space : fem.Space
+    space : finite elements on the rank's piece of the mesh
     facets, facet_ids : (F, 3) and (F,) int64, boundary triangles and their surface ids
     walls : Walls; all other surfaces are open
 

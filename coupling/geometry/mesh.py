@@ -128,7 +128,7 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
         n_cells += len(cells)
     known = sorted(sum(comm.allgather([(p.index, p.fingerprint) for p in pieces]), []))
     if [index for index, _ in known] != list(range(n_pieces)):
-        raise MeshError(f"mesh pieces {[i for i, _ in known]} found, 0 … {n_pieces - 1} expected, each once")
+        raise MeshError(f"mesh pieces {[i for i, _ in known]} are there, 0 … {n_pieces - 1} expected, each once")
     fingerprint = hashlib.sha256("".join(piece_print for _, piece_print in known).encode()).hexdigest()[:32]
 
     def stack(arrays, empty):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from coupling.common.files import FileError
 from coupling.embedded import decompose
+from coupling.embedded.__main__ import _report
 from coupling.fluidity.halo import read_halo
 from coupling.fluidity.msh import read_msh
 from coupling.vtk.vtu import geometry, read_grid
@@ -76,3 +78,10 @@ def test_ghost_marks_in_fluiditys_files_follow_the_same_rule(fluidity_data):
         name = "mini_VelocityMesh_3_checkpoint"
         _, cells, ghost = geometry(read_grid(fluidity_data / "parallel" / name / f"{name}_{k}.vtu"), name)
         assert np.array_equal(ghost, halo.owners()[cells].min(axis=1) != k)
+
+
+def test_control_characters_of_names_are_written_out(capsys):
+    assert decompose.main(["none\x1b[2J.msh", "2"]) == 1
+    _report(FileError("of a file: \x1b[31m\x07"))
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown and "\x07" not in shown and r"\x1b[2J" in shown and r"\x1b[31m\x07" in shown
