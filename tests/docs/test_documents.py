@@ -74,6 +74,45 @@ def test_the_readmes_links_lead_somewhere():
     assert not [link for link in links if "://" not in link and not (ROOT / link.partition("#")[0]).exists()]
 
 
+README_FILES = sorted((ROOT / "examples").glob("*/README.md"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *README_FILES], ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_where_mpirun_stands_the_page_says_what_root_needs(page):
+    """Open MPI refuses root and more ranks than cores, which a newcomer meets first."""
+    text = page.read_text(encoding="utf-8")
+    if re.search(r"^    mpirun -n", text, re.MULTILINE):
+        assert "export OMPI_ALLOW_RUN_AS_ROOT=1" in text or "#root-and-more-ranks-than-cores" in text
+
+
+def test_the_variables_of_the_documents_are_the_makefiles():
+    exported = re.findall(r"^export (OMPI\w+|PRTE\w+) := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(exported) == 4
+    for name in ("README.md", "CONTRIBUTING.md", "docs/cluster.md", "Dockerfile", ".ci/slurm.sh"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not [variable for variable, value in exported if f"{variable}={value}" not in text], name
+
+
+def test_conda_gets_the_projects_packages():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["docs"]]
+    wanted += [one for one in project["optional-dependencies"]["test"] if not one.startswith("fluidity-da")]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    for one in wanted:
+        name, bound = one.split(">=")
+        ours = f"{names.get(name, name)}>={bound}"
+        assert [given for given in environment if given == ours or given.startswith(f"{ours}=")], one
+    assert f"python{project['requires-python']}" in "".join(environment)
+
+
+def test_the_image_gets_every_room():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for room in ("plugin", "coupling", "da", "models"):
+        assert f"COPY {room} {room}" in text
+    assert "RUN make setup" in text
+
+
 def test_the_reference_has_every_key():
     schema = Case.model_json_schema()
     text = reference.reference(schema)
