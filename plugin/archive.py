@@ -77,10 +77,10 @@ def unpack(source, folder, comm, console, fields=None, chosen=None):
     Raises
     ------
     FileError, OSError
-        if the archive is not one or is damaged, or `folder` is there already
+        if the archive is not one or is damaged, or `folder` is there already or written by another job
     """
     name = Path(source).stem
-    with Archive(source, comm) as archive:
+    with sole_writer(folder, comm), Archive(source, comm) as archive:
         steps = _steps(archive.times, chosen, source)
         archive.read(steps[0], fields)  # most that can be wrong shows here, before a folder is made
         with whole_folder(folder, comm) as beside:

@@ -39,6 +39,7 @@ from coupling.archive.series import reopened
 from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.faults import reached
 from coupling.common.files import FileError, remove_leftovers, whole_file, whole_folder
+from coupling.common.locks import sole_writer
 from coupling.common.waiting import wait_asleep
 from coupling.common.watchdog import alive, watched
 from da.observation.observations import Observations
@@ -103,7 +104,11 @@ def reanalyse(case: ReanalysisCase, comm: MPI.Comm, resume: bool = False, progre
         as the stages raise them; finished blocks stay
     """
     progress = progress or Progress(comm)
-    with locked(case.run, comm, progress.say), watched(case.watchdog):
+    with (
+        locked(case.run, comm, progress.say),
+        sole_writer(case.reanalysis.output, comm, say=progress.say),
+        watched(case.watchdog),
+    ):
         _reanalyse(case, comm, resume, progress)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
+from coupling.common.locks import sole_writer
 from models import zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
@@ -46,13 +47,18 @@ def train_network(case, comm, progress=None, start=None):
     ConfigurationError
         if case, states, network, or the epoch to go on from do not fit each other; or there is a network already
     FileError, MeshError, OSError
-        if states cannot be read, or files not be written
+        if states cannot be read, or files not be written; or another job trains into the same file
     TrainingError
         if the loss is no longer a number
     """
     progress = progress or Progress(comm)
     if case.network is None:
         raise ConfigurationError("network: this section is missing; it names the network and its file")
+    with sole_writer(case.network.file, comm, say=progress.say):
+        return _train(case, comm, progress, start)
+
+
+def _train(case, comm, progress, start):
     section, title = case.network, case.network.name
     start = on_rank_0(lambda: first_epoch("network.file", section.file, start), comm)
     with progress.stage("training set"):

@@ -21,6 +21,7 @@ from mpi4py import MPI
 from coupling.common.files import NO_LINKS, FileError, hidden_name, sync, unused_name
 from coupling.common.processes import began, host_name
 from coupling.common.waiting import wait_asleep
+from coupling.common.watchdog import alive
 
 _LOOK = 0.2  # s between two looks at another job's lock
 _UNREADABLE = 1.0  # s that a lock may be without its whole content, where it was not made by a link
@@ -29,7 +30,16 @@ _held: dict[Path, tuple[int, bool]] = {}  # {lock: (the process that took it, wh
 
 
 class InUseError(FileError):
-    """Another job has what was to be locked, or may have it; the message says which, and what to do."""
+    """Another job has what was to be locked, or may have it; the message says which, and what to do.
+
+    running : whether it is seen to be at work, on this host
+    """
+
+    running = False
+
+
+class _Running(InUseError):
+    running = True
 
 
 class _JustTaken(InUseError):
@@ -98,7 +108,8 @@ def sole_writer(
     ----------
     path : what the block writes
     comm : MPI communicator; ranks wait asleep
-    wait : how long to wait for another job to end its block [s]; 0 refuses at once
+    wait : 0 refuses at once if another job has it; else its end is waited for, as long as it is seen to be at work, and
+        [s] where that cannot be seen, as on another host
     say : function of a text, called on rank 0 when it waits, and if it takes over a lock of a job that is gone
 
     Raises
@@ -133,6 +144,9 @@ def _take_in_time(lock, what, wait, say):
             take(lock, what, say)
             return
         except InUseError as error:
+            alive()
+            if wait and error.running:  # it will come to its end
+                end = time.monotonic() + wait
             if time.monotonic() >= end:
                 raise
             if not waiting and not isinstance(error, _JustTaken):
@@ -217,5 +231,5 @@ def _judge(holder: Mapping[str, Any], path: Path, what: str) -> str:
             f"{ours['host']}: if it does not, remove the file"
         )
     if began(holder["process"]) == holder["began"]:
-        raise InUseError(f"{path}: {what} is in use ({told}); wait for it, or end it")
+        raise _Running(f"{path}: {what} is in use ({told}); wait for it, or end it")
     return f"the job that had {what} is gone ({told}); its lock is taken over"

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
+from coupling.common.locks import sole_writer
 from da.observation.encoded import LEAST_PART
 from models import files
 from models.gridding import InverseDistanceGridding
@@ -46,13 +47,18 @@ def train_observation_encoder(case, comm, progress=None, start=None):
     ConfigurationError
         if case, states, autoencoder, or the epoch to go on from do not fit each other; or there is a network already
     ReadingsError, FileError, MeshError, OSError
-        if readings or states cannot be read, or files not be written
+        if readings or states cannot be read, or files not be written; or another job trains into the same file
     TrainingError
         if the loss is no longer a number
     """
     progress = progress or Progress(comm)
     if case.network is None or case.network.observations is None:
         raise ConfigurationError("network.observations: this section is missing; it names the file")
+    with sole_writer(case.network.observations.file, comm, say=progress.say):
+        return _train(case, comm, progress, start)
+
+
+def _train(case, comm, progress, start):
     file, settings = case.network.observations.file, case.network.observations.training
     start = on_rank_0(lambda: first_epoch("network.observations.file", file, start), comm)
     with progress.stage("training set"):

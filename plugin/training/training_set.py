@@ -15,6 +15,7 @@ import numpy as np
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_shared_file
 from coupling.common.hdf5 import claim_problem, elsewhere_problem
+from coupling.common.locks import sole_writer
 from coupling.geometry.grid import Grid
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected, row_blocks
@@ -23,6 +24,7 @@ from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background import close_all, columns_of, fingerprint, make_grid_of, plan_of, states_of
 
 _BLOCK = 16  # samples that are written at a time
+_WAIT = 3600.0  # s for another job to write the samples, where it cannot be seen whether it still runs
 
 
 class StoredSamples:
@@ -152,9 +154,11 @@ def standardised_states(case, snapshots, last, comm, cache, folder, *, scaling, 
     told = json.dumps({**about, "mask": grid.fingerprint, "mesh": mesh.fingerprint, "validation": n_last})
     path = folder / f"samples-{hashlib.sha256(told.encode()).hexdigest()[:16]}.h5"
     if not on_rank_0(path.exists, comm):
-        columns = columns_of(transfer, first, states, len(plan), said)
-        states = collected(columns, transfer.n_local, len(plan), folder)
-        _write(path, transfer, states, n_last, scaling, section, comm)
+        with sole_writer(path, comm, _WAIT, said):
+            if not on_rank_0(path.exists, comm):  # no other job has made it since
+                columns = columns_of(transfer, first, states, len(plan), said)
+                states = collected(columns, transfer.n_local, len(plan), folder)
+                _write(path, transfer, states, n_last, scaling, section, comm)
     close_all(plan)
     try:
         file = h5py.File(path, "r")

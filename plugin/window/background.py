@@ -19,6 +19,7 @@ from coupling.archive import Archive
 from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_shared_file
+from coupling.common.locks import sole_writer
 from coupling.geometry.grid import Grid, make_grid
 from coupling.geometry.interpolation import fluid_points
 from coupling.geometry.mesh import Mesh, State
@@ -39,6 +40,8 @@ from plugin.window.modes_file import ModesFileError, load_modes, save_modes
 
 Series = Archive | DumpSeries
 Plan = list[tuple[Series, int]]  # open series, number of a state in it
+
+_WAIT = 3600.0  # s for another job to make the modes, where it cannot be seen whether it still runs
 
 
 @dataclass(frozen=True)
@@ -155,24 +158,20 @@ def background(
     mesh = next(iter(first.fields.values())).mesh
     grid = make_grid_of(case, mesh, comm, cache)
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
-    settings, stored = case.background, None
+    settings = case.background
     taper = make_taper(settings, transfer)
     latent = read_latent(case, transfer, comm) if settings.by_network else None
-    if settings.modes is not None:
-        about = _about(settings, transfer, plan, mesh, comm)
-        stored = _kept(settings.modes, about, transfer, comm)
-    if stored is None:
+
+    def make() -> tuple[Modes, np.ndarray]:
         columns = columns_of(transfer, first, states, len(plan), said)
-        stored = _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
-        if settings.modes is not None:
-            _keep(settings.modes, stored, about, transfer, comm)
-            stored = None  # before they are there twice
-            # as later runs will have them: another order in memory changes the last digits of sums
-            stored = _kept(settings.modes, about, transfer, comm)
+        return _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
+
+    if settings.modes is None:
+        modes, scale = make()
+    else:
+        about = _about(settings, transfer, plan, mesh, comm)
+        modes, scale = _kept_or_made(settings.modes, about, make, transfer, comm, said)
     close_all(plan)
-    if stored is None:
-        raise ConfigurationError(f"background.modes: {settings.modes} was removed while this job made it; start again")
-    modes, scale = stored
     return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent, taper)
 
 
@@ -235,10 +234,33 @@ def _kept(path: Path, about: dict, transfer: Transfer, comm: MPI.Comm) -> tuple[
     return stored.modes, stored.scale
 
 
+def _kept_or_made(
+    path: Path,
+    about: dict,
+    make: Callable[[], tuple[Modes, np.ndarray]],
+    transfer: Transfer,
+    comm: MPI.Comm,
+    said: Callable[[str], None],
+) -> tuple[Modes, np.ndarray]:
+    """(Modes, (n_local,) scale) from a file, which is made if it is not there. Collective.
+
+    Of several jobs that need the file at once one makes it, and the others wait for it.
+    """
+    stored = _kept(path, about, transfer, comm)
+    if stored is None:
+        with sole_writer(path, comm, _WAIT, said):
+            if not on_rank_0(path.exists, comm):  # no other job has made it since
+                _keep(path, make(), about, transfer, comm)
+        # as later runs will have them: another order in memory changes the last digits of sums
+        stored = _kept(path, about, transfer, comm)
+    if stored is None:
+        raise ConfigurationError(f"background.modes: {path} was removed while this job made it; start again")
+    return stored
+
+
 def _keep(path: Path, made: tuple[Modes, np.ndarray], about: dict, transfer: Transfer, comm: MPI.Comm) -> None:
     rows = transfer.grid.rows(comm)
-    on_rank_0(lambda: path.parent.mkdir(parents=True, exist_ok=True), comm)
-    with whole_shared_file(path, comm) as beside:
+    with whole_shared_file(path, comm, replace=False) as beside:
         # tried by one first: an MPI open that fails may leave ranks waiting
         on_rank_0(beside.touch, comm)
         save_modes(beside, *made, about, comm, transfer.grid.fluid_points[rows.start : rows.stop])

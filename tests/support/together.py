@@ -1,5 +1,6 @@
 """Python programs that begin a piece of work at the same moment, to see what they do to each other."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,9 +36,10 @@ def together(*programs, timeout=120):
     with tempfile.TemporaryDirectory() as folder:
         go = Path(folder) / "go"
         text = _BEGIN.format(folder=folder, go=str(go))
+        given = environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])}
         started = [
             subprocess.Popen(
-                [sys.executable, "-c", text + program], cwd=ROOT, env=environment(),
+                [sys.executable, "-c", text + program], cwd=ROOT, env=given,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )
             for program in programs

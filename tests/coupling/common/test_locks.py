@@ -56,6 +56,12 @@ with sole_writer({str(path)!r}, MPI.COMM_SELF):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
 
 
+def on_another_host(lock):
+    """Make a lock one of another host's; returns it."""
+    lock.write_text(json.dumps({**json.loads(lock.read_text()), "host": "node17"}))
+    return lock
+
+
 @pytest.mark.parametrize("repetition", range(3))
 def test_of_jobs_that_need_one_file_one_makes_it_and_the_others_take_it(tmp_path, repetition):
     ended = together(*JOBS * [JOB.format(path=str(tmp_path / "a.h5"), wait=60)])
@@ -91,9 +97,11 @@ def test_another_job_is_named_with_what_to_do(tmp_path):
         pass
 
 
-def test_one_that_waits_says_so_and_in_the_end_gives_up(tmp_path):
+def test_one_that_waits_says_so_and_gives_up_where_it_cannot_see_the_other(tmp_path):
     path, said = tmp_path / "a.h5", []
-    with sole_writer(path, COMM), pytest.raises(InUseError), sole_writer(path, COMM, wait=0.5, say=said.append):
+    killed_with(path)
+    on_another_host(tmp_path / ".a.h5.lock")
+    with pytest.raises(InUseError), sole_writer(path, COMM, wait=0.5, say=said.append):
         pass
     assert len(said) == 1 and said[0].startswith("waiting for another job: ") and "is in use" in said[0]
 
@@ -101,8 +109,7 @@ def test_one_that_waits_says_so_and_in_the_end_gives_up(tmp_path):
 def test_a_lock_of_another_host_is_not_taken_over(tmp_path):
     path = tmp_path / "a.h5"
     killed_with(path)
-    lock = tmp_path / ".a.h5.lock"
-    lock.write_text(json.dumps({**json.loads(lock.read_text()), "host": "node17"}))
+    lock = on_another_host(tmp_path / ".a.h5.lock")
     with (
         pytest.raises(InUseError, match="on node17, since .* if it does not, remove the file"),
         sole_writer(path, COMM),
@@ -154,6 +161,10 @@ except InUseError as error:
     assert "is in use" in str(error)
     print("refused")
 """
+    lock = tmp_path / ".a.h5.lock"
     with sole_writer(tmp_path / "a.h5", COMM):
+        of_ours = lock.read_text()
+        on_another_host(lock)
         assert mpirun(2, "-c", code).stdout.split() == ["refused", "refused"]
+        lock.write_text(of_ours)
     assert mpirun(2, "-c", code).stdout.split() == ["wrote", "wrote"]
