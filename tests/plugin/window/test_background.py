@@ -10,7 +10,8 @@ from places import ROOT
 from coupling.geometry.mesh import State
 from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import read_state
-from plugin.case.configuration import ConfigurationError, SeriesSection, read_case
+from plugin.case.configuration import ConfigurationError, read_case
+from plugin.case.sections import SeriesSection
 from plugin.window.background import background, chosen_steps
 
 COMM = MPI.COMM_SELF
