@@ -28,7 +28,8 @@ from plugin.check.case.readings import in_air, in_windows
 from plugin.check.case.resources import disk, duration, memory
 from plugin.check.case.restart import round_trip
 from plugin.check.case.states import same_mesh, states
-from plugin.check.finding import FAIL, OK, WARN, Finding, as_text, findings
+from plugin.check.case.trial import one_time_step
+from plugin.check.finding import FAIL, OK, WARN, Finding, as_text, findings, without_folder
 from plugin.check.machine.libraries import libraries, loaded, packages
 from plugin.check.machine.processors import Placement, gpu, here, processors
 from plugin.run.job import read_words, run_job
@@ -76,7 +77,7 @@ def check_case(
     yield from findings("memory", memory, files, free)
     yield from findings("disk", disk, files)
     if not quick:
-        yield from findings("one time step", _trial, files)
+        yield from findings("one time step", one_time_step, files)
         yield from findings("one window", duration, files, len(places))
 
 
@@ -95,12 +96,6 @@ def _options(files: CaseFiles, fix: Path | None) -> Iterator[Finding]:
         )
     elif fix is not None:
         yield Finding(OK, "--fix", "nothing to change; no file was written")
-
-
-def _trial(files: CaseFiles) -> Iterator[Finding]:
-    seconds = files.trial
-    text = f"the model ran and left a readable checkpoint; {seconds:.1f} s with start-up"
-    yield Finding(OK, "one time step", text)
 
 
 def _read(path: Path) -> tuple[CycleCase | None, list[Finding]]:
@@ -129,7 +124,8 @@ def _examine(
     beside = next(p for p in case.run.parents if p.is_dir())
     try:
         with tempfile.TemporaryDirectory(prefix=".check-", dir=beside) as scratch:
-            report(check_case(case, Path(scratch), [place for _, place in by_rank], words.quick, words.fix))
+            checked = check_case(case, Path(scratch), [place for _, place in by_rank], words.quick, words.fix)
+            report(without_folder(finding, Path(scratch)) for finding in checked)
     except OSError as error:
         report([Finding(FAIL, "run folder", f"{beside} cannot be written: {error}", "choose another `run` folder")])
     return reported

@@ -1,7 +1,8 @@
 """What a check reports."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
@@ -47,6 +48,17 @@ def findings(name: str, check: Callable[..., Iterable[Finding]], *subjects: obje
             Finding(FAIL, name, message if expected else f"the check broke down: {type(error).__name__}: {message}")
         )
     return reported
+
+
+def without_folder(finding: Finding, folder: Path) -> Finding:
+    """A finding that names no file of a folder that is removed once the checks are done: only names within it."""
+    text = finding.text
+    for name in {str(folder), str(folder.resolve())}:
+        text = text.replace(f"{name}/", "").replace(name, "the check's own folder")
+    if text == finding.text:
+        return finding
+    gone = "the files named here were the check's own and are gone; plugin.cycle keeps them in its run folder"
+    return replace(finding, text=text, advice=f"{finding.advice}\n{gone}".strip())
 
 
 def as_text(finding: Finding) -> str:

@@ -7,6 +7,7 @@ restart    a restart written and read back
 states     earlier states: their fields, times and mesh
 grid       the grid over the mesh
 readings   readings in the model's air and in the run's windows
+trial      one time step of the model
 network    weights that belong to the case
 resources  memory, disk and time
 """

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -234,6 +235,33 @@ def test_what_is_broken_is_named(twin, tmp_path):
     assert "500 are asked for" in failed["earlier states"][0]
     assert "no licence" in " ".join(f.text for f in found["model"])
     assert "see above" in found["one window"][0].text and found["one window"][0].level == WARN
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_module_of_the_case_that_the_model_does_not_find_is_told_with_what_to_do(twin, tmp_path, here):
+    program = tmp_path / "model"
+    lines = "ModuleNotFoundError: No module named 'winds'", "ModuleNotFoundError: No module named 'fluidity'"
+    program.write_text("#!/bin/sh\n" + "".join(f'echo "{line}" >&2\n' for line in lines) + "exit 1\n")
+    program.chmod(0o755)
+    start = tmp_path / "start"
+    shutil.copytree(twin / "start-1", start)
+    if here:
+        (start / "winds.py").write_text("speed = 1.0\n")
+    file = write_settings(
+        tmp_path / "case.yml", twin, tmp_path / "run", model__driver="fluidity", model__program=[str(program)],
+        model__start=str(start / "case.flml"), model__environment={"PYTHONPATH": "/mine"},
+    )  # fmt: skip
+    code, reported = examine(file)
+    (finding,) = reported["one time step"]
+    assert code == 1 and finding.level == FAIL
+    folder = str(start) if here else "FOLDER"
+    assert f"model.environment: {{PYTHONPATH: '{folder}:/mine'}}" in finding.advice
+    assert "lets it import winds" in finding.advice and ("FOLDER being the one" in finding.advice) != here
+    # what it names is there
+    assert not [path for path in re.findall(r"(?<!\S)/[^\s:;,']+", finding.text) if not Path(path).exists()], (
+        finding.text
+    )
+    assert ".check-" not in finding.text and "the check's own and are gone" in finding.advice
 
 
 def test_a_launcher_that_starts_single_jobs_fails(twin, tmp_path):
