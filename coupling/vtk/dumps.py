@@ -51,7 +51,10 @@ def list_dumps(paths: Dumps) -> list[Path]:
             files = [path]
         else:
             candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path)))
-            present = sorted(f for f in candidates if f.suffix in _SUFFIXES and f.is_file())
+            # hidden ones are unfinished files of writers that are at work, or were killed
+            present = sorted(
+                f for f in candidates if f.suffix in _SUFFIXES and not f.name.startswith(".") and f.is_file()
+            )
             names = {folder: _restart_names(folder) for folder in {f.parent for f in present}}
             files = [f for f in present if not _is_start(f, names[f.parent])]
             if not files:

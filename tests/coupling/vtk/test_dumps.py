@@ -8,7 +8,7 @@ from contents import SELF, content, small_mesh, small_state
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOXML import vtkXMLPUnstructuredGridReader
 
-from coupling.common.files import FileError
+from coupling.common.files import FileError, unused_name
 from coupling.geometry.mesh import MeshError, State
 from coupling.vtk.dumps import dumps_in_time, list_dumps, write_dump
 from coupling.vtk.vtu import read_state
@@ -151,3 +151,17 @@ def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises((FileError, OSError), match="none"):
         write_dump(small_state(), tmp_path / "none" / "dump", SELF)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unfinished_files_are_no_dumps(fluidity_data, tmp_path):
+    """Those of a writer that is at work, or was killed, begin as the dump that they were to be."""
+    shutil.copyfile(fluidity_data / "serial/mini_3.vtu", tmp_path / "mini_3.vtu")
+    half = (tmp_path / "mini_3.vtu").read_bytes()[:3000]
+    (tmp_path / unused_name(tmp_path / "mini_4.vtu")).write_bytes(half)
+    (tmp_path / ".mini_5.vtu").write_bytes(half)
+    for given in (tmp_path, tmp_path / "*", tmp_path / "*.vtu", tmp_path / ".*"):
+        if given.name == ".*":
+            with pytest.raises(FileError, match="no such file, folder or dumps"):
+                list_dumps(given)
+        else:
+            assert list_dumps(given) == [tmp_path / "mini_3.vtu"]
