@@ -38,7 +38,7 @@ from coupling.archive.overlap import ahead, behind
 from coupling.archive.series import reopened
 from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.faults import reached
-from coupling.common.files import FileError, remove_leftovers, whole_file, whole_folder
+from coupling.common.files import FileError, refuse_links, remove_leftovers, whole_file, whole_folder
 from coupling.common.locks import sole_writer
 from coupling.common.waiting import wait_asleep
 from coupling.common.watchdog import alive, watched
@@ -293,6 +293,8 @@ def _begin(case, about, resume):
         with whole_file(kept) as beside:
             beside.write_text(json.dumps(about, indent=2))
         return False
+    if (case.run / "reanalysis").is_dir():
+        refuse_links(case.run / "reanalysis", depth=1)
     if not kept.is_file():
         raise ConfigurationError(f"{kept}: no reanalysis to resume; start without --resume")
     earlier = kept_settings(kept)

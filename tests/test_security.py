@@ -5,6 +5,7 @@ XML                                   tests/coupling/test_bombs.py
 HDF5 links and values elsewhere       tests/coupling/common/test_hdf5.py, tests/plugin/readings/test_netcdf_cf.py
 sizes that are claimed                tests/coupling/test_bombs.py, tests/plugin/window/test_modes_file.py
 files that a checkpoint or PVTU names tests/coupling/fluidity/test_named_files.py, tests/support/bad_files.py
+links within a run folder             tests/plugin/whole_runs/test_links.py
 no shell, nothing evaluated           here
 pages load nothing                    tests/plugin/report
 """

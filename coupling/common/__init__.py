@@ -2,6 +2,7 @@
 
     collective    errors and results that all ranks share
     files         files and folders that appear whole or not at all
+    links         files opened themselves, not what a link leads to
     locks         one job at a time: who writes a file, or works in a folder
     processes     which process of which host, and whether it is still there
     hdf5          HDF5 files of others: nothing from elsewhere, and no more than there is

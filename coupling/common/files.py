@@ -232,6 +232,21 @@ def _unfinished(folder, of=None):
             yield path
 
 
+def refuse_links(folder: str | Path, depth: int) -> None:
+    """FileError if a folder holds a link, directly or in folders so many levels below. Not collective.
+
+    It is for folders whose files we change or remove: behind a link lie the files of somebody else.
+    """
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_symlink():
+            raise FileError(
+                f"{entry.path}: is a link to {os.readlink(entry.path)}; no link is followed here: put the file or "
+                "folder itself in its place, or remove the link"
+            )
+        if depth > 0 and entry.is_dir(follow_symlinks=False):
+            refuse_links(entry.path, depth - 1)
+
+
 def leads_out(folder: str | Path, name: str | Path) -> bool:
     """Whether a name given in a file leads out of its folder, by itself or through a link."""
     path, folder = Path(name), Path(folder)

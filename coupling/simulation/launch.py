@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from coupling.common import faults
 from coupling.common.faults import reached
+from coupling.common.links import opened_itself
 from coupling.common.waiting import wait_asleep
 from coupling.common.watchdog import alive
 from coupling.simulation import guard
@@ -149,7 +150,7 @@ def _run(command, folder, environment, log, timeout, silence):
     if shutil.which(command[0], path=environment.get("PATH")) is None:
         raise ModelError(f"cannot start {command[0]!r}: no such program; is it installed and on PATH?")
     began = time.monotonic()
-    with open(folder / log, "ab") as output:
+    with open(folder / log, "ab", opener=opened_itself) as output:
         guarded = subprocess.Popen(
             [sys.executable, "-IS", guard.__file__, *command],
             cwd=folder,

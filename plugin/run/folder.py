@@ -9,7 +9,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from coupling.common.files import FileError, remove_leftovers, whole_file
+from coupling.common.files import FileError, leads_out, remove_leftovers, whole_file
 from coupling.common.manifest import check_manifest
 from coupling.fluidity.checkpoint import open_restart
 from plugin.case.configuration import ConfigurationError, CycleCase
@@ -48,12 +48,12 @@ def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int |
     if not entries:
         return 0, Beginning(open_restart(case.model.start), None, {})
     entry = entries[-1]
-    restart = case.run / entry["restart"]
+    restart = on_rank_0(lambda: _own(case.run, entry["restart"]), comm)
     try:
         check_manifest(restart.parent, comm)
     except FileError as error:
         raise FileError(f"{error}; {_advice(case.run, len(entries), comm)}") from error
-    background = open_restart(case.run / entry["forecast"]) if "analysis" in entry else None
+    background = open_restart(_own(case.run, entry["forecast"])) if "analysis" in entry else None
     return len(entries), Beginning(open_restart(restart), background, entry.get("biases", {}))
 
 
@@ -120,6 +120,21 @@ def _first_whole(run: Path, numbers: Iterable[int], comm: MPI.Comm) -> int | Non
     return None
 
 
+def _remove(folder):
+    """Remove a folder with all that is in it, or a link without what is behind it."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own(run, name):
+    """Path of a file of the run, by its name in the ledger. FileError if that leads out of the run folder."""
+    if leads_out(run, name):
+        raise FileError(f"{run / 'ledger.jsonl'}: names {name}, which lies outside of the run folder; restore the file")
+    return run / name
+
+
 def begin_run(case: CycleCase, resume: bool, done: int) -> None:
     """Keep the settings, and clear away what a kill left; at a resume all but finished windows. Not collective."""
     with whole_file(case.run / "case.json") as beside:
@@ -137,7 +152,7 @@ def begin_run(case: CycleCase, resume: bool, done: int) -> None:
             continue
         aside = folder.with_name(f".{name}.unfinished")
         if folder != aside:
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
             os.replace(folder, aside)  # a model that outlived its cycle may still write there
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
     prune(case.run, range(1, done), case.cycle.keep)

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from coupling.common.faults import reached
 from coupling.common.files import naming, sync
+from coupling.common.links import opened_itself
 
 _BACK_TO = "back_to"
 _BLOCK = 1 << 16  # bytes read at once from the end
@@ -38,6 +39,7 @@ def _parse(line):
 
 def _read(path):
     """(entries as they stand there, bytes of their lines)."""
+    _refuse_link(path)
     entries, size = [], 0
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -53,13 +55,18 @@ def _read(path):
     return entries, size
 
 
+def _refuse_link(path):
+    if path.is_symlink():
+        raise LedgerError(f"{path}: is a link to {os.readlink(path)}, expected the run's own file; put it in its place")
+
+
 def read_ledger(path: Path) -> list[dict]:
     """Entries of a ledger, oldest first, without those gone back over; an unfinished last line is left out.
 
     Raises
     ------
     LedgerError
-        if a line before the last does not match its checksum
+        if a line before the last does not match its checksum, or the file is a link
     """
     entries: list[dict] = []
     for entry in _read(Path(path))[0]:
@@ -73,7 +80,8 @@ def read_ledger(path: Path) -> list[dict]:
 def append_entry(path: Path, entry: dict) -> None:
     """Add an entry; when this returns it is on the disk."""
     path, line = Path(path), _line(entry)
-    with naming(path), open(path, "r+b" if path.exists() else "w+b") as ledger:
+    _refuse_link(path)
+    with naming(path), open(path, "r+b" if path.exists() else "w+b", opener=opened_itself) as ledger:
         finished = _end_of_entries(ledger)
         ledger.truncate(finished)
         ledger.seek(finished)

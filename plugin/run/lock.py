@@ -7,6 +7,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
+from coupling.common.files import refuse_links
 from coupling.common.locks import InUseError, give_back, take
 from plugin.case.configuration import ConfigurationError
 
@@ -25,9 +26,12 @@ def locked(folder: Path, comm: MPI.Comm, say: Callable[[str], None] = lambda tex
     ------
     ConfigurationError
         on every rank, if another job has it, or may have it
+    FileError
+        on every rank, if a link stands where the run's own files and folders do
     """
     on_rank_0(lambda: _take(folder, say), comm)
     try:
+        on_rank_0(lambda: refuse_links(folder, depth=1), comm)
         yield
     finally:
         if comm.rank == 0:

@@ -33,9 +33,16 @@ def prune(run: Path, numbers: Iterable[int], keep: int | None) -> None:
         return
     for number in numbers:
         if number % keep:
-            for part in window_folder(run, number).glob("*/"):
+            for part in _own_folders(window_folder(run, number)):
                 _remove_states(part)
             reached("window pruned")
+
+
+def _own_folders(folder):
+    """Folders directly in a folder, without links: behind these lie the files of somebody else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return [entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
 
 
 def _remove_states(folder):
