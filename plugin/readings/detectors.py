@@ -1,12 +1,14 @@
 """Readings from the detectors of a Fluidity run: `NAME.detectors`, as from a twin's truth.
 
 The file begins with an XML header that names the columns (counted from 1): time, and for each
-detector its position and the values of fields there, vectors over several columns. The rows follow as
+detector its position and the values of fields there, vectors over several columns. Fields of several
+material phases have the phase in their names, as in the options: `Dust::Tracer`. The rows follow as
 text, or as raw numbers in `NAME.detectors.dat` where the header says `format="binary"`. Detectors that
 drift have their place in every row.
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,7 @@ def _header(path, content):
         fields = [
             {
                 "name": f.attrib["name"],
+                "phase": f.get("material_phase", ""),
                 "statistic": f.get("statistic", ""),
                 "column": int(f.attrib["column"]),
                 "components": int(f.get("components", 1)),
@@ -80,9 +83,17 @@ def _header(path, content):
         ]
     except (KeyError, ValueError) as error:
         raise ReadingsError(f"{path}: the XML header cannot be understood: {error}") from None
+    several = len({f["phase"] for f in fields} - {""}) > 1
+    for f in fields:
+        if several and f["phase"]:
+            f["name"] = f"{f['phase']}::{f['name']}"
     bad = [f for f in fields if f["column"] < 1 or f["components"] < 1]
     if bad or not fields:
         raise ReadingsError(f"{path}: header names {bad[0] if bad else 'no field'}, expected columns counted from 1")
+    counts = Counter((f["name"], f["statistic"]) for f in fields)
+    (name, statistic), most = counts.most_common(1)[0]
+    if most > 1:
+        raise ReadingsError(f"{path}: header names {name!r} of {statistic!r} {most} times, expected once")
     return constants, fields
 
 
@@ -133,6 +144,13 @@ def _column_of(path, fields, name):
     raise ReadingsError(f"{path}: the header has no {name!r}, expected Fluidity's time [s]")
 
 
+def _chosen(variable, phase, choice):
+    """The case's name of a variable; a file with one phase's detectors may be of a simulation with several."""
+    name = choice.names.get(variable, variable)
+    with_phase = f"{phase}::{variable}"
+    return with_phase if phase and not choice.wants(name) and choice.wants(with_phase) else name
+
+
 def _series(path, of, place, time, rows, choice):
     """Observations' arrays of a field at a detector, one part for each wanted component."""
     position = np.zeros((len(rows), 3))
@@ -140,7 +158,7 @@ def _series(path, of, place, time, rows, choice):
     position[:, : place["components"]] = rows[:, first : first + place["components"]]
     for k in range(of["components"]):
         variable = of["name"] if of["components"] == 1 else f"{of['name']}.{'xyz'[k] if of['components'] <= 3 else k}"
-        variable = choice.names.get(variable, variable)
+        variable = _chosen(variable, of["phase"], choice)
         if not choice.wants(variable):
             continue
         value = rows[:, of["column"] - 1 + k]

@@ -98,6 +98,43 @@ def test_what_cannot_be_read_is_named(tmp_path, rows, header, told):
         read_readings(_write(tmp_path, rows, header or HEADER.format(extra="")), Choice(errors=ERRORS))
 
 
+PHASES = """<header>
+<field column="1" name="ElapsedTime" statistic="value"/>
+<field column="2" name="D1" statistic="position" components="3"/>
+<field column="5" name="Tracer" statistic="D1" material_phase="Air"/>
+<field column="6" name="Tracer" statistic="D1" material_phase="{second}"/>
+<field column="7" name="Velocity" statistic="D1" material_phase="Air" components="3"/>
+</header>
+"""
+
+
+def test_fields_of_several_phases_have_the_phase_in_their_names(tmp_path):
+    path = _write(tmp_path, "10 4 10 7 0.31 0.77 1 2 3\n", PHASES.format(second="Dust"))
+    errors = {"Air::Tracer": 0.1, "Dust::Tracer": 0.05, "Tracer": 0.1, "Air::Velocity": 0.2}
+    found = read_readings(path, Choice(("Dust::Tracer",), errors=errors))
+    assert found.value.tolist() == [0.77] and found.error.tolist() == [0.05] and found.station.tolist() == ["D1"]
+    assert found.position.tolist() == [[4.0, 10.0, 7.0]] and found.variable.tolist() == ["Dust::Tracer"]
+    found = read_readings(path, Choice(("Air::Velocity",), errors=errors))
+    assert found.variable.tolist() == [f"Air::Velocity.{letter}" for letter in "xyz"]
+    with pytest.raises(ReadingsError, match=r"\['Air::Tracer', 'Air::Velocity', 'Dust::Tracer'\]"):
+        read_readings(path, Choice(("Tracer",), errors=errors))  # of which phase?
+    named = Choice(("Tracer",), {"Dust::Tracer": "Tracer"}, errors)
+    assert read_readings(path, named).value.tolist() == [0.77]
+
+
+def test_one_phase_of_several_may_be_in_the_file(tmp_path):
+    path = _write(tmp_path)
+    for variables, name in ((("Tracer",), "Tracer"), (("Fluid::Tracer",), "Fluid::Tracer")):
+        found = read_readings(path, Choice(variables, errors={name: 0.01}))
+        assert set(found.variable) == {name} and len(found) == 6
+
+
+def test_two_columns_of_one_field_at_one_detector_are_refused(tmp_path):
+    path = _write(tmp_path, "10 4 10 7 0.31 0.77 1 2 3\n", PHASES.format(second="Air"))
+    with pytest.raises(ReadingsError, match="header names 'Tracer' of 'D1' 2 times, expected once"):
+        read_readings(path, Choice(errors=ERRORS))
+
+
 def test_a_cut_off_binary_row(tmp_path):
     path = _write(tmp_path, "", HEADER.format(extra=BINARY))
     (tmp_path / "truth.detectors.dat").write_bytes(ROWS.tobytes()[:-4])
