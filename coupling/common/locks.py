@@ -220,16 +220,16 @@ def _ourselves() -> dict[str, Any]:
 
 def _judge(holder: Mapping[str, Any], path: Path, what: str) -> str:
     """What is to be said where a lock can be taken over; else an InUseError."""
-    told = f"process {holder['process']} on {holder['host']}, since {holder['since']}"
+    who = f"process {holder['process']} on {holder['host']}, since {holder['since']}"
     job, count = holder["slurm"]
     ours = _ourselves()
     if job is not None and job == ours["slurm"][0] and count != ours["slurm"][1]:
-        return f"this job was put into the queue again; its lock of {what} ({told}) is taken over"
+        return f"this job was put into the queue again; its lock of {what} ({who}) is taken over"
     if holder["host"] != ours["host"]:
         raise InUseError(
-            f"{path}: {what} is in use ({told}); whether that process still runs cannot be seen from "
+            f"{path}: {what} is in use ({who}); whether that process still runs cannot be seen from "
             f"{ours['host']}: if it does not, remove the file"
         )
     if began(holder["process"]) == holder["began"]:
-        raise _Running(f"{path}: {what} is in use ({told}); wait for it, or end it")
-    return f"the job that had {what} is gone ({told}); its lock is taken over"
+        raise _Running(f"{path}: {what} is in use ({who}); wait for it, or end it")
+    return f"the job that had {what} is gone ({who}); its lock is taken over"

@@ -34,6 +34,8 @@ _JOB_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "ORTE_", "HYDRA_", "MPI_LOC
 _KEPT = (
     "OMPI_ALLOW_RUN_AS_ROOT",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+    "PRTE_ALLOW_RUN_AS_ROOT",  # Open MPI 5
+    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM",
     "OMPI_MCA_rmaps_base_oversubscribe",  # Open MPI 4
 )
 # Open MPI 5 has its own word for more processes than cores, and its mpirun keeps it from the ranks
@@ -158,7 +160,7 @@ def _run(command, folder, environment, log, timeout, silence):
             stdin=subprocess.PIPE,  # what the guard looks at: it is closed when we end
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that all it starts can be found and killed
+            start_new_session=True,  # so that all it starts can be killed
         )
     assert guarded.stdin is not None
     try:

@@ -18,7 +18,7 @@ from plugin.run.recovery import Beginning
 from plugin.run.retention import prune, window_folder
 from plugin.run.settings import first_difference, kept_settings, relocated, settings_of
 
-# what may be another at a resume: how long a run goes on, how its model is watched, what is kept and told
+# what may be another at a resume: how long a run goes on, how its model is watched, what is kept and shown
 _CHANGEABLE = {"cycle": ("windows", "keep", "report"), "model": ("timeout", "silence", "on_failure")}
 _OTHERS = ("diagnostics", "reanalysis", "experiment", "watchdog")
 

@@ -61,10 +61,10 @@ def read_words(parser: argparse.ArgumentParser, argv: Sequence[str], comm: MPI.C
 def run_job(main: Callable[[], int | None], comm: MPI.Comm) -> NoReturn:
     """Call `main()`; end the process with its exit code, or with that of the error it raised.
 
-    An error that all ranks raise is told once, by rank 0. One that only some raise would leave the
-    others waiting for ever: it is told by the rank that has it, and the whole job is ended. SIGTERM ends this process
-    at once with the code STOPPED, as if it were killed: what is on the disk can be gone on from at any moment. If
-    whoever reads the output has gone, as with `| head`, the job ends in silence with the code NO_READER.
+    An error that all ranks raise is printed once, by rank 0. One that only some raise would leave the
+    others waiting for ever: it is printed by the rank that has it, and the whole job is ended. SIGTERM ends this
+    process at once with the code STOPPED, as if it were killed: what is on the disk can be gone on from at any moment.
+    If whoever reads the output has gone, as with `| head`, the job ends in silence with the code NO_READER.
     """
     prepare_streams()
     try:

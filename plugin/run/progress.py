@@ -67,7 +67,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Bar:
-    """Work in steps, told in lines."""
+    """Work in steps, shown as lines."""
 
     say: Callable[[str], None]
 

@@ -274,6 +274,23 @@ def test_a_launcher_that_starts_single_jobs_fails(twin, tmp_path):
         assert found.level == FAIL and said in found.text
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("mpirun has detected an attempt to run as root.", "export OMPI_ALLOW_RUN_AS_ROOT=1"),
+        ("There are not enough slots available in the system", "mpirun --map-by :OVERSUBSCRIBE"),
+    ],
+)
+def test_a_launcher_that_refuses_is_told_how_to_be_content(twin, tmp_path, words, advice):
+    refusing = tmp_path / "launcher"
+    refusing.write_text(f"#!/bin/sh\necho '{words}'\nexit 1\n")
+    refusing.chmod(0o755)
+    launcher = [str(refusing), "{n}"]
+    changed = read_case(write_settings(tmp_path / "case.yml", twin, tmp_path / "run", 2, model__launcher=launcher))
+    (finding,) = findings("launcher", launched, changed, tmp_path)
+    assert finding.level == FAIL and words in finding.text and advice in finding.advice
+
+
 def test_fix_writes_a_copy_that_passes(twin, tmp_path):
     start = tmp_path / "start"
     start.mkdir()
