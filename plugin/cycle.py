@@ -167,7 +167,7 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
         forecast, recovery = forecast_from(beginning, begin, case.model.on_failure, folder, comm, progress.say)
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
-        usable, settings = _window_readings(readings, beginning, forecast, case.observations, statistics, comm)
+        usable, settings = _window_readings(readings, beginning, forecast, case.observations, statistics, comm, cache)
         analysis = assimilate(statistics, forecast.state, usable, comm, case.minimiser, settings, cache)
     reached("analysis found")
     with progress.stage("gates", f"{label}: gates") if case.gates.changing else nullcontext():
@@ -189,7 +189,7 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     return Beginning(restart, forecast.restart if analysis.analysis else None, analysis.biases)
 
 
-def _window_readings(readings, beginning, forecast, settings, statistics, comm):
+def _window_readings(readings, beginning, forecast, settings, statistics, comm, cache):
     """The readings of a window, and how they are treated. Collective."""
     end, step, biases = forecast.state.time, forecast.restart.timestep, beginning.biases
     in_time = belongs_to_window(readings, beginning.restart.time, end, settings, 0.5 * step, _SAME * step)
@@ -197,7 +197,7 @@ def _window_readings(readings, beginning, forecast, settings, statistics, comm):
     within = settings.window != ANALYSIS_TIME and in_time.any()
     with open_series(forecast.folder, comm) if within else nullcontext() as dumps:
         return window_readings(
-            readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, biases=biases
+            readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, cache, biases=biases
         )
 
 

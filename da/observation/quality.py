@@ -106,7 +106,7 @@ def duplicates(
     return marked
 
 
-def stuck(
+def stuck_since(
     time: np.ndarray,
     value: np.ndarray,
     sensor: np.ndarray,
@@ -114,7 +114,10 @@ def stuck(
     tolerance: float = 0.0,
     still: float | None = None,
 ) -> np.ndarray:
-    """Readings in a run of a sensor's that does not change.
+    """When it shows that a reading is in a run of a sensor's that does not change.
+
+    Runs follow one after another from a sensor's first reading on, so later readings change none that went before:
+    what is known at any time is what this is not later than.
 
     Parameters
     ----------
@@ -126,7 +129,7 @@ def stuck(
 
     Returns
     -------
-    (M,) bool, true for all of a run
+    (M,) time [s] of the reading that makes the run suspicious; infinite where none does
 
     Raises
     ------
@@ -136,7 +139,7 @@ def stuck(
     if readings < 2:
         raise ValueError(f"a run of {readings} readings cannot show a stuck sensor, expected 2 or more")
     time, value = np.asarray(time, dtype=np.float64), np.asarray(value, dtype=np.float64)
-    marked = np.zeros(len(value), bool)
+    since = np.full(len(value), np.inf)
     for of in _members(sensor):
         rows = of[np.argsort(time[of], kind="stable")]
         begin = 0
@@ -144,9 +147,9 @@ def stuck(
             if k < len(rows) and abs(value[rows[k]] - value[rows[begin]]) <= tolerance:
                 continue
             if k - begin >= readings and not (still is not None and abs(value[rows[begin]] - still) <= tolerance):
-                marked[rows[begin:k]] = True
+                since[rows[begin:k]] = time[rows[begin + readings - 1]]
             begin = k
-    return marked
+    return since
 
 
 def background_check(

@@ -34,4 +34,4 @@ class SeriesSection(Section):
     )
     start: float | None = Field(None, alias="from", description="first time used [s]")
     until: float | None = Field(None, description="last time used [s]")
-    every: int = Field(1, ge=1, description="use every so-many-th state")
+    every: int = Field(1, ge=1, description="use every so-many-th state of all that the entry names")

@@ -106,11 +106,21 @@ def plan_of(snapshots: Iterable[SeriesSection], comm: MPI.Comm, left_out: list[s
         if an entry leaves no state
     """
     return [
-        (series, int(step))
-        for settings in snapshots
-        for series in open_snapshots(settings, comm, left_out)
-        for step in chosen_steps(settings, series.times)
+        part for settings in snapshots for part in steps_of_entry(settings, open_snapshots(settings, comm, left_out))
     ]
+
+
+def steps_of_entry(settings: SeriesSection, several: Sequence[Series]) -> Plan:
+    """The states an entry asks for, of its series one after another: `every` counts over all of them.
+
+    Raises
+    ------
+    ConfigurationError
+        if none is left in any
+    """
+    numbers = [(series, step) for series in several for step in range(len(series.times))]
+    times = np.concatenate([np.empty(0), *(np.asarray(series.times) for series in several)])
+    return [numbers[number] for number in chosen_steps(settings, times)]
 
 
 def close_all(plan: Plan) -> None:

@@ -93,12 +93,16 @@ def _averaged(at_readings, superobs, speeds, comm):
     kept = np.flatnonzero(leads[at_readings.reading])
     reading, first = at_readings.reading[kept], at_readings.operator.getOwnershipRange()[0]
     start, column, weight = [0], list[np.ndarray](), list[np.ndarray]()
+    average = superobs.average
     for local, number in zip(kept, reading, strict=True):
         if speeds[number]:  # each component has a row of its own
-            column, weight = [*column, np.array([first + local])], [*weight, np.ones(1)]
+            column.append(np.array([first + local]))
+            weight.append(np.ones(1))
         else:
-            row = superobs.average[superobs.number[number]]
-            column, weight = [*column, row_of[row.indices]], [*weight, row.data]
+            row = superobs.number[number]
+            entries = slice(average.indptr[row], average.indptr[row + 1])
+            column.append(row_of[average.indices[entries]])
+            weight.append(average.data[entries])
         start.append(start[-1] + len(column[-1]))
     averaging = PETSc.Mat().createAIJ(
         size=((len(kept), None), (len(at_readings.reading), None)),

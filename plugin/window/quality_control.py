@@ -7,7 +7,15 @@ import numpy as np
 from coupling.geometry.grid import Grid
 from coupling.geometry.points import MeshPoints
 from da.observation.observations import Observations
-from da.observation.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
+from da.observation.quality import (
+    Flag,
+    background_check,
+    buddy_check,
+    duplicates,
+    first_reason,
+    out_of_range,
+    stuck_since,
+)
 from da.observation.thinning import Superobs, cells, superobs, thinned
 from plugin.case.observations import QualitySection, StuckSection, ThinningSection
 
@@ -19,19 +27,14 @@ def sensors_of(readings: Observations) -> np.ndarray:
     return np.char.add(np.char.add(named.astype(str), " "), readings.variable)
 
 
-def stuck_sensors(readings: Observations, settings: StuckSection | None, end: float) -> np.ndarray:
-    """Readings of stuck sensors, as they could be known at a time.
+def stuck_sensors(readings: Observations, settings: StuckSection) -> np.ndarray:
+    """(M,) time [s] from which on a reading is known to be of a stuck sensor, infinite where it never is.
 
-    readings : Observations of all times; settings : StuckSection or None; end : s
-
-    Returns (M,) bool, false after `end`.
+    readings : Observations of all times; settings : StuckSection
     """
-    flagged = np.zeros(len(readings), bool)
-    if settings is not None:
-        known = np.flatnonzero(readings.time <= end)
-        of = readings.select(known)
-        flagged[known] = stuck(of.time, of.value, sensors_of(of), settings.readings, settings.tolerance, settings.still)
-    return flagged
+    return stuck_since(
+        readings.time, readings.value, sensors_of(readings), settings.readings, settings.tolerance, settings.still
+    )
 
 
 def control_quality(

@@ -12,6 +12,7 @@ from da.observation.quality import Flag
 from plugin.case.observations import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
 from plugin.state.fgat import FirstGuess, first_guess
 from plugin.state.transfer import Transfer
+from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.quality_control import stuck_sensors
 
 
@@ -73,6 +74,7 @@ def window_readings(
     transfer: Transfer,
     dumps: Archive | DumpSeries | None,
     slack: float,
+    cache: AnalysisCache | None = None,
     **of_window: Any,
 ) -> tuple[Observations, ObservationSettings]:
     """The readings of an analysis, and how they are treated. Collective.
@@ -86,6 +88,7 @@ def window_readings(
     transfer : Transfer
     dumps : series of the model's states over the window, None where readings are of the analysis time
     slack : times this near are the same [s]
+    cache : of the run's analyses, so that each window need not go through all earlier readings again
     of_window : further fields of the ObservationSettings
 
     Returns
@@ -93,9 +96,12 @@ def window_readings(
     Observations, ObservationSettings
     """
     usable = readings.select(in_time)
-    if settings.quality.stuck is not None:
-        until = usable.time.max(initial=end)
-        of_window["flagged"] = ((Flag.STUCK, stuck_sensors(readings, settings.quality.stuck, until)[in_time]),)
+    if (stuck := settings.quality.stuck) is not None:
+        content = (readings.time, readings.value, readings.position, readings.station, readings.variable)
+        since = (cache or AnalysisCache()).stuck.result_for(
+            content, lambda: stuck_sensors(readings, stuck), transfer.comm
+        )
+        of_window["flagged"] = ((Flag.STUCK, since[in_time] <= usable.time.max(initial=end)),)
     if dumps is not None and len(usable):
         of_window["first_guess"] = first_guess(dumps, transfer, usable, settings.window, slack)
     return usable, ObservationSettings.from_section(settings, **of_window)

@@ -121,7 +121,7 @@ def analysed(
     of, slack = case.observations, _SAME * step.spacing
     in_time = belongs_to_window(readings, step.began, step.time, of, 0.5 * step.spacing, slack)
     within = series if of.window != ANALYSIS_TIME else None
-    usable, settings = window_readings(readings, in_time, step.time, of, background.transfer, within, slack)
+    usable, settings = window_readings(readings, in_time, step.time, of, background.transfer, within, slack, cache)
     gates.check(state, f"the state at {state.time:g} s", MeshError)
     analysis = gates.passed(assimilate(background, state, usable, comm, case.minimiser, settings, cache), state)
     fields: dict[str, Field] = {}

@@ -15,7 +15,7 @@ from da.observation.operator import ObservationOperator
 from plugin.case.configuration import CycleCase
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
-from plugin.window.background import Background, background, chosen_steps, open_snapshots
+from plugin.window.background import Background, background, open_snapshots, steps_of_entry
 from plugin.window.observation_operator import ReadingOperator, error_covariance, make_operator
 from plugin.window.reading_selection import belongs_to_window
 
@@ -94,10 +94,12 @@ def _state(case, restart, transfer, comm):
     if set(transfer.field_names) <= set(restart.fields):
         return read_fields(restart, comm, transfer.field_names), str(restart.options)
     settings = case.background.snapshots[0]
-    series = open_snapshots(settings, comm)[0]
+    several = open_snapshots(settings, comm)
     # the last one: the first often is a model at rest, which would check little
-    state = series.read(int(chosen_steps(settings, series.times)[-1]), sorted(transfer.field_names))
-    series.close()
+    series, step = steps_of_entry(settings, several)[-1]
+    state = series.read(step, sorted(transfer.field_names))
+    for one in several:
+        one.close()
     return state, f"{settings.path} at {state.time:g} s"
 
 

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from da.observation.correlation import correlation_matrix
-from da.observation.quality import Flag, background_check, buddy_check, duplicates, first_reason, out_of_range, stuck
+from da.observation.quality import (
+    Flag,
+    background_check,
+    buddy_check,
+    duplicates,
+    first_reason,
+    out_of_range,
+    stuck_since,
+)
 
 
 def rows(marked):
@@ -38,6 +46,20 @@ def test_duplicates_of_a_duplicate_that_is_left_out_are_kept():
     place = np.zeros((5, 3))
     place[:, 0] = 0.5 * np.arange(5)
     assert rows(duplicates(np.zeros(5), place, np.zeros(5), np.arange(1.0, 6.0), distance=0.6)) == [1, 3]
+
+
+def stuck(*given, **settings):
+    return np.isfinite(stuck_since(*given, **settings))
+
+
+def test_a_stuck_sensor_is_known_from_the_reading_on_that_shows_it():
+    time, value, sensor = np.arange(8.0), [1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0], np.zeros(8)
+    since = stuck_since(time, value, sensor, readings=3)
+    assert since.tolist() == [np.inf, 3, 3, 3, 3, 7, 7, 7]
+    for end in range(8):  # as if the later ones were not there
+        known = np.arange(end + 1)
+        earlier = stuck(time[known], np.array(value)[known], sensor[known], readings=3)
+        assert (since[known] <= end).tolist() == earlier.tolist()
 
 
 def test_stuck_sensor():

@@ -1,24 +1,28 @@
 """One analysis of a real state: what is read is treated as the case asks, and the table tells it."""
 
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from assimilation import OUTSIDE, make_background, make_readings
 from mpi4py import MPI
+from petsc4py import PETSc
 
 from coupling.geometry.interpolation import sampling
 from coupling.geometry.mesh import State
 from da.observation.observations import Observations
 from da.observation.quality import Flag
+from da.observation.thinning import superobs
 from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, ObservationSection, QualitySection
 from plugin.state.fgat import FirstGuess
 from plugin.state.transfer import values_at
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
-from plugin.window.observation_operator import make_operator
-from plugin.window.reading_selection import ObservationSettings
+from plugin.window.observation_operator import _averaged, make_operator
+from plugin.window.reading_selection import ObservationSettings, window_readings
 from plugin.window.reading_table import TABLE
 
 COMM = MPI.COMM_SELF
@@ -144,6 +148,39 @@ def test_duplicates_stuck_sensors_and_thinning(given):
     assert used(found)[2] == "no: stuck sensor"
     thinned = analysed(given, quality=QualitySection(thinning={"method": "thin", "cell": 1e4}))
     assert used(thinned).count("yes") == 3 and used(thinned).count("no: thinned") == 8
+
+
+def test_a_window_does_not_go_through_all_earlier_readings_again(given):
+    background, _ = given
+    n = 40
+    readings = Observations(
+        np.arange(n, dtype=float), np.ones((n, 3)), np.full(n, "Tracer"), np.repeat([0.0, 1.0], n // 2), np.ones(n),
+        np.full(n, "a"),
+    )  # fmt: skip
+    settings = ObservationSection(file="a.csv", quality={"stuck": {"readings": 4}})
+    cache, flagged = AnalysisCache(), []
+    for end in range(n):
+        in_time = readings.time == end
+        _, treatment = window_readings(readings, in_time, end, settings, background.transfer, None, 0.0, cache)
+        ((flag, marks),) = treatment.flagged
+        assert flag == Flag.STUCK
+        flagged += marks.tolist()
+    # the first three of a run do not show it in their own windows
+    assert flagged == ([False] * 3 + [True] * 17) * 2 and cache.stuck.computed == 1
+
+
+def test_superobs_take_linear_time():
+    def seconds(n):
+        indices = np.arange(n, dtype=PETSc.IntType)
+        csr = (np.arange(n + 1, dtype=PETSc.IntType), indices, np.ones(n))
+        h = PETSc.Mat().createAIJ(size=(n, n), csr=csr, comm=COMM)
+        at_readings = SimpleNamespace(reading=np.arange(n), operator=h, background=np.arange(n, dtype=float))
+        of, began = superobs(np.arange(n), np.ones(n)), time.process_time()
+        _, reading, background = _averaged(at_readings, of, np.zeros(n, bool), COMM)
+        assert reading.tolist() == background.tolist() == list(range(n))
+        return time.process_time() - began
+
+    assert min(seconds(40_000) for _ in range(2)) < 8 * max(seconds(10_000), 0.02)
 
 
 def test_superobs_are_the_mean_of_the_rows(given):

@@ -12,7 +12,7 @@ from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import read_state
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.case.sections import SeriesSection
-from plugin.window.background import background, chosen_steps
+from plugin.window.background import background, chosen_steps, steps_of_entry
 
 COMM = MPI.COMM_SELF
 TIMES = np.array([0.0, 1.0, 2.5, 4.0, 5.0])
@@ -64,6 +64,28 @@ def test_no_state_left_is_told_with_the_times_there_are(times):
     span = "from 0 to 5 s" if len(times) else "none"
     with pytest.raises(ConfigurationError, match=f"earlier: no state between 6 and inf s; it has {span}"):
         chosen_steps(SeriesSection(path="earlier", **{"from": 6}), times)
+
+
+class Times:
+    """A series as far as choosing states goes."""
+
+    def __init__(self, *times):
+        self.times = np.array(times)
+
+
+def test_from_until_and_every_count_over_the_whole_entry():
+    several = [Times(0.0, 1.0, 2.0), Times(3.0, 4.0, 5.0), Times(), Times(6.0, 7.0)]
+
+    def times_of(**settings):
+        plan = steps_of_entry(SeriesSection(path="earlier-*", **settings), several)
+        return [float(series.times[step]) for series, step in plan]
+
+    assert times_of() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert times_of(every=2) == [0, 2, 4, 6] and times_of(every=5) == [0, 5]
+    # an archive outside the times leaves the others
+    assert times_of(**{"from": 2, "until": 6, "every": 3}) == [2, 5] and times_of(**{"from": 7}) == [7]
+    with pytest.raises(ConfigurationError, match=r"earlier-\*: no state between 8 and inf s; it has from 0 to 7 s"):
+        times_of(**{"from": 8})
 
 
 def on_grid(found, dumps, steps):
