@@ -27,6 +27,11 @@ from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import Ended, ModelError, launch, package_environment
 from coupling.vtk.vtu import dump_time
 
+# Fluidity tries to import its own Python package and goes on without it; every run says so where PYTHONPATH lacks it
+_USUAL = re.compile(
+    r"^(Traceback \(most recent call last\):\n([ \t].*\n)*)?\w*Error: No module named '?fluidity\b.*(\n|\Z)",
+    re.MULTILINE,
+)
 FluidityForecast = Forecast[FluidityRestart]
 
 _ROUNDED = 1e-6  # of a time: files may hold it in single precision
@@ -121,7 +126,7 @@ def _result(ended: Ended, start: FluidityRestart, until: float, folder: Path, co
     """The forecast a run left, if it is a good one. Collective."""
 
     def logs() -> str:
-        return end_of_logs(folder, _LOGS, errors="fluidity.err")
+        return end_of_logs(folder, _LOGS, errors="fluidity.err", usual=_USUAL)
 
     arrived, problem = None, None
     if comm.rank == 0:

@@ -4,6 +4,7 @@ Each check raises a :class:`~coupling.simulation.launch.ModelError` whose messag
 driver makes by :func:`end_of_logs`.
 """
 
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def exit_code_in_words(code: int) -> str:
     return by if code < 0 else f"exit code {code}, as after {by}"
 
 
-def end_of_logs(folder: Path, patterns: Sequence[str], errors: str) -> str:
+def end_of_logs(folder: Path, patterns: Sequence[str], errors: str, usual: re.Pattern[str] | None = None) -> str:
     """The last lines of a program's log, to end an error message with.
 
     Parameters
@@ -71,10 +72,13 @@ def end_of_logs(folder: Path, patterns: Sequence[str], errors: str) -> str:
     patterns : of the logs' names, the first to show first
     errors : beginning of the names of those that hold nothing but errors; one with the word ERROR in it goes before
         all others
+    usual : what every run writes, and which says nothing of a failure; a log with nothing else counts as empty
     """
     first = None
     for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
         text = end_of_file(path)
+        if usual is not None:
+            text = usual.sub("", text).rstrip()
         if text and "ERROR" in text and path.name.startswith(errors):
             first = path, text
             break

@@ -313,6 +313,25 @@ def test_a_signal_under_a_launcher_is_told(starts, tmp_path):
     assert "exit code 137, as after signal 9 (SIGKILL)" in message and "launch.log" in message
 
 
+USUAL = """Traceback (most recent call last):
+  File "<string>", line 1, in <module>
+ModuleNotFoundError: No module named 'fluidity'
+"""
+
+
+@pytest.mark.parametrize("usual", [USUAL, "ImportError: No module named fluidity.state_types\n", USUAL + USUAL])
+def test_what_every_run_writes_does_not_hide_what_matters(usual, starts, tmp_path):
+    script = f"cat > fluidity.err-0 <<'E'\n{usual}E\n{{}}\n"
+    killed = script.format("echo 'solving for Velocity' > fluidity.log-0; kill -KILL $$")
+    (tmp_path / "killed").mkdir()
+    message = failing(killed, starts, tmp_path / "killed")
+    assert "ended with signal 9 (SIGKILL)" in message and "solving for Velocity" in message
+    assert "No module named" not in message
+    (tmp_path / "other").mkdir()
+    other = script.format("echo \"ModuleNotFoundError: No module named 'mine'\" >> fluidity.err-0; exit 1")
+    assert failing(other, starts, tmp_path / "other").endswith("    ModuleNotFoundError: No module named 'mine'")
+
+
 STUBBORN = "trap '' TERM; sleep 77 & echo $! > pid-$!; echo $BASHPID > pid-$BASHPID; wait"
 
 

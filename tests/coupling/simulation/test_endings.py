@@ -1,5 +1,7 @@
 """The end of a program's logs, as an error message shows it."""
 
+import re
+
 import pytest
 
 from coupling.simulation.endings import end_of_logs, launcher_advice
@@ -18,6 +20,14 @@ def test_the_log_of_errors_goes_first_and_empty_ones_do_not_count(tmp_path):
     for path in tmp_path.iterdir():
         path.write_text("")
     assert end_of_logs(tmp_path, PATTERNS, "fluidity.err") == f"; its logs in {tmp_path} are empty"
+
+
+def test_what_every_run_writes_is_left_out(tmp_path):
+    usual = re.compile(r"^hello .*\n?", re.MULTILINE)
+    (tmp_path / "fluidity.err-0").write_text("hello 1\nhello 2\n")
+    (tmp_path / "launch.log").write_text("killed\nhello 3\n")
+    shown = end_of_logs(tmp_path, PATTERNS, "fluidity.err", usual)
+    assert shown == f"\n  end of {tmp_path}/launch.log:\n    killed"
 
 
 def test_one_line_of_a_gigabyte_is_cut(tmp_path):
