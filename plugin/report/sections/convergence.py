@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from plugin.report.page.page import Block, Picture, Section, SortableTable, Text
+from plugin.report.page.page import Block, Picture, Section, SortableTable, Text, counted
 from plugin.report.page.svg import AFTER, BEFORE, OTHER, drawing, svg
 from plugin.report.run import Run
 
@@ -18,7 +18,7 @@ def convergence(run: Run) -> Section | None:
     blocks: list[Block] = [
         Text(
             f"Window {entry['window']}: J fell by {fall:.0%}, from {last['cost_initial']:.4g} to {last['cost']:.4g}, "
-            f"in {last['iterations']} iterations ({last['evaluations']} evaluations); ‖∇J‖ from "
+            f"in {counted(last['iterations'], 'iteration')} ({counted(last['evaluations'], 'evaluation')}); ‖∇J‖ from "
             f"{last['gradient_norm_initial']:.2g} to {last['gradient_norm']:.2g}. It ended with {last['reason']}."
         )
     ]

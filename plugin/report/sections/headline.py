@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from plugin.report.page.page import Block, Section, SortableTable, Text
+from plugin.report.page.page import Block, Section, SortableTable, Text, counted
 from plugin.report.run import Readings, Run
 
 _COLUMNS = (
@@ -50,7 +50,7 @@ def _at_used(last: Readings, entry: Mapping[str, Any]) -> Text:
     before, after, n = gain(last.select(last.used))
     if n == 0:
         return Text(f"{where}no reading was used, so the analysis equals the forecast.", "bad")
-    text = f"{where}at the {_count(n)} it used, the analysis is {_compared(before, after)}."
+    text = f"{where}at the {counted(n, 'reading')} it used, the analysis is {_compared(before, after)}."
     return Text(text, "good" if after < before else "bad")
 
 
@@ -65,15 +65,11 @@ def _at_withheld(readings: Readings, last: Readings) -> Text:
     before, after, n = gain(last.select(last.withheld))
     windows = np.unique(withheld.window)
     better = sum(g[1] < g[0] for g in (gain(withheld.select(withheld.window == w)) for w in windows))
-    now = f"at the {_count(n)} withheld from it, {_compared(before, after)}" if n else "no withheld reading"
-    text = f"Last window: {now}. It was better there in {better} of {len(windows)} windows."
+    now = f"at the {counted(n, 'reading')} withheld from it, {_compared(before, after)}" if n else "no withheld reading"
+    text = f"Last window: {now}. It was better there in {better} of {counted(len(windows), 'window')}."
     if better == len(windows):
         return Text(text, "good")
     return Text(text, "fair" if 2 * better > len(windows) else "bad")
-
-
-def _count(n: int) -> str:
-    return "1 reading" if n == 1 else f"{n} readings"
 
 
 def _compared(before: float, after: float) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from plugin.report.page.page import Block, Picture, Section, SortableTable, Text
+from plugin.report.page.page import Block, Picture, Section, SortableTable, Text, counted
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING, OTHER, WITHHELD, drawing, svg
 from plugin.report.run import Run
 
@@ -21,7 +21,9 @@ def running(run: Run) -> Section:
 def _without_analysis(run: Run) -> Iterator[Block]:
     without = [e["window"] for e in run.entries if "analysis" not in e]
     if without:
-        yield Text(f"No analysis in {len(without)} of {len(run.entries)} windows: {_listed(without)}.", "bad")
+        yield Text(
+            f"No analysis in {len(without)} of {counted(len(run.entries), 'window')}: {_listed(without)}.", "bad"
+        )
     else:
         yield Text("Every window has an analysis.", "good")
     limit = run.settings["model"].get("timeout")
@@ -40,7 +42,9 @@ def _networks(run: Run) -> Iterator[Block]:
     if not asked:
         return
     if not fallbacks:
-        yield Text(f"The network made all {len(asked)} analyses.", "good")
+        yield Text(
+            f"The network made {'the one analysis' if len(asked) == 1 else f'all {len(asked)} analyses'}.", "good"
+        )
         return
     yield Text(f"{len(fallbacks)} of {len(asked)} analyses are TSVD's, because the network's were not trusted.", "fair")
     rows = [(e["window"], e["time"], e["network"]["reason"]) for e in fallbacks[-_LISTED:]]
@@ -57,7 +61,8 @@ def _gates(run: Run) -> Iterator[Block]:
             (e["window"], name, value) for e in run.entries[-_LISTED:] if key in e for name, value in leaves(e[key])
         ]
         if rows and key == "recovery":
-            yield Text(f"{title} in windows {_listed(list(dict.fromkeys(row[0] for row in rows)))}.", "bad")
+            windows = list(dict.fromkeys(row[0] for row in rows))
+            yield Text(f"{title} in window{'s' if len(windows) > 1 else ''} {_listed(windows)}.", "bad")
         if rows:
             yield SortableTable(f"{title}, in the last {_LISTED} windows at most", ("window", "what", "value"), rows, 2)
 

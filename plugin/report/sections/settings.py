@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -44,7 +45,7 @@ def settings(run: Run) -> Section:
         "Settings and versions",
         [
             SortableTable("The run", ("setting", "value"), rows),
-            Listing("All settings of the run", yaml_text(case)),
+            Listing("All settings of the run", yaml_text(_as_written(case))),
             SortableTable("Software that wrote this page", ("software", "version"), versions()),
         ],
     )
@@ -54,6 +55,15 @@ def _truncation(truncation: float | None) -> str:
     if truncation is None:
         return "truncation by the rule σ_τ ≥ √σ₁"
     return f"truncation {truncation:g}"
+
+
+def _as_written(value: Any) -> Any:
+    """Settings with whole numbers as people write them, 80 for JSON's 80.0."""
+    if isinstance(value, dict):
+        return {name: _as_written(of) for name, of in value.items()}
+    if isinstance(value, list):
+        return [_as_written(of) for of in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def versions() -> list[tuple[str, str]]:

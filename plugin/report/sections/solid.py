@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from plugin.report.fields import VariableFields
-from plugin.report.page.page import Block, Picture, Scene, Section, Text
+from plugin.report.page.page import Block, Picture, Scene, Section, Text, counted
 from plugin.report.page.svg import BUILDING
 from plugin.report.run import Run
 from plugin.report.scene.rendered import rendered
@@ -24,7 +24,8 @@ def solid(run: Run, fields: Sequence[VariableFields]) -> Section:
     sensors = np.unique(run.readings.position[run.readings.window == run.last["window"]], axis=0)
     shown = surfaces(variable)
     changed = ", ".join(surface.name for surface in shown[1:]) or "not changed"
-    caption = f"{variable.name} among the buildings in window {run.last['window']}: {changed}; {len(sensors)} sensors"
+    caption = f"{variable.name} among the buildings in window {run.last['window']}: {changed}; "
+    caption += counted(len(sensors), "sensor")
     return Section(
         "solid",
         "Last increment in three dimensions",

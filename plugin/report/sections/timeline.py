@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from da.diagnostics.statistics import numbered
-from plugin.report.page.page import Block, Picture, Section, SortableTable
+from plugin.report.page.page import Block, Picture, Section, SortableTable, counted, short
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING, WITHHELD, drawing, svg
 from plugin.report.run import Readings, Run
 
@@ -86,9 +86,12 @@ def _all_sensors(readings: Readings) -> Picture:
             ax.grid(False)
             ax.set_facecolor(BUILDING)
         step = -(-len(names) // 60)
-        figure.axes[0].set_yticks(range(0, len(names), step), names[::step], fontsize=6, parse_math=False)
+        figure.axes[0].set_yticks(
+            range(0, len(names), step), [short(name) for name in names[::step]], fontsize=6, parse_math=False
+        )
         figure.colorbar(drawn, ax=figure.axes, label="(reading − model) / σ_o", extend="both", aspect=40)
-        caption = f"Innovations and residuals of {len(names)} sensors in windows {first} to {last}"
+        of, within = counted(len(names), "sensor"), f"windows {first} to {last}" if last > first else f"window {first}"
+        caption = f"Innovations and residuals of {of} in {within}"
         return Picture(svg(figure, caption), f"{caption}, in standard deviations of the readings. Grey: no reading.")
 
 
@@ -105,10 +108,12 @@ def _worst(readings: Readings, labels: Sequence[str]) -> Picture:
             kind = ", withheld" if own.withheld.any() else ""
             ax.plot(own.time, own.innovation, ".-", color=BEFORE, lw=0.8, label="reading − forecast")
             ax.plot(own.time, own.residual, ".-", color=WITHHELD if kind else AFTER, lw=0.8, label="reading − analysis")
-            ax.set_title(name + kind, fontsize=8, parse_math=False)
+            ax.set_title(short(name) + kind, fontsize=8, parse_math=False)
         figure.axes[0].legend(fontsize=7)
         figure.supxlabel("time [s]", fontsize=9)
-        caption = f"The {len(labels)} sensors with the largest innovations, in time: {', '.join(labels)}"
+        which = "sensor with the largest innovation" if len(labels) == 1 else "sensors with the largest innovations"
+        number = "" if len(labels) == 1 else f"{len(labels)} "
+        caption = f"The {number}{which}, in time: {', '.join(map(short, labels))}"
         return Picture(svg(figure, caption), caption + ".")
 
 
@@ -131,7 +136,7 @@ def _sensors(readings: Readings) -> tuple[SortableTable, list[str]]:
     )
     rows = [
         (
-            str(readings.sensor[first[k]]),
+            short(str(readings.sensor[first[k]])),
             str(readings.variable[first[k]]),
             "withheld" if withheld[first[k]] else "used",
             int(count[k]),

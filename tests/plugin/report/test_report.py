@@ -24,6 +24,7 @@ from plugin.report.sections.quality import quality
 from plugin.report.sections.running import leaves, running
 from plugin.report.sections.slices import Cutter, plane
 from plugin.report.sections.solid import scene
+from plugin.report.sections.timeline import timeline
 from plugin.report.write import sections, write_report
 from plugin.run.ledger import read_ledger
 
@@ -71,9 +72,36 @@ def test_readings_left_out_are_counted_by_reason(tmp_path):
     section = quality(read_run(make_run(tmp_path / "run")))
     reasons = {row[0]: row[1:] for row in tables(section)[0].rows}
     assert reasons == {"withheld": (3, 1), "outside the model's air": (3, 1)}
-    by_sensor = {row[:3]: row[3:] for row in tables(section)[1].rows}
+    bad, kept_away = tables(section)[1:3]
+    assert "needs a visit" in bad.caption and "withheld by the case" in kept_away.caption
+    assert [row[:3] for row in kept_away.rows] == [(WITHHELD, "Tracer", "withheld")]
+    by_sensor = {row[:3]: row[3:] for table in (bad, kept_away) for row in table.rows}
     assert by_sensor[WITHHELD, "Tracer", "withheld"] == (3, 3, 1.0)
     assert by_sensor["at 40, 5, 2", "Tracer", "outside the model's air"] == (3, 3, 1.0)
+    assert WITHHELD not in {row[0] for row in bad.rows}
+
+
+def test_counts_of_one_and_whole_numbers_are_as_people_write_them(tmp_path):
+    folder = make_run(tmp_path / "run", windows=1)
+    case = json.loads((folder / "case.json").read_text())
+    case["background"]["truncation"] = 80.0  # as JSON has it
+    (folder / "case.json").write_text(json.dumps(case))
+    html = page("", "", sections(read_run(folder)))
+    assert "on 1 process," in html and "truncation 80<" in html and "truncation: 80\n" in html and "80.0" not in html
+    assert "of 1 window." in html and not re.search(r"\b1 (windows|sensors|readings|iterations|processes)\b", html)
+
+
+def test_a_name_that_is_too_long_for_a_picture_is_shortened_and_two_of_them_stay_apart(tmp_path):
+    long = ["S" + "x" * 3000 + end for end in "ab"]
+    run = read_run(make_run(tmp_path / "run", stations=(*STATIONS, *long)))
+    blocks = [*timeline(run).blocks, *quality(run).blocks]
+    pictures = [block for block in blocks if block.kind == "picture"]
+    for block in pictures:
+        assert "x" * 41 not in block.markup and "x" * 41 not in block.caption
+    assert "Innovations and residuals of 6 sensors" in pictures[1].caption
+    assert "xa  Tracer" in pictures[1].markup and "xb  Tracer" in pictures[1].markup
+    for table in (block for block in blocks if block.kind == "table"):
+        assert all(len(cell) <= 60 for row in table.rows for cell in row if isinstance(cell, str))
 
 
 @pytest.mark.parametrize(
