@@ -9,7 +9,7 @@ import sys
 import pytest
 from places import ROOT
 
-from examples.fluidity.demo import HERE, fluidity_twin, write_case
+from examples.fluidity.demo import HERE, fluidity_twin, main, write_case
 from plugin.case.configuration import read_case
 
 WORDS = ["--windows", "1", "--runs", "1"]
@@ -53,6 +53,7 @@ def test_a_number_that_is_none_is_refused(words, tmp_path):
     assert ended.returncode == 2 and "expected a whole number above zero" in ended.stderr
 
 
-def test_without_fluidity_it_says_so(tmp_path):
-    ended = demo(tmp_path, WORDS, PATH=str(tmp_path))
-    assert ended.returncode == 1 and ended.stderr.startswith("fluidity is not on PATH")
+def test_without_fluidity_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="fluidity is not on PATH"):
+        main(WORDS)
