@@ -1,15 +1,15 @@
-"""One analysis: from an innovation to an increment, and what is to be told of it.
+"""One analysis: from an innovation to an increment, and its statistics.
 
-Where U and H are linear and the sensors stay, `prepare` is called once for them and an analysis costs
+Where U and H are linear and the sensors stay the same, `prepare` is called once for them, and an analysis costs
 
     bytes   8 n s for δx = U w, and for (HU)ᵀ R⁻¹ d the smaller of 8 n s and 8 M s: two passes over the modes
-            at most, and a few vectors of n and M. With float32 modes it is 4 in place of 8, which saves memory and
-            not time: they are converted, for sums in float64
+            at most, and a few vectors of n and M. With float32 modes it is 4 instead of 8, which saves memory but no
+            time: they are converted, so that sums are in float64
     FLOPs   2 n s, and the smaller of 2 n s and 2 M s; in the minimisation 6 s² for each evaluation of J
 
-n, M and s being values of the state, readings and modes. What `prepare` costs is told in
-:class:`da.minimisation.hessian.ObservationHessian`; without it an analysis does the same for itself alone. Where U or H
-is not linear, an evaluation of J is one each of U, H and their adjoints.
+for n values of the state, M observations and s modes. :class:`da.minimisation.hessian.ObservationHessian` has the cost
+of `prepare`; without it an analysis does the same for itself. Where U or H is not linear, an evaluation of J applies U,
+H and their adjoints once each.
 """
 
 import time
@@ -68,7 +68,7 @@ class Analysis:
     seconds: Mapping[str, float]
 
     def summary(self) -> dict[str, Any]:
-        """What a log keeps: plain numbers and names, None for NaN, and no vectors but the trace's."""
+        """For a log: plain numbers and names, None for NaN, and no vectors but the trace."""
         first, last = self.trace[0], self.trace[-1]
         return {
             "cost_initial": first.cost,
@@ -101,13 +101,13 @@ def prepare(
     comm: MPI.Comm,
     background_weight: float = 1.0,
 ) -> ObservationHessian | None:
-    """What analyses with the same sensors share, to be made once for them: `analyse(..., hessian=…)`. Collective.
+    """What analyses with the same sensors share, made once for `analyse(..., hessian=…)`. Collective.
 
     Parameters are those of `analyse`.
 
     Returns
     -------
-    ObservationHessian; None if U or H is not linear, for then there is nothing to share
+    ObservationHessian; None if U or H is not linear, because there is nothing to share then
     """
     if not (transform.linear and operator.linear):
         return None
@@ -187,14 +187,14 @@ def analysis_of(
     comm: MPI.Comm,
     seconds: Mapping[str, float],
 ) -> Analysis:
-    """What a minimum means for the state and the observations. Collective.
+    """The Analysis of a minimum: increment, residual and statistics. Collective.
 
     Parameters
     ----------
     minimum : of any of the minimisers
     increment_of : U, a function of the control
     operator, error, innovation, comm : as `analyse`
-    seconds : wall-clock times of what went before; "increment" is added
+    seconds : wall-clock times of the steps before; "increment" is added
 
     Returns
     -------

@@ -2,12 +2,12 @@
 
     J(w) = ½ a wᵀw + ½ ‖d_l − V_l w‖²_{R_l⁻¹},   δx = g(V_l w)
 
-d_l = f(d) where the readings cover the grid; it is given, from an encoder of sparse readings f°, to
-`observation_encoded`. J is a quadratic form in a few hundred numbers, so its minimum is had in closed form:
+d_l = f(d) where the observations cover the grid; an encoder of sparse observations f° gives it to
+`observation_encoded`. J is a quadratic form in a few hundred numbers, so its minimum is known in closed form:
 
     prepare   once for R_l: s² m FLOPs and a Cholesky factor of min(s, m)² numbers
     online    one encode, 4 s m + 2 min(s, m)² FLOPs, one decode of V_l w
-    parallel  the small solve on rank 0, s numbers broadcast; f and g as `models.decoder` tells
+    parallel  the small solve on rank 0, s numbers broadcast; f and g as in `models.decoder`
 
 The centred form (`da.background.latent`) is d_l = f(x_b + d) − f(x_b), δx = g(z_b + V_l w) − g(z_b).
 """
@@ -36,7 +36,7 @@ def latent_error(variance: float | np.ndarray, n_latent: int) -> DiagonalError |
 
     Parameters
     ----------
-    variance : σ_o² for σ_o² I, as the paper; (m,) variances; or an (m, m) covariance
+    variance : σ_o² for σ_o² I, as in the paper; (m,) variances; or an (m, m) covariance
     n_latent : m
 
     Returns
@@ -131,7 +131,7 @@ def bireduced(
     background_weight: float = 1.0,
     minimum: LatentMinimum | None = None,
 ) -> Analysis:
-    """The analysis of readings that cover the grid, exactly as the paper's. Collective.
+    """The analysis of observations that cover the grid, exactly as in the paper. Collective.
 
     Parameters
     ----------
@@ -139,13 +139,13 @@ def bireduced(
     innovation : (n_local,) d = y − x_b at each value of the state, in its units; not read where the scale is zero
     comm : MPI communicator
     latent_variance : R_l as `latent_error` takes it, of standardised codes; the paper's σ_o² is 0.05
-    background_weight : a; the paper computed with 0.1
-    minimum : LatentMinimum made before of the same modes, and then for its own R_l and a; None makes one
+    background_weight : a; 0.1 in the paper
+    minimum : LatentMinimum of the same modes, whose R_l and a are used then; None makes one
 
     Returns
     -------
-    Analysis, whose statistics are those of d and d − δx over the values with a scale, and whose trace and χ² are of
-    the cost in latent space: χ² = 2 J_o(w) / m
+    Analysis. Its statistics are those of d and d − δx over the values with a scale; its trace and χ² are those of the
+    cost in latent space, χ² = 2 J_o(w) / m
 
     Raises
     ------
@@ -174,15 +174,15 @@ def _problem(innovation: np.ndarray, takes_part: np.ndarray) -> str | None:
     if innovation.shape != takes_part.shape:
         return f"innovation of shape {innovation.shape}, expected {takes_part.shape}: a value for each row of the state"
     if not np.isfinite(innovation[takes_part]).all():
-        return "innovation holds a NaN or an infinity; bireduced needs a reading for each value of the grid"
+        return "innovation holds a NaN or an infinity; bireduced needs an observation of each value of the grid"
     return None
 
 
 @dataclass(frozen=True)
 class ReportedInnovation:
-    """Readings that an analysis is told of, as against what it is made of.
+    """Observations whose statistics an analysis reports, in place of those of the latent innovation.
 
-    innovation : (M_local,) y − H x_b, in the readings' units
+    innovation : (M_local,) y − H x_b, in the observations' units
     observe : H, (n_local,) increment → (M_local,)
     """
 
@@ -201,7 +201,7 @@ def observation_encoded(
     reported: ReportedInnovation | None = None,
     seconds_before: float = 0.0,
 ) -> Analysis:
-    """The analysis of a latent innovation, as an encoder of readings f° gives it (Mack et al. 2020). Collective.
+    """The analysis of a latent innovation from an observation encoder f° (Mack et al. 2020). Collective.
 
     Parameters
     ----------
@@ -209,8 +209,8 @@ def observation_encoded(
     latent_innovation : (m,) d_l, the same on every rank; see `da.observation.encoded`
     comm : MPI communicator
     latent_variance, background_weight, minimum : as in `bireduced`
-    reported : ReportedInnovation, the readings of which innovation and residual are told; None tells of d_l itself
-    seconds_before : time already taken for d_l [s], told as part of "prepare"
+    reported : ReportedInnovation; None reports the statistics of d_l itself
+    seconds_before : time already taken for d_l [s], counted as part of "prepare"
 
     Returns
     -------
@@ -239,16 +239,16 @@ def observation_encoded(
     decoded = time.perf_counter()
     if reported is None:
         # d_l is whole on every rank, and is counted once
-        told = statistics(code, MPI.COMM_SELF), statistics(code - modes.vectors @ control, MPI.COMM_SELF)
+        reports = statistics(code, MPI.COMM_SELF), statistics(code - modes.vectors @ control, MPI.COMM_SELF)
     else:
         residual = reported.innovation - reported.observe(increment)
-        told = statistics(reported.innovation, comm), statistics(residual, comm)
+        reports = statistics(reported.innovation, comm), statistics(residual, comm)
     return Analysis(
         control=control,
         increment=increment,
         trace=trace,
-        innovation=told[0],
-        residual=told[1],
+        innovation=reports[0],
+        residual=reports[1],
         chi_squared=2.0 * trace[1].observation / modes.n_latent,
         reason=REASON,
         iterations=1,

@@ -1,13 +1,13 @@
 """The nearest field within bounds that has the same total.
 
-Cutting off what lies below a bound adds mass, of a tracer say, that no source has given. The field nearest to y in the
+Clipping values at a lower bound adds mass, of a tracer for instance, that has no source. The field nearest to y in the
 norm of the weights m (the lumped mass) that lies within bounds and keeps the total,
 
     minimise ½ Σ m_i (x_i − y_i)²  subject to  low ≤ x_i ≤ high,  Σ m_i x_i = Σ m_i y_i,
 
-is x_i = min(max(y_i + λ, low), high) with one number λ for all, the multiplier of the total: so the conditions of
-Karush, Kuhn and Tucker of this convex problem say (Brucker 1984). The total rises with λ and is linear in pieces, so
-Newton's method ends after finitely many steps; a bracket holds it.
+is x_i = min(max(y_i + λ, low), high) with one number λ for all, the multiplier of the total: these are the conditions
+of Karush, Kuhn and Tucker of this convex problem (Brucker 1984). The total increases with λ and is piecewise linear, so
+Newton's method ends after finitely many steps; it is safeguarded by a bracket.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class Bounded:
     below, above : number of the given values under and over the bounds, over all ranks
     lowest, highest : of the given values
     total : Σ m y
-    moved : Σ m |x − y| / 2, what was taken in some places and given in others
-    feasible : false where no field within the bounds has this total: values are cut off at the bounds then, and
-        `moved` is what that added or took
+    moved : Σ m |x − y| / 2, what was removed in some places and added in others
+    feasible : false if no field within the bounds has this total: values are then clipped at the bounds, and `moved`
+        is what that added or removed
     """
 
     values: np.ndarray
@@ -49,8 +49,8 @@ def nearest_within(values: np.ndarray, weights: np.ndarray, low: float, high: fl
     Parameters
     ----------
     values : (n,) this rank's part of the field
-    weights : (n,) none negative, and not all zero; values without weight, such as copies of those on other ranks,
-        change like the others and are not counted
+    weights : (n,) not negative, and not all zero; values without weight, such as copies of those on other ranks, change
+        like the others and are not counted
     low, high : bounds, −inf and inf where there is none
     comm : MPI communicator
 
@@ -63,17 +63,17 @@ def nearest_within(values: np.ndarray, weights: np.ndarray, low: float, high: fl
     highest = comm.allreduce(float(values[counted].max(initial=-np.inf)), MPI.MAX)
     below, above = _sums(comm, counted & (values < low), counted & (values > high))
     whole, total, size = _sums(comm, weights, weights * values, weights * np.abs(values))
-    found, shift, feasible = values, 0.0, low * whole <= total <= high * whole
+    nearest, shift, feasible = values, 0.0, low * whole <= total <= high * whole
     if below or above:
         if feasible:
             # at each end all values lie at a bound, or, without that bound, none was shifted
             ends = low - highest if np.isfinite(low) else 0.0, high - lowest if np.isfinite(high) else 0.0
             shift = _shift(values, weights, low, high, total, 4.0 * float(np.finfo(float).eps) * size, ends, comm)
-        found = np.clip(values + shift, low, high)
-    (moved,) = _sums(comm, weights * np.abs(found - values))
+        nearest = np.clip(values + shift, low, high)
+    (moved,) = _sums(comm, weights * np.abs(nearest - values))
     if feasible:
         moved /= 2
-    return Bounded(found, shift, int(below), int(above), lowest, highest, total, moved, feasible)
+    return Bounded(nearest, shift, int(below), int(above), lowest, highest, total, moved, feasible)
 
 
 def _shift(
@@ -92,8 +92,8 @@ def _shift(
     for _ in range(_STEPS):
         shifted = values + shift
         free = (shifted > low) & (shifted < high)
-        found, slope = _sums(comm, weights * np.clip(shifted, low, high), weights * free)
-        excess = found - total
+        sum_, slope = _sums(comm, weights * np.clip(shifted, low, high), weights * free)
+        excess = sum_ - total
         if abs(excess) <= tolerance:
             break
         left, right = (left, shift) if excess > 0 else (shift, right)

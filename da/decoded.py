@@ -1,11 +1,10 @@
 """`decoded`: the analysis with the true H on the decoded field, J_o = ½ ‖d − H g(V_l w)‖²_{R⁻¹}.
 
-Any sensors will do, few or many, and H may be other than linear. Each evaluation of J and ∇J is one
-decode, one H, one Hᵀ and one VJP; by Gauss–Newton one decode for a step or a try of one, and a JVP and a
-VJP for each product.
+The observations may be few or many, and H need not be linear. Each evaluation of J and ∇J is one decode, one H, one Hᵀ
+and one VJP; by Gauss–Newton one decode for each trial step, and a JVP and a VJP for each product.
 
-A network of PReLU and the like bends J in kinks, and its minimum may lie in one: no step lowers J there
-though ∇J is not zero. A search that ends so is no failure if it has lowered J; its reason is KINK.
+Activations such as PReLU give J kinks, and its minimum may lie in one: no step lowers J there although ∇J is not zero.
+A search that ends so is not a failure if it has lowered J; its reason is KINK.
 """
 
 import time
@@ -25,9 +24,10 @@ from da.observation.operator import ObservationOperator
 
 KINK = "STOPPED_AT_KINK"
 MINIMISERS = ("lmvm", "blmvm", "bqnls", "gauss_newton")
-# a network in float32 rounds J by 1e-7 of its terms; a search that asks for more wanders in its noise
+# a network in float32 rounds J by 1e-7 of its terms; a search for more precision wanders in the noise
 _SINGLE = {"gradient_tolerance": 1e-3, "max_iterations": 100, "rounding": 1e-7}
-_LEVEL = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-2}  # of ∇J, below which rounding may stop a search
+# of ∇J, relative to its largest: below this part rounding may stop a search
+_LEVEL = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-2}
 
 
 def warm_start(cost: CostFunction, transform: DecodedTransform, increment: np.ndarray) -> np.ndarray:
@@ -72,20 +72,20 @@ def analyse_decoded(
     innovation : (M_local,) d = y − H(x_b), in the observations' units
     comm : MPI communicator
     background_weight : factor of ½ wᵀw
-    first_increment : (n_local,) of another analysis, as TSVD's; the search begins there if J is lower than at no
-        control. None begins at no control
+    first_increment : (n_local,) of another analysis, such as TSVD's; the search starts there if J is lower than at zero
+        control. None starts at zero control
     method : one of MINIMISERS
     minimiser : keyword arguments of `da.minimisation.minimise.minimise` or
         `da.minimisation.gauss_newton.gauss_newton`; their tolerances are wider by default for a network in float32
 
     Returns
     -------
-    Analysis; the trace begins where the search did
+    Analysis; its trace starts where the search did
 
     Raises
     ------
     MinimisationError, ValueError
-        as the minimisers and `CostFunction`; if the search ended before J was lower; if the method is none of them
+        as the minimisers and `CostFunction`; if the search ended before J was lower; if the method is unknown
     """
     if method not in MINIMISERS:
         raise ValueError(f"minimisation method {method!r}, expected one of {', '.join(MINIMISERS)}")
@@ -109,13 +109,13 @@ def _minimum(cost: CostFunction, dtype: np.dtype, comm: MPI.Comm, method: str, s
     single, level = dtype == np.float32, _LEVEL[dtype]
     settings = {"rounding_tolerance": np.inf, **(_SINGLE if single else {}), **settings}
     if method == "gauss_newton":
-        return _told(gauss_newton(cost, comm, **settings), level)
+        return _with_reason(gauss_newton(cost, comm, **settings), level)
     remembering = _Remembering(cost)
     try:
-        return _told(minimise(remembering, comm, method=method, **settings), level)
+        return _with_reason(minimise(remembering, comm, method=method, **settings), level)
     except MinimisationError:
         first, least = remembering.first, remembering.least
-        # a search that wandered in rounding until its iterations were used up has been at the minimum
+        # a search that used up its iterations in J's rounding has been at the minimum
         if first is None or least is None or least.gradient_norm > level * first.gradient_norm:
             raise
         return Minimum(remembering.control, (first, least), AT_ROUNDING, remembering.evaluations)
@@ -147,8 +147,8 @@ class _Remembering:
         return value, gradient
 
 
-def _told(minimum: Minimum, level: float) -> Minimum:
-    """With KINK for a reason where it was one. MinimisationError if the search had not even begun."""
+def _with_reason(minimum: Minimum, level: float) -> Minimum:
+    """With KINK as the reason if it ended in one. MinimisationError if J was never lowered."""
     first, last = minimum.trace[0], minimum.trace[-1]
     steepest = max(step.gradient_norm for step in minimum.trace)
     if minimum.reason != AT_ROUNDING or last.gradient_norm <= level * steepest:

@@ -1,9 +1,8 @@
-"""Analyses whose cost is no quadratic form: Gauss–Newton outer loops, and Huber's norm.
+"""Analyses whose cost is not quadratic: Gauss–Newton outer loops, and Huber's norm.
 
-H is linearised about the analysis so far, the quadratic cost that this makes is minimised by the same
-code as any other, and its minimum is where H is linearised next (Courtier, Thépaut & Hollingsworth
-1994; Lawless, Gratton & Nichols 2005). The control stays that of the first background, so ½ wᵀw is
-counted once.
+H is linearised about the latest analysis, the resulting quadratic cost is minimised like any other, and H is linearised
+about its minimum next (Courtier, Thépaut & Hollingsworth 1994; Lawless, Gratton & Nichols 2005). The control remains
+relative to the first background, so ½ wᵀw is counted once.
 """
 
 import time
@@ -62,7 +61,7 @@ def outer_loops(
 ) -> OuterMinimum:
     """The control of least cost, by Gauss–Newton. Collective.
 
-    A step that raises the cost is halved until it does not: the direction is one of descent.
+    A step that raises the cost is halved until it no longer does: its direction is one of descent.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def outer_loops(
     comm : MPI communicator
     background_weight : factor of ½ wᵀw in J
     huber : Huber, or None for the quadratic norm
-    loops : at most, 1 or more; that they are used up is no error, and `reason` tells it
+    loops : largest number of loops, 1 or more; to use them up is not an error, and `reason` says so
     tolerance : on ‖Δw‖ / ‖w‖
     minimiser : keyword arguments of `da.minimisation.minimise.minimise`
 
@@ -95,8 +94,8 @@ def outer_loops(
         return cost if huber is None else huber_cost(cost, huber)
 
     if operator.linear:
-        found = _inner(cost_of(operator, innovation), comm, None, minimiser)
-        return OuterMinimum(found.control, found.trace, (), found.reason, found.iterations, found.evaluations)
+        least = _inner(cost_of(operator, innovation), comm, None, minimiser)
+        return OuterMinimum(least.control, least.trace, (), least.reason, least.iterations, least.evaluations)
     cost = cost_of(operator, innovation)
     control, counts = np.zeros(transform.n_control), []
     trace: list[Iteration] = []
@@ -108,9 +107,9 @@ def outer_loops(
         inner = cost_of(linear, misfit)
         if not trace:
             trace.append(_step(cost, inner, 0, control))
-        found = _inner(inner, comm, control if loop else None, minimiser)
-        counts.append((found.iterations, found.evaluations))
-        moved = _shortened(cost, control, found.control - control)
+        least = _inner(inner, comm, control if loop else None, minimiser)
+        counts.append((least.iterations, least.evaluations))
+        moved = _shortened(cost, control, least.control - control)
         control = control + moved
         changes.append(float(np.linalg.norm(moved) / max(np.linalg.norm(control), np.finfo(float).tiny)))
         trace.append(_step(cost, cost, loop + 1, control))
@@ -125,7 +124,7 @@ def _inner(
     cost: CostFunction | HuberCost, comm: MPI.Comm, start: np.ndarray | None, minimiser: dict[str, Any]
 ) -> Minimum:
     if isinstance(cost, HuberCost) and cost.whitened is not None:
-        # Newton's steps go on from where J's rounding ends the search, and that is sooner where J itself stays large
+        # Newton's method continues from where J's rounding ends the search, which is sooner where J itself stays large
         minimum = minimise(cost, comm, start=start, **{"rounding_tolerance": 1e-6, **minimiser})
         return replace(minimum, control=polished(cost, minimum.control))
     root = cost.hessian_root if isinstance(cost, CostFunction) else None
@@ -135,7 +134,7 @@ def _inner(
 def _shortened(cost: CostFunction | HuberCost, control: np.ndarray, step: np.ndarray) -> np.ndarray:
     value = cost.value(control)
     for _ in range(_HALVINGS):
-        # what rounding adds near the minimum is no rise
+        # near the minimum an increase may be rounding
         if cost.value(control + step) <= value * (1.0 + 1e-12):
             return step
         step = 0.5 * step
@@ -169,7 +168,8 @@ def analyse_outer(
 
     Returns
     -------
-    Analysis; `trace` tells of the outer loops where H is not linear, `iterations` counts those within
+    Analysis; where H is not linear `trace` is that of the outer loops, and `iterations` counts those of all
+    minimisations
 
     Raises
     ------

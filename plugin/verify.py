@@ -246,7 +246,7 @@ def told_check(check):
     """A line of what a check found."""
     mark = "ok    " if check.passed else "FAILED"
     detail = f"  ({check.detail})" if check.detail else ""
-    return f"{mark} {check.name:<34} {check.found:9.2e} ≤ {check.tolerance:.0e}{detail}"
+    return f"{mark} {check.name:<34} {check.departure:9.2e} ≤ {check.tolerance:.0e}{detail}"
 
 
 def main(argv, comm):
@@ -266,7 +266,7 @@ def main(argv, comm):
     if not failed:
         progress.say(f"{len(made)} checks passed")
         return 0
-    reasons = [f"  {c.name}: {c.found:.3g}, at most {c.tolerance:.0e} expected  {c.detail}" for c in failed]
+    reasons = [f"  {c.name}: {c.departure:.3g}, at most {c.tolerance:.0e} expected  {c.detail}" for c in failed]
     progress.say("\n".join([f"{len(failed)} of {len(made)} checks failed:", *reasons]))
     return 1
 

@@ -5,8 +5,8 @@ control w, so that the analysis and the biases are estimated together:
 
     J(w, β) = ½ wᵀw + ½ βᵀβ + ½ ‖d − H U w − S β‖²_{R⁻¹},   S = [σ_k where station k made the observation]
 
-Only other sensors and the modes can tell a bias from an error of the background; a single station shares its
-departure between both, by their variances. A factor a of ½ wᵀw (`background_weight`) applies to β as well: give σ √a
+Only other sensors and the modes can distinguish a bias from a background error; the departure of a single station is
+divided between both, by their variances. A factor a of ½ wᵀw (`background_weight`) applies to β as well: give σ √a
 then.
 
 With this transform and a :class:`da.observation.bias.BiasedOperator` the cost is like any other. The increment that

@@ -1,19 +1,19 @@
 """Background errors in an autoencoder's latent space, and the transform `decoded` made of them.
 
 V_l = [f(x_1 − x̄) … f(x_S − x̄)] (Mack et al. 2020) is a square root of the background covariance among
-the m latent numbers: small, float64, whole on every rank. Two forms of an increment are there:
+the m latent numbers: small, float64, complete on every rank. An increment has two forms:
 
     as the paper   δx = g(V_l w). The network decodes the increment as if it were an anomaly from the mean
                    that it was trained on. Right where the background is that mean, as in the paper. Where g(0)
                    is not zero the background itself, w = 0, gets an increment
-    centred        δx = g(z_b + V_l w) − g(z_b), z_b = f(x_b − x̄), with the latent mean taken off V_l. The network
-                   decodes states like those of its training; w = 0 is the background. What it cannot
+    centred        δx = g(z_b + V_l w) − g(z_b), z_b = f(x_b − x̄), with the latent mean subtracted from V_l. The
+                   network decodes states like those of its training; w = 0 is the background. What it cannot
                    reproduce of the background stays as it is
 
-For a linear autoencoder both are one. For the TSVD's factors, f = U_τᵀ and g = U_τ, they are `tsvd`.
+For a linear autoencoder they are the same. For the TSVD's factors, f = U_τᵀ and g = U_τ, they are `tsvd`.
 
-The root of S − 1 is taken off the codes, not off the anomalies: the network sees fields of their usual
-size, and V_l is that of the modes where f is linear.
+The codes are divided by the root of S − 1, not the anomalies: the network encodes fields of their usual size, and V_l
+is that of the modes where f is linear.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from da.background.decoder import Decoder
 from da.background.modes import n_kept
 from da.observation.operator import ObservationOperator
 
-_SMALLEST = 1e-8  # of σ₁: directions of V_l below it are rounding, out of reach of any control of sensible size
+_SMALLEST = 1e-8  # of σ₁: directions of V_l below it are rounding, and no control of sensible size reaches them
 _NO_PRODUCT = "a decoded transform is not linear, so H U is no matrix; use its tangent and adjoint"
 
 
@@ -36,10 +36,10 @@ class LatentModes:
     """A square root of the background covariance of the latent numbers, the same on every rank.
 
     vectors : (m, s) float64 V_l
-    mean : (m,) of the codes; what was taken off them where `centred`
+    mean : (m,) of the codes, subtracted from them if `centred`
     singular_values : (min(m, S),) of the whole V_l in falling order
     n_samples : S
-    centred : whether the latent mean was taken off, for the centred form
+    centred : whether the latent mean was subtracted, for the centred form
     """
 
     vectors: np.ndarray
@@ -74,10 +74,10 @@ def latent_modes(
     ----------
     encoded : (m, S) f(x_i − x̄), the same on every rank: `Decoder.encode` of the anomalies
     comm : MPI communicator
-    truncation : None keeps a column for each snapshot, as the paper; a whole number or a fraction of the variance
+    truncation : None keeps a column for each snapshot, as in the paper; a whole number or a fraction of the variance
         keeps the leading U_τ Σ_τ of V_l's singular value decomposition
-    unbiased : divide by √(S−1); False leaves the root away, as Mack et al. 2020 do
-    centred : take the latent mean off, for the centred form
+    unbiased : divide by √(S−1); False does not, as in Mack et al. 2020
+    centred : subtract the latent mean, for the centred form
     inflation : factor of V_l
 
     Returns
@@ -96,7 +96,7 @@ def latent_modes(
     mean = encoded.mean(axis=1)
     whole = encoded - mean[:, None] if centred else encoded
     whole = inflation / (np.sqrt(n_samples - 1) if unbiased else 1.0) * whole
-    # one rank's, so that ties and signs are the same everywhere
+    # by one rank, so that ties and signs are the same everywhere
     left, sigma = comm.bcast(np.linalg.svd(whole, full_matrices=False)[:2] if comm.rank == 0 else None)
     n_nonzero = int(np.sum(sigma > sigma[0] * max(whole.shape) * np.finfo(float).eps))
     if n_nonzero == 0:
@@ -119,7 +119,7 @@ def _problem(encoded: np.ndarray) -> str | None:
 
 @dataclass(frozen=True)
 class DecodedTransform:
-    """U of `decoded`, not linear; which of the module's two forms is told by its modes. Made by `decoded_transform`.
+    """U of `decoded`, not linear; its modes determine which of the two forms it has. Made by `decoded_transform`.
 
     decoder : Decoder
     modes : LatentModes
@@ -202,7 +202,7 @@ def decoded_transform(decoder: Decoder, modes: LatentModes, background: np.ndarr
     decoder : Decoder
     modes : LatentModes of its codes; centred ones for the centred form
     background : (n_local,) x_b − x̄, the background less the mean of the training states, in the state's units;
-        wanted for the centred form, and for no other
+        for the centred form only
 
     Returns
     -------
@@ -216,8 +216,8 @@ def decoded_transform(decoder: Decoder, modes: LatentModes, background: np.ndarr
     if modes.n_latent != decoder.n_latent:
         raise ValueError(f"latent modes of {modes.n_latent} numbers, the network has {decoder.n_latent}")
     if modes.centred != (background is not None):
-        found = "centred modes without a background" if modes.centred else "a background for modes that are not centred"
-        raise ValueError(f"{found}: the centred form needs both, the paper's neither")
+        given = "centred modes without a background" if modes.centred else "a background for modes that are not centred"
+        raise ValueError(f"{given}: the centred form needs both, the paper's neither")
     if background is None:
         return DecodedTransform(decoder, modes, None, None, None)
     background = np.array(background, dtype=np.float64)

@@ -94,7 +94,7 @@ def _in_float64(vectors: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of rows in float64, small enough to be in the processor's cache when they are used.
 
     Sums in float32 would take half the time, but where modes cancel they change analyses by more than 1e-6, and U and
-    Uᵀ are then no longer adjoint enough for an iterative solver.
+    Uᵀ are then not adjoint to the precision that an iterative solver needs.
     """
     step = max(1, _CONVERTED // max(1, vectors.shape[1]))
     memory = np.empty((min(step, len(vectors)), vectors.shape[1]))

@@ -4,10 +4,9 @@
 singular vectors times their singular values, V_τ = U_τ Σ_τ (Arcucci et al. 2019). The latter is
 formed as V W_τ, W being V's right singular vectors: only these small ones are shared by the ranks.
 
-V itself is never there as a whole. A block of rows is copied from the snapshots, centred and scaled;
-one pass over all blocks reduces them to a triangle, a second multiplies them by W_τ. So the snapshots
-may as well lie in a file (:func:`da.background.snapshots.collected`). On each rank `truncated_modes` takes,
-beside the snapshots:
+V itself is never formed as a whole. A block of rows is copied from the snapshots, centred and scaled; one pass over all
+blocks reduces them to a triangle, a second multiplies them by W_τ. So the snapshots may also lie in a file
+(:func:`da.background.snapshots.collected`). On each rank `truncated_modes` takes, beside the snapshots:
 
     memory  8 n_local τ for the modes, or nothing with `overwrite`, plus 40 S² + 16 max(S², 2²⁰) bytes
     FLOPs   2 n_local S² (QR) + 2 n_local S τ (V W_τ), and on one rank some 20 S³ for the SVD of R
@@ -25,7 +24,7 @@ from da.background.snapshots import row_blocks
 from da.background.tsqr import Triangle, shared_svd, triangle_of_all
 
 PRECISIONS = ("float64", "float32")
-_SMALL = 0.25  # modes of this part of the snapshots' size get memory of their own
+_SMALL = 0.25  # modes up to this part of the snapshots' size get memory of their own
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ def reduced_modes(
 
     Parameters
     ----------
-    snapshots : (n_local, S) floats, this rank's rows; any number of them, also none
+    snapshots : (n_local, S) floats, this rank's rows; a rank may have none
     comm : MPI communicator
-    unbiased : V = [x_i − x̄]/√(S−1); False leaves the root away, as Mack et al. 2020 do
+    unbiased : V = [x_i − x̄]/√(S−1); False does not divide by the root, as in Mack et al. 2020
     scale : (n_local,) what the anomalies are divided by, see `da.background.scaling`; where it is zero they become
         zero; None for ones
     precision : of the vectors that are kept: "float64", or "float32", which rounds each entry by 6e-8 of
@@ -110,7 +109,7 @@ def truncated_modes(
 
     Parameters
     ----------
-    snapshots : (n_local, S) floats, this rank's rows; any number of them, also none
+    snapshots : (n_local, S) floats, this rank's rows; a rank may have none
     comm : MPI communicator
     truncation : a whole number is τ; a fraction in (0, 1] keeps the fewest modes that explain this
         part of the variance Σ σ²; None keeps σ_τ ≥ √σ₁, which depends on the snapshots' units
@@ -179,7 +178,7 @@ def n_kept(sigma: np.ndarray, truncation: float | None = None) -> int:
         return int(truncation)
     if isinstance(truncation, Real) and 0.0 < truncation <= 1.0 and not isinstance(truncation, bool):
         explained = np.cumsum(sigma**2)
-        # the last sum is the total itself, so that a fraction of one is always found
+        # the last sum is the total itself, so that a fraction of one always keeps something
         return int(np.searchsorted(explained, truncation * explained[-1])) + 1
     raise ValueError(
         f"truncation {truncation!r}, expected a whole number of modes, a fraction of the variance in (0, 1], or None"
@@ -187,7 +186,7 @@ def n_kept(sigma: np.ndarray, truncation: float | None = None) -> int:
 
 
 def _checked(snapshots: np.ndarray, comm: MPI.Comm, precision: str) -> np.ndarray:
-    """The snapshots as an array, without a copy of it; what does not fit is told to all ranks."""
+    """The snapshots as an array, not copied; what does not fit is an error on every rank."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} of the modes, expected one of {', '.join(PRECISIONS)}")
     snapshots = np.asarray(snapshots)
@@ -229,8 +228,8 @@ def _anomaly_blocks(
 
 
 def _centre(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Take from each row its mean; returns that and which columns are finite. Others leave a block of zeros."""
-    # looked for by the means, which costs no pass of its own
+    """Subtract each row's mean; returns means, and which columns are finite. If one is not, the block becomes zero."""
+    # the means show it, at no pass over the block of its own
     with np.errstate(invalid="ignore", over="ignore"):
         centre = block.mean(axis=1)
     sound = np.ones(block.shape[1], bool)
@@ -242,7 +241,7 @@ def _centre(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     still = np.flatnonzero((block[:, 0] == block[:, -1]) & (block[:, 0] == block[:, block.shape[1] // 2]))
     still = still[np.ptp(block[still], axis=1) == 0.0]
     block -= centre[:, None]
-    # x̄ is rounded: where all snapshots agree, what is left is rounding and no variance
+    # x̄ is rounded: where all snapshots agree, the difference is rounding and not variance
     block[still] = 0.0
     return centre, sound
 

@@ -1,7 +1,7 @@
-"""Units of the variables: what the anomalies are divided by before modes or networks see them.
+"""Scales of the variables, by which anomalies are divided before modes or networks are made of them.
 
-Speeds, pressures and concentrations become comparable by a spread: one for each variable, or one
-for each value of the state. Means are not touched; they belong to the background.
+Speeds, pressures and concentrations become comparable in units of their spread: one for each variable, or one for each
+value of the state. Means are not changed; they belong to the background.
 """
 
 from collections.abc import Sequence
@@ -64,8 +64,8 @@ def point_scaling(
 ) -> Scaling:
     """A spread for each value of the state, as Mack et al. 2020 standardise. Collective.
 
-    A point whose spread is below `floor` times the variable's largest is left out: dividing by it
-    would make noise as important as the flow.
+    A point whose spread is below `floor` times the variable's largest is left out: divided by it, noise would count as
+    much as the flow.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _variances(
     refuse_together(_misfit_of_shapes(snapshots.shape, n_variables, mask), comm)
     n_points = len(snapshots) // n_variables
     variance = np.empty(len(snapshots))
-    # by blocks, for the snapshots may lie in a file; in one order of summation, wherever they lie
+    # by blocks, because the snapshots may be in a file; summed in the same order wherever they are
     for rows in row_blocks(snapshots.shape):
         variance[rows] = np.ascontiguousarray(snapshots[rows], dtype=np.float64).var(axis=1, ddof=1)
     variance = variance.reshape(n_points, n_variables)

@@ -1,7 +1,7 @@
-"""Snapshots as they come, one after another, and as modes are made of them, by blocks of rows.
+"""Snapshots: they arrive one after another, and modes are made of them by blocks of rows.
 
-What does not fit into memory lies in a scratch file. Each block of rows is read from there when it
-is needed, so that the modes are the same to the last bit wherever the snapshots lie.
+What does not fit into memory is kept in a scratch file. Each block of rows is read from it when needed, so that the
+modes are the same to the last bit wherever the snapshots are.
 """
 
 import os
@@ -18,15 +18,15 @@ def collected(
 ) -> np.ndarray:
     """Put snapshots side by side, in memory or in a scratch file.
 
-    A scratch file has no name: it is gone when the array is, or when the process ends. In memory there
-    is then one of `blocks` at a time, and what the system keeps of the file where it has room.
+    A scratch file has no name: it disappears with the array, or when the process ends. Memory then holds one of
+    `blocks` at a time, and as much of the file as the system caches.
 
     Parameters
     ----------
     blocks : iterable of (n_local,) snapshots, or (n_local, k) of several
     n_local : rows of this rank
     n_samples : S, snapshots of all blocks
-    scratch : folder of the scratch file, which takes 8 n_local S bytes; None keeps all in memory
+    scratch : folder of the scratch file, which takes 8 n_local S bytes; None keeps everything in memory
 
     Returns
     -------
@@ -37,7 +37,7 @@ def collected(
     ValueError
         if a block has other rows, or the blocks have fewer or more snapshots than S
     OSError
-        if the scratch file cannot be made, or the disk has not the room
+        if the scratch file cannot be made, or the disk is full
     """
     columns = np.empty((n_samples, n_local)) if scratch is None else _in_a_file((n_samples, n_local), scratch)
     there = 0
@@ -59,7 +59,7 @@ def _in_a_file(shape: tuple[int, int], folder: str | os.PathLike[str]) -> np.nda
     if size == 0:
         return np.empty(shape)
     with tempfile.TemporaryFile(dir=folder, prefix="snapshots") as file:
-        # a full disk is to be told here, and not by a signal when a page is written
+        # a full disk is an error here, and not a signal when a page is written
         os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(file, dtype=np.float64, mode="r+", shape=shape)
 

@@ -1,9 +1,8 @@
 """Singular values and right singular vectors of a tall matrix whose rows lie over the ranks.
 
-Each rank reduces its own rows to a triangle, block by block, the triangles meet pairwise in a tree
-(Demmel et al. 2012, SIAM J. Sci. Comput. 34, A206), and the last one has the singular values of the
-whole matrix. Neither Q nor the matrix itself is ever gathered; the left vectors, where wanted, are
-A W / σ.
+Each rank reduces its own rows to a triangle, block by block, the triangles are combined pairwise in a tree (Demmel et
+al. 2012, SIAM J. Sci. Comput. 34, A206), and the last one has the singular values of the whole matrix. Neither Q nor
+the matrix itself is ever gathered; the left vectors, where needed, are A W / σ.
 """
 
 import numpy as np
@@ -17,8 +16,7 @@ _PANEL = 32  # columns that LAPACK reduces together
 class Triangle:
     """R of the QR factorisation of the rows added so far, up to the signs of R's rows.
 
-    A block costs 2 S² FLOPs for each of its rows, and no memory: LAPACK's tpqrt takes it in where R
-    and the block lie.
+    A block costs 2 S² FLOPs for each of its rows, and no memory: LAPACK's tpqrt works in place on R and the block.
 
     values : (S, S) float64, upper triangle
     """
@@ -27,11 +25,11 @@ class Triangle:
         self.values = np.zeros((n_columns, n_columns), order="F")
 
     def add(self, rows: np.ndarray) -> None:
-        """Take in more rows, (m, S) float64; those in Fortran order are overwritten."""
+        """Add rows, (m, S) float64; those in Fortran order are overwritten."""
         self._take(rows, 0)
 
     def add_triangle(self, triangle: np.ndarray) -> None:
-        """Take in another upper triangle, (S, S); it is overwritten if in Fortran order."""
+        """Add another upper triangle, (S, S); it is overwritten if in Fortran order."""
         self._take(triangle, len(triangle))
 
     def _take(self, rows: np.ndarray, n_triangular: int) -> None:
@@ -92,6 +90,6 @@ def shared_svd(triangle: np.ndarray | None, n_columns: int, comm: MPI.Comm) -> t
 
 def _with_sign(vectors: np.ndarray) -> np.ndarray:
     size = np.abs(vectors)
-    # two entries of equal size and unlike sign are the rule, not the exception: rounding must not choose
+    # entries of equal size and opposite sign are the rule: rounding must not choose between them
     first = np.argmax(size >= (1.0 - _TIE) * size.max(axis=0), axis=0)
     return vectors * np.where(vectors[first, np.arange(vectors.shape[1])] < 0.0, -1.0, 1.0)

@@ -1,7 +1,7 @@
-"""Checks of operators and costs that hold for any set-up: what is found, and how much of it is still right.
+"""Checks of operators and costs that hold for any set-up, each with its tolerance.
 
-A check is a number that would be zero in exact arithmetic and a tolerance that rounding stays below. Random
-vectors come from the caller, so that they can be drawn alike for any number of ranks.
+A check is a number that would be zero in exact arithmetic and a tolerance that rounding stays below. The caller draws
+the random vectors, so that they are the same for any number of ranks.
 """
 
 from collections.abc import Callable
@@ -25,20 +25,20 @@ class OperatorCheck:
     """One check's outcome.
 
     name : what was checked
-    found : a departure, without a unit; one that is no number has failed
+    departure : from zero, without a unit; one that is not a number has failed
     tolerance : the largest that passes
-    detail : what else is to be told
+    detail : further numbers, in words
     """
 
     name: str
-    found: float
+    departure: float
     tolerance: float
     detail: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether the departure is within the tolerance."""
-        return bool(self.found <= self.tolerance)
+        return bool(self.departure <= self.tolerance)
 
 
 def adjoint_gap(
@@ -78,17 +78,18 @@ def dot_over(comm: MPI.Comm) -> Dot:
     return lambda a, b: comm.allreduce(float(np.dot(np.ravel(a), np.ravel(b))))
 
 
-def relative_gap(found: np.ndarray, expected: np.ndarray, comm: MPI.Comm) -> float:
-    """‖found − expected‖ / ‖expected‖ of vectors over the ranks; ‖found‖ where nothing is expected. Collective."""
+def relative_gap(result: np.ndarray, expected: np.ndarray, comm: MPI.Comm) -> float:
+    """‖result − expected‖ / ‖expected‖ of vectors over the ranks; ‖result‖ if the expected one is zero. Collective."""
     dot = dot_over(comm)
-    difference, size = np.subtract(found, expected), dot(expected, expected)
+    difference, size = np.subtract(result, expected), dot(expected, expected)
     return float(np.sqrt(dot(difference, difference) / (size if size > 0.0 else 1.0)))
 
 
 def taylor_slope(cost: Cost, control: np.ndarray, direction: np.ndarray) -> tuple[float, list[tuple[float, float]]]:
     """Order at which |J(w + h p) − J(w) − h ∇J·p| falls with h: 2 where ∇J is the gradient of J, 1 where it is not.
 
-    The steps are halved from 1 until rounding of J is seen; the slope is that of the last four of them.
+    The steps are halved from 1 until the remainder is near the rounding of J; the slope is that of the last four of
+    them.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def gradient_gap(cost: Cost, control: np.ndarray, direction: np.ndarray) -> floa
 def cost_gap(cost: CostFunction, control: np.ndarray) -> float:
     """∇J as the cost has it against −Uᵀ Hᵀ R⁻¹ (d − H U w) + a w by the operators themselves. Collective.
 
-    A linear cost keeps what U, H and R are together; this asks them one by one.
+    A linear cost keeps the product of U, H and R; this applies them one by one.
 
     cost : CostFunction; control : (s,) w
 
@@ -159,10 +160,10 @@ def dense_analysis(
     comm: MPI.Comm,
     weight: float = 1.0,
 ) -> np.ndarray:
-    """The textbook's analysis, x_a − x_b = B Hᵀ (H B Hᵀ + R)⁻¹ d, for a few of the state's rows. Collective.
+    """The textbook analysis, x_a − x_b = B Hᵀ (H B Hᵀ + R)⁻¹ d, for a few of the state's rows. Collective.
 
-    B, H and R are found as whole matrices by asking U, H and R⁻¹ for unit vectors, and nothing else of them: no
-    code of the minimisation or of A is used. It is made for some hundred readings and modes.
+    B, H and R⁻¹ are made as whole matrices by applying U, H and R⁻¹ to unit vectors: no code of the minimisation or of
+    A is used. It is meant for some hundred observations and modes.
 
     Parameters
     ----------
@@ -184,6 +185,6 @@ def dense_analysis(
     unit = np.eye(m)[operator.rows]
     inverse = np.concatenate(comm.allgather(error.solve(unit)))
     hu, d = np.concatenate(comm.allgather(hu)), np.concatenate(comm.allgather(innovation))
-    # (H B Hᵀ + R)⁻¹ d = R⁻¹ z with (H B Hᵀ R⁻¹ + I) z = d: R itself is not asked for
+    # (H B Hᵀ + R)⁻¹ d = R⁻¹ z with (H B Hᵀ R⁻¹ + I) z = d: R itself is not needed
     solved = np.linalg.solve(hu @ hu.T @ inverse + np.eye(m), d)
     return own @ (hu.T @ (inverse @ solved))

@@ -1,9 +1,9 @@
-"""What each reading does to the analysis, and what the analysis would be without it.
+"""The influence of each observation on the analysis, and the analysis without it.
 
-S = H K is the hat matrix: S_ij is how much the analysis at reading i moves when reading j does (Cardinali,
-Pezzulli & Andersson 2004, Q. J. R. Meteorol. Soc. 130, 2767). Its diagonal lies between 0, a reading that
-tells nothing, and 1, one that the analysis follows wherever it goes. With it an analysis without a reading
-need not be made to know what it is at that reading.
+S = H K is the hat matrix: S_ij is the sensitivity of the analysis at observation i to observation j (Cardinali,
+Pezzulli & Andersson 2004, Q. J. R. Meteorol. Soc. 130, 2767). Its diagonal lies between 0, an observation without
+influence, and 1, one that the analysis fits exactly. With it the analysis without an observation is known there without
+being made.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from da.observation.diagonal_error import DiagonalError
 from da.observation.error import ObservationError
 from da.observation.operator import ObservationOperator
 
-_COLUMNS = 256  # of R⁻¹ found at once
+_COLUMNS = 256  # of R⁻¹ computed at once
 
 
 @dataclass(frozen=True)
 class Influence:
-    """Of this rank's readings, each (M_local,).
+    """Of this rank's observations, each (M_local,).
 
-    influence : S_ii, no unit; the sum over all readings is the degrees of freedom for signal
-    left_out : y_i − H_i x of the analysis that leaves reading i out, in the readings' units
-    standardised : how far reading i lies from what all others expect it to be, over the standard deviation of that;
-        of mean square one where B and R are right
+    influence : S_ii, no unit; their sum over all observations is the degrees of freedom for signal
+    left_out : y_i − H_i x of the analysis without observation i, in the observations' units
+    standardised : difference between observation i and its estimate from all others, over the standard deviation of
+        that; of mean square one if B and R are right
     """
 
     influence: np.ndarray
@@ -37,12 +37,12 @@ class Influence:
 def influence(
     of: Posterior, transform: Transform, operator: ObservationOperator, error: ObservationError, residual: np.ndarray
 ) -> Influence:
-    """Influence of each reading and its leave-one-out residual, in closed form. Collective.
+    """Influence of each observation and its leave-one-out residual, in closed form. Collective.
 
-    With D = H B Hᵀ + R and r = d − H U w, q = R⁻¹ r = D⁻¹ d, the departure of reading i from what the others make
-    of it is e_i = q_i / (D⁻¹)_ii, and from their analysis r_i + S_ii e_i. For independent errors both are
-    r_i / (1 − S_ii) (Allen 1974; Golub, Heath & Wahba 1979); with correlated ones the others know
-    something of the error of reading i, and the two differ.
+    With D = H B Hᵀ + R and r = d − H U w, q = R⁻¹ r = D⁻¹ d, the difference between observation i and its
+    estimate from the others is e_i = q_i / (D⁻¹)_ii, and that to their analysis r_i + S_ii e_i. For independent errors
+    both are r_i / (1 − S_ii) (Allen 1974; Golub, Heath & Wahba 1979); with correlated errors the others carry
+    information on the error of observation i, and the two differ.
 
     Parameters
     ----------

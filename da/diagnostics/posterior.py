@@ -1,9 +1,9 @@
-"""What the Hessian of J tells of the analysis: its errors, and how much of it the readings determine.
+"""Analysis errors from the Hessian of J, and how much of the analysis the observations determine.
 
 Where U and H are linear the analysis' errors have the covariance U C Uᵀ with C = (a I + A)⁻¹, the inverse
 of the s × s Hessian; A = (HU)ᵀ R⁻¹ (HU) is that of
-:class:`da.minimisation.hessian.ObservationHessian`. It is as true as B and R
-are: where these are guesses, so are the errors told here (:mod:`da.diagnostics.desroziers` checks them).
+:class:`da.minimisation.hessian.ObservationHessian`. They are as right as B and R: where these are guesses, so are the
+errors (:mod:`da.diagnostics.desroziers` checks B and R).
 
 No n × n matrix is made: a standard deviation is the norm of a row of U T with T Tᵀ = C, so that all n of
 them cost 2 n s² FLOPs and one pass over the modes.
@@ -27,8 +27,8 @@ _BLOCK = 1 << 19  # values in a block of rows; it and its product stay in the pr
 class Posterior:
     """Covariance C = (a I + A)⁻¹ of the control's errors, by the eigenvectors of A = E Λ Eᵀ.
 
-    eigenvalues : (s,) λ of A in falling order, none negative: how much better than the background the readings
-        know each direction, a being as well as the background
+    eigenvalues : (s,) λ of A in falling order, none negative: how much better than the background the observations
+        know each direction; a is as well as the background
     eigenvectors : (s, s) E, one for each column
     weight : a, factor of ½ wᵀw in J
     """
@@ -50,7 +50,7 @@ class Posterior:
 
     @property
     def degrees_of_freedom(self) -> float:
-        """tr A (a I + A)⁻¹ = Σ λ / (a + λ): how many of the s numbers of the control the readings determine.
+        """tr A (a I + A)⁻¹ = Σ λ / (a + λ): how many of the s numbers of the control the observations determine.
 
         Degrees of freedom for signal (Rodgers 2000, section 2.4; Fisher 2003, ECMWF Tech. Memo. 397).
         """
@@ -58,12 +58,12 @@ class Posterior:
 
     @property
     def entropy_reduction(self) -> float:
-        """½ Σ ln(1 + λ / a): what the readings tell, in nats (Rodgers 2000, section 2.5)."""
+        """½ Σ ln(1 + λ / a): the information in the observations, in nats (Rodgers 2000, section 2.5)."""
         return float(0.5 * np.sum(np.log1p(self.eigenvalues / self.weight)))
 
     @property
     def without_readings(self) -> "Posterior":
-        """The Posterior of no readings: the background's own errors."""
+        """The Posterior without observations: the background's own errors."""
         return prior(len(self.eigenvalues), self.weight)
 
 
@@ -98,13 +98,13 @@ def posterior(information: np.ndarray, weight: float = 1.0) -> Posterior:
 def marginal(of: Posterior, n: int) -> Posterior:
     """The Posterior of the first n numbers of a control, whatever the others are, as those of a state beside biases.
 
-    Its eigenvectors are the first n rows, (n, s); what is told of the information as a whole is that of all s.
+    Its eigenvectors are the first n rows, (n, s); degrees of freedom and entropy are those of all s.
     """
     return Posterior(of.eigenvalues, of.eigenvectors[:n], of.weight)
 
 
 def prior(n_control: int, weight: float = 1.0) -> Posterior:
-    """The Posterior where there are no readings: C = I / a."""
+    """The Posterior without observations: C = I / a."""
     return Posterior(np.zeros(n_control), np.eye(n_control), float(weight))
 
 
@@ -151,9 +151,9 @@ def mesh_std(of: Posterior, transform: LinearTransform, to_mesh: PETSc.Mat, colu
     points = slice(column, None, n_columns)
     vectors = transform.modes.vectors[points]
     scale = None if transform.scale is None else transform.scale[points]
-    found, problem = to_mesh.getLocalSize()[1], None
-    if found != len(vectors):
-        problem = f"Q with {found} columns on this rank, which has {len(vectors)} grid points"
+    columns, problem = to_mesh.getLocalSize()[1], None
+    if columns != len(vectors):
+        problem = f"Q with {columns} columns on this rank, which has {len(vectors)} grid points"
     refuse_together(problem, transform.comm)
     operator = MatrixOperator(to_mesh)
     result, root = np.empty(operator.rows.stop - operator.rows.start), of.root

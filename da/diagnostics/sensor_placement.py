@@ -1,10 +1,10 @@
-"""Where a next sensor would help most: greedy reduction of the analysis' total variance.
+"""Where one more sensor would reduce the analysis error most: greedy reduction of the total variance.
 
 A candidate is a row g = H_c U / σ_c. With it the control's covariance becomes C − C g gᵀ C / (1 + gᵀ C g), so
-that the total variance tr M C falls by (Cg)ᵀ M (Cg) / (1 + gᵀ C g), which needs no analysis and no reading.
-The best candidate is taken, C is brought up to date by that update of rank one, and the next is
-looked for (Bishop, Etherton & Majumdar 2001, Mon. Weather Rev. 129, 420, choose where aircraft fly like that).
-A greedy choice need not be the best set of sensors; its first is the best next one.
+that the total variance tr M C falls by (Cg)ᵀ M (Cg) / (1 + gᵀ C g), which needs no analysis and no observation. The
+best candidate is taken, C is updated by this matrix of rank one, and the next one is chosen (Bishop, Etherton &
+Majumdar 2001, Mon. Weather Rev. 129, 420, choose flight paths in this way). A greedy choice need not be the best set of
+sensors; its first is the best single one.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _TIE = 1e-9  # gains closer than this count as equal: rounding, which ranks chan
 
 @dataclass(frozen=True)
 class Placement:
-    """Sensors in the order in which they are to be placed.
+    """Sensors in the order of their choice.
 
     chosen : (k,) numbers of the candidates
     total : (k + 1,) tr M C, before and after each of them
-    first_gain : (K_local,) what each candidate would take off if it came first
+    first_gain : (K_local,) reduction of tr M C by each candidate as the first one
     """
 
     chosen: np.ndarray
@@ -39,7 +39,7 @@ def next_sensors(
 
     Parameters
     ----------
-    of : Posterior of the sensors that are there
+    of : Posterior of the existing sensors
     candidates : (K_local, s) R_c^{-1/2} H_c U, one row for each place where a sensor could stand; candidates' errors
         are independent, and a place can be chosen once
     n : how many to choose

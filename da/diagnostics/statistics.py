@@ -1,7 +1,7 @@
 """Innovations and residuals by group: by variable, by station, or by both.
 
-Arrays are whole and the same on every rank, for readings are few; :func:`da.analysis.statistics` tells the same of
-values that lie over the ranks.
+Arrays are complete and the same on every rank, because observations are few; :func:`da.analysis.statistics` does the
+same for values that are distributed over the ranks.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,12 +14,12 @@ from da.analysis import Statistics
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """What one group's readings say of background and analysis.
+    """Departures of one group's observations from background and analysis.
 
     innovation : of d = y − H x_b; residual : of r = y − H x_a
-    chi_squared : Σ r_i (R⁻¹ r)_i over the number of readings; of all readings together it is 2 J_o(x_a) / M
-    expected : what χ² is on average where B and R are right, Σ (1 − S_ii) over the number of readings; None where
-        the influence of the readings is not known
+    chi_squared : Σ r_i (R⁻¹ r)_i over the number of observations; for all observations together 2 J_o(x_a) / M
+    expected : what χ² is on average where B and R are right, Σ (1 − S_ii) over the number of observations; None if
+        their influence is not known
     """
 
     innovation: Statistics
@@ -53,9 +53,9 @@ def group_statistics(
 
     Parameters
     ----------
-    innovation, residual : (M,) d and r, in the readings' units
+    innovation, residual : (M,) d and r, in the observations' units
     weighted : (M,) R⁻¹ r; r / σ² where errors are independent
-    group : (M,) labels; a group's readings should be of one unit
+    group : (M,) labels; a group's observations should have one unit
     influence : (M,) S_ii of `da.diagnostics.influence.influence`, or None
 
     Returns
@@ -73,16 +73,16 @@ def group_statistics(
     for name, values in {**arrays, **({} if influence is None else {"influence": np.asarray(influence)})}.items():
         if values.shape != number.shape:
             raise ValueError(f"{name} of shape {values.shape} for {len(number)} readings")
-    told = {}
+    groups = {}
     for k, name in enumerate(names):
         of = number == k
         d, r, w = (values[of] for values in arrays.values())
         expected = None if influence is None else float(np.mean(1.0 - np.asarray(influence)[of]))
-        told[name] = GroupStatistics(describe(d), describe(r), float(np.mean(r * w)), expected)
-    return told
+        groups[name] = GroupStatistics(describe(d), describe(r), float(np.mean(r * w)), expected)
+    return groups
 
 
 def numbered(label: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names of the groups in their order, and (M,) the number of each reading's."""
+    """Names of the groups in order, and the number of each observation's group, (M,)."""
     names, number = np.unique(np.asarray(label, dtype=str), return_inverse=True)
     return [str(name) for name in names], number

@@ -1,14 +1,14 @@
-"""Whether an autoencoder is to be believed at one analysis: three checks, each a number and its limit.
+"""Whether an autoencoder can be trusted at one analysis: three checks, each a number and its limit.
 
-A network answers outside its training with as much confidence as within. So it is asked each time
+Outside its training a network gives no sign of being wrong. So each analysis checks
 
     round trip        rms of x̃ − g(f(x̃)) of the background, in spreads: does it know this state?
     latent distance   Mahalanobis distance of f(x̃) from the cloud of training codes, over √m: is the code, from
                       which the increment is decoded, where codes were?
     observation cost  J_o of the analysis over that of the background, with the true H: did it help?
 
-The limits of the first two are quantiles of the same numbers over the training states. What is to be done
-about a check that fails is the caller's: the first two can be asked before the analysis.
+The limits of the first two are quantiles of the same numbers over the training states. The caller decides what follows
+from a failed check; the first two can be made before the analysis.
 """
 
 from dataclasses import dataclass
@@ -117,7 +117,8 @@ def latent_cloud(codes: np.ndarray) -> Cloud:
     """Mean and covariance of codes, of which there may be fewer than numbers in each.
 
     The covariance is shrunk towards a multiple of the identity by as much as their number calls for (Ledoit &
-    Wolf 2004, J. Multivariate Anal. 88, 365): a direction in which the training never went is far, but not endless.
+    Wolf 2004, J. Multivariate Anal. 88, 365): a direction in which the training never varied is far away, but not
+    infinitely far.
 
     Parameters
     ----------
@@ -204,8 +205,8 @@ def _held_out_distances(codes: np.ndarray, folds: int) -> np.ndarray:
     # each of the clouds is left two snapshots at least
     runs = np.array_split(np.arange(n), min(folds, n)) if n > 3 else []
     kept = [np.setdiff1d(np.arange(n), run) for run in runs]
-    found = [latent_cloud(codes[:, k]).distance(codes[:, run]) for k, run in zip(kept, runs, strict=True)]
-    return np.concatenate(found) if found else latent_cloud(codes).distance(codes)
+    distances = [latent_cloud(codes[:, k]).distance(codes[:, run]) for k, run in zip(kept, runs, strict=True)]
+    return np.concatenate(distances) if distances else latent_cloud(codes).distance(codes)
 
 
 def round_trip_error(state: np.ndarray, decoded: np.ndarray, scale: np.ndarray, comm: MPI.Comm) -> float:
@@ -246,7 +247,7 @@ def observation_cost(
 ) -> float:
     """J_o = ½ ‖v‖²_{R⁻¹} of departures. Collective.
 
-    departure : (M_local,) y − H x, in the observations' units; `operator` tells how many, and checks them
+    departure : (M_local,) y − H x, in the observations' units, one for each of the operator's rows
     """
     m_local = operator.rows.stop - operator.rows.start
     if np.shape(departure) != (m_local,):
@@ -282,6 +283,6 @@ def check_cost(limits: TrustLimits, before: float, after: float) -> Trust:
     if before > 0.0:
         ratio = after / before
     else:
-        # no readings, or a background that meets them: anything but that is worse
+        # no observations, or a background that fits them exactly: anything else is worse
         ratio = 0.0 if after == 0.0 else float("inf")
     return Trust((TrustCheck(COST, float(ratio), limits.cost_ratio),))

@@ -1,9 +1,8 @@
 """The cost of a control, J(w) = ½ a wᵀw + ½ ‖d − H U(w)‖²_{R⁻¹}, and its derivatives.
 
 Where U and H are linear, A = (HU)ᵀ R⁻¹ (HU) is made once (:mod:`da.minimisation.hessian`): the Hessian a I + A is a
-small matrix that every rank holds, and a search that starts from J and ∇J at one control touches
-neither the state nor the sensors again. Elsewhere each evaluation goes through U, H and their adjoints,
-each of them once.
+small matrix that every rank holds, and a search that starts from J and ∇J at one control needs neither the state nor
+the observations again. Otherwise each evaluation applies U, H and their adjoints once each.
 """
 
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ from da.observation.operator import ObservationOperator
 
 @dataclass(frozen=True)
 class CostFunction:
-    """J of a control that every rank holds whole. All methods are collective.
+    """J of a control that every rank holds complete. All methods are collective.
 
     transform : U
     operator : H
     error : R
     innovation : (M_local,) d = y − H x_b, in the variables' units
     comm : MPI communicator
-    background_weight : a; 1 is Bayes' theorem, Mack et al. 2020 computed with 0.1
+    background_weight : a; 1 by Bayes' theorem, 0.1 in Mack et al. 2020
     hessian : ObservationHessian of the same U, H and R, as an earlier analysis left it; where U and H are linear and
         none is given, the cost has a new one, which makes A when it is needed
 
@@ -54,8 +53,8 @@ class CostFunction:
             return f"innovation of shape {shape}, expected ({rows.stop - rows.start},) like H's rows"
         bad = np.flatnonzero(~np.isfinite(self.innovation))
         if len(bad):
-            found = self.innovation[bad[0]]
-            return f"innovation of observation {rows.start + bad[0]} is {found}, expected a number; leave it out"
+            value = self.innovation[bad[0]]
+            return f"innovation of observation {rows.start + bad[0]} is {value}, expected a number; leave it out"
         if not (np.isfinite(self.background_weight) and self.background_weight > 0.0):
             return f"background weight {self.background_weight!r}, expected a positive number; 1 is the usual one"
         if self.hessian is not None:

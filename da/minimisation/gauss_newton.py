@@ -4,12 +4,12 @@ About a control w the misfit is taken as linear, and the step p solves
 
     (a I + U'ᵀ H'ᵀ R⁻¹ H' U') p = −∇J(w)
 
-by PETSc's conjugate gradients, which ask for products only: each is one tangent and one adjoint, for a
-decoder one JVP and one VJP. No Jacobian is made. CG is stopped early where the step would be bent by
-what is not linear anyway (inexact Newton, Dembo, Eisenstat & Steihaug 1982); begun from zero, what it
-has by then is a direction of descent. A step is shortened until J has fallen enough (Armijo), so J
-never rises. Against L-BFGS, decodes are few and products are many. It is quick where the readings can be
-met; where a large misfit stays and U is strongly bent, what it leaves out of the Hessian makes it slow.
+by PETSc's conjugate gradients, which need products only: each is one tangent and one adjoint, for a decoder one JVP and
+one VJP. No Jacobian is made. CG is stopped early while the linearisation is the larger error (inexact Newton, Dembo,
+Eisenstat & Steihaug 1982); started at zero, its iterates are directions of descent. A step is shortened until J has
+fallen enough (Armijo), so J never rises. Compared with L-BFGS, decodes are few and products are many. It converges
+quickly where the observations can be fitted; where a large misfit remains and U is strongly nonlinear, the terms
+missing from its Hessian make it slow.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ from da.minimisation.tao import whole
 from da.observation.operator import ObservationOperator
 
 CONVERGED, STOPPED = "CONVERGED_GAUSS_NEWTON", "STOPPED_AFTER_ITERATIONS"
-_ENOUGH = 1e-4  # Armijo: part of the fall that the slope promises
+_ENOUGH = 1e-4  # Armijo: part of the decrease that the slope predicts
 _SHORTENINGS = 15
 _ROUNDING = float(np.finfo(np.float64).eps)
-_HIDDEN = 1e2  # roundings of J that a fall must exceed to be seen in its values
+_HIDDEN = 1e2  # roundings of J that a decrease must exceed to show in its values
 _TIGHTEST, _LOOSEST = 1e-3, 0.1  # relative residuals of CG
 
 
 @dataclass(frozen=True)
 class GaussNewtonMinimum(Minimum):
-    """Where J is least; `evaluations` counts those of J, each with a decode unless the gradient alone was missing.
+    """Where J is least; `evaluations` counts those of J, each with a decode unless only the gradient was still missing.
 
     products : of the Gauss–Newton Hessian with a direction, over all iterations
     """
@@ -62,7 +62,7 @@ def gauss_newton(
     comm : MPI communicator
     start : (s,) first control, the same on every rank; None starts at zero
     gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control
-    rounding_tolerance : to stop below this part is no failure, whether no step lowers J any more or the iterations
+    rounding_tolerance : to stop below this part is not a failure, whether no step lowers J any more or the iterations
         are used up
     rounding : of J, relative; that of a network in float32 is some 1e-7
     max_iterations : linearisations
@@ -104,15 +104,15 @@ def gauss_newton(
                 reason = STOPPED
                 break
             step = inner.step(control, gradient, np.clip(np.sqrt(norm / first), _TIGHTEST, _LOOSEST))
-            found, n = _shortened(cost, control, value, gradient, step, rounding)
+            reached, n = _shortened(cost, control, value, gradient, step, rounding)
             evaluations += n
-            if found is None:
+            if reached is None:
                 if norm > rounding_tolerance * first:
                     advice = "; check that the tangent belongs to the transform, and that no network returns NaN"
-                    raise MinimisationError(_failure("found no step that lowers J", trace) + advice)
+                    raise MinimisationError(_failure("has no step that lowers J", trace) + advice)
                 reason = AT_ROUNDING
                 break
-            control, value, gradient = found
+            control, value, gradient = reached
             norm = float(np.linalg.norm(gradient))
             trace.append(_step(cost, len(trace), value, control, norm))
     return GaussNewtonMinimum(control, tuple(trace), reason, evaluations, inner.products)
@@ -121,9 +121,10 @@ def gauss_newton(
 def _shortened(
     cost: CostFunction, control: np.ndarray, value: float, gradient: np.ndarray, step: np.ndarray, rounding: float
 ) -> tuple[tuple[np.ndarray, float, np.ndarray] | None, int]:
-    """((control, J, ∇J), evaluations) of the first of ever shorter steps that lowers J enough; None if none does.
+    """((control, J, ∇J), evaluations) of the longest of ever shorter steps that lowers J enough; None if none does.
 
-    Where J's rounding hides its fall the gradients at both ends tell it, by the trapezium rule (Hager & Zhang 2005).
+    Where the decrease is below J's rounding it is taken from the gradients at both ends, by the trapezium rule (Hager &
+    Zhang 2005).
     """
     slope, length = float(gradient @ step), 1.0
     hidden = -slope <= _HIDDEN * rounding * abs(value)
@@ -137,7 +138,7 @@ def _shortened(
         elif reached <= value + _ENOUGH * length * slope:
             return (there, *cost.value_and_gradient(there)), n
         bend = reached - value - length * slope
-        # the parabola's minimum; where J is not finite, or tells nothing, there is none
+        # the parabola's minimum; there is none where J is not finite or below its rounding
         best = -0.5 * slope * length**2 / bend if not hidden and np.isfinite(bend) and bend > 0.0 else 0.5 * length
         length = min(max(best, 0.1 * length), 0.5 * length)
     return None, _SHORTENINGS
@@ -178,7 +179,7 @@ class _Inner:
         self._right.array[:] = -gradient[slice(*self._right.getOwnershipRange())]
         self._ksp.setTolerances(rtol=tolerance, atol=0.0)
         self._ksp.setFromOptions()
-        # products used up are no failure: what CG has by then goes downhill
+        # to run out of products is not a failure: CG's last iterate is a direction of descent
         self._ksp.solve(self._right, self._solution)
         return whole(self._solution, self.comm)
 

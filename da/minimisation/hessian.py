@@ -1,9 +1,9 @@
 """The Hessian of J_o, A = (HU)ᵀ R⁻¹ (HU): what analyses with the same sensors share.
 
-G = R^{-1/2} H U has a row for each reading. Where U and H are linear, all that the minimisation needs
-of it is A = GᵀG = (HU)ᵀ R⁻¹ (HU), s × s, and of an innovation (HU)ᵀ R⁻¹ d, s numbers (Arcucci et al.
-2019). A is made once, by blocks of readings. G itself is kept where it is much smaller than the modes;
-where it would be a second copy of them, products with it go through the modes instead.
+G = R^{-1/2} H U has a row for each observation. Where U and H are linear, the minimisation needs only
+A = GᵀG = (HU)ᵀ R⁻¹ (HU), s × s, and of an innovation (HU)ᵀ R⁻¹ d, s numbers (Arcucci et al. 2019). A is made once, by
+blocks of observations. G itself is kept where it is much smaller than the modes; where it would be a second copy of
+them, products with it are computed by the modes instead.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from da.observation.diagonal_error import DiagonalError
 from da.observation.error import ObservationError
 from da.observation.operator import ObservationOperator
 
-_KEPT = 0.5  # G is kept for fewer readings than this part of the state's values
+_KEPT = 0.5  # G is kept for fewer observations than this part of the state's values
 
 
 class ObservationHessian:
@@ -31,7 +31,7 @@ class ObservationHessian:
     error : R
     comm : MPI communicator
 
-    Cost, in terms of n values of the state, M readings, s modes, on p ranks (8 bytes are a float64; float32
+    Cost, in terms of n values of the state, M observations, s modes, on p ranks (8 bytes are a float64; float32
     modes take 4; half of it on two ranks, and so on):
 
         prepare   once: M s² FLOPs and one pass over the rows of U that H touches; s³/3 FLOPs on each rank

@@ -1,19 +1,19 @@
-"""Huber's norm: a reading far from the analysis pulls with constant force instead of ever more.
+"""Huber's norm: the force of an observation on the analysis stays constant beyond a limit, however far it is.
 
-Quality control by a threshold throws a reading away or believes it whole; with this norm its weight
-falls smoothly, so that a front which the background has at the wrong place is not left out.
+Quality control by a threshold rejects a reading or takes it at its full weight; with this norm the weight falls
+smoothly, so that a front which the background has in the wrong place is not left out.
 
-Errors that know of each other are of one cause, gross errors each of its own. So the norm is that of
-readings which may have a gross error e_i beside the errors of R (She & Owen 2011, J. Am. Stat. Assoc. 106,
+Correlated errors have a common cause, gross errors do not. So the norm is that of observations which may each have a
+gross error e_i beside the errors of R (She & Owen 2011, J. Am. Stat. Assoc. 106,
 626; Farahmand, Giannakis & Angelosante 2011, IEEE Trans. Signal Process. 59, 4529): with R = D C D and
 z = D⁻¹ (y − H x)
 
     ρ(z) = least by e of  ½ (z − e)ᵀ C⁻¹ (z − e) + Σ c_i |e_i|,     ρ'(z) = q = C⁻¹ (z − e),  |q_i| ≤ c_i
 
-which is convex, bounds each reading's force, and for C = I is Huber's norm. Its minimum is that of the quadratic
-norm with more variance for the readings beyond their limits. Huber's norm of R^{-1/2} (y − H x) would not do: a
-root mixes the readings, and a gross error goes over to its neighbours; nor would weights within R, through which
-neighbours take on the force that the reading itself may not have.
+which is convex, bounds the force of each observation, and for C = I is Huber's norm. Its minimum is that of the
+quadratic norm with more variance for the observations beyond their limits. Huber's norm of R^{-1/2} (y − H x) would not
+do: a root mixes the observations, and a gross error passes to its neighbours; nor would weights within R, by which the
+neighbours take over the force that the observation itself may not have.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,18 +25,18 @@ from scipy.linalg import cho_solve
 
 from da.observation.error import ObservationError
 
-_TRIES = 50  # to change all that is wrong at once, without getting on
-_GUESSES = 10_000  # of the limits that hold; so many mean that rounding decides
-_ROUNDING = 1e-13  # of the largest force that there would be without limits
+_TRIES = 50  # to change everything wrong at once, without progress
+_GUESSES = 10_000  # of the limits that hold; after so many rounding decides
+_ROUNDING = 1e-13  # relative to the largest force without limits
 
 
 @dataclass(frozen=True)
 class Huber:
     """The norm ρ. All methods are collective where R couples rows of different ranks.
 
-    Of an independent reading ρ is ½z² where −left ≤ z ≤ right, and c|z| − ½c² beyond, c being the limit of that
+    For an independent error ρ is ½z² where −left ≤ z ≤ right, and c|z| − ½c² beyond, c being the limit of that
     side (Tavolato & Isaksen 2015, Q. J. R. Meteorol. Soc. 141, 1514, eq. 2). Where errors are correlated the limits
-    are c_i = c √(C⁻¹)_ii: c standard deviations of a reading against what all others say of it.
+    are c_i = c √(C⁻¹)_ii: c standard deviations of an observation about its estimate from all others.
 
     left, right : limits in standard deviations; None for the right takes the left one's
 
@@ -72,7 +72,7 @@ class Huber:
     ) -> Callable[[np.ndarray], np.ndarray]:
         """dq/dz where the gross errors are these: a function, (M_local,) → (M_local,).
 
-        What is beyond its limit moves no more. Parameters are as in `split`.
+        Forces at their limits do not change. Parameters are as in `split`.
         """
         free = gross == 0.0
         rows = error.of_blocks(free[:, None])
@@ -80,9 +80,9 @@ class Huber:
         return lambda v: error.by_blocks(v[:, None], lambda v: np.where(free[:, None], v, 0.0), within)[:, 0]
 
     def counted(self, residual: np.ndarray, error: ObservationError) -> ObservationError:
-        """R as it counted in an analysis: with it the quadratic norm gives the same one.
+        """R as it counted in an analysis: the quadratic norm with this R gives the same analysis.
 
-        residual : (M_local,) y − H x of that analysis, in the readings' units; error : ObservationError
+        residual : (M_local,) y − H x of that analysis, in the observations' units; error : ObservationError
         """
         force, gross = self.split(residual / error.std_local, error, block_precisions(error))
         # with this variance e is the likeliest gross error of a normal distribution, too
@@ -118,9 +118,9 @@ def _moved(precision: np.ndarray, free: np.ndarray, values: np.ndarray) -> np.nd
 def limited(precision: np.ndarray, z: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Forces q = C⁻¹ (z − e) within limits, by block principal pivoting.
 
-    Which limits hold is guessed, and all that is wrong in a guess is changed at once; where that leads nowhere, one
+    Which limits hold is guessed, and everything wrong in a guess is changed at once; if that makes no progress, one
     limit at a time, which ends for any C (Júdice & Pires 1994, Comput. Oper. Res. 21, 587). For k gross errors a
-    guess costs some k³ + m² FLOPs, and mostly a few guesses do.
+    guess costs some k³ + m² FLOPs, and a few guesses usually suffice.
 
     Parameters
     ----------

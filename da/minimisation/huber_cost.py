@@ -1,4 +1,4 @@
-"""The cost of a control with Huber's norm, J(w) = ½ a wᵀw + ρ(D⁻¹ (d − H U(w))), and its least."""
+"""The cost of a control with Huber's norm, J(w) = ½ a wᵀw + ρ(D⁻¹ (d − H U(w))), and its minimum."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,11 +118,10 @@ def _norm(z: np.ndarray, force: np.ndarray, gross: np.ndarray) -> float:
 
 
 def polished(cost: HuberCost, control: np.ndarray) -> np.ndarray:
-    """Newton's steps from near the minimum of a HuberCost of linear U and H. Collective.
+    """Newton's method from near the minimum of a HuberCost of linear U and H. Collective.
 
-    J is made of quadratics that meet smoothly. A quasi-Newton search stops where J's rounding hides its slope;
-    Newton's method needs the gradient only and, once the readings beyond the limits are known, is there in
-    one step.
+    J consists of quadratics that join smoothly. A quasi-Newton search stops where the slope is lost in J's rounding;
+    Newton's method needs the gradient only and, once the observations beyond their limits are known, takes one step.
 
     Parameters
     ----------
@@ -131,7 +130,7 @@ def polished(cost: HuberCost, control: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (n_control,) with the smallest gradient found, the same on every rank
+    (n_control,) with the smallest gradient of all steps, the same on every rank
     """
     gradient, n = cost.gradient(control), len(control)
     for _ in range(_NEWTON_STEPS):

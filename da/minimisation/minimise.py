@@ -2,16 +2,15 @@
 
 The control is a PETSc vector over the ranks, so that all of them take TAO's decisions together.
 
-A line search compares values of J. Near the minimum they differ by ½‖∇J‖²/curvature only, which is
-lost in J's own rounding once the gradient has fallen by some 1e-8, and sooner where J's minimum is
-far from zero: TAO then reports a failure (reason −6) where nothing is wrong. So for a quadratic J
-TAO sees the difference to a centre, gᵀv + ½ vᵀHv with w = centre + v, whose rounding is that of what
-there is to gain and not of J; where the search stops early all the same, it starts anew with what it
-found as the centre, as in iterative refinement. For any other J, a search that stops at that level
-counts as converged.
+A line search compares values of J. Near the minimum they differ by ½‖∇J‖²/curvature only, which is lost in J's own
+rounding once the gradient has fallen by some 1e-8, and sooner where J's minimum is far from zero: TAO then reports a
+failure (reason −6) where nothing is wrong. So for a quadratic J TAO minimises the difference to the value at a centre,
+gᵀv + ½ vᵀHv with w = centre + v, whose rounding is relative to that difference and not to J; where the search stops
+early all the same, it is started again from where it stopped, as in iterative refinement. For any other J, a search
+that stops at that level counts as converged.
 
 Where the Hessian of a quadratic J has a known Cholesky factor, L Lᵀ = H, the search begins at the solution of
-H v = −g. That leaves TAO to confirm it, or to polish what rounding left in an ill-conditioned H.
+H v = −g. TAO then only confirms it, or removes what rounding has left where H is ill-conditioned.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ _OTHERWISE = "PETSc's option tao_monitor, under the solver's prefix, shows each 
 
 
 class MinimisationError(RuntimeError):
-    """The minimum was not found; the message names TAO's reason, J and its gradient."""
+    """No minimum was reached; the message names TAO's reason, J and its gradient."""
 
 
 class Cost(Protocol):
@@ -131,8 +130,8 @@ def minimise(
     method : "lmvm", "blmvm" or "bqnls"
     gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control; the default
         lets analyses on different numbers of ranks agree to 1e-10
-    rounding_tolerance : a search that cannot go on below this part is no failure; within a hundred times of it, neither
-        is one whose last step changed J by its rounding only
+    rounding_tolerance : a search that cannot go on below this part is not a failure; up to a hundred times that,
+        neither is one whose last step changed J by its rounding only
     rounding : of J, relative; that of a network in float32 is some 1e-7. A search that gains no more than this in
         thirty iterations wanders in rounding, and is stopped. 0 lets it go on
     max_iterations : of all starts together

@@ -1,8 +1,8 @@
-"""Covariance R of errors that know of each other: dense blocks, factorised by Cholesky.
+"""Covariance R of correlated errors: dense blocks, factorised by Cholesky.
 
-Readings are few beside the state, so a block is held and factorised whole by each rank that has a
-row of it. Only values of blocks that lie across ranks travel; a reading alone in its block, and a
-block on one rank, cost no message, so a nearly diagonal R stays distributed.
+Observations are few compared with the state, so each rank that has a row of a block holds and factorises all of it.
+Only values of blocks that lie across ranks are communicated: a row without correlations and a block on one rank cost no
+message, so a nearly diagonal R stays distributed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from coupling.common.collective import refuse_together
 from da.observation.correlation import correlation_matrix
 from da.observation.error import ErrorBlock, check_std
 
-_ASYMMETRY = 1e-10  # of a given matrix, relative to its variances: more is no rounding
+_ASYMMETRY = 1e-10  # of a given matrix, relative to its variances: more than rounding
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class BlockError:
     """R of dense blocks. All methods are collective.
 
     rows : slice of the observations on this rank
-    std_local : (M_local,) standard deviations of this rank's rows; all there is to say of a row alone in its block
+    std_local : (M_local,) standard deviations of this rank's rows; they describe a row without correlations completely
     blocks : those of two rows and more that have a row on this rank
     shared : (k,) global numbers, rising, of the rows whose blocks lie across ranks; the same on every rank
     comm : MPI communicator
@@ -79,7 +79,7 @@ class BlockError:
 
     def of_blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Each block's rows of values, from all ranks: (M_local, k) → iterator of (m, k). Collective."""
-        # asked here and not by the first block: a rank without one has to answer, too
+        # gathered here and not for the first block: ranks without a block take part, too
         everyones = self._gathered(values)
         return (self._of_block(block, values, everyones) for block in self.blocks)
 
@@ -90,7 +90,7 @@ class BlockError:
         return everyones[np.searchsorted(self.shared, block.rows)]
 
     def inflated(self, variance: np.ndarray) -> "BlockError":
-        """R with more variance, of independent errors: (M_local,), in the readings' units squared. Collective."""
+        """R plus a diagonal of variances: (M_local,), in the observations' units squared. Collective."""
         blocks = []
         for block, added in zip(self.blocks, self.of_blocks(variance[:, None]), strict=True):
             matrix = block.factor @ block.factor.T
@@ -128,7 +128,7 @@ def correlated_error(
     ----------
     std : (M,) standard deviations, in the variables' units
     position : (M, 3) [m]
-    group : (M,) labels; readings of different groups know nothing of each other: the variable, or variable and time
+    group : (M,) labels; errors of different groups are not correlated: the variable, or variable and time
     length, kind, nugget : as in `da.observation.correlation.correlation_matrix`
     rows : slice of the rows this rank holds
     comm : MPI communicator; all arrays are the same on every rank
@@ -140,8 +140,8 @@ def correlated_error(
     Raises
     ------
     ValueError
-        on every rank, if a standard deviation is not positive, or a block is not positive definite (it tells the
-        smallest eigenvalue), as where two readings of a group are at one place and there is no nugget
+        on every rank, if a standard deviation is not positive, or a block is not positive definite (with its smallest
+        eigenvalue), as where two observations of a group are at one place and there is no nugget
     """
     std, position = np.asarray(std, dtype=np.float64), np.asarray(position, dtype=np.float64).reshape(-1, 3)
     check_std(std)
@@ -170,15 +170,15 @@ def given_error(matrix: np.ndarray, rows: slice, comm: MPI.Comm) -> BlockError:
     Raises
     ------
     ValueError
-        on every rank, if the matrix is not square, finite, symmetric and positive definite; of the last it tells
-        the smallest eigenvalue
+        on every rank, if the matrix is not square, finite, symmetric and positive definite; in the last case with its
+        smallest eigenvalue
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     refuse_together(_problem(matrix, rows, comm), comm)
     _, label = connected_components(csr_matrix(matrix), directed=False)
     symmetric = 0.5 * (matrix + matrix.T)
     variance = np.diag(symmetric)
-    # a variance that is none makes the root of one; its block is refused with its eigenvalue
+    # a variance that is not positive has no root; its block is refused below, with its eigenvalue
     std = np.sqrt(np.where(variance > 0.0, variance, 1.0))
     refused = [of for of in _groups(label) if len(of) > 1 or variance[of[0]] <= 0.0]
     return _block_error(std, refused, lambda of: symmetric[np.ix_(of, of)], rows, comm)
@@ -239,7 +239,7 @@ def _factor(matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray | None, st
     correlation = matrix / np.outer(spread, spread)
     try:
         factor = np.tril(cho_factor(correlation, lower=True)[0])
-        # a factor may come out by rounding alone; units are out of this, since they condition nothing
+        # a factor may exist by rounding alone; the condition is that of the correlations, whatever the units
         reciprocal, _ = dpocon(factor, np.abs(correlation).sum(axis=0).max(), uplo="L")
         if reciprocal > len(matrix) * np.finfo(float).eps:
             return spread[:, None] * factor, None
@@ -256,6 +256,6 @@ def _not_definite(matrix: np.ndarray, correlation: np.ndarray, rows: np.ndarray)
     return (
         f"observation error covariance is not positive definite: in the block of {len(rows)} rows from row {rows[0]} "
         f"the smallest eigenvalue is {eigenvalues[0]:.3g}, the largest {eigenvalues[-1]:.3g} (of its correlations the "
-        f"smallest is {weakest[0]:.3g}); rows {named} weigh most in it. Drop or merge readings that tell the same, "
-        "shorten the correlation length, or add to the variances (a nugget)"
+        f"smallest is {weakest[0]:.3g}); rows {named} weigh most in it. Leave out or average readings that repeat "
+        "each other, shorten the correlation length, or add to the variances (a nugget)"
     )

@@ -1,10 +1,10 @@
-"""Correlation of two places by their distance, each a positive definite function in up to three dimensions."""
+"""Correlations that depend on distance, each a positive definite function in up to three dimensions."""
 
 import numpy as np
 
 
 def exponential(distance: np.ndarray) -> np.ndarray:
-    """exp(−r), rough: errors that differ already between near neighbours."""
+    """exp(−r), not smooth at zero: errors differ already between near neighbours."""
     return np.exp(-distance)
 
 
@@ -26,14 +26,14 @@ CORRELATIONS = {"exponential": exponential, "soar": soar, "gaspari-cohn": gaspar
 
 
 def correlation_matrix(position: np.ndarray, length: float, kind: str = "soar", nugget: float = 0.0) -> np.ndarray:
-    """Correlations of places among each other.
+    """Correlations between places.
 
     Parameters
     ----------
     position : (m, 3) [m]
     length : distance [m] that counts as r = 1; Gaspari & Cohn's function ends at two lengths
     kind : "exponential", "soar" or "gaspari-cohn"
-    nugget : part of the variance, in [0, 1), that is the reading's own and shared with no other
+    nugget : part of the variance, in [0, 1), that is not correlated with any other observation
 
     Returns
     -------

@@ -1,18 +1,18 @@
-"""Readings as an observation encoder f° takes them, and R_l, the errors of its codes (Mack et al. 2020).
+"""Observations as an observation encoder f° takes them, and R_l, the errors of its codes (Mack et al. 2020).
 
-f° maps readings in standard deviations, ỹ = (y − H x̄) / H s, to codes; x̄ and s are mean and scale of its training.
-With y = H x_b + d this is ỹ = (d + H (x_b − x̄)) / H s, where d may be any innovation: of an average of readings, or
-of the model at a reading's own time. The latent innovation is
+f° maps standardised observations, ỹ = (y − H x̄) / H s, to codes; x̄ and s are the mean and the scale of its training.
+With y = H x_b + d this is ỹ = (d + H (x_b − x̄)) / H s, where d may be any innovation, also that of a superobservation
+or of the first guess at appropriate time. The latent innovation is
 
     as the paper   d_l = f°(d / H s)
     centred        d_l = f°(ỹ) − f°(ỹ_b),   ỹ_b = H (x_b − x̄) / H s
 
-Of what few sensors tell nothing f° gives the training's mean. In f°(ỹ) − f(x_b − x̄) that would be taken for
-knowledge, and draw a good background to that mean; so the background is seen by the same sensors. (City's pressure,
-ten sensors, a forecast of 2 s with an error of 0.72: 0.14 in place of 0.24, TSVD 0.13.)
+Where the sensors carry no information f° returns the training's mean. The difference f°(ỹ) − f(x_b − x̄) would take
+that for information and pull a good background towards the mean; so the background is observed by the same sensors.
+(City's pressure, ten sensors, a forecast of 2 s with an error of 0.72: 0.14 instead of 0.24, TSVD 0.13.)
 
-R_l is f°'s own error: states of known code are observed with the very H and R, and encoded. Diagonal: a full
-covariance of some tens of states made analyses worse.
+R_l is f°'s own error: states whose codes are known are observed with the same H and R, and encoded. It is diagonal: a
+full covariance from some tens of states made analyses worse.
 """
 
 import numpy as np
@@ -20,25 +20,25 @@ import numpy as np
 from da.observation.error import ObservationError
 from da.observation.operator import ObservationOperator, modes_operator
 
-LEAST_PART = 0.5  # of a reading's weights lies on values that have a scale, or it tells nothing of them
+LEAST_PART = 0.5  # an observation with less of its weight on values that have a scale is not used
 _SEED = 21
 
 
 def standardised(
     operator: ObservationOperator, scale: np.ndarray, innovation: np.ndarray, background: np.ndarray | None = None
 ) -> np.ndarray:
-    """What f° is given for a latent innovation. Collective.
+    """The input of f° for a latent innovation. Collective.
 
     Parameters
     ----------
     operator : H, linear
     scale : (n_local,) s in the state's units, zero where a value takes no part
-    innovation : (M_local,) d, in the readings' units
+    innovation : (M_local,) d, in the observations' units
     background : (n_local,) x_b − x̄; None for the paper's form
 
     Returns
     -------
-    (M_local, 2) ỹ and ỹ_b, or (M_local, 1) d / H s; NaN where a sensor sees too little that takes part
+    (M_local, 2) ỹ and ỹ_b, or (M_local, 1) d / H s; NaN where too little of a sensor's weight takes part
     """
     columns = [innovation]
     if background is not None:
@@ -53,7 +53,7 @@ def latent_innovation(codes: np.ndarray) -> np.ndarray:
 
 
 def scale_at(operator: ObservationOperator, scale: np.ndarray) -> np.ndarray:
-    """H s of this rank's rows: (M_local,), NaN where a sensor sees too little that takes part. Collective."""
+    """H s of this rank's rows: (M_local,), NaN where too little of a sensor's weight takes part. Collective."""
     part = operator.observe((scale != 0.0).astype(np.float64))
     return np.where(part >= LEAST_PART, operator.observe(scale), np.nan)
 
@@ -61,7 +61,7 @@ def scale_at(operator: ObservationOperator, scale: np.ndarray) -> np.ndarray:
 def noisy_readings(
     operator: ObservationOperator, error: ObservationError, scale: np.ndarray, states: np.ndarray, number: np.ndarray
 ) -> np.ndarray:
-    """Readings of known states with errors drawn from R, in standard deviations; the same on any ranks. Collective.
+    """Standardised observations of known states with errors drawn from R; the same on any ranks. Collective.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ def noisy_readings(
     error : ObservationError, R
     scale : (n_local,) s
     states : (n_local, k) in standard deviations
-    number : (M_local,) by which rows are known, however they are dealt to ranks
+    number : (M_local,) identity of each row, whichever rank has it: the seed of its errors
 
     Returns
     -------
-    (M_local, k), rows of NaN as `standardised` has them
+    (M_local, k), with rows of NaN as in `standardised`
     """
     rows = [np.random.default_rng([_SEED, n]).standard_normal(states.shape[1]) for n in number]
     drawn = np.array(rows).reshape(len(number), states.shape[1])
@@ -83,20 +83,20 @@ def noisy_readings(
 
 
 def _symmetric_root(factor: np.ndarray) -> np.ndarray:
-    """R^{1/2} of R = L Lᵀ, which does not hang on the order of rows."""
+    """The symmetric R^{1/2} of R = L Lᵀ, which does not depend on the order of the rows."""
     left, sigma, _ = np.linalg.svd(factor)
     return (left * sigma) @ left.T
 
 
-def code_variance(found: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Diagonal of R_l from codes that f° found for known ones, (m, k) both.
+def code_variance(encoded: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Diagonal of R_l from what f° made of observations of states with known codes, (m, k) both.
 
-    Each is a mean over the states, and as if one more of them had the mean of all: none is zero.
+    Each is a mean over the states and one more with the mean of all variances, so that none is zero.
 
     Returns
     -------
     (m,)
     """
-    square = (np.asarray(found, dtype=np.float64) - codes) ** 2
+    square = (np.asarray(encoded, dtype=np.float64) - codes) ** 2
     count = square.shape[1]
     return (square.sum(axis=1) + square.mean()) / (count + 1)

@@ -1,4 +1,4 @@
-"""Readings of sensors: one row for each, the same on every rank, because they are few."""
+"""Observations: one row for each reading, the same on every rank, because they are few."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,19 +9,19 @@ _NAMES = ("variable", "station", "instrument")
 
 
 class ObservationsError(ValueError):
-    """Readings that cannot be assimilated; the message says which row and why."""
+    """Observations that cannot be assimilated; the message says which row and why."""
 
 
 @dataclass(frozen=True)
 class Observations:
-    """M readings.
+    """M observations.
 
     time : (M,) s since the simulation's own zero
     position : (M, 3) m
-    variable : (M,) name of what was read
+    variable : (M,) names of the variables
     value : (M,) in the variable's units
-    error : (M,) standard deviation of the reading's error, in the variable's units
-    station, instrument : (M,) names of who read and what with; "" where there is none, and None for none at all
+    error : (M,) standard deviations of the observations' errors, in the variable's units
+    station, instrument : (M,) names; "" where an observation has none, None where no observation has one
 
     ObservationsError if the lengths differ, a number is not finite, or an error is not positive.
     """
@@ -57,10 +57,10 @@ def _check_shapes(observations: Observations) -> None:
     n = len(observations.value) if observations.value.ndim else 0
     for field in fields(observations):
         expected = (n, 3) if field.name == "position" else (n,)
-        found = getattr(observations, field.name).shape
-        if found != expected:
+        shape = getattr(observations, field.name).shape
+        if shape != expected:
             raise ObservationsError(
-                f"observations: {field.name} has shape {found}, expected {expected} for {n} values; "
+                f"observations: {field.name} has shape {shape}, expected {expected} for {n} values; "
                 "give one row for each reading"
             )
 

@@ -1,7 +1,7 @@
 """Quality control: which readings are left out of an analysis, and why.
 
-Each check is a function of arrays that marks what it would leave out; :func:`first_reason` puts the
-checks in order. Nothing here knows files, meshes or ranks: arrays are whole and the same everywhere.
+Each check is a function of arrays that marks what it would leave out; :func:`first_reason` orders the checks. Nothing
+here knows files, meshes or ranks: arrays are whole and the same everywhere.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -55,7 +55,7 @@ def first_reason(n: int, reasons: Iterable[tuple[Flag, np.ndarray]]) -> np.ndarr
 
 
 def out_of_range(value: np.ndarray, variable: np.ndarray, limits: Mapping[str, tuple[float, float]]) -> np.ndarray:
-    """Readings that no sensor can have made.
+    """Readings outside what is possible.
 
     value : (M,) in the variables' units; variable : (M,) names
     limits : {variable: (lowest, highest)}, both still allowed; a variable without limits is not checked
@@ -79,13 +79,13 @@ def duplicates(
     seconds: float = 0.0,
     distance: float = 0.0,
 ) -> np.ndarray:
-    """Readings that tell again what one of a smaller error, or else an earlier row, tells.
+    """Readings that repeat one with a smaller error, or an earlier row with an equal error.
 
     Parameters
     ----------
     time : (M,) [s]; position : (M, 3) [m]; error : (M,) standard deviations
     group : (M,) labels; only readings of a group can repeat each other: the variable, or variable and station
-    seconds, distance : how near two readings are that count as one, in time and in each direction
+    seconds, distance : two readings nearer than this, in time and in each direction, count as one
 
     Returns
     -------
@@ -114,18 +114,18 @@ def stuck_since(
     tolerance: float = 0.0,
     still: float | None = None,
 ) -> np.ndarray:
-    """When it shows that a reading is in a run of a sensor's that does not change.
+    """Time from which a reading is known to be in a run of a sensor's readings that do not change.
 
-    Runs follow one after another from a sensor's first reading on, so later readings change none that went before:
-    what is known at any time is what this is not later than.
+    Runs follow one another from a sensor's first reading, so later readings leave earlier runs as they are: at any time
+    those readings are known to be stuck whose time here is not later.
 
     Parameters
     ----------
     time : (M,) [s]; value : (M,) in the variables' units
     sensor : (M,) labels, one for each sensor: station and variable
-    readings : how many one after another, at least 2, make a run suspicious
+    readings : length from which a run is suspicious, at least 2
     tolerance : a run ends where a value leaves its first one by more
-    still : a value that may last, such as a concentration of zero off the plume; None for none
+    still : a value that may last, such as a concentration of zero outside the plume; None for none
 
     Returns
     -------
@@ -163,7 +163,7 @@ def background_check(
     """
     _check_limit(limit)
     expected = np.hypot(background_std, observation_std)
-    # a departure that is no number is no reading to keep
+    # a reading whose departure is not a number is left out
     return ~(np.abs(innovation) <= limit * expected)
 
 
@@ -180,10 +180,10 @@ def buddy_check(
 ) -> np.ndarray:
     """Readings that their neighbours contradict.
 
-    What the nearest of the same group make of d_i, by optimal interpolation without it, leaves a residual of known
-    variance, [S⁻¹ d]_i / [S⁻¹]_ii and 1 / [S⁻¹]_ii with S = B + R among them (Lorenc & Hammond 1988). The worst
-    reading is left out first and the others are asked again without it, so that it takes no good neighbour with
-    it. Neighbours that are wrong in the same way are not found.
+    Optimal interpolation of d_i from its nearest neighbours of the same group leaves a residual [S⁻¹ d]_i / [S⁻¹]_ii of
+    variance 1 / [S⁻¹]_ii, with S = B + R among them (Lorenc & Hammond 1988). The worst reading is left out first and
+    the others are checked again without it, so that it does not take a good neighbour with it. Neighbours that are
+    wrong in the same way pass.
 
     Parameters
     ----------
@@ -191,8 +191,8 @@ def buddy_check(
     position : (M, 3) [m]
     group : (M,) labels, the variable; a reading without a neighbour within two lengths is not checked
     length : of the background's correlation [m]; kind : see `da.observation.correlation`
-    limit : k, residual's standard deviations that are too many
-    buddies : neighbours asked, the nearest
+    limit : k, the largest residual that passes, in its standard deviations
+    buddies : number of nearest neighbours that are used
 
     Returns
     -------
@@ -231,15 +231,15 @@ def _contradicted(
     while len(alive) > 1:
         living = cKDTree(places[alive])
         _, near = living.query(places[pending], k=min(buddies + 1, len(alive)), distance_upper_bound=2.0)
-        for i, found in zip(pending, near, strict=True):
-            others = [j for j in alive[found[found < len(alive)]] if j != i]
+        for i, nearest in zip(pending, near, strict=True):
+            others = [j for j in alive[nearest[nearest < len(alive)]] if j != i]
             score[i] = _departure(d, places, b, o, np.array([i, *others]), correlation) if others else 0.0
         worst = alive[np.argmax(score[alive])]
         if not score[worst] > limit:
             break
         left_out.append(worst)
         alive = alive[alive != worst]
-        # only those that may have asked it are asked again
+        # only those that may have had it as a neighbour are checked again
         pending = np.intersect1d(tree.query_ball_point(places[worst], 2.0), alive)
     return np.array(left_out, dtype=np.int64)
 

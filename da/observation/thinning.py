@@ -1,7 +1,7 @@
-"""Fewer readings where there are more than the grid can tell apart: one for each cell, chosen or averaged.
+"""Thinning and superobservations: one reading per cell of the grid, chosen or averaged.
 
 Errors that sensors in a cell share, above all what the grid does not resolve, do not average out; a
-dense cluster taken for independent would outweigh the background.
+dense cluster, taken for independent, would outweigh the background.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from scipy.sparse import csr_matrix
 
 @dataclass(frozen=True)
 class Superobs:
-    """Averages of readings.
+    """Superobservations, averages of readings.
 
-    number : (M,) the superob that each reading went into, 0 … K − 1 in the order of their first readings
-    average : (K × M) sparse; `average @ d` are the superobs' innovations, `average @ H` is what observes them
+    number : (M,) the average that each reading is part of, 0 … K − 1 in the order of their first readings
+    average : (K × M) sparse; `average @ d` are their innovations, `average @ H` is their operator
     error : (K,) standard deviations of the averages' errors
     """
 
@@ -77,7 +77,7 @@ def superobs(cell: np.ndarray, error: np.ndarray, correlation: float = 0.0) -> S
     """Average the readings of each cell with weights w_i ∝ 1/σ_i².
 
     The average's error has the variance Σ_ij w_i w_j ρ_ij σ_i σ_j = (1 − ρ) Σ w_i² σ_i² + ρ (Σ w_i σ_i)²: for
-    ρ = 0 that is 1 / Σ σ_i⁻², and for ρ = 1 readings of equal error tell no more than one of them.
+    ρ = 0 that is 1 / Σ σ_i⁻², and for ρ = 1 readings of equal error carry no more information than one of them.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from mpi4py import MPI
+from ranks import assert_same_on_ranks
 from small_problem import N, dense, make_problem, relative_difference
 
 from da.analysis import analyse, statistics
@@ -107,11 +108,4 @@ def test_statistics_keep_a_small_spread_about_a_large_mean():
 
 @pytest.mark.parametrize("kind", ["reduced", "tsvd"])
 def test_same_on_one_two_and_three_ranks(mpirun, tmp_path, kind):
-    found = {}
-    for n in (1, 2, 3):
-        mpirun(n, "tests/da/parallel_analysis.py", kind, tmp_path / f"{n}.npz")
-        with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
-            found[n] = dict(stored)
-    for n in (2, 3):
-        for name, expected in found[1].items():
-            assert relative_difference(found[n][name], expected) < 1e-10, (n, name)
+    assert_same_on_ranks(mpirun, tmp_path, "tests/da/parallel_analysis.py", kind)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
+from ranks import assert_same_on_ranks
 from scipy.optimize import minimize
 from small_problem import make_problem, relative_difference
 from wind_problem import make_wind
@@ -107,11 +108,4 @@ def test_loops_must_be_some():
 
 
 def test_same_on_one_two_and_three_ranks(mpirun, tmp_path):
-    found = {}
-    for n in (1, 2, 3):
-        mpirun(n, "tests/da/parallel_outer_loops.py", tmp_path / f"{n}.npz", timeout=100)
-        with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
-            found[n] = dict(stored)
-    for n in (2, 3):
-        for name, expected in found[1].items():
-            assert relative_difference(found[n][name], expected) < 1e-10, (n, name)
+    assert_same_on_ranks(mpirun, tmp_path, "tests/da/parallel_outer_loops.py", timeout=100)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from petsc4py import PETSc
+from ranks import assert_same_on_ranks
 from small_problem import N_POINTS, N, dense, make_problem, relative_difference
 
 from da.background.linear_transform import LinearTransform
@@ -139,11 +140,4 @@ def test_what_is_no_information_matrix(matrix, weight, message):
 
 
 def test_same_on_one_to_four_ranks(mpirun, tmp_path):
-    found = {}
-    for n in (1, 2, 3, 4):
-        mpirun(n, "tests/da/diagnostics/parallel_posterior.py", tmp_path / f"{n}.npz")
-        with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
-            found[n] = dict(stored)
-    for n in (2, 3, 4):
-        for name, expected in found[1].items():
-            assert relative_difference(found[n][name], expected) < 1e-10, (n, name)
+    assert_same_on_ranks(mpirun, tmp_path, "tests/da/diagnostics/parallel_posterior.py", ranks=(1, 2, 3, 4))
