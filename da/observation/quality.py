@@ -93,10 +93,13 @@ def duplicates(
     """
     scale = np.maximum([seconds, *3 * [distance]], 1e-9 * (1.0 + np.abs(position).max(initial=0.0)))
     places = np.column_stack([time, np.asarray(position, dtype=np.float64).reshape(-1, 3)]) / scale
-    order = np.argsort(error, kind="stable")
+    rank = np.empty(len(places), np.int64)
+    rank[np.argsort(error, kind="stable")] = np.arange(len(places))
     marked = np.zeros(len(places), bool)
     for of in _members(group):
-        ranked = order[np.isin(order, of)]
+        if len(of) < 2:
+            continue
+        ranked = of[np.argsort(rank[of])]
         near = cKDTree(places[ranked]).query_ball_point(places[ranked], 1.0 + 1e-9, p=np.inf)
         kept = np.ones(len(ranked), bool)
         for i, others in enumerate(near):
@@ -227,17 +230,23 @@ def _contradicted(
     """Row numbers that are left out of one group, worst first."""
     alive, left_out = np.arange(len(d)), []
     score, tree = np.zeros(len(d)), cKDTree(places)
-    pending = alive
+    pending = held = alive
+    living, is_alive = tree, np.ones(len(d), bool)
     while len(alive) > 1:
-        living = cKDTree(places[alive])
-        _, near = living.query(places[pending], k=min(buddies + 1, len(alive)), distance_upper_bound=2.0)
+        # a tree of readings that were there a short while ago serves as well, if it is asked for a few more
+        if len(held) - len(alive) > buddies:
+            held, living = alive, cKDTree(places[alive])
+        more = len(held) - len(alive)
+        _, near = living.query(places[pending], k=min(buddies + 1 + more, len(held)), distance_upper_bound=2.0)
         for i, nearest in zip(pending, near, strict=True):
-            others = [j for j in alive[nearest[nearest < len(alive)]] if j != i]
+            others = held[nearest[nearest < len(held)]]
+            others = [j for j in others[is_alive[others]][: buddies + 1] if j != i]
             score[i] = _departure(d, places, b, o, np.array([i, *others]), correlation) if others else 0.0
         worst = alive[np.argmax(score[alive])]
         if not score[worst] > limit:
             break
         left_out.append(worst)
+        is_alive[worst] = False
         alive = alive[alive != worst]
         # only those that may have had it as a neighbour are checked again
         pending = np.intersect1d(tree.query_ball_point(places[worst], 2.0), alive)

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,12 @@ def test_of_duplicates_the_most_accurate_stays():
     assert rows(duplicates(time, place, group, error, distance=0.1)) == [0, 2, 4]
     assert rows(duplicates(time, place, group, error, seconds=1.0, distance=0.2)) == [0, 2, 3, 4]
     assert duplicates([], np.empty((0, 3)), [], []).tolist() == []
+
+
+def test_the_search_for_duplicates_takes_no_time_where_each_station_has_one_reading():
+    began = time.process_time()
+    assert rows(duplicates(np.zeros(40_000), np.zeros((40_000, 3)), np.arange(40_000), np.ones(40_000))) == []
+    assert time.process_time() - began < 1.0
 
 
 def test_duplicates_of_a_duplicate_that_is_left_out_are_kept():
@@ -125,6 +133,33 @@ def test_buddies_equal_the_dense_leave_one_out_residual():
 
     assert found(scores[worst] * (1 + 1e-9)) == []
     assert worst in found(scores[worst] * (1 - 1e-9))
+
+
+def test_many_gross_errors_are_left_out_as_if_neighbours_were_looked_for_anew_each_time(monkeypatch):
+    position, d = consistent(5, n=150, length=20.0)
+    wrong = np.random.default_rng(6).choice(150, 50, replace=False)
+    d[wrong] += 30.0 * np.where(np.arange(50) % 2, 1.0, -1.0)
+    arguments = d, position, np.zeros(150), 2.0, 1.0, 20.0
+
+    class Fresh:
+        """A tree that looks through the readings that are there, one by one, and knows no others."""
+
+        def __init__(self, places):
+            self.places = places
+
+        def query(self, points, k, distance_upper_bound):
+            distance = np.linalg.norm(points[:, None] - self.places[None], axis=2)
+            order = np.argsort(distance, axis=1, kind="stable")[:, :k]
+            far = np.take_along_axis(distance, order, axis=1) > distance_upper_bound
+            return None, np.where(far, len(self.places), order)
+
+        def query_ball_point(self, point, radius):
+            return np.flatnonzero(np.linalg.norm(self.places - point, axis=1) <= radius)
+
+    found = buddy_check(*arguments, buddies=5)
+    assert np.mean(found[wrong]) > 0.8
+    monkeypatch.setattr("da.observation.quality.cKDTree", Fresh)
+    np.testing.assert_array_equal(buddy_check(*arguments, buddies=5), found)
 
 
 def test_false_alarms_are_as_rare_as_the_limit_says():
