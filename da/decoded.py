@@ -89,6 +89,9 @@ def analyse_decoded(
     """
     if method not in MINIMISERS:
         raise ValueError(f"minimisation method {method!r}, expected one of {', '.join(MINIMISERS)}")
+    if transform.decoder.dtype not in _LEVEL:
+        expected = " or ".join(map(str, _LEVEL))
+        raise ValueError(f"the decoder computes in {transform.decoder.dtype}, expected {expected}; convert the network")
     began = time.perf_counter()
     innovation = np.asarray(innovation, dtype=np.float64)
     cost = CostFunction(transform, operator, error, innovation, comm, background_weight)

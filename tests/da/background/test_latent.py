@@ -1,3 +1,6 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -181,6 +184,9 @@ def test_what_is_wrong_is_told():
     problem = made(Linear(tsvd_basis()), False)
     with pytest.raises(ValueError, match="'newton', expected one of lmvm"):
         analyse_decoded(problem.transform, *problem.arguments, COMM, method="newton")
+    half = replace(problem.transform, decoder=SimpleNamespace(dtype=np.dtype(np.float16)))
+    with pytest.raises(ValueError, match="computes in float16, expected float64 or float32"):
+        analyse_decoded(half, *problem.arguments, COMM)
     problem.decoder.network.g = lambda z: 1 / 0
     with pytest.raises(DecoderError, match="ZeroDivisionError"):
         analyse_decoded(problem.transform, *problem.arguments, COMM)
