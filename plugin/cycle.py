@@ -35,7 +35,7 @@ from coupling.common.files import sync
 from coupling.common.watchdog import watched
 from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, restart_files, write_restart
 from coupling.fluidity.driver import wrong_processes
-from coupling.fluidity.nodes import check_nodes
+from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.launch import ModelError
 from da.observation.observations import Observations
 from da.observation.quality import Flag
@@ -106,6 +106,7 @@ def _run(case, comm, resume, after, progress):
     readings = on_rank_0(lambda: readings_of(case), comm)
     _check_times(readings, first, case)
     on_rank_0(lambda: _check_processes(first, case.model), comm)
+    on_rank_0(lambda: check_time(first), comm)
     check_nodes(first, comm)
 
     def check_disk(done):

@@ -21,6 +21,7 @@ from coupling.fluidity.checkpoint import (
     write_restart,
     wrong_processes,
 )
+from coupling.fluidity.nodes import same_time
 from coupling.geometry.mesh import MeshError, State
 from coupling.simulation.endings import NEAR, check_arrived, check_ended, check_finite, end_of_logs, is_ahead
 from coupling.simulation.forecast import Forecast
@@ -34,7 +35,6 @@ _USUAL = re.compile(
 )
 FluidityForecast = Forecast[FluidityRestart]
 
-_ROUNDED = 1e-6  # of a time: files may hold it in single precision
 _LOGS = ("fluidity.err-*", "launch.log", "fluidity.log-*")
 
 
@@ -163,7 +163,7 @@ def _last_files(
         raise ModelError(f"the model ended well but wrote no {options.name} beside {dumps[last].name}{logs()}")
     _give_back(options, start, until)
     restart, time = open_restart(options), dump_time(dumps[last])
-    if not abs(restart.time - time) <= max(NEAR * restart.timestep, _ROUNDED * abs(time)):
+    if not same_time(restart, time):
         raise ModelError(
             f"the model ended well but {options.name} is of {restart.time:.15g} s, {dumps[last].name} beside it of "
             f"{time:.15g} s; expected one time{logs()}"

@@ -1,4 +1,4 @@
-"""Whether the files of fields have the nodes of the mesh files beside them, as the model demands."""
+"""Whether a checkpoint agrees with itself: nodes of fields and meshes, and the time of the dump beside it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,39 @@ from coupling.common.files import FileError
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import FluidityRestart, n_processes
 from coupling.fluidity.msh import GmshMesh, read_msh
-from coupling.fluidity.named_files import field_elements, file_name, pieces_of
+from coupling.fluidity.named_files import FIELD_FILES, field_elements, file_name, pieces_of
 from coupling.geometry.mesh import MeshError, share_of_pieces
-from coupling.vtk.vtu import piece_paths, read_grid
+from coupling.simulation.endings import NEAR
+from coupling.vtk.vtu import dump_time, piece_paths, read_grid
 
 _SAME_PLACE = 1e-9  # × extent of the mesh, as in the model
 _TETRAHEDRA = {VTK_TETRA, VTK_QUADRATIC_TETRA, VTK_LAGRANGE_TETRAHEDRON}  # their corners come first
+_ROUNDED = 1e-6  # of a time: files may hold it in single precision
 _MOVED = ("extrude", "periodic_boundary_conditions")  # meshes made of others, with other nodes
+
+
+def check_time(restart: FluidityRestart) -> None:
+    """Check that a checkpoint NAME_N_checkpoint.flml is of the time of the dump NAME_N beside it, if that is there.
+
+    Raises
+    ------
+    FileError
+        if it is of another time, or the dump is broken
+    """
+    base = restart.options.stem.removesuffix("_checkpoint")
+    if base == restart.options.stem:
+        return
+    for dump in (restart.folder / f"{base}{suffix}" for suffix in FIELD_FILES):
+        if dump.is_file() and not same_time(restart, time := dump_time(dump)):
+            raise FileError(
+                f"{restart.options}: is of {restart.time:.15g} s, {dump.name} beside it of {time:.15g} s; expected one "
+                "time: take both from one run, or move the dump elsewhere"
+            )
+
+
+def same_time(restart: FluidityRestart, time: float) -> bool:
+    """Whether a dump's time [s] is that of a checkpoint, which holds it rounded."""
+    return abs(restart.time - time) <= max(NEAR * restart.timestep, _ROUNDED * abs(time))
 
 
 def check_nodes(restart: FluidityRestart, comm: MPI.Comm) -> None:

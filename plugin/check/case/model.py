@@ -10,7 +10,7 @@ from pathlib import Path
 from coupling.common.files import FileError
 from coupling.common.text import end_of_file, last_lines
 from coupling.fluidity.checkpoint import how_to_cut, processes_of
-from coupling.fluidity.nodes import check_nodes
+from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.endings import launcher_advice
 from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
 from plugin.case.configuration import CycleCase
@@ -113,5 +113,6 @@ def nodes(files: CaseFiles) -> Iterator[Finding]:
     except FileError:
         raise Unavailable("the pieces do not agree, see above") from None
     if restart.fields:
+        check_time(restart)
         check_nodes(restart, ALONE)
         yield Finding(OK, "nodes", "the fields' files have the nodes of the mesh files, in the same order")

@@ -11,7 +11,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from coupling.common.files import FileError
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import open_restart
-from coupling.fluidity.nodes import check_nodes
+from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.geometry.mesh import MeshError
 from coupling.vtk.vtu import read_grid, write_grid
 
@@ -109,6 +109,20 @@ def test_a_mesh_made_by_extrusion_has_other_nodes_than_its_file(fluidity_data, t
     flml.write_options(tree, options)
     changed(field_file(tmp_path / "case", "VelocityMesh"), move)
     check_nodes(open_restart(options), COMM)
+
+
+@pytest.mark.parametrize("run", ["serial", "parallel"])
+def test_a_dump_of_another_time_beside_it_is_refused(run, fluidity_data, tmp_path):
+    """As where the options are of one run and the dumps of another."""
+    shutil.copytree(fluidity_data / run, tmp_path / "case")
+    options = tmp_path / "case/mini_3_checkpoint.flml"
+    check_time(open_restart(options))
+    check_time(open_restart(options.rename(tmp_path / "case/start.flml")))
+    tree = flml.read_options(tmp_path / "case/start.flml")
+    flml.set_option(tree, "timestepping/current_time", 1.0)
+    flml.write_options(tree, options)
+    with pytest.raises(FileError, match=r"mini_3_checkpoint.flml: is of 1 s, mini_3.p?vtu beside it of 12 s"):
+        check_time(open_restart(options))
 
 
 @pytest.mark.parametrize("value", ["nan", "0", "-1", "inf"])
