@@ -1,6 +1,6 @@
 """The experiments of Mack et al. 2020 in a small version: python -m examples.experiments.demo
 
-It takes some two minutes and shows what there is; networks are trained for seconds. See README.md beside this file.
+It takes a minute or two and shows what there is; networks are trained for seconds. See README.md beside this file.
 """
 
 import argparse
