@@ -25,7 +25,7 @@ The network is any :class:`models.local_network.Network`. Its fields are in unit
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from mpi4py import MPI
 from torch import nn
 
 from coupling.common.collective import refuse_together
-from models.local_network import HALF_PRECISIONS, Decode, LocalNetwork, Passes, dtype_of, in_full_precision
+from models.local_network import HALF_PRECISIONS, Decode, LocalNetwork, Network, Passes, dtype_of, in_full_precision
 
 _MPI_TYPE = {np.dtype(np.float32): MPI.FLOAT, np.dtype(np.float64): MPI.DOUBLE}
 Result = TypeVar("Result")
@@ -229,7 +229,7 @@ def parallel_decoder(
     if leads and network is not None:
         # a copy: the caller's may be in training, and weights that take a gradient save their activations
         network = in_full_precision(copy.deepcopy(network))
-        facts = (int(network.n_latent), str(dtype_of(network)).removeprefix("torch."))
+        facts = (int(cast(Network, network).n_latent), str(dtype_of(network)).removeprefix("torch."))
     n_latent, dtype = comm.bcast(facts, root=_first(comm, leads))
     unlike = leads and facts != (n_latent, dtype)
     refuse_together(f"networks {facts} and {(n_latent, dtype)} on different ranks" if unlike else None, comm)

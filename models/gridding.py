@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
@@ -28,12 +29,12 @@ class InverseDistanceGridding:
     part: np.ndarray
 
     @cached_property
-    def places(self):
+    def places(self) -> np.ndarray:
         """(nx·ny·nz, 3) [m] from the first point."""
         shape = self.part.shape[1:]
         return np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=1) * np.asarray(self.spacing)
 
-    def weights(self, position, channel):
+    def weights(self, position: ArrayLike, channel: ArrayLike) -> "SensorWeights":
         """The weights of a set of sensors, good for any number of readings from it.
 
         Parameters
@@ -78,7 +79,7 @@ class SensorWeights:
     weights: tuple[csr_matrix, ...]
     nearness: np.ndarray
 
-    def to_grid(self, values):
+    def to_grid(self, values: ArrayLike) -> np.ndarray:
         """(k, M) readings in standard deviations → (k, 2C, nx, ny, nz): the variables' values, and nearness."""
         values = np.asarray(values, dtype=np.float64)
         fields = np.empty((len(values), 2, *self.nearness.shape))

@@ -9,6 +9,7 @@ in place on a matrix product; interpolation is a matrix. Sums come in another or
 
 import copy
 from itertools import product
+from typing import cast
 
 import torch
 from torch import nn
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from models.layers.convolution import Up
 from models.layers.gdn import GDN
 from models.layers.rab import RAB, Resize
+from models.local_network import Decode
+from models.zoo.autoencoder import Autoencoder
 
 # of a transposed 3³ convolution with stride 2, for even and odd results: its weights, and the point that each is
 # multiplied with, counted from half the result's own number: y_{2q} = w_1 x_q, y_{2q+1} = w_2 x_q + w_0 x_{q+1}
@@ -26,7 +29,7 @@ PRECISIONS = (torch.float32, torch.bfloat16)
 _ONEDNN_BFLOAT16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def fast_decoder(model, precision=torch.float32):
+def fast_decoder(model: Autoencoder, precision: torch.dtype = torch.float32) -> Decode:
     """A function that decodes as `model.decode` does in evaluation, only faster.
 
     The weights are those of now: make it anew after training. It gives tensors without gradients. On another
@@ -87,7 +90,7 @@ def _flat(layers):
 
 def _without_norms(layers):
     """Layers with each batch norm folded into the convolution before it."""
-    kept = []
+    kept: list[nn.Module] = []
     for layer in layers:
         before = kept[-1] if kept else None
         if isinstance(layer, nn.BatchNorm3d) and isinstance(before, (nn.Conv3d, nn.ConvTranspose3d)):
@@ -109,7 +112,7 @@ def _folded(convolution, norm):
 
 def _joined(layers):
     """Layers with each pointwise one done by the sub-pixel convolution before it, piece by piece in the cache."""
-    kept = []
+    kept: list[nn.Module] = []
     for layer in layers:
         if kept and isinstance(kept[-1], SubPixel) and isinstance(layer, _POINTWISE):
             kept[-1].after.append(layer)
@@ -129,12 +132,13 @@ def _convolution(module):
 class Convolution(nn.Module):
     """A 3D convolution by oneDNN: torch itself keeps those of few channels to a slow loop, five times slower."""
 
-    def __init__(self, module):
+    def __init__(self, module: nn.Conv3d) -> None:
         super().__init__()
         self.weight, self.bias = module.weight, module.bias
-        self.how = (module.padding, module.stride, module.dilation, module.groups)
+        padding = cast(tuple[int, ...], module.padding)  # numbers: `_convolution` leaves others out
+        self.how = (padding, module.stride, module.dilation, module.groups)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _convolved(x, self.weight, self.bias, *self.how)
 
 
@@ -147,7 +151,7 @@ def _convolved(
     dilation: tuple[int, ...],
     groups: int,
 ) -> torch.Tensor:
-    """A 3D convolution by oneDNN where it can do it; in bfloat16 it asks for AVX-512 or the like, which many CPUs lack."""
+    """A 3D convolution by oneDNN where it can do it; in bfloat16 it needs AVX-512 or the like, which many CPUs lack."""
     if torch.backends.mkldnn.is_available() and (x.dtype != torch.bfloat16 or _ONEDNN_BFLOAT16):
         return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
     return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
@@ -156,13 +160,16 @@ def _convolved(
 class FastGDN(nn.Module):
     """GDN with β and γ made once, and two passes less over the memory."""
 
-    def __init__(self, module):
+    beta: torch.Tensor
+    gamma: torch.Tensor
+
+    def __init__(self, module: GDN) -> None:
         super().__init__()
         self.inverse = module.inverse
         self.register_buffer("beta", module.beta[:, None].clone())
         self.register_buffer("gamma", module.gamma[None].clone())
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         flat = x.flatten(2)
         root = torch.baddbmm(self.beta, self.gamma.expand(len(x), -1, -1), flat * flat).sqrt_()
         root = root.mul_(flat) if self.inverse else torch.div(flat, root, out=root)
@@ -172,11 +179,11 @@ class FastGDN(nn.Module):
 class FastRAB(nn.Module):
     """RAB with its last product and sum in one pass."""
 
-    def __init__(self, module):
+    def __init__(self, module: RAB) -> None:
         super().__init__()
         self.trunk, self.mask = module.trunk, module.mask
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.addcmul(x, self.trunk(x), self.mask(x))
 
 
@@ -187,28 +194,28 @@ class SubPixel(nn.Module):
     applied to each piece.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: Up) -> None:
         super().__init__()
         self.out_shape, self.in_shape = module.out_shape, module.in_shape
         self.bias, self.after = module.bias, nn.Sequential()
-        self.pieces = []
+        self.pieces: list[tuple[int, ...]] = []
         for odd in product((0, 1), repeat=3):
-            if all(n > o for n, o in zip(self.out_shape, odd)):
-                found = module.weight.transpose(0, 1)
+            if all(n > o for n, o in zip(self.out_shape, odd, strict=True)):
+                kernel = module.weight.transpose(0, 1)
                 for axis, o in enumerate(odd):
-                    found = found.index_select(2 + axis, torch.tensor([weight for weight, _ in _TAPS[o]]))
-                self.register_buffer(f"weight_{len(self.pieces)}", found.contiguous())
+                    kernel = kernel.index_select(2 + axis, torch.tensor([weight for weight, _ in _TAPS[o]]))
+                self.register_buffer(f"weight_{len(self.pieces)}", kernel.contiguous())
                 self.pieces.append(odd)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         # of an even number of points the last odd one has no right neighbour
         x = F.pad(x, [pad for n in reversed(self.out_shape) for pad in (0, 1 - n % 2)])
-        y = None
         for i, odd in enumerate(self.pieces):
-            ends = [n // 2 + 1 if o else m for o, n, m in zip(odd, self.out_shape, self.in_shape)]
-            seen, weight = x[:, :, : ends[0], : ends[1], : ends[2]], getattr(self, f"weight_{i}")
-            piece = self.after(_convolved(seen, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1))
-            y = x.new_empty(len(x), piece.shape[1], *self.out_shape) if y is None else y
+            ends = [n // 2 + 1 if o else m for o, n, m in zip(odd, self.out_shape, self.in_shape, strict=True)]
+            part, weight = x[:, :, : ends[0], : ends[1], : ends[2]], getattr(self, f"weight_{i}")
+            piece = self.after(_convolved(part, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1))
+            if i == 0:
+                y = x.new_empty(len(x), piece.shape[1], *self.out_shape)
             y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
         return y
 
@@ -216,33 +223,34 @@ class SubPixel(nn.Module):
 class Product(nn.Module):
     """The first half of an `Up` to few channels: all weights times all points, (B, c_in, n…) → (B, 27·c_out, n…)."""
 
-    def __init__(self, module):
+    weight: torch.Tensor
+
+    def __init__(self, module: Up) -> None:
         super().__init__()
         self.register_buffer("weight", module.weight.flatten(1).T.contiguous())
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.matmul(self.weight, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 class ShiftedSums(nn.Module):
     """The second half of an `Up` to few channels: (B, 27·c_out, n…) → (B, c_out, 2n…), each product in its place."""
 
-    def __init__(self, module):
+    def __init__(self, module: Up) -> None:
         super().__init__()
         self.out_shape, self.bias = module.out_shape, module.bias
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         terms = x.view(len(x), len(self.bias), 3, 3, 3, *x.shape[2:])
         y = x.new_empty(len(x), len(self.bias), *self.out_shape)
         for odd in product((0, 1), repeat=3):
-            size = [(n + 1 - o) // 2 for n, o in zip(self.out_shape, odd)]
+            size = [(n + 1 - o) // 2 for n, o in zip(self.out_shape, odd, strict=True)]
             piece = self.bias.view(1, -1, 1, 1, 1).repeat(len(x), 1, *size)
-            for taps in product(*(_TAPS[o] for o in odd)):
-                weight, first = zip(*taps)
-                found = terms[(slice(None), slice(None), *weight)]
-                found = found[(..., *(slice(f, f + n) for f, n in zip(first, size)))]
+            nx, ny, nz = size
+            for (i, x0), (j, y0), (k, z0) in product(*(_TAPS[o] for o in odd)):
+                term = terms[:, :, i, j, k, x0 : x0 + nx, y0 : y0 + ny, z0 : z0 + nz]
                 # a right neighbour that is missing leaves the last points as they are
-                piece[(..., *(slice(n) for n in found.shape[2:]))] += found
+                piece[:, :, : term.shape[2], : term.shape[3], : term.shape[4]] += term
             y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
         return y
 
@@ -250,14 +258,17 @@ class ShiftedSums(nn.Module):
 class FastResize(nn.Module):
     """Trilinear interpolation as two matrix products: one over x, one over the plane of y and z."""
 
-    def __init__(self, module):
+    over_x: torch.Tensor
+    over_plane: torch.Tensor
+
+    def __init__(self, module: Resize) -> None:
         super().__init__()
         self.out_shape = module.out_shape
-        over_x, over_y, over_z = (_interpolation(n, m) for n, m in zip(module.out_shape, module.in_shape))
+        over_x, over_y, over_z = (_interpolation(n, m) for n, m in zip(module.out_shape, module.in_shape, strict=True))
         self.register_buffer("over_x", over_x)
         self.register_buffer("over_plane", torch.kron(over_y, over_z).T.contiguous())
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.matmul(self.over_x, torch.matmul(x.flatten(3), self.over_plane)).unflatten(3, self.out_shape[1:])
 
 

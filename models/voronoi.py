@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
@@ -26,11 +27,11 @@ class VoronoiGridding:
     part: np.ndarray
 
     @cached_property
-    def places(self):
+    def places(self) -> np.ndarray:
         """(nx·ny·nz, 3) [m] from the first point."""
         return InverseDistanceGridding(self.spacing, self.part).places
 
-    def weights(self, position, channel):
+    def weights(self, position: ArrayLike, channel: ArrayLike) -> SensorWeights:
         """The weights of a set of sensors: (M, 3) [m] from the first point, (M,) numbers of variables → SensorWeights.
 
         Of several sensors at one place one counts.

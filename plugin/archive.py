@@ -12,17 +12,19 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
 from coupling.archive import Archive, ArchiveWriter, describe
-from coupling.archive.series import open_series
+from coupling.archive.series import Dumps, open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, whole_folder
 from coupling.common.locks import sole_writer
@@ -33,8 +35,19 @@ from plugin.run import output
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import told_bytes
 
+Choose = Callable[[np.ndarray], Sequence[int] | np.ndarray]  # times [s] → numbers of the states that are kept
 
-def pack(out, sources, comm, console, fields=None, chosen=None, precision="float64", compression=4):
+
+def pack(
+    out: str | Path,
+    sources: Dumps,
+    comm: MPI.Comm,
+    console: Console | None,
+    fields: Sequence[str] | None = None,
+    chosen: Choose | None = None,
+    precision: str = "float64",
+    compression: int = 4,
+) -> None:
     """Pack dumps into an archive. Collective.
 
     Parameters
@@ -59,7 +72,8 @@ def pack(out, sources, comm, console, fields=None, chosen=None, precision="float
     with ExitStack() as closing:
         closing.enter_context(sole_writer(out, comm, say=lambda text: None if console is None else _say(console, text)))
         on_rank_0(lambda: _check_new(out), comm)  # another job may have made it before the lock was taken
-        series = closing.enter_context(open_series(sources, comm))
+        series = open_series(sources, comm)
+        closing.callback(series.close)
         steps = _steps(series.times, chosen, sources)
         with ArchiveWriter(out, comm, precision, compression, replace=False) as archive:
             for step in _counted(steps, "packing", comm, console):
@@ -69,7 +83,14 @@ def pack(out, sources, comm, console, fields=None, chosen=None, precision="float
         _say(console, _told(out, before, time.perf_counter() - began))
 
 
-def unpack(source, folder, comm, console, fields=None, chosen=None):
+def unpack(
+    source: str | Path,
+    folder: str | Path,
+    comm: MPI.Comm,
+    console: Console | None,
+    fields: Sequence[str] | None = None,
+    chosen: Choose | None = None,
+) -> None:
     """Unpack an archive into dumps that hold its values bit for bit, named by their step. Collective.
 
     Parameters are those of :func:`pack`; `folder` is new, and appears when all is in it.
@@ -90,7 +111,7 @@ def unpack(source, folder, comm, console, fields=None, chosen=None):
         _say(console, f"{folder}: {len(steps)} dumps, {name}_{steps[0]} … {name}_{steps[-1]}")
 
 
-def info(source, console):
+def info(source: str | Path, console: Console) -> None:
     """Print what an archive holds. Not collective."""
     times, fields, meshes = describe(source)
     gaps = np.diff(times)
@@ -204,13 +225,13 @@ def _parser():
     return parser
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     words = read_words(_parser(), argv, comm)
-    console = output.console() if comm.rank == 0 else None
     if words.command == "info":
-        on_rank_0(lambda: info(words.archive, console), comm)
+        on_rank_0(lambda: info(words.archive, output.console()), comm)
         return 0
+    console = output.console() if comm.rank == 0 else None
 
     def chosen(times):
         return np.flatnonzero((times >= words.start) & (times <= words.until))[:: words.every]

@@ -9,6 +9,7 @@ seem to have (Desroziers et al. 2005) beside those that were assumed. Some tens 
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from plugin.run.output import show
 from plugin.run.tables import read_tables
 
 
-def run_table(run, start=-np.inf):
+def run_table(run: Path, start: float = -np.inf) -> dict[str, np.ndarray]:
     """Readings that a run's analyses used, from its windows' tables.
 
     Parameters
@@ -44,11 +45,12 @@ def run_table(run, start=-np.inf):
     return {name: table[name][of] for name in ("window", "station", "variable", "innovation", "residual", "error")}
 
 
-def told_estimates(table, centred=False, stations=False):
+def told_estimates(table: Mapping[str, np.ndarray], centred: bool = False, stations: bool = False) -> list[str]:
     """Lines that compare the errors which a run's readings show with those that were assumed.
 
-    table : as from `run_table`; centred : take means away first, see `da.diagnostics.desroziers.error_estimates`; stations : a line
-    for each station's variable
+    table : as from `run_table`
+    centred : take means away first, see `da.diagnostics.desroziers.error_estimates`
+    stations : a line for each station's variable
     """
     group, title = table["variable"], "variable"
     if stations:
@@ -72,7 +74,7 @@ def _root(estimate):
     return f"{estimate.std:.4g}" if estimate.variance >= 0.0 else f"√{estimate.variance:.2g}"
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.diagnostics", description="Errors as a run shows them.")
     parser.add_argument("run", type=Path, help="folder of a run")

@@ -7,18 +7,19 @@ again. Under mpirun all ranks read states, and write their rows. Exit code 2 is 
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
 
-from plugin.case.configuration import ConfigurationError, read_case
+from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
-from plugin.window.background import background
+from plugin.window.background import Background, background
 
 
-def make_modes(case, comm, progress=None):
+def make_modes(case: Case, comm: MPI.Comm, progress: Progress | None = None) -> Background:
     """Make a case's modes, or check those that are there. Collective.
 
     Returns
@@ -50,7 +51,7 @@ def _told(found, seconds):
     return f"{text}; {seconds:.1f} s"
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.modes", description="Make a case's modes, once.")
     parser.add_argument("case", type=Path, help="case file (YAML) with background.modes: FILE.h5")

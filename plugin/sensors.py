@@ -8,6 +8,7 @@ the modes, H and the errors count. Exit code 2 is bad input.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from coupling.geometry.grid import Grid
 from da.diagnostics.posterior import metric, posterior
 from da.diagnostics.sensor_placement import next_sensors
 from da.minimisation.hessian import ObservationHessian
-from plugin.case.configuration import ConfigurationError, read_case
+from plugin.case.configuration import ConfigurationError, read_cycle_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
-from plugin.window.set_up import set_up
+from plugin.window.set_up import SetUp, set_up
 
 _SEED = 20
 
@@ -44,7 +45,9 @@ class Proposal:
     gain: np.ndarray
 
 
-def propose(of, variable, error, n, comm, candidates=20000, only=False):
+def propose(
+    of: SetUp, variable: str, error: float, n: int, comm: MPI.Comm, candidates: int = 20000, only: bool = False
+) -> Proposal:
     """Choose n places for sensors of a variable. Collective.
 
     Parameters
@@ -82,11 +85,12 @@ def propose(of, variable, error, n, comm, candidates=20000, only=False):
         raise ConfigurationError(f"{n} sensors for {len(points)} places")
     rows = transfer.grid.rows(comm)
     mine = (points[(points >= rows.start) & (points < rows.stop)] - rows.start) * m + column
-    seen = transform.scale[mine, None] * transform.modes.vectors[mine] / error
+    scale = np.ones(len(transform.modes.vectors)) if transform.scale is None else transform.scale
+    seen = scale[mine, None] * transform.modes.vectors[mine] / error
     weight = None
     if only:
-        counts = (np.arange(len(transform.scale)) % m == column) & (transform.scale > 0.0)
-        weight = np.divide(1.0, transform.scale**2, out=np.zeros(len(counts)), where=counts)
+        counts = (np.arange(len(scale)) % m == column) & (scale > 0.0)
+        weight = np.divide(1.0, scale**2, out=np.zeros(len(counts)), where=counts)
     valued = metric(transform, weight)
     errors = posterior(ObservationHessian(transform, of.operator, of.error, comm).information)
     found = next_sensors(errors, seen, n, comm, valued)
@@ -96,7 +100,7 @@ def propose(of, variable, error, n, comm, candidates=20000, only=False):
     return Proposal(places[found.chosen], found.total / background, places, gain)
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.sensors", description="Where a next sensor would help.")
     parser.add_argument("case", type=Path, help="case file (YAML)")
@@ -107,7 +111,7 @@ def main(argv, comm):
     parser.add_argument("--candidates", type=int, default=20000, help="places tried at most")
     parser.add_argument("--map", type=Path, metavar="FILE.npz", help="keep what each place would gain")
     words = read_words(parser, argv, comm)
-    case, progress = read_case(words.case), Progress(comm)
+    case, progress = read_cycle_case(words.case), Progress(comm)
     of = set_up(case, comm)
     variable = words.variable or of.background.transfer.variables[0].name
     error = words.error

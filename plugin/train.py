@@ -9,6 +9,7 @@ the autoencoder is trained.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from coupling.common.locks import sole_writer
 from models import zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
-from models.training.loop import Recipe
-from plugin.case.configuration import ConfigurationError, read_case
+from models.training.loop import Recipe, Trained
+from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.case.network import TrainingSection
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 from plugin.training.observation_encoder import train_observation_encoder
@@ -28,7 +30,9 @@ from plugin.training.runs import LAST, first_epoch, keep_network, run_training
 from plugin.training.training_set import training_set
 
 
-def train_network(case, comm, progress=None, start=None):
+def train_network(
+    case: Case, comm: MPI.Comm, progress: Progress | None = None, start: int | str | None = None
+) -> Trained:
     """Train a case's network and write its file. Collective.
 
     Parameters
@@ -79,7 +83,7 @@ def _train(case, comm, progress, start):
     return found
 
 
-def recipe_of(settings):
+def recipe_of(settings: TrainingSection) -> Recipe:
     """A TrainingSection as a Recipe."""
     told = {item.name: getattr(settings, item.name) for item in fields(Recipe)}
     augmentation = settings.augmentation and Augmentation(**settings.augmentation.model_dump())
@@ -97,7 +101,7 @@ def _network(section, data):
         raise ConfigurationError(f"network: {error}") from error
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.train", description="Train a case's autoencoder.")
     parser.add_argument("case", type=Path, help="case file (YAML) with the section network")

@@ -18,7 +18,9 @@ much. 2: bad input, as for the cycle.
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_file
-from coupling.geometry.interpolation import multiply
+from coupling.geometry.interpolation import Interpolation, multiply
 from coupling.geometry.mesh import State
 from coupling.geometry.points import MeshPoints
 from da.analysis import analyse
@@ -44,20 +46,20 @@ from da.diagnostics.checks import (
     whole_dot,
 )
 from da.minimisation.cost import CostFunction
-from plugin.case.configuration import read_case
+from plugin.case.configuration import CycleCase, read_cycle_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 from plugin.state.transfer import values_at
 from plugin.verification.network import network_checks
 from plugin.verification.ranks import rank_check, started_on
-from plugin.window.set_up import set_up
+from plugin.window.set_up import SetUp, set_up
 
 ROUNDING, SUMS, SLOPE, DIFFERENCES, DENSE = 1e-12, 1e-9, 0.05, 1e-6, 1e-7
 N_MODES, N_VALUES = 128, 300  # of the sub-problem that is solved densely, beside `plugin.window.set_up.N_READINGS`
 _SEED = 20
 
 
-def checks(of, comm):
+def checks(of: SetUp, comm: MPI.Comm) -> Iterator[OperatorCheck]:
     """The checks of one set-up, as they are made. Collective.
 
     Parameters
@@ -72,23 +74,21 @@ def checks(of, comm):
     yield from _operator_checks(of, comm)
     yield from _cost_checks(of, comm)
     yield _dense_check(of, comm)
-    if of.background.latent is not None:
-        yield from network_checks(of, comm)
+    yield from network_checks(of, comm)
 
 
 def _interpolation_checks(of, comm):
-    transfer, rng, dot, seen = of.background.transfer, np.random.default_rng([_SEED, comm.rank]), dot_over(comm), []
+    transfer, rng, dot = of.background.transfer, np.random.default_rng([_SEED, comm.rank]), dot_over(comm)
+    checked: list[Interpolation] = []
     for name in transfer.field_names:
         field = of.state[name]
         pair = transfer.interpolation(field)
-        if any(pair is other for other in seen):
+        if any(pair is other for other in checked):
             continue
-        seen.append(pair)
+        checked.append(pair)
         for letter, matrix in (("P", pair.to_grid), ("Q", pair.to_mesh)):
             x, y = (rng.normal(size=n) for n in reversed(matrix.getLocalSize()))
-            gap = adjoint_gap(
-                lambda v, a=matrix: multiply(a, v), lambda v, a=matrix: multiply(a, v, transpose=True), x, y, dot, dot
-            )
+            gap = adjoint_gap(partial(multiply, matrix), partial(multiply, matrix, transpose=True), x, y, dot, dot)
             yield OperatorCheck(f"adjoint of {letter}, {name}", gap, ROUNDING)
         yield from _unity_checks(pair, field, transfer.grid, comm)
 
@@ -202,7 +202,9 @@ def _largest(values, comm):
     return float(np.max(comm.allgather(np.max(values, initial=0.0))))
 
 
-def verify(case, comm, progress, path=None, ranks=2):
+def verify(
+    case: CycleCase, comm: MPI.Comm, progress: Progress, path: Path | None = None, ranks: int = 2
+) -> list[OperatorCheck]:
     """Make and tell all checks of a case. Collective.
 
     Parameters
@@ -242,21 +244,21 @@ def verify(case, comm, progress, path=None, ranks=2):
     return made
 
 
-def told_check(check):
+def told_check(check: OperatorCheck) -> str:
     """A line of what a check found."""
     mark = "ok    " if check.passed else "FAILED"
     detail = f"  ({check.detail})" if check.detail else ""
     return f"{mark} {check.name:<34} {check.departure:9.2e} ≤ {check.tolerance:.0e}{detail}"
 
 
-def main(argv, comm):
+def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m plugin.verify", description="Check a case on its own data.")
     parser.add_argument("case", type=Path, help="case file (YAML)")
     parser.add_argument("--ranks", type=int, default=2, help="on one rank: compare with so many; 1 does not")
     parser.add_argument("--only-ranks", type=Path, metavar="FILE", help="only compare with one rank; keep that in FILE")
     words = read_words(parser, argv, comm)
-    case, progress = read_case(words.case), Progress(comm)
+    case, progress = read_cycle_case(words.case), Progress(comm)
     if words.only_ranks is not None:
         check = rank_check(case, set_up(case, comm), comm, set_up)
         on_rank_0(lambda: _keep(words.only_ranks, check), comm)

@@ -8,7 +8,7 @@ from models.names.choices import ACTIVATIONS
 from models.names.nearest import unknown
 
 
-def make_activation(name, channels, inverse=False):
+def make_activation(name: str, channels: int, inverse: bool = False) -> nn.Module:
     """An activation by its name.
 
     Parameters
@@ -32,7 +32,7 @@ def make_activation(name, channels, inverse=False):
     raise unknown("activation", name, ACTIVATIONS)
 
 
-def unit(convolution, activation, inverse=False):
+def unit(convolution: nn.Conv3d | nn.ConvTranspose3d, activation: str, inverse: bool = False) -> nn.Sequential:
     """A convolution, batch norm (Ioffe & Szegedy 2015) and an activation, one after the other.
 
     GDN normalises by itself and comes without batch norm. The order lets the norm be folded into the convolution

@@ -2,14 +2,14 @@
 
 from models.layers.inception import Inception
 from models.layers.next import NeXt
-from models.layers.residual import Vanilla
+from models.layers.residual import Residual, Vanilla
 from models.names.nearest import unknown
 
 _KINDS = {"vanilla": Vanilla, "NeXt": NeXt, "Inception": Inception}
 BLOCKS = tuple(f"{kind}{attention}" for kind in _KINDS for attention in ("", "+CBAM"))
 
 
-def make_block(name, channels, activation="PReLU", inverse=False):
+def make_block(name: str, channels: int, activation: str = "PReLU", inverse: bool = False) -> Residual:
     """A residual block, (B, C, n…) → the same shape.
 
     Parameters

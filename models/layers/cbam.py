@@ -15,12 +15,12 @@ class ChannelGate(nn.Module):
     reduction : the hidden layer has C/reduction neurons
     """
 
-    def __init__(self, channels, reduction=8):
+    def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
         self.shared = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate = self.shared(x.mean((2, 3, 4))) + self.shared(x.amax((2, 3, 4)))
         return x * gate.sigmoid()[:, :, None, None, None]
 
@@ -31,11 +31,11 @@ class SpatialGate(nn.Module):
     (B, C, n…) → the same shape; M_s is (B, 1, n…).
     """
 
-    def __init__(self, kernel=7):
+    def __init__(self, kernel: int = 7) -> None:
         super().__init__()
         self.convolution = nn.Conv3d(2, 1, kernel, padding=kernel // 2)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate = self.convolution(torch.stack([x.mean(1), x.amax(1)], 1))
         return x * gate.sigmoid()
 
@@ -43,5 +43,5 @@ class SpatialGate(nn.Module):
 class CBAM(nn.Sequential):
     """The channel gate, then the spatial gate (Woo 2018, eq. 1). (B, C, n…) → the same shape."""
 
-    def __init__(self, channels, reduction=8, kernel=7):
+    def __init__(self, channels: int, reduction: int = 8, kernel: int = 7) -> None:
         super().__init__(ChannelGate(channels, reduction), SpatialGate(kernel))

@@ -1,9 +1,14 @@
 """Strided 3D convolutions and the transposed ones that undo their shape exactly."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 
+Shape = tuple[int, int, int]  # points along x, y, z
 
-def strided_shape(shape, stride=2):
+
+def strided_shape(shape: Sequence[int], stride: int = 2) -> tuple[int, ...]:
     """Points left of `shape` by a convolution with a stride: ⌈n / stride⌉ along each axis."""
     return tuple(-(-n // stride) for n in shape)
 
@@ -26,7 +31,7 @@ class Down(nn.Conv3d):
     stride, kernel : points, `kernel` odd
     """
 
-    def __init__(self, c_in, c_out, stride=2, kernel=3):
+    def __init__(self, c_in: int, c_out: int, stride: int = 2, kernel: int = 3) -> None:
         super().__init__(c_in, c_out, kernel, stride, _half(kernel))
 
 
@@ -43,12 +48,17 @@ class Up(nn.ConvTranspose3d):
     stride, kernel : points, `kernel` odd
     """
 
-    def __init__(self, c_in, c_out, shape, stride=2, kernel=3):
-        self.out_shape, self.in_shape = tuple(shape), strided_shape(shape, stride)
-        missing = tuple(n - (m - 1) * stride - 1 for n, m in zip(self.out_shape, self.in_shape))
-        super().__init__(c_in, c_out, kernel, stride, _half(kernel), output_padding=missing)
+    bias: nn.Parameter
 
-    def forward(self, x):
-        if tuple(x.shape[2:]) != self.in_shape:
-            raise ValueError(f"features of {tuple(x.shape[2:])} points, expected {self.in_shape} for {self.out_shape}")
-        return super().forward(x)
+    def __init__(self, c_in: int, c_out: int, shape: Sequence[int], stride: int = 2, kernel: int = 3) -> None:
+        self.out_shape, self.in_shape = tuple(shape), strided_shape(shape, stride)
+        x, y, z = (n - (m - 1) * stride - 1 for n, m in zip(self.out_shape, self.in_shape, strict=True))
+        super().__init__(c_in, c_out, kernel, stride, _half(kernel), output_padding=(x, y, z))
+
+    def forward(self, input: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """As of any transposed convolution; `output_size` is given by the shape."""
+        if tuple(input.shape[2:]) != self.in_shape:
+            raise ValueError(
+                f"features of {tuple(input.shape[2:])} points, expected {self.in_shape} for {self.out_shape}"
+            )
+        return super().forward(input, output_size)

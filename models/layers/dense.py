@@ -23,7 +23,15 @@ class RDB(nn.Module):
     activation, inverse : as for `make_block`
     """
 
-    def __init__(self, channels, growth, layers, block=None, activation="PReLU", inverse=False):
+    def __init__(
+        self,
+        channels: int,
+        growth: int,
+        layers: int,
+        block: str | None = None,
+        activation: str = "PReLU",
+        inverse: bool = False,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for seen in range(channels, channels + layers * growth, growth):
@@ -31,7 +39,7 @@ class RDB(nn.Module):
             self.layers.append(nn.Sequential(*before, unit(Down(seen, growth, stride=1), activation, inverse)))
         self.fusion = Down(channels + layers * growth, channels, 1, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         seen = x
         for layer in self.layers:
             seen = torch.cat([seen, layer(seen)], 1)

@@ -22,7 +22,7 @@ class GDN(nn.Module):
     beta, gamma : start values of β and of γ's diagonal
     """
 
-    def __init__(self, channels, inverse=False, beta=1.0, gamma=0.1):
+    def __init__(self, channels: int, inverse: bool = False, beta: float = 1.0, gamma: float = 0.1) -> None:
         super().__init__()
         self.inverse = inverse
         start = torch.full((channels, channels), 1e-3)  # not zero: there the softplus would have no slope
@@ -31,16 +31,16 @@ class GDN(nn.Module):
         self.raw_gamma = nn.Parameter(_softplus_inverse(start))
 
     @property
-    def beta(self):
+    def beta(self) -> torch.Tensor:
         """(C,), positive."""
         return F.softplus(self.raw_beta) + _SMALLEST
 
     @property
-    def gamma(self):
+    def gamma(self) -> torch.Tensor:
         """(C, C), positive."""
         return F.softplus(self.raw_gamma)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         root = F.conv3d(x * x, self.gamma[:, :, None, None, None], self.beta).sqrt()
         return x * root if self.inverse else x / root
 

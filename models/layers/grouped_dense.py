@@ -19,12 +19,21 @@ class GRDB(nn.Module):
     group : K
     """
 
-    def __init__(self, channels, growth, layers, block=None, activation="PReLU", inverse=False, group=4):
+    def __init__(
+        self,
+        channels: int,
+        growth: int,
+        layers: int,
+        block: str | None = None,
+        activation: str = "PReLU",
+        inverse: bool = False,
+        group: int = 4,
+    ) -> None:
         super().__init__()
         self.group = nn.ModuleList(RDB(channels, growth, layers, block, activation, inverse) for _ in range(group))
         self.fusion = Down(group * channels, channels, 1, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         found = [x]
         for block in self.group:
             found.append(block(found[-1]))

@@ -21,7 +21,7 @@ class ParallelFilters(nn.Module):
     activation, inverse : as for `Vanilla`
     """
 
-    def __init__(self, c_in, width, activation="PReLU", inverse=False):
+    def __init__(self, c_in: int, width: int, activation: str = "PReLU", inverse: bool = False) -> None:
         super().__init__()
 
         def convolve(c, kernel):
@@ -36,7 +36,7 @@ class ParallelFilters(nn.Module):
             ]
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
@@ -46,7 +46,9 @@ class Inception(Residual):
     (B, C, n…) → the same shape; parameters as for `Vanilla`. Each branch has C/4 channels.
     """
 
-    def __init__(self, channels, activation="PReLU", attention=False, inverse=False):
+    def __init__(
+        self, channels: int, activation: str = "PReLU", attention: bool = False, inverse: bool = False
+    ) -> None:
         width = max(1, channels // 4)
         body = nn.Sequential(
             ParallelFilters(channels, width, activation, inverse),

@@ -1,5 +1,7 @@
 """Features of several resolutions in one place: of an encoder (Zhou 2019), of a decoder (Lu 2019)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -19,14 +21,14 @@ class MultiScaleEncoder(nn.Module):
     before : K, stages before the last, each of twice the resolution of the next
     """
 
-    def __init__(self, channels, before):
+    def __init__(self, channels: int, before: int) -> None:
         super().__init__()
         self.paths = nn.ModuleList(Down(channels, channels, 2 ** (before - k)) for k in range(before))
 
-    def forward(self, features):
+    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """K + 1 features (B, C, ⌈n/2^k⌉…), finest first → (B, (K + 1)·C, the last one's shape)."""
         *fine, last = features
-        return torch.cat([path(each) for path, each in zip(self.paths, fine)] + [last], 1)
+        return torch.cat([path(each) for path, each in zip(self.paths, fine, strict=True)] + [last], 1)
 
 
 class MultiScaleDecoder(nn.Module):
@@ -41,14 +43,14 @@ class MultiScaleDecoder(nn.Module):
     shape : (nx, ny, nz) of the finest
     """
 
-    def __init__(self, channels, before, shape):
+    def __init__(self, channels: int, before: int, shape: Sequence[int]) -> None:
         super().__init__()
         self.paths = nn.ModuleList(
             nn.Sequential(Down(channels, channels, 1, 1), Resize(shape, 2 ** (before - k))) for k in range(before)
         )
         self.fusion = Down((before + 1) * channels, channels, stride=1)
 
-    def forward(self, features):
+    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """K + 1 features (B, C, …), coarsest first → (B, C, nx, ny, nz)."""
         *coarse, finest = features
-        return self.fusion(torch.cat([path(each) for path, each in zip(self.paths, coarse)] + [finest], 1))
+        return self.fusion(torch.cat([path(each) for path, each in zip(self.paths, coarse, strict=True)] + [finest], 1))

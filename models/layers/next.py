@@ -27,7 +27,15 @@ class NeXt(Residual):
         if C/b is no whole multiple of N
     """
 
-    def __init__(self, channels, activation="PReLU", attention=False, inverse=False, bottleneck=4, cardinality=1):
+    def __init__(
+        self,
+        channels: int,
+        activation: str = "PReLU",
+        attention: bool = False,
+        inverse: bool = False,
+        bottleneck: int = 4,
+        cardinality: int = 1,
+    ) -> None:
         inner = max(1, channels // bottleneck)
         if inner % cardinality:
             raise ValueError(f"{inner} channels in the bottleneck do not divide into {cardinality} paths")

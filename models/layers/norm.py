@@ -1,5 +1,7 @@
 """Batch norm that also takes a batch with one value a channel."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -17,22 +19,28 @@ class BatchNorm(nn.BatchNorm3d):
         all ranks' samples; None for this rank's own. (torch's SyncBatchNorm does this on GPUs only.)
     """
 
-    summed = None
+    summed: Callable[[torch.Tensor], torch.Tensor] | None = None
+    # of the kinds that BatchNorm3d has when it is affine and tracks statistics, as it is here
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
 
-    def forward(self, x):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         if self.training and self.summed is not None:
-            return self._over_ranks(x)
-        if self.training and x.numel() == self.num_features:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return super().forward(x)
+            return self._over_ranks(input, self.summed)
+        if self.training and input.numel() == self.num_features:
+            about = self.running_mean, self.running_var, self.weight, self.bias
+            return F.batch_norm(input, *about, False, 0.0, self.eps)
+        return super().forward(input)
 
-    def _over_ranks(self, x):
+    def _over_ranks(self, x, summed):
         at = (1, -1, 1, 1, 1)
         # about the running mean: sums of squares then lose little to rounding. Each rank has a sample: count ≥ 2
         centre = self.running_mean.clone()
         apart = x.to(self.weight.dtype) - centre.view(at)
         count = apart.new_full((1,), apart[:, 0].numel())
-        sums = self.summed(torch.cat([apart.sum((0, 2, 3, 4)), apart.square().sum((0, 2, 3, 4)), count]))
+        sums = summed(torch.cat([apart.sum((0, 2, 3, 4)), apart.square().sum((0, 2, 3, 4)), count]))
         count = sums[-1]
         mean, square = (sums[:-1] / count).chunk(2)
         variance = (square - mean * mean).clamp_min(0.0)

@@ -1,5 +1,7 @@
 """Many narrow paths side by side, whatever each of them is (cardinality; Xie 2017)."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -20,13 +22,13 @@ class Paths(nn.Module):
     width : channels of each path
     """
 
-    def __init__(self, channels, paths, width):
+    def __init__(self, channels: int, paths: Iterable[nn.Module], width: int) -> None:
         super().__init__()
         self.width = width
         self.paths = nn.ModuleList(paths)
         self.reduce = nn.Sequential(Down(channels, width * len(self.paths), 1, 1), BatchNorm(width * len(self.paths)))
         self.expand = nn.Sequential(Down(width * len(self.paths), channels, 1, 1), BatchNorm(channels))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = self.reduce(x).split(self.width, 1)
-        return x + self.expand(torch.cat([path(part) for path, part in zip(self.paths, parts)], 1))
+        return x + self.expand(torch.cat([path(part) for path, part in zip(self.paths, parts, strict=True)], 1))

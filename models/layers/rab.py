@@ -1,5 +1,8 @@
 """Residual attention block with a trunk and a mask branch (Zhang 2019)."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,11 +22,11 @@ class Resize(nn.Module):
     stride : s
     """
 
-    def __init__(self, shape, stride=2):
+    def __init__(self, shape: Sequence[int], stride: int = 2) -> None:
         super().__init__()
         self.out_shape, self.in_shape = tuple(shape), strided_shape(shape, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.interpolate(x, size=self.out_shape, mode="trilinear", align_corners=False)
 
 
@@ -43,7 +46,15 @@ class RAB(nn.Module):
     gate : whether the mask goes through the sigmoid; without, y = x + T·M
     """
 
-    def __init__(self, channels, shape, block="NeXt", activation="PReLU", inverse=False, gate=True):
+    def __init__(
+        self,
+        channels: int,
+        shape: Sequence[int],
+        block: str = "NeXt",
+        activation: str = "PReLU",
+        inverse: bool = False,
+        gate: bool = True,
+    ) -> None:
         super().__init__()
 
         def blocks(n):
@@ -63,5 +74,5 @@ class RAB(nn.Module):
             nn.Sigmoid() if gate else nn.Identity(),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.trunk(x) * self.mask(x)

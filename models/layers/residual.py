@@ -1,5 +1,6 @@
 """The residual connection, and the vanilla residual block (He 2016)."""
 
+import torch
 from torch import nn
 
 from models.layers.activation import unit
@@ -20,12 +21,12 @@ class Residual(nn.Module):
     attention : whether A is a `CBAM`
     """
 
-    def __init__(self, body, channels, attention=False):
+    def __init__(self, body: nn.Module, channels: int, attention: bool = False) -> None:
         super().__init__()
         self.body = body
         self.attention = CBAM(channels) if attention else nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.attention(self.body(x))
 
 
@@ -42,7 +43,9 @@ class Vanilla(Residual):
     inverse : for decoders, see `make_activation`
     """
 
-    def __init__(self, channels, activation="PReLU", attention=False, inverse=False):
+    def __init__(
+        self, channels: int, activation: str = "PReLU", attention: bool = False, inverse: bool = False
+    ) -> None:
         first = unit(Down(channels, channels, stride=1), activation, inverse)
         body = nn.Sequential(first, Down(channels, channels, stride=1), BatchNorm(channels))
         super().__init__(body, channels, attention)

@@ -1,5 +1,8 @@
 """A field seen at several resolutions and put together again (Ronneberger 2015, in three dimensions)."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 
 from models.layers.activation import make_activation
@@ -23,7 +26,16 @@ class UNet(nn.Module):
     activation : name
     """
 
-    def __init__(self, c_in, c_out, shape, width=16, halvings=4, widest=64, activation="PReLU"):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        shape: Sequence[int],
+        width: int = 16,
+        halvings: int = 4,
+        widest: int = 64,
+        activation: str = "PReLU",
+    ) -> None:
         super().__init__()
         widths = [min(width << k, max(width, widest)) for k in range(halvings)]
         shapes = [tuple(shape)]
@@ -36,18 +48,18 @@ class UNet(nn.Module):
 
         self.down = nn.ModuleList(
             nn.Sequential(Down(before, after), make_activation(activation, after), block(after))
-            for before, after in zip([c_in, *widths], widths)
+            for before, after in zip([c_in, *widths[:-1]], widths, strict=True)
         )
-        steps = list(zip(widths[:0:-1], widths[-2::-1], shapes[-2:0:-1]))
+        steps = list(zip(widths[:0:-1], widths[-2::-1], shapes[-2:0:-1], strict=True))
         self.up = nn.ModuleList(Up(before, after, at) for before, after, at in steps)
         self.blocks = nn.ModuleList(block(after) for _, after, _ in steps)
         self.last = Up(widths[0], c_out, shapes[0])
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = []
         for down in self.down:
             x = down(x)
             features.append(x)
-        for up, block, feature in zip(self.up, self.blocks, features[-2::-1]):
+        for up, block, feature in zip(self.up, self.blocks, features[-2::-1], strict=True):
             x = block(up(x) + feature)
         return self.last(x)

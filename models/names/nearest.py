@@ -1,9 +1,10 @@
 """A name that is not known, answered with the nearest one that is."""
 
 import difflib
+from collections.abc import Iterable
 
 
-def unknown(what, name, known):
+def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     """ValueError for a name that is none of `known`."""
     lower = {each.lower(): each for each in known}
     nearest = difflib.get_close_matches(str(name).lower(), lower, 1, 0.0)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from models.training.dataset import AUGMENTATION, random
@@ -28,7 +29,9 @@ class Augmentation:
 
     in_validation = False  # validation is of the samples as they are
 
-    def apply(self, fields, numbers, seed, epoch):
+    def apply(
+        self, fields: torch.Tensor, numbers: np.ndarray, seed: int, epoch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Change samples by what depends on seed, epoch and their numbers alone; combinations on their batch, too.
 
         Parameters

@@ -6,7 +6,9 @@ consecutive samples in random order and shuffles what a buffer of several blocks
 of a buffer, those that are neighbours at once.
 """
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 
@@ -15,17 +17,28 @@ _BLOCK = 16  # consecutive samples
 ORDER, AUGMENTATION, OBJECTIVE, NETWORK = range(1, 5)  # what random numbers are for
 
 
-def random(purpose, *numbers):
+class Samples(Protocol):
+    """(S, C, nx, ny, nz) numbers whose slices are arrays."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, run: slice) -> np.ndarray: ...
+
+
+def random(purpose: int, *numbers: int) -> np.random.Generator:
     """A numpy generator that depends on a purpose and on numbers such as seed and epoch alone."""
     return np.random.default_rng(np.random.SeedSequence((purpose, *numbers)))
 
 
-def random_seed(purpose, *numbers):
+def random_seed(purpose: int, *numbers: int) -> int:
     """A seed for one of torch's generators that depends on these alone."""
     return int(random(purpose, *numbers).integers(2**63))
 
 
-def batches_of(count, batch, together, seed, epoch):
+def batches_of(count: int, batch: int, together: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Numbers of an epoch's samples, batch by batch.
 
     Parameters
@@ -44,22 +57,26 @@ def batches_of(count, batch, together, seed, epoch):
     batches = np.array_split(np.concatenate([blocks[k] for k in rng.permutation(len(blocks))]), -(-count // batch))
     for group in _grouped(batches, together):
         mixed = rng.permutation(np.concatenate(group))
-        for numbers, others in zip(group, np.split(mixed, np.cumsum([len(numbers) for numbers in group])[:-1])):
+        for numbers, others in zip(
+            group, np.split(mixed, np.cumsum([len(numbers) for numbers in group])[:-1]), strict=True
+        ):
             numbers[:] = others
     return batches
 
 
-def batches_together(samples, batch):
+def batches_together(samples: Samples, batch: int) -> int:
     """Batches whose samples take about a quarter of a gigabyte."""
     return max(1, _BUFFER // max(1, int(np.prod(samples.shape[1:])) * samples.dtype.itemsize * batch))
 
 
-def share(numbers, rank, size):
+def share(numbers: np.ndarray, rank: int, size: int) -> np.ndarray:
     """This rank's part of a global batch; parts differ by one sample at most."""
     return np.array_split(numbers, size)[rank]
 
 
-def read_batches(samples, batches, together):
+def read_batches(
+    samples: Samples, batches: Sequence[np.ndarray], together: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Read batches one after another; the next ones are read while these are used.
 
     Parameters
@@ -93,6 +110,7 @@ def _read(samples, numbers):
     numbers = np.sort(numbers)
     values = np.empty((len(numbers), *samples.shape[1:]), np.float32)
     starts = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 2) != 1)
-    for first, end in zip(starts, [*starts[1:], len(numbers)]):
+    # a rank without samples has no starts
+    for first, end in zip(starts, [*starts[1:], len(numbers)], strict=False):
         values[first:end] = samples[numbers[first] : numbers[end - 1] + 1]
     return numbers, values

@@ -2,13 +2,18 @@
 
 import numpy as np
 import torch
+from mpi4py import MPI
+from numpy.typing import ArrayLike
 
-from models.training.dataset import read_batches, share
+from models.training.dataset import Samples, read_batches, share
+from models.zoo.autoencoder import Autoencoder
 
 _BATCH = 16
 
 
-def codes_and_round_trips(model, samples, comm, part):
+def codes_and_round_trips(
+    model: Autoencoder, samples: Samples, comm: MPI.Comm, part: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     """f of all samples, and the rms of x − g(f(x)) over the points that take part. Collective.
 
     Parameters

@@ -7,21 +7,36 @@ together do so within a rank, and so do batch norms other than ours, of which ra
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mpi4py import MPI
+from numpy.typing import ArrayLike
 from torch import nn
 
 from coupling.common.collective import on_rank_0
 from models.training import ranks, state
-from models.training.dataset import NETWORK, OBJECTIVE, batches_of, batches_together, random_seed, read_batches, share
+from models.training.dataset import (
+    NETWORK,
+    OBJECTIVE,
+    Samples,
+    batches_of,
+    batches_together,
+    random_seed,
+    read_batches,
+    share,
+)
 from models.training.errors import TrainingError
 from models.training.objectives import OBJECTIVES, Batch, reconstruction
 from models.training.optimisers import make_optimisers
 from models.training.recipe import Recipe, check, rate_factor
+from models.zoo.autoencoder import Autoencoder
+from models.zoo.observation_encoder import ObservationEncoder
 
 __all__ = ["Recipe", "Trained", "train"]
 
@@ -35,16 +50,27 @@ class Trained:
     device : in words
     """
 
-    history: list
+    history: list[dict[str, Any]]
     epoch: int
     loss: float
     device: str
 
 
 def train(
-    model, samples, n_validation, recipe, comm, *, part=None, folder=None, every=10, about=None, resume=None,
-    told=lambda history: None, stepped=lambda done, steps: None,
-):  # fmt: skip
+    model: Autoencoder | ObservationEncoder,
+    samples: Samples,
+    n_validation: int,
+    recipe: Recipe,
+    comm: MPI.Comm,
+    *,
+    part: ArrayLike | None = None,
+    folder: str | Path | None = None,
+    every: int = 10,
+    about: Mapping[str, Any] | None = None,
+    resume: int | None = None,
+    told: Callable[[list[dict[str, Any]]], None] = lambda history: None,
+    stepped: Callable[[int, int], None] = lambda done, steps: None,
+) -> Trained:
     """Train a network. Collective.
 
     Parameters
@@ -83,31 +109,34 @@ def train(
     with ranks.joined(comm, device), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # channels_last_3d would save a seventh of a CPU's time, but gives gradients wrong by a hundredth (torch 2.13)
         model.to(device)
-        part = model.mask.expand(model.channels, *model.shape) if part is None else torch.as_tensor(np.array(part))
-        run = _Run(model, samples, n_validation, recipe, comm, device, part.to(model.mask))
+        every_value = model.mask.expand(model.channels, *model.shape)
+        counted = every_value if part is None else torch.as_tensor(np.array(part))
+        run = _Run(model, samples, n_validation, recipe, comm, device, counted.to(model.mask))
         optimisers = make_optimisers(model, recipe.optimiser, recipe.rate, recipe.weight_decay)
-        found = state.TrainingState()
+        current = state.TrainingState()
         if resume is not None:
-            found = state.load_state(folder, resume, model, optimisers, about)
+            if folder is None:
+                raise ValueError(f"epoch {resume} to go on from, and no folder that holds it")
+            current = state.load_state(folder, resume, model, optimisers, about)
             on_rank_0(lambda: state.forget_after(folder, resume), comm)
         with ranks.norms_over_ranks(model, comm):
-            while found.epoch < recipe.epochs and found.epoch - found.best_epoch < recipe.patience:
-                record = _epoch(run, optimisers, found.epoch, stepped)
-                _note(found, record, model)
+            while current.epoch < recipe.epochs and current.epoch - current.best_epoch < recipe.patience:
+                record = _epoch(run, optimisers, current.epoch, stepped)
+                _note(current, record, model)
                 if folder is not None:
-                    on_rank_0(lambda: state.save_state(folder, model, optimisers, found, about, every), comm)
-                told(found.history)
-    model.load_state_dict(found.best)
+                    on_rank_0(lambda: state.save_state(folder, model, optimisers, current, about, every), comm)
+                told(current.history)
+    model.load_state_dict(current.best)
     model.to("cpu").eval()
-    return Trained(found.history, found.best_epoch, found.best_loss, _in_words(device, comm))
+    return Trained(current.history, current.best_epoch, current.best_loss, _in_words(device, comm))
 
 
 @dataclass(frozen=True)
 class _Run:
     """What stays the same over the epochs."""
 
-    model: object
-    samples: object
+    model: Autoencoder | ObservationEncoder
+    samples: Samples
     n_validation: int
     recipe: Recipe
     comm: MPI.Comm
@@ -162,8 +191,8 @@ def _epoch(run, optimisers, done, stepped):
     minimised = OBJECTIVES[recipe.objective]
     run.model.train()
     if done >= recipe.settle * recipe.epochs:
-        for norm in ranks.norms(run.model):
-            norm.eval()
+        for layer in ranks.norms(run.model):
+            layer.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=run.device)
     for k, (numbers, fields) in enumerate(run.batches(batches)):
         factor = rate_factor(recipe.schedule, (done + k / len(batches)) / recipe.epochs)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from models.names import choices
+from models.zoo.autoencoder import Autoencoder
+from models.zoo.observation_encoder import ObservationEncoder
 
 COMBINATION, GAUSSIAN = 0.5, 1e-3  # weights of what comes beside the reconstruction
 _SMALLEST = 1e-6  # of a code's variance
@@ -35,12 +37,12 @@ class Batch:
     part: torch.Tensor
 
 
-def reconstruction(model, batch, generator):
+def reconstruction(model: Autoencoder | ObservationEncoder, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """Mean of (x − g(f(x)))² over samples and the points that take part."""
     return _mean_square(model(batch.seen) - batch.fields, batch.part)
 
 
-def relative(model, batch, generator):
+def relative(model: Autoencoder | ObservationEncoder, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """Mean of ‖x − g(f(x))‖ / ‖x‖ over samples, norms over the points that take part; ‖x‖ has a floor."""
     apart = (model(batch.seen) - batch.fields).to(batch.part.dtype)
     square = (apart**2 * batch.part).flatten(1).sum(1) / batch.part.sum()
@@ -49,7 +51,7 @@ def relative(model, batch, generator):
     return ((square + _FLOOR**4) / (size + _FLOOR**2)).sqrt().mean()
 
 
-def combination(model, batch, generator):
+def combination(model: Autoencoder | ObservationEncoder, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """The reconstruction's loss and that of decoded combinations of codes.
 
     Combinations have weights w_i ~ N(0, 1) / √B, as increments V w have with w from its prior, and as many are drawn
@@ -63,7 +65,7 @@ def combination(model, batch, generator):
     return loss + COMBINATION * _mean_square(model.decode(weights @ codes.to(weights.dtype)) - combined, batch.part)
 
 
-def gaussian(model, batch, generator):
+def gaussian(model: Autoencoder | ObservationEncoder, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """The reconstruction's loss and the KL divergence of a Gaussian of the codes' mean and variances from N(0, I)."""
     codes = model.encode(batch.seen)
     loss = _mean_square(model.decode(codes) - batch.fields, batch.part)

@@ -1,5 +1,8 @@
 """How weights are changed: AdamW, or Muon for the convolutions and AdamW for the rest."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,7 +12,9 @@ _REST = 0.1  # rate of what is no matrix, beside Muon's
 _DECAYED = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)  # whose weights decay; norms, slopes and GDN's β and γ do not
 
 
-def make_optimisers(model, name, rate, weight_decay):
+def make_optimisers(
+    model: nn.Module, name: str, rate: float | None, weight_decay: float
+) -> list[torch.optim.Optimizer]:
     """Optimisers of a network's weights; each group of weights has its largest rate as "peak".
 
     Parameters
@@ -25,7 +30,8 @@ def make_optimisers(model, name, rate, weight_decay):
     """
     rate = OPTIMISERS[name] if rate is None else rate
     decayed = {id(m.weight) for m in model.modules() if isinstance(m, _DECAYED)}
-    matrices, groups = [], {True: [], False: []}
+    matrices: list[nn.Parameter] = []
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for weight in model.parameters():
         if not weight.requires_grad:
             continue
@@ -39,8 +45,12 @@ def make_optimisers(model, name, rate, weight_decay):
         for decays, weights in groups.items()
         if weights
     ]
-    made = [torch.optim.AdamW(adamw, fused=True)] if adamw else []
-    return [*made, Muon(matrices, rate, weight_decay)] if matrices else made
+    made: list[torch.optim.Optimizer] = []
+    if adamw:
+        made.append(torch.optim.AdamW(adamw, fused=True))
+    if matrices:
+        made.append(Muon(matrices, rate, weight_decay))
+    return made
 
 
 class Muon(torch.optim.Optimizer):
@@ -57,11 +67,13 @@ class Muon(torch.optim.Optimizer):
     momentum : of Nesterov's kind
     """
 
-    def __init__(self, weights, peak, weight_decay=0.0, momentum=0.95):
+    def __init__(
+        self, weights: Iterable[nn.Parameter], peak: float, weight_decay: float = 0.0, momentum: float = 0.95
+    ) -> None:
         super().__init__(weights, {"lr": peak, "peak": peak, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else closure()
         for group in self.param_groups:
             rate, kept = group["lr"], group["momentum"]
@@ -78,7 +90,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
 
-def orthogonal(matrix):
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     """About U Vᵀ of U S Vᵀ, by five Newton–Schulz steps: singular values end between 0.7 and 1.2 (Jordan 2024)."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix

@@ -5,16 +5,17 @@ whose ranks look for a message all the time, where gloo's threads are woken for 
 """
 
 import socket
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from mpi4py import MPI
-from torch import distributed
+from torch import distributed, nn
 
 from models.layers.norm import BatchNorm
 
 
-def device_of(comm):
+def device_of(comm: MPI.Comm) -> torch.device:
     """The GPU that this rank's number within its node picks, or the CPU where there is none. Collective.
 
     Raises
@@ -33,7 +34,7 @@ def device_of(comm):
 
 
 @contextmanager
-def joined(comm, device):
+def joined(comm: MPI.Comm, device: torch.device) -> Iterator[None]:
     """Ranks that can average gradients, for as long as the block lasts. Collective; one rank needs none of it.
 
     Rank 0 listens on a free port that it tells the others by MPI, so that no variables of a launcher are needed.
@@ -82,7 +83,7 @@ def _summed(part, comm):
 
 
 @contextmanager
-def norms_over_ranks(model, comm):
+def norms_over_ranks(model: nn.Module, comm: MPI.Comm) -> Iterator[None]:
     """Batch norm over all ranks' samples, for as long as the block lasts."""
     for norm in norms(model):
         norm.summed = (lambda part: _Sum.apply(part, comm)) if comm.size > 1 else None
@@ -93,19 +94,19 @@ def norms_over_ranks(model, comm):
             norm.summed = None
 
 
-def norms(model):
+def norms(model: nn.Module) -> list[BatchNorm]:
     """The batch norms of a network."""
     return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
-def share_buffers(model, comm):
+def share_buffers(model: nn.Module, comm: MPI.Comm) -> None:
     """Rank 0's buffers on every rank: batch norms other than ours gather statistics of their own. Collective."""
     if comm.size > 1:
         for buffer in model.buffers():
             distributed.broadcast(buffer, 0)
 
 
-def average_gradients(parameters, comm):
+def average_gradients(parameters: Sequence[nn.Parameter], comm: MPI.Comm) -> None:
     """Each gradient becomes the ranks' mean. Collective.
 
     One sum of them all, after the backward pass: networks here have a few million weights, and the order of summation
@@ -117,5 +118,5 @@ def average_gradients(parameters, comm):
     flat = torch.cat([slope.flatten() for slope in slopes])
     distributed.all_reduce(flat)
     flat /= comm.size
-    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters])):
+    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         p.grad = torch.empty_like(p).copy_(mean.view(p.shape))

@@ -42,7 +42,7 @@ class Recipe:
     seed: int = 0
 
 
-def check(recipe):
+def check(recipe: Recipe) -> None:
     """ValueError that names the first item which is none of its choices."""
     for item, choices in (
         ("schedule", SCHEDULES),
@@ -54,7 +54,7 @@ def check(recipe):
             raise unknown(item, getattr(recipe, item), choices)
 
 
-def rate_factor(schedule, passed):
+def rate_factor(schedule: str, passed: float) -> float:
     """Part of the largest learning rate when a part of the epochs has passed."""
     rising = min(1.0, (passed + 1e-3) / _WARM_UP)
     if schedule == "constant":

@@ -50,7 +50,9 @@ class SensorDraws:
 
     in_validation = True  # it is not a field that the network is given
 
-    def apply(self, fields, numbers, seed, epoch):
+    def apply(
+        self, fields: torch.Tensor, numbers: np.ndarray, seed: int, epoch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Observe samples by what depends on seed, epoch and their numbers alone; epoch 0, validation, as they are.
 
         Parameters
@@ -67,11 +69,13 @@ class SensorDraws:
         if self.before is not None and epoch > 0:
             _, target = self.before.apply(fields, numbers, seed, epoch)
         values = target.cpu().numpy()
-        seen = [self.observe(x, random(AUGMENTATION, seed, epoch, int(k), 1)) for x, k in zip(values, numbers)]
+        seen = [
+            self.observe(x, random(AUGMENTATION, seed, epoch, int(k), 1)) for x, k in zip(values, numbers, strict=True)
+        ]
         seen = np.concatenate([np.empty((0, 2 * values.shape[1], *values.shape[2:])), *seen])
         return torch.from_numpy(seen).to(target), target
 
-    def observe(self, field, rng):
+    def observe(self, field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(C, nx, ny, nz) field → (1, 2C, nx, ny, nz) spread readings of drawn sensors."""
         if self.own and rng.random() < self.own_share:
             of = self.own[rng.integers(len(self.own))]

@@ -3,12 +3,16 @@
 Nothing random needs to be kept: all that is drawn depends on seed, epoch and the samples' numbers.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from models import files
+from models.zoo.autoencoder import Autoencoder
+from models.zoo.observation_encoder import ObservationEncoder
 
 _NAME = "epoch-{:04d}.safetensors"
 _MOMENT = "moment."
@@ -24,13 +28,20 @@ class TrainingState:
     """
 
     epoch: int = 0
-    history: list = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_loss: float = float("inf")
-    best: dict = field(default_factory=dict)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def save_state(folder, model, optimisers, state, about, every):
+def save_state(
+    folder: str | Path,
+    model: Autoencoder | ObservationEncoder,
+    optimisers: Sequence[torch.optim.Optimizer],
+    state: TrainingState,
+    about: Mapping[str, Any],
+    every: int,
+) -> None:
     """Write an epoch's state, and remove the one before it unless it is an `every`-th. For rank 0.
 
     Raises
@@ -53,12 +64,18 @@ def save_state(folder, model, optimisers, state, about, every):
         (Path(folder) / _NAME.format(before)).unlink(missing_ok=True)
 
 
-def kept_epochs(folder):
+def kept_epochs(folder: str | Path) -> list[int]:
     """Epochs that a folder holds the states of, rising."""
     return sorted(int(path.stem.removeprefix("epoch-")) for path in Path(folder).glob("epoch-[0-9]*.safetensors"))
 
 
-def load_state(folder, epoch, model, optimisers, about):
+def load_state(
+    folder: str | Path,
+    epoch: int,
+    model: Autoencoder | ObservationEncoder,
+    optimisers: Sequence[torch.optim.Optimizer],
+    about: Mapping[str, Any],
+) -> TrainingState:
     """Put weights and moments of an epoch into model and optimisers.
 
     Returns
@@ -74,20 +91,25 @@ def load_state(folder, epoch, model, optimisers, about):
     if not path.is_file():
         kept = ", ".join(map(str, kept_epochs(folder))) or "none"
         raise files.ModelFileError(f"{folder}: no state of epoch {epoch}; kept are: {kept}")
-    found, told = files.load(path, {**about, **model.architecture, "mask": model.mask})
+    expected = {**about, **(model.architecture or {}), "mask": model.mask}
+    found, told = files.load(path, expected, files.TRAINING_STATE)
     model.load_state_dict(found.state_dict())
     arrays = {name: torch.from_numpy(values) for name, values in files.load_arrays(path).items()}
     for number, optimiser in enumerate(optimisers):
-        moments = {}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
         for name in (name for name in arrays if name.startswith(f"{_MOMENT}{number}.")):
             k, kind = name.split(".")[2:]
             moments.setdefault(int(k), {})[kind] = arrays[name]
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     best = {name.removeprefix(files.BEST): value for name, value in arrays.items() if name.startswith(files.BEST)}
-    return TrainingState(told["epoch"], told["history"], *told["best"], best)
+    try:
+        best_epoch, best_loss = told["best"]
+        return TrainingState(int(told["epoch"]), list(told["history"]), int(best_epoch), float(best_loss), best)
+    except (KeyError, TypeError, ValueError) as error:
+        raise files.ModelFileError(f"{path}: does not say where its training stood ({error}); name another") from None
 
 
-def forget_after(folder, epoch):
+def forget_after(folder: str | Path, epoch: int) -> None:
     """Remove states of later epochs, which another training from here would contradict."""
     for later in kept_epochs(folder):
         if later > epoch:

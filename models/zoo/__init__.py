@@ -9,13 +9,15 @@ A search over networks is a list of such names and options.
 
 import importlib
 import inspect
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 import torch
 from torch import nn
 
 from models.names.nearest import unknown
-from models.zoo.autoencoder import Autoencoder, Wrapped, as_mask
+from models.zoo.autoencoder import Autoencoder, Mask, Wrapped, as_mask
 from models.zoo.grammar import NAMES, spell
 from models.zoo.identity import Identity
 from models.zoo.linear import Linear
@@ -28,9 +30,19 @@ _PLAIN = {"Linear": Linear, "Identity": Identity}
 
 
 def make(
-    name, channels, shape, *, n_latent=None, width=None, activation=None, block=None, mask=None, seed=0,
-    observations=None, **extra,
-):  # fmt: skip
+    name: str,
+    channels: int,
+    shape: Sequence[int],
+    *,
+    n_latent: int | None = None,
+    width: int | None = None,
+    activation: str | None = None,
+    block: str | None = None,
+    mask: Mask = None,
+    seed: int = 0,
+    observations: Mapping[str, Any] | None = None,
+    **extra: Any,
+) -> Any:
     """A network by its name, with new weights.
 
     Parameters
@@ -69,7 +81,7 @@ def make(
     return model if observations is None else ObservationEncoder(model, **observations)
 
 
-def is_own(name):
+def is_own(name: str) -> bool:
     """Whether a name stands for a user's own network: a dotted path or an entry point."""
     return ":" in name or name in _entry_points()
 

@@ -1,9 +1,16 @@
 """What every autoencoder has, whoever wrote it: a shape, a latent vector, a mask."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
+
+from models.layers.convolution import Shape
+
+Mask = ArrayLike | torch.Tensor | None
 
 
 class Autoencoder(nn.Module):
@@ -30,7 +37,11 @@ class Autoencoder(nn.Module):
     architecture : {"name", "channels", "shape", "options"} that makes it anew, or None (see :mod:`models.zoo`)
     """
 
-    def __init__(self, channels, shape, latent_shape, mask=None):
+    mask: torch.Tensor
+    encoder: Callable[[torch.Tensor], torch.Tensor]
+    decoder: Callable[[torch.Tensor], torch.Tensor]
+
+    def __init__(self, channels: int, shape: Sequence[int], latent_shape: Sequence[int], mask: Mask = None) -> None:
         super().__init__()
         self.channels = int(channels)
         self.shape = grid_shape(shape)
@@ -38,23 +49,23 @@ class Autoencoder(nn.Module):
             raise ValueError(f"channels = {channels}, expected one or more variables")
         self.latent_shape = tuple(int(n) for n in latent_shape)
         self.n_latent = math.prod(self.latent_shape)
-        self.architecture = None
+        self.architecture: dict[str, Any] | None = None
         self.register_buffer("mask", as_mask(mask, self.shape))
 
-    def encode(self, fields):
+    def encode(self, fields: torch.Tensor) -> torch.Tensor:
         """(B, C, nx, ny, nz) fields → (B, n_latent)."""
         return self.encoder(self.without_solids(fields)).flatten(1)
 
-    def decode(self, latent):
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """(B, n_latent) → (B, C, nx, ny, nz), zero at solid points."""
         self.check_latent(latent)
         return self.decoder(latent.reshape(-1, *self.latent_shape)) * self.mask
 
-    def forward(self, fields):
+    def forward(self, fields: torch.Tensor) -> torch.Tensor:
         """(B, C, nx, ny, nz) → the same after coding and decoding."""
         return self.decode(self.encode(fields))
 
-    def without_solids(self, fields):
+    def without_solids(self, fields: torch.Tensor) -> torch.Tensor:
         """Fields of the right shape with zeros at solid points."""
         expected = (self.channels, *self.shape)
         if tuple(fields.shape[1:]) != expected:
@@ -63,7 +74,7 @@ class Autoencoder(nn.Module):
         # not a product: a solid point may hold a NaN
         return torch.where(self.mask > 0, fields, torch.zeros((), dtype=fields.dtype, device=fields.device))
 
-    def check_latent(self, latent):
+    def check_latent(self, latent: torch.Tensor) -> None:
         """Refuse what is no (B, n_latent)."""
         if latent.ndim != 2 or latent.shape[1] != self.n_latent:
             raise ValueError(f"latent of shape {tuple(latent.shape)}, expected (batch, {self.n_latent})")
@@ -78,13 +89,15 @@ class Wrapped(Autoencoder):
     channels, shape, mask : as for `Autoencoder`
     """
 
-    def __init__(self, module, channels, shape, mask=None):
+    module: Any  # torch does not know of its `encode` and `decode`
+
+    def __init__(self, module: nn.Module, channels: int, shape: Sequence[int], mask: Mask = None) -> None:
         shape = grid_shape(shape)
         fields = torch.zeros(1, int(channels), *shape)
-        training = module.training
+        training, own = module.training, cast(Any, module.eval())
         with torch.no_grad():
-            latent = module.eval().encode(fields)
-            back = module.decode(latent)
+            latent = own.encode(fields)
+            back = own.decode(latent)
         if back.shape != fields.shape:
             raise ValueError(
                 f"{type(module).__name__}: decode gives {tuple(back.shape)} for fields of {tuple(fields.shape)}; "
@@ -93,23 +106,24 @@ class Wrapped(Autoencoder):
         super().__init__(channels, shape, latent.shape[1:], mask)
         self.module = module.train(training)
 
-    def encode(self, fields):
+    def encode(self, fields: torch.Tensor) -> torch.Tensor:
         return self.module.encode(self.without_solids(fields)).flatten(1)
 
-    def decode(self, latent):
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
         self.check_latent(latent)
         return self.module.decode(latent.reshape(-1, *self.latent_shape)) * self.mask
 
 
-def grid_shape(shape):
+def grid_shape(shape: Sequence[int]) -> Shape:
     """(nx, ny, nz) as three positive whole numbers."""
-    found = tuple(int(n) for n in shape)
-    if len(found) != 3 or min(found) < 1:
+    points = [int(n) for n in shape]
+    if len(points) != 3 or min(points) < 1:
         raise ValueError(f"grid of shape {shape}, expected three positive numbers of points")
-    return found
+    nx, ny, nz = points
+    return nx, ny, nz
 
 
-def as_mask(mask, shape):
+def as_mask(mask: Mask, shape: Shape) -> torch.Tensor:
     """A mask as a float tensor of the grid's shape, checked; None gives ones."""
     if mask is None:
         return torch.ones(shape)

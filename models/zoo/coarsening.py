@@ -1,9 +1,10 @@
 """What all networks of the zoo share: five halvings of the grid, a latent of some channels on the coarsest."""
 
 import math
+from collections.abc import Sequence
 
-from models.layers.convolution import strided_shape
-from models.zoo.autoencoder import Autoencoder, grid_shape
+from models.layers.convolution import Shape, strided_shape
+from models.zoo.autoencoder import Autoencoder, Mask, grid_shape
 
 HALVINGS = 5
 LATENT_CHANNELS = 64  # of the coarsest grid: 576 = 64·3·3·1 at 91×85×32 (Mack et al. 2020), about 0.002 n anywhere
@@ -28,7 +29,7 @@ class Coarsening(Autoencoder):
         if the grid is too small for five halvings, or n_latent does not fit the coarsest grid
     """
 
-    def __init__(self, channels, shape, n_latent=None, mask=None):
+    def __init__(self, channels: int, shape: Sequence[int], n_latent: int | None = None, mask: Mask = None) -> None:
         shapes = coarser_shapes(shape)
         points = math.prod(shapes[-1])
         n_latent = LATENT_CHANNELS * points if n_latent is None else n_latent
@@ -42,7 +43,7 @@ class Coarsening(Autoencoder):
         self.shapes, self.latent_channels = shapes, n_latent // points
 
 
-def coarser_shapes(shape):
+def coarser_shapes(shape: Sequence[int]) -> list[Shape]:
     """The grid's shape and those after each halving.
 
     Raises
@@ -57,5 +58,5 @@ def coarser_shapes(shape):
                 f"grid {shapes[0]} is too small for {HALVINGS} halvings: its longest side has {max(shapes[0])} points, "
                 f"{2 ** (HALVINGS - 1) + 1} or more are needed"
             )
-        shapes.append(strided_shape(shapes[-1]))
+        shapes.append(grid_shape(strided_shape(shapes[-1])))
     return shapes

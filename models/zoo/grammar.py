@@ -52,7 +52,7 @@ class Spelled:
     blocks: bool = True
 
 
-def spell(name):
+def spell(name: str) -> Spelled:
     """Take a network's name apart.
 
     Raises

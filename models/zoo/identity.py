@@ -1,8 +1,10 @@
 """An autoencoder that leaves fields as they are: its observation encoder is a regression from readings to fields."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
-from models.zoo.autoencoder import Autoencoder
+from models.zoo.autoencoder import Autoencoder, Mask
 
 
 class Identity(Autoencoder):
@@ -13,6 +15,6 @@ class Identity(Autoencoder):
     channels, shape, mask : as for `Autoencoder`
     """
 
-    def __init__(self, channels, shape, mask=None):
+    def __init__(self, channels: int, shape: Sequence[int], mask: Mask = None) -> None:
         super().__init__(channels, shape, (channels, *shape), mask)
         self.encoder, self.decoder = nn.Identity(), nn.Identity()

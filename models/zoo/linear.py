@@ -1,8 +1,11 @@
 """An autoencoder that is a matrix: what TSVD does, said in the networks' words."""
 
-import torch
+from collections.abc import Sequence
 
-from models.zoo.autoencoder import Autoencoder
+import torch
+from numpy.typing import ArrayLike
+
+from models.zoo.autoencoder import Autoencoder, Mask
 
 
 class Linear(Autoencoder):
@@ -20,17 +23,26 @@ class Linear(Autoencoder):
         None for zeros, to be filled by `load_state_dict`
     """
 
-    def __init__(self, channels, shape, n_latent, factors=None, mask=None):
+    factors: torch.Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        shape: Sequence[int],
+        n_latent: int,
+        factors: ArrayLike | torch.Tensor | None = None,
+        mask: Mask = None,
+    ) -> None:
         super().__init__(channels, shape, (n_latent,), mask)
         n_rows = self.channels * self.mask.numel()
-        factors = torch.zeros(n_rows, self.n_latent) if factors is None else torch.as_tensor(factors)
+        given = torch.zeros(n_rows, self.n_latent) if factors is None else torch.as_tensor(factors)
         # in rows, as a file keeps them: products then round alike before and after saving
-        factors = factors.clone(memory_format=torch.contiguous_format)
-        if tuple(factors.shape) != (n_rows, self.n_latent):
-            raise ValueError(f"factors of shape {tuple(factors.shape)}, expected ({n_rows}, {self.n_latent})")
-        factors *= self.mask.to(factors.dtype).flatten().repeat(self.channels)[:, None]
-        self.register_buffer("factors", factors)
-        self.mask = self.mask.to(factors.dtype)
+        given = given.clone(memory_format=torch.contiguous_format)
+        if tuple(given.shape) != (n_rows, self.n_latent):
+            raise ValueError(f"factors of shape {tuple(given.shape)}, expected ({n_rows}, {self.n_latent})")
+        given *= self.mask.to(given.dtype).flatten().repeat(self.channels)[:, None]
+        self.register_buffer("factors", given)
+        self.mask = self.mask.to(given.dtype)
         self.architecture = {
             "name": "Linear",
             "channels": self.channels,
@@ -38,9 +50,9 @@ class Linear(Autoencoder):
             "options": {"n_latent": self.n_latent},
         }
 
-    def encode(self, fields):
+    def encode(self, fields: torch.Tensor) -> torch.Tensor:
         return self.without_solids(fields).flatten(1) @ self.factors
 
-    def decode(self, latent):
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
         self.check_latent(latent)
         return (latent @ self.factors.T).reshape(-1, self.channels, *self.shape)

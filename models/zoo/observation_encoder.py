@@ -8,11 +8,14 @@ trained on g(f°(y)) against the field, with the autoencoder's g as it is.
 """
 
 import copy
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import nn
 
 from models.layers.unet import UNet
+from models.zoo.autoencoder import Autoencoder
 
 _START = 0.1  # size of U at the start, in its layers' own
 
@@ -33,7 +36,10 @@ class ObservationEncoder(nn.Module):
     architecture : that of the autoencoder with what is above as the option `observations`
     """
 
-    def __init__(self, autoencoder, spacing, width=16, seed=0):
+    tuned: Autoencoder
+    given: Autoencoder
+
+    def __init__(self, autoencoder: Autoencoder, spacing: Sequence[float], width: int = 16, seed: int = 0) -> None:
         super().__init__()
         self.channels, self.shape, self.n_latent = autoencoder.channels, autoencoder.shape, autoencoder.n_latent
         self.spacing = tuple(float(s) for s in spacing)
@@ -51,29 +57,29 @@ class ObservationEncoder(nn.Module):
         self.train(autoencoder.training)
 
     @property
-    def mask(self):
+    def mask(self) -> torch.Tensor:
         """(nx, ny, nz) ones and zeros."""
         return self.tuned.mask
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """As of any module, but g never is in training."""
         super().train(mode)
         self.given.eval()
         return self
 
-    def field(self, spread):
+    def field(self, spread: torch.Tensor) -> torch.Tensor:
         """H⁺: (B, 2C, nx, ny, nz) of `SensorWeights.to_grid` → (B, C, nx, ny, nz), zero at solid points."""
         return self.tuned.without_solids(spread[:, : self.channels] + self.unet(spread))
 
-    def encode(self, spread):
+    def encode(self, spread: torch.Tensor) -> torch.Tensor:
         """f°: (B, 2C, nx, ny, nz) → (B, n_latent)."""
         return self.tuned.encode(self.field(spread))
 
-    def decode(self, latent):
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """g: (B, n_latent) → (B, C, nx, ny, nz)."""
         return self.given.decode(latent)
 
-    def forward(self, spread):
+    def forward(self, spread: torch.Tensor) -> torch.Tensor:
         """g(f°(y)): (B, 2C, nx, ny, nz) → (B, C, nx, ny, nz)."""
         return self.decode(self.encode(spread))
 

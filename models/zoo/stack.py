@@ -5,19 +5,23 @@ with parameters of its own. Where Mack et al. 2020 leave sizes open they were ch
 parameters come near to those of their Table 1; each function says which.
 """
 
+from collections.abc import Callable, Sequence
+
 from torch import nn
 
 from models.layers.activation import unit
 from models.layers.block import make_block
-from models.layers.convolution import Down, Up
+from models.layers.convolution import Down, Shape, Up
 from models.layers.dense import RDB
 from models.layers.grouped_dense import GRDB
 from models.layers.paths import Paths
 from models.layers.rab import RAB
+from models.zoo.autoencoder import Mask
 from models.zoo.coarsening import Coarsening
 
 BODY_STAGE = 3
 PATH_WIDTH = 18  # brings ResNeXt3-27-1-vanilla+CBAM to 3.5 M and RDB3-27-4-vanilla+CBAM to 23.8 M
+Body = Callable[[Shape, bool], nn.Module]
 
 
 class Stack(Coarsening):
@@ -32,9 +36,19 @@ class Stack(Coarsening):
     body : body(shape, inverse) → module at that resolution, inverse in the decoder; or None
     """
 
-    def __init__(self, channels, shape, n_latent, width, activation, body=None, mask=None):
+    def __init__(
+        self,
+        channels: int,
+        shape: Sequence[int],
+        n_latent: int | None,
+        width: int,
+        activation: str,
+        body: Body | None = None,
+        mask: Mask = None,
+    ) -> None:
         super().__init__(channels, shape, n_latent, mask)
-        encoder, decoder = [], []
+        encoder: list[nn.Module] = []
+        decoder: list[nn.Module] = []
         for stage in range(1, 5):
             encoder.append(unit(Down(channels if stage == 1 else width, width), activation))
             if stage == BODY_STAGE and body:
@@ -49,7 +63,15 @@ class Stack(Coarsening):
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
-def backbone(channels, shape, *, n_latent=None, width=32, activation="PReLU", mask=None):
+def backbone(
+    channels: int,
+    shape: Sequence[int],
+    *,
+    n_latent: int | None = None,
+    width: int = 32,
+    activation: str = "PReLU",
+    mask: Mask = None,
+) -> Stack:
     """Backbone: strided convolutions and nothing else (after Theis 2017), 0.28 M parameters.
 
     Chosen: 32 channels; all kernels 3³ instead of 5²; transposed convolutions instead of sub-pixel ones, which are
@@ -59,9 +81,19 @@ def backbone(channels, shape, *, n_latent=None, width=32, activation="PReLU", ma
 
 
 def resnext(
-    channels, shape, *, layers, cardinality, depth, n_latent=None, width=32, path_width=PATH_WIDTH,
-    block="vanilla", activation="PReLU", mask=None,
-):  # fmt: skip
+    channels: int,
+    shape: Sequence[int],
+    *,
+    layers: int,
+    cardinality: int,
+    depth: int,
+    n_latent: int | None = None,
+    width: int = 32,
+    path_width: int = PATH_WIDTH,
+    block: str = "vanilla",
+    activation: str = "PReLU",
+    mask: Mask = None,
+) -> Stack:
     """ResNeXt<layers>-<cardinality>-<depth>: layers of parallel residual blocks (Xie 2017), 3.5 M parameters.
 
     Chosen: 32 channels, paths of 18 channels between 1³ convolutions.
@@ -75,9 +107,20 @@ def resnext(
 
 
 def rdb(
-    channels, shape, *, layers, cardinality, growth, n_latent=None, width=32, path_width=PATH_WIDTH, depth=4,
-    block="vanilla", activation="PReLU", mask=None,
-):  # fmt: skip
+    channels: int,
+    shape: Sequence[int],
+    *,
+    layers: int,
+    cardinality: int,
+    growth: int,
+    n_latent: int | None = None,
+    width: int = 32,
+    path_width: int = PATH_WIDTH,
+    depth: int = 4,
+    block: str = "vanilla",
+    activation: str = "PReLU",
+    mask: Mask = None,
+) -> Stack:
     """RDB<layers>-<cardinality>-<growth>: layers of parallel residual dense blocks (Kim 2019), 23.8 M parameters.
 
     Chosen: 32 channels, paths of 18 channels between 1³ convolutions, four dense layers in each, with a residual
@@ -91,7 +134,17 @@ def rdb(
     return Stack(channels, shape, n_latent, width, activation, body, mask)
 
 
-def rab(channels, shape, *, number, n_latent=None, width=44, block="NeXt", activation="PReLU", mask=None):
+def rab(
+    channels: int,
+    shape: Sequence[int],
+    *,
+    number: int,
+    n_latent: int | None = None,
+    width: int = 44,
+    block: str = "NeXt",
+    activation: str = "PReLU",
+    mask: Mask = None,
+) -> Stack:
     """RAB-<number>: residual attention blocks (Zhang 2019) in a row, 1.3 M parameters.
 
     Chosen: as many in the decoder as in the encoder, 44 channels.
@@ -104,9 +157,18 @@ def rab(channels, shape, *, number, n_latent=None, width=44, block="NeXt", activ
 
 
 def grdn(
-    channels, shape, *, groups=4, growth=16, depth=4, n_latent=None, width=32,
-    block="NeXt", activation="PReLU", mask=None,
-):  # fmt: skip
+    channels: int,
+    shape: Sequence[int],
+    *,
+    groups: int = 4,
+    growth: int = 16,
+    depth: int = 4,
+    n_latent: int | None = None,
+    width: int = 32,
+    block: str = "NeXt",
+    activation: str = "PReLU",
+    mask: Mask = None,
+) -> Stack:
     """GRDN: grouped residual dense blocks (Kim 2019), 4.7 M parameters.
 
     32 channels and CBAM as Mack et al. 2020; four groups of four dense blocks as Kim 2019. Chosen: four dense layers

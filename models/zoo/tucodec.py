@@ -1,12 +1,16 @@
 """Tucodec: attention and several scales (Zhou 2019, in three dimensions)."""
 
+from collections.abc import Iterable, Sequence
+
+import torch
 from torch import nn
 
 from models.layers.activation import make_activation
 from models.layers.block import make_block
-from models.layers.convolution import Down, Up
+from models.layers.convolution import Down, Shape, Up
 from models.layers.multiscale import MultiScaleDecoder, MultiScaleEncoder
 from models.layers.rab import RAB
+from models.zoo.autoencoder import Mask
 from models.zoo.coarsening import Coarsening
 
 
@@ -14,7 +18,16 @@ class TucodecEncoder(nn.Module):
     """Four strided convolutions, activations after the first three, a RAB after the second and the fourth; the
     features of all four at the last one's resolution, side by side; a strided convolution to the latent."""
 
-    def __init__(self, channels, shapes, latent_channels, width, block, activation, stages):
+    def __init__(
+        self,
+        channels: int,
+        shapes: Sequence[Shape],
+        latent_channels: int,
+        width: int,
+        block: str,
+        activation: str,
+        stages: str,
+    ) -> None:
         super().__init__()
         rabs = {stage: RAB(width, shapes[stage], block, activation) for stage in (2, 4)}
         self.stages = nn.ModuleList(
@@ -28,7 +41,7 @@ class TucodecEncoder(nn.Module):
         self.scales = MultiScaleEncoder(width, 3)
         self.last = Down(4 * width, latent_channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -36,7 +49,9 @@ class TucodecEncoder(nn.Module):
         return self.last(self.scales(features))
 
 
-def tucodec_decoder_stages(shapes, latent_channels, width, block, activation, stages):
+def tucodec_decoder_stages(
+    shapes: Sequence[Shape], latent_channels: int, width: int, block: str, activation: str, stages: str
+) -> list[list[nn.Module]]:
     """The mirror image, without the scales: up, two residual blocks, RAB; up, activation; up, RAB, activation; up,
     activation. Lists of layers, one for each resolution but the grid's own."""
 
@@ -58,12 +73,14 @@ def tucodec_decoder_stages(shapes, latent_channels, width, block, activation, st
 class TucodecMultiScaleDecoder(nn.Module):
     """Decoder stages whose last three resolutions are joined before the last step up (Lu 2019)."""
 
-    def __init__(self, stages, width, shape, last):
+    def __init__(
+        self, stages: Iterable[Iterable[nn.Module]], width: int, shape: Sequence[int], last: nn.Module
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(nn.Sequential(*layers) for layers in stages)
         self.scales, self.last = MultiScaleDecoder(width, 2, shape), last
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -87,15 +104,24 @@ class Tucodec(Coarsening):
     """
 
     def __init__(
-        self, channels, shape, *, n_latent=None, width=64, block="NeXt", activation="PReLU", mask=None,
-        stages="GDN", multiscale_decoder=False,
-    ):  # fmt: skip
+        self,
+        channels: int,
+        shape: Sequence[int],
+        *,
+        n_latent: int | None = None,
+        width: int = 64,
+        block: str = "NeXt",
+        activation: str = "PReLU",
+        mask: Mask = None,
+        stages: str = "GDN",
+        multiscale_decoder: bool = False,
+    ) -> None:
         super().__init__(channels, shape, n_latent, mask)
         kinds = (width, block, activation, stages)
         self.encoder = TucodecEncoder(self.channels, self.shapes, self.latent_channels, *kinds)
         layers = tucodec_decoder_stages(self.shapes, self.latent_channels, *kinds)
         last = Up(width, self.channels, self.shapes[0])
         if multiscale_decoder:
-            self.decoder = TucodecMultiScaleDecoder(layers, width, self.shapes[1], last)
+            self.decoder: nn.Module = TucodecMultiScaleDecoder(layers, width, self.shapes[1], last)
         else:
             self.decoder = nn.Sequential(*(layer for stage in layers for layer in stage), last)

@@ -1,13 +1,16 @@
 """The history of a training as a table and as a picture."""
 
 import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 
 from coupling.common.files import whole_file
 
 
-def write_history(path, history):
+def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """A row for each epoch.
 
     history : list of dicts with the same keys
@@ -18,7 +21,7 @@ def write_history(path, history):
         rows.writerows(history)
 
 
-def draw_history(path, history, title):
+def draw_history(path: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:
     """Losses of training and validation and the learning rate over the epochs, as a PNG."""
     epochs = [record["epoch"] for record in history]
     figure, axes = plt.subplots(figsize=(7.0, 4.0), layout="constrained")

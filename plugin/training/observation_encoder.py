@@ -5,6 +5,7 @@ often as the case asks for, a set for each window of the cycle; random ones othe
 """
 
 import numpy as np
+from mpi4py import MPI
 from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
@@ -14,15 +15,16 @@ from models import files
 from models.gridding import InverseDistanceGridding
 from models.local_network import in_full_precision
 from models.training.augmentation import Augmentation
+from models.training.loop import Trained
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
 from models.zoo.observation_encoder import ObservationEncoder
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import Case, ConfigurationError
 from plugin.readings.of_case import readings_of
 from plugin.run.progress import Progress
 from plugin.state.transfer import Transfer, variables_of
 from plugin.training.runs import first_epoch, keep_network, run_training
-from plugin.training.training_set import training_set
+from plugin.training.training_set import TrainingSet, training_set
 from plugin.window.background import close_all, plan_of, states_of
 from plugin.window.observation_encoding import file_hash
 
@@ -30,7 +32,9 @@ KEPT = 64  # states of the validation that R_l is found from
 _TITLE = "observation encoder"
 
 
-def train_observation_encoder(case, comm, progress=None, start=None):
+def train_observation_encoder(
+    case: Case, comm: MPI.Comm, progress: Progress | None = None, start: int | str | None = None
+) -> Trained:
     """Train a case's observation encoder and write its file. Collective.
 
     Parameters
@@ -55,28 +59,28 @@ def train_observation_encoder(case, comm, progress=None, start=None):
     if case.network is None or case.network.observations is None:
         raise ConfigurationError("network.observations: this section is missing; it names the file")
     with sole_writer(case.network.observations.file, comm, say=progress.say):
-        return _train(case, comm, progress, start)
+        return _train(case.network, case.network.observations, case, comm, progress, start)
 
 
-def _train(case, comm, progress, start):
-    file, settings = case.network.observations.file, case.network.observations.training
+def _train(network, observations, case, comm, progress, start):
+    file, settings = observations.file, observations.training
     start = on_rank_0(lambda: first_epoch("network.observations.file", file, start), comm)
     with progress.stage("training set"):
         data = training_set(case, comm, case.run / "cache", progress.say)
     grid = InverseDistanceGridding(data.grid.spacing, data.part)
     own = own_sensors(case, data, comm)
-    autoencoder, codes = on_rank_0(lambda: _autoencoder(case.network, data), comm)
-    model = ObservationEncoder(autoencoder, data.grid.spacing, seed=case.network.training.seed)
+    autoencoder, codes = on_rank_0(lambda: _autoencoder(network, data), comm)
+    model = ObservationEncoder(autoencoder, data.grid.spacing, seed=network.training.seed)
     combined = Augmentation(noise=(0.0, 0.0), combine=1.0)
     draws = SensorDraws(grid, settings.sensors, settings.noise, own, settings.own, combined)
-    recipe = _recipe(settings, case.network.training, draws)
+    recipe = _recipe(settings, network.training, draws)
     about = {
         **data.about,
-        "autoencoder": on_rank_0(lambda: file_hash(case.network.file), comm),
+        "autoencoder": on_rank_0(lambda: file_hash(network.file), comm),
         **settings.model_dump(mode="json", include={"sensors", "noise", "own"}),
     }
     found = run_training(
-        _TITLE, file, model, data, recipe, about, comm, progress, every=case.network.training.keep, start=start
+        _TITLE, file, model, data, recipe, about, comm, progress, every=network.training.keep, start=start
     )
     kept = np.unique(np.linspace(len(codes.T) - data.n_validation, len(codes.T) - 1, KEPT).round().astype(int))
     fields = np.concatenate([data.samples[k : k + 1] for k in kept]).astype(np.float16)
@@ -86,7 +90,7 @@ def _train(case, comm, progress, start):
     return found
 
 
-def own_sensors(case, data, comm):
+def own_sensors(case: Case, data: TrainingSet, comm: MPI.Comm) -> tuple[OwnSensors, ...]:
     """The sensors of a case's readings, a set for each window of its cycle. Collective.
 
     Parameters
@@ -98,8 +102,13 @@ def own_sensors(case, data, comm):
     Returns
     -------
     tuple of OwnSensors; readings of what is no variable, or outside the model's air, are left out
+
+    Raises
+    ------
+    ReadingsError, FileError
+        if the readings, the states or the options that the model starts from cannot be read
     """
-    if case.observations is None:
+    if case.observations is None or case.network is None:
         return ()
     readings = on_rank_0(lambda: readings_of(case), comm)
     plan = plan_of(case.network.training.snapshots or case.background.snapshots, comm)
@@ -135,7 +144,7 @@ def _rows(at_readings, count, n_state, comm):
     """H as one sparse matrix on every rank, a row for each sensor; without entries outside."""
     start, column, weight = at_readings.operator.getValuesCSR()
     row = np.repeat(at_readings.reading, np.diff(start))
-    row, column, weight = (np.concatenate(parts) for parts in zip(*comm.allgather((row, column, weight))))
+    row, column, weight = (np.concatenate(parts) for parts in zip(*comm.allgather((row, column, weight)), strict=True))
     return csr_matrix((weight, (row, column)), (count, n_state))
 
 

@@ -1,21 +1,33 @@
 """What trainings of a case's networks have in common: where they begin, what they tell, what they leave."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
 from coupling.common.collective import on_rank_0
 from models import files
-from models.training.loop import train
+from models.training.loop import Trained, train
+from models.training.recipe import Recipe
 from models.training.state import kept_epochs
+from models.zoo.autoencoder import Autoencoder
+from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
+from plugin.run.progress import Progress
 from plugin.training.curves import draw_history, write_history
+from plugin.training.training_set import TrainingSet
 
 LAST = "last"
 
 
-def training_folder(file):
+def training_folder(file: Path) -> Path:
     """Folder of what belongs to the training of a network's file."""
     return file.with_suffix(".training")
 
 
-def first_epoch(key, file, start):
+def first_epoch(key: str, file: Path, start: int | str | None) -> int | None:
     """Epoch to go on from; None to begin. For rank 0.
 
     Parameters
@@ -50,7 +62,19 @@ def first_epoch(key, file, start):
     return start
 
 
-def run_training(title, file, model, data, recipe, about, comm, progress, *, every, start):
+def run_training(
+    title: str,
+    file: Path,
+    model: Autoencoder | ObservationEncoder,
+    data: TrainingSet,
+    recipe: Recipe,
+    about: Mapping[str, Any],
+    comm: MPI.Comm,
+    progress: Progress,
+    *,
+    every: int,
+    start: int | None,
+) -> Trained:
     """Train, with a bar and a table of the epochs. Collective.
 
     Parameters
@@ -93,7 +117,15 @@ def run_training(title, file, model, data, recipe, about, comm, progress, *, eve
             raise ConfigurationError(f"network: {error}") from error
 
 
-def keep_network(title, file, model, about, recipe, found, arrays):
+def keep_network(
+    title: str,
+    file: Path,
+    model: Autoencoder | ObservationEncoder,
+    about: Mapping[str, Any],
+    recipe: Recipe,
+    found: Trained,
+    arrays: Mapping[str, np.ndarray],
+) -> None:
     """Write a trained network, its history and the picture of it. For rank 0.
 
     about : {item: value} for the header, to which the training's own are added

@@ -7,10 +7,13 @@ on all that it was made of, for the next network of the same case.
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
+from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_shared_file
@@ -19,7 +22,8 @@ from coupling.common.locks import sole_writer
 from coupling.geometry.grid import Grid
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected, row_blocks
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import Case, ConfigurationError
+from plugin.case.sections import SeriesSection
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background import close_all, columns_of, fingerprint, make_grid_of, plan_of, states_of
 
@@ -32,14 +36,14 @@ class StoredSamples:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, dataset, shape):
+    def __init__(self, dataset: h5py.Dataset, shape: Sequence[int]) -> None:
         self._dataset = dataset
         self.shape = (*dataset.shape[:2], *shape)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, run):
+    def __getitem__(self, run: slice) -> np.ndarray:
         values = self._dataset[run]
         return values.reshape(len(values), *self.shape[1:])
 
@@ -49,7 +53,7 @@ class TrainingSet:
     """What a network learns from, and what it has to keep of it.
 
     samples : StoredSamples, (x − mean) / scale in time order; zero where scale is
-    mean, scale : (nx·ny·nz·C,) float64 in the order of a state of plugin.state.transfer, of the states before validation
+    mean, scale : (nx·ny·nz·C,) float64 of the states before validation, in the order of `plugin.state.transfer`
     times : (S,) [s]
     n_validation : the last so many are for validation
     grid : Grid
@@ -65,13 +69,15 @@ class TrainingSet:
     about: dict
 
     @property
-    def part(self):
+    def part(self) -> np.ndarray:
         """(C, nx, ny, nz) bool, where a value takes part."""
         shape = self.samples.shape[1:]
         return (self.scale != 0.0).reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
 
 
-def training_set(case, comm, cache, said=lambda text: None):
+def training_set(
+    case: Case, comm: MPI.Comm, cache: Path, said: Callable[[str], None] = lambda text: None
+) -> TrainingSet:
     """The samples of a case with a `network` section, made or found. Collective.
 
     Parameters
@@ -96,11 +102,24 @@ def training_set(case, comm, cache, said=lambda text: None):
         raise ConfigurationError("network: this section is missing; it names the network and its file")
     of = case.network.training
     snapshots, folder = of.snapshots or case.background.snapshots, of.scratch or cache
-    how = {"scaling": case.network.scaling, "said": said, "section": "network.training"}
-    return standardised_states(case, snapshots, of.validation, comm, cache, folder, **how)
+    return standardised_states(
+        case, snapshots, of.validation, comm, cache, folder,
+        scaling=case.network.scaling, said=said, section="network.training",
+    )  # fmt: skip
 
 
-def standardised_states(case, snapshots, last, comm, cache, folder, *, scaling, said=lambda text: None, section):
+def standardised_states(
+    case: Case,
+    snapshots: Sequence[SeriesSection],
+    last: float,
+    comm: MPI.Comm,
+    cache: Path,
+    folder: Path,
+    *,
+    scaling: str,
+    said: Callable[[str], None] = lambda text: None,
+    section: str,
+) -> TrainingSet:
     """States in time order, standardised by those before the last ones, made or found. Collective.
 
     Parameters
@@ -140,6 +159,7 @@ def standardised_states(case, snapshots, last, comm, cache, folder, *, scaling, 
     first = next(states)
     mesh = next(iter(first.fields.values())).mesh
     grid = make_grid_of(case, mesh, comm, cache)
+    assert isinstance(grid, Grid)  # of a case without space: mesh, as was checked above
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
     about = {
         "variables": [v.name for v in transfer.variables],
@@ -157,8 +177,8 @@ def standardised_states(case, snapshots, last, comm, cache, folder, *, scaling, 
         with sole_writer(path, comm, _WAIT, said):
             if not on_rank_0(path.exists, comm):  # no other job has made it since
                 columns = columns_of(transfer, first, states, len(plan), said)
-                states = collected(columns, transfer.n_local, len(plan), folder)
-                _write(path, transfer, states, n_last, scaling, section, comm)
+                collection = collected(columns, transfer.n_local, len(plan), folder)
+                _write(path, transfer, collection, n_last, scaling, section, comm)
     close_all(plan)
     try:
         file = h5py.File(path, "r")

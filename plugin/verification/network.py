@@ -5,21 +5,24 @@ wrong derivative adds.
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from mpi4py import MPI
 
 from da.diagnostics.checks import OperatorCheck, adjoint_gap, cost_gap, dot_over, gradient_gap, taylor_slope, whole_dot
 from da.diagnostics.trust import check_background, round_trip_error
 from da.minimisation.cost import CostFunction
 from models.decoder import parallel_decoder
+from plugin.window.set_up import SetUp
 
 ROUNDING, SLOPE, DIFFERENCES, SUMS = 1e-10, 0.1, 1e-6, 1e-9
 _SEED = 20
 
 
-def network_checks(of, comm):
-    """The checks of a set-up whose analyses are a network's. Collective.
+def network_checks(of: SetUp, comm: MPI.Comm) -> Iterator[OperatorCheck]:
+    """The checks of a set-up's network; none if it has no network. Collective.
 
     Parameters
     ----------
@@ -31,6 +34,8 @@ def network_checks(of, comm):
     OperatorCheck
     """
     latent, transfer = of.background.latent, of.background.transfer
+    if latent is None:
+        return
     background = transfer.to_grid(of.state) - latent.mean
     _, code, back = latent.transform(background)
     trip = round_trip_error(background, back, latent.decoder.scale, comm)

@@ -7,6 +7,7 @@ many for one rank, both sides take fewer of them.
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,18 @@ from coupling.simulation.endings import launcher_advice
 from coupling.simulation.launch import ModelError, launch, package_environment
 from da.analysis import analyse
 from da.diagnostics.checks import OperatorCheck, relative_gap
+from plugin.case.configuration import CycleCase
 from plugin.window.observation_operator import by_reading
+from plugin.window.set_up import SetUp
 
 NAME = "same on one rank and on all"
 _LIMIT = 1 << 30  # bytes of snapshots that rank 0 may hold alone
 _TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
 
 
-def rank_check(case, found, comm, set_up):
+def rank_check(
+    case: CycleCase, found: SetUp, comm: MPI.Comm, set_up: Callable[[CycleCase, MPI.Comm], SetUp]
+) -> OperatorCheck:
     """Compare a set-up over the ranks with the same on rank 0 alone. Collective.
 
     Parameters
@@ -44,20 +49,20 @@ def rank_check(case, found, comm, set_up):
     if smaller is not case:
         found = set_up(smaller, comm)
     everyone = _outcome(found, comm)
-    names, gaps = ("state on the grid", "innovation", "increment"), None
+    names = ("state on the grid", "innovation", "increment")
 
     def compared():
         alone = _outcome(set_up(smaller, MPI.COMM_SELF), MPI.COMM_SELF)
-        return [relative_gap(a, b, MPI.COMM_SELF) for a, b in zip(everyone, alone)]
+        return [relative_gap(a, b, MPI.COMM_SELF) for a, b in zip(everyone, alone, strict=True)]
 
     gaps = on_rank_0(compared, comm)
-    detail = f"{comm.size} ranks: " + ", ".join(f"{name} {gap:.1e}" for name, gap in zip(names, gaps))
+    detail = f"{comm.size} ranks: " + ", ".join(f"{name} {gap:.1e}" for name, gap in zip(names, gaps, strict=True))
     if smaller is not case:
         detail += f"; {found.background.modes.n_samples} of the snapshots"
     return OperatorCheck(NAME, float(np.max(gaps)), _TOLERANCE[case.background.precision], detail)
 
 
-def with_fewer_states(case, stride):
+def with_fewer_states(case: CycleCase, stride: int) -> CycleCase:
     """The same case with each stride-th of its states, all their anomalies as modes, and no file of modes."""
     settings = case.background
     thinned = [s.model_copy(update={"every": s.every * int(stride)}) for s in settings.snapshots]
@@ -76,7 +81,7 @@ def _outcome(of, comm):
     return state, innovation / of.readings.error, increment
 
 
-def started_on(ranks, path, launcher, comm):
+def started_on(ranks: int, path: Path, launcher: Sequence[str], comm: MPI.Comm) -> OperatorCheck:
     """Start `python -m plugin.verify --only-ranks` on so many ranks, from one. Collective.
 
     Parameters

@@ -40,7 +40,7 @@ for network in (Bent(tsvd_basis()), Convolutional().double()):
                 decoder.adjoint(dx[rows], at=z),
                 decoder.encode(states[rows]),
             )
-            for x, y in zip(found, expected):
+            for x, y in zip(found, expected, strict=True):
                 assert relative_difference(x, y) < 1e-12, (name, shares)
             assert decoder.passes().decodes == 1 and decoder.passes().adjoints == 1
             # five states dealt to the groups in turn

@@ -20,15 +20,16 @@ samples, recipe = make_samples(), Recipe(epochs=3, batch=8)
 for settle in (1.0, 0.4):
     models = [make_network().double() for _ in range(2)]
     settled = replace(recipe, settle=settle)
-    one, all_ = (train(m, samples, N_VALIDATION, settled, c) for m, c in zip(models, (MPI.COMM_SELF, comm)))
-    for mine, theirs in zip(all_.history, one.history):
+    both = zip(models, (MPI.COMM_SELF, comm), strict=True)
+    one, all_ = (train(m, samples, N_VALIDATION, settled, c) for m, c in both)
+    for mine, theirs in zip(all_.history, one.history, strict=True):
         for name in ("train", "validation", "error", "gradient"):
             assert abs(mine[name] - theirs[name]) <= 1e-7 * theirs[name], (name, mine, theirs)
     assert comm.allgather(all_.history[-1]["validation"]) == [all_.history[-1]["validation"]] * comm.size
 
 part = np.broadcast_to(MASK, samples.shape[1:])
 both = (codes_and_round_trips(models[1], samples, c, part) for c in (comm, MPI.COMM_SELF))
-for found, expected in zip(*both):
+for found, expected in zip(*both, strict=True):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 

@@ -29,7 +29,7 @@ def test_it_depends_on_the_sample_and_not_on_its_batch():
     augmentation = Augmentation(flip=0.5)
     together = augmentation.apply(FIELDS, np.array([5, 6, 7, 8]), 3, 2)
     alone = augmentation.apply(FIELDS[2:3], np.array([7]), 3, 2)
-    for of_all, of_one in zip(together, alone):
+    for of_all, of_one in zip(together, alone, strict=True):
         assert torch.equal(of_all[2:3], of_one)
     for other in ((np.array([6]), 3, 2), (np.array([7]), 4, 2), (np.array([7]), 3, 4)):
         assert not torch.equal(augmentation.apply(FIELDS[2:3], *other)[0], alone[0])

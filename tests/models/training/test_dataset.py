@@ -57,7 +57,7 @@ def test_what_is_read(together):
     batches, recorded = batches_of(100, 16, together, 0, 1), Recorded()
     found = list(read_batches(recorded, batches, together))
     assert len(found) == len(batches)
-    for (numbers, values), expected in zip(found, batches):
+    for (numbers, values), expected in zip(found, batches, strict=True):
         assert values.dtype == np.float32 and numbers.tolist() == expected.tolist()
         np.testing.assert_array_equal(values, SAMPLES[expected])
     assert sum(end - first for first, end in recorded.runs) == 100

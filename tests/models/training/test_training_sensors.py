@@ -49,7 +49,7 @@ def test_numbers_variables_and_noise_vary():
     assert counts.min() == 1 and 60 < counts.max() <= 100 and np.median(counts) < 20
     assert {tuple(np.unique(channel)) for _, channel in sets} == {(0,), (1,), (0, 1)}
     for point, channel in sets:
-        assert MASK.ravel()[point].all() and len(set(zip(point, channel))) == len(point)
+        assert MASK.ravel()[point].all() and len(set(zip(point, channel, strict=True))) == len(point)
     # half of the sets are near the ground
     heights = [GRID.places[point, 2].mean() for point, _ in sets]
     assert np.mean(heights) < 0.8 * GRID.places[MASK.ravel(), 2].mean()

@@ -1,4 +1,4 @@
-"""What every network of the zoo does, whatever its architecture: shapes, files, gradients, mask, decoders over ranks."""
+"""What each network of the zoo does, whatever its architecture: shapes, files, gradients, mask, decoders over ranks."""
 
 import numpy as np
 import pytest

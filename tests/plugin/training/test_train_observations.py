@@ -89,7 +89,7 @@ def test_own_sensors_read_what_the_cycle_will(tmp_path, states):
     at_readings = transfer.at_readings(state, places, np.array(["Tracer", "Tracer", "Velocity.y"]))
     order = np.argsort(at_readings.reading)
     start, column, weight = at_readings.operator.getValuesCSR()
-    rows = [(column[a:b], weight[a:b]) for a, b in zip(start[:-1], start[1:])]
+    rows = [(column[a:b], weight[a:b]) for a, b in zip(start[:-1], start[1:], strict=True)]
     x = transfer.to_grid(state)
     mean, scale, value = (np.array([w @ v[c] for c, w in rows])[order] for v in (data.mean, data.scale, x))
     sample = data.samples[7:8].ravel()
