@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
 from coupling.common.locks import sole_writer
+from coupling.fluidity.checkpoint import open_restart
 from da.observation.encoded import LEAST_PART
 from models import files
 from models.gridding import InverseDistanceGridding
@@ -30,6 +31,7 @@ from plugin.window.observation_encoding import file_hash
 
 KEPT = 64  # states of the validation that R_l is found from
 _TITLE = "observation encoder"
+_SAME = 1e-3  # time steps by which a reading may be later than the end of its window, as in the cycle
 
 
 def train_observation_encoder(
@@ -117,7 +119,7 @@ def own_sensors(case: Case, data: TrainingSet, comm: MPI.Comm) -> tuple[OwnSenso
     transfer = Transfer(data.grid, variables_of(case.variables, state), comm, case.run / "cache")
     channels = {variable.name: number for number, variable in enumerate(transfer.variables)}
     readings = readings.select(np.isin(readings.variable, list(channels)))
-    window = np.zeros(len(readings)) if case.cycle is None else np.ceil(readings.time / case.cycle.window)
+    window = on_rank_0(lambda: _window_of(readings.time, case), comm)
     channel = np.array([channels[name] for name in readings.variable], np.int64)
     places, sensor = np.unique(np.column_stack([readings.position, channel]), axis=0, return_inverse=True)
     sensor, channel = sensor.ravel(), places[:, 3].astype(np.int64)
@@ -138,6 +140,20 @@ def own_sensors(case: Case, data: TrainingSet, comm: MPI.Comm) -> tuple[OwnSenso
         for of in map(list, sorted(sets))
         if of
     )
+
+
+def _window_of(time, case):
+    """(M,) number of the window that each reading belongs to, counted as the cycle counts them. For rank 0.
+
+    The windows begin where the model does, at 0 s in a case without a model; without a cycle all are one.
+    """
+    if case.cycle is None:
+        return np.zeros(len(time))
+    start, slack = 0.0, 0.0
+    if case.model is not None:
+        restart = open_restart(case.model.start)
+        start, slack = restart.time, _SAME * restart.timestep
+    return np.ceil((time - start - slack) / case.cycle.window)
 
 
 def _rows(at_readings, count, n_state, comm):

@@ -11,7 +11,7 @@ from cycle_case import make_case as make_twin
 from training_case import COMM, N_STATES, N_VALIDATION, ROOT, write_case, write_states
 
 from models.files import load, load_arrays
-from plugin.case.configuration import ConfigurationError, read_case
+from plugin.case.configuration import ConfigurationError, ModelSection, read_case
 from plugin.state.transfer import Transfer, variables_of
 from plugin.train import train_network
 from plugin.training.observation_encoder import own_sensors, train_observation_encoder
@@ -96,6 +96,16 @@ def test_own_sensors_read_what_the_cycle_will(tmp_path, states):
     found = np.concatenate([one.reading @ sample, two.reading @ sample])
     np.testing.assert_allclose(found, (value - mean) / scale, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.concatenate([one.noise, two.noise]), [0.5, 0.5, 2.0] / scale)
+
+
+def test_windows_of_own_sensors_begin_where_the_model_does(tmp_path, states, fluidity_data):
+    rows = "14,60,100,30,Tracer,5,0.5", "20,100,50,20,Velocity.y,5,2", "22,30,40,50,Tracer,5,0.5"
+    case = make_case(tmp_path, states, "\n".join(["time,x,y,z,variable,value,error", *rows]))
+    start = fluidity_data / "serial/mini_3_checkpoint.flml"  # of 12 s: windows end at 20, 28 … s, and not at 16, 24 …
+    case = case.model_copy(update={"model": ModelSection.model_construct(start=start)})
+    data = training_set(case, COMM, case.run / "cache")
+    sets = {tuple(map(tuple, of.position + data.grid.origin)) for of in own_sensors(case, data, COMM)}
+    assert sets == {((60.0, 100.0, 30.0), (100.0, 50.0, 20.0)), ((30.0, 40.0, 50.0),)}
 
 
 def test_without_readings_all_sensors_are_random(tmp_path, states):
