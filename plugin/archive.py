@@ -33,7 +33,7 @@ from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import piece_paths
 from plugin.run import output
 from plugin.run.job import read_words, run_job
-from plugin.run.progress import told_bytes
+from plugin.run.progress import bytes_in_words
 
 Choose = Callable[[np.ndarray], Sequence[int] | np.ndarray]  # times [s] → numbers of the states that are kept
 
@@ -117,12 +117,12 @@ def info(source: str | Path, console: Console) -> None:
     gaps = np.diff(times)
     spaced = f", {gaps.min():g} … {gaps.max():g} s apart" if len(gaps) else ""
     size = Path(source).stat().st_size
-    _say(console, f"{source}: {len(times)} states, {times[0]:g} … {times[-1]:g} s{spaced}; {told_bytes(size)}")
+    _say(console, f"{source}: {len(times)} states, {times[0]:g} … {times[-1]:g} s{spaced}; {bytes_in_words(size)}")
     table = _table("field", "at", "components", "stored as", "size", "compressed", "ratio")
     for f in fields:
         ratio = f"{f.raw_bytes / f.stored_bytes:.1f}" if f.stored_bytes else "–"
         kind = np.dtype(f.kind).name
-        sizes = told_bytes(f.raw_bytes), told_bytes(f.stored_bytes), ratio
+        sizes = bytes_in_words(f.raw_bytes), bytes_in_words(f.stored_bytes), ratio
         table.add_row(Text(printable(f.name)), f.location + "s", str(f.components), kind, *sizes)
     console.print(table)
     table = _table("mesh", "nodes", "cells", "pieces", "states", "from step", "fingerprint")
@@ -184,7 +184,7 @@ def _told(out, before, seconds):
     raw = sum(f.raw_bytes for f in fields)
     return (
         f"{out}: {len(times)} states of {times[0]:g} … {times[-1]:g} s, {len(fields)} fields, {len(meshes)} "
-        f"mesh{'es' if len(meshes) > 1 else ''}; {told_bytes(Path(out).stat().st_size)}, before {told_bytes(before)}; "
+        f"mesh{'es' if len(meshes) > 1 else ''}; {bytes_in_words(Path(out).stat().st_size)}, before {bytes_in_words(before)}; "
         f"{seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of values"
     )
 

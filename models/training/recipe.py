@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from models.names.choices import OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
 from models.names.nearest import unknown
 from models.training.augmentation import Augmentation
+from models.training.sensors import SensorDraws
 
 _WARM_UP, _LAST_RATE = 0.02, 0.01  # part of the epochs in which the rate rises; part of it that is left at the end
 
@@ -22,7 +23,7 @@ class Recipe:
     settle : part of the epochs after which batch norm keeps the statistics it has, as in evaluation; 1 for never
     clip : largest norm of the gradient, or None
     objective : a name of :mod:`models.training.objectives`
-    augmentation : Augmentation, or None
+    augmentation : Augmentation, SensorDraws, or None
     precision : of convolutions on a GPU, "bfloat16" or "float32". (On CPUs gradients in bfloat16 overflow, torch 2.13.)
     seed : of order and augmentation; that of the weights is the model's own
     """
@@ -37,7 +38,7 @@ class Recipe:
     clip: float | None = 1.0
     settle: float = 1.0
     objective: str = "reconstruction"
-    augmentation: Augmentation | None = Augmentation()
+    augmentation: Augmentation | SensorDraws | None = Augmentation()
     precision: str = "bfloat16"
     seed: int = 0
 

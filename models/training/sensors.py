@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 from models.gridding import InverseDistanceGridding
 from models.training.augmentation import Augmentation
 from models.training.dataset import AUGMENTATION, random
+from models.voronoi import VoronoiGridding
 
 _NEAR_GROUND = 0.25  # of the grid's height: by how much places near the ground are preferred in half of the sets
 _KEPT = 0.5  # least part of a user's sensors that is left of them
@@ -33,7 +34,7 @@ class OwnSensors:
 class SensorDraws:
     """Sensors for each sample: a user's own with some missing, or random ones of random variables.
 
-    grid : InverseDistanceGridding
+    grid : InverseDistanceGridding, or VoronoiGridding
     numbers : fewest and most random sensors of a variable; the logarithm of their number is uniform
     noise : lowest and highest standard deviation of random sensors' errors, in those of the fields, likewise
     own : sets of OwnSensors
@@ -41,7 +42,7 @@ class SensorDraws:
     before : Augmentation of the fields before they are observed, or None
     """
 
-    grid: InverseDistanceGridding
+    grid: InverseDistanceGridding | VoronoiGridding
     numbers: tuple[int, int] = (5, 1000)
     noise: tuple[float, float] = (0.02, 0.3)
     own: tuple[OwnSensors, ...] = ()

@@ -136,10 +136,10 @@ def trained_network(spec: NetworkSpec, seed: int, inputs: ExperimentInputs) -> t
         if not path.exists():
             epochs = section.epochs or _epochs(spec, minutes, seed, inputs)
             _train(path, model, replace(spec.recipe, epochs=epochs, seed=seed), about, spec, inputs)
-        model, found = files.load(path, {**about, "name": model.architecture["name"], "mask": states.grid.fluid})
+        model, header = files.load(path, {**about, "name": model.architecture["name"], "mask": states.grid.fluid})
     except ValueError as error:  # ModelFileError too
         raise ConfigurationError(f"experiment.networks: {error}") from error
-    return path, model, found["trained"]
+    return path, model, header["trained"]
 
 
 def _train(

@@ -42,7 +42,7 @@ def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int |
     ConfigurationError
         if there is a run, or none to resume, or one with other settings
     FileError
-        if the restart to go on from is not as it was written; the message tells of an earlier one that is
+        if the restart to go on from is not as it was written; the message names the nearest ones that are
     """
     entries = on_rank_0(lambda: _entries(case, resume, after), comm)
     if not entries:

@@ -16,7 +16,7 @@ from coupling.common.watchdog import alive
 from plugin.run import output
 
 
-def told_bytes(size: float) -> str:
+def bytes_in_words(size: float) -> str:
     """A number of bytes in words."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -1,8 +1,8 @@
 """What to do when a model fails after an analysis: stop, or try once more from less of the last increment.
 
-A model that stops soon after an analysis was often handed a state that it cannot bear. It can be tried once more from
-the state before that analysis, or from half way to it. Both are made from files of the window before, so that a run
-that is stopped meanwhile and resumed does the same.
+A model that stops soon after an analysis often cannot cope with the analysed state. It can be run once more from the
+state before that analysis, or from half way to it. Both come from files of the previous window, so that a run that is
+stopped meanwhile and resumed does the same.
 
     RUN/0007/failed/     what the model left that failed, its logs among it
     RUN/0007/half/       the restart from half of the increment

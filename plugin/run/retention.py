@@ -14,7 +14,7 @@ from pathlib import Path
 from coupling.common.faults import reached
 from coupling.fluidity.checkpoint import FluidityRestart, restart_files
 from plugin.case.configuration import ConfigurationError, CycleSection
-from plugin.run.progress import told_bytes
+from plugin.run.progress import bytes_in_words
 
 _LARGE = (".vtu", ".pvtu", ".msh", ".halo")
 
@@ -78,8 +78,8 @@ def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection)
     else:
         each, least = 2 * sum(path.stat().st_size for path in restart_files(start)), "at least "
     need, free = n_kept * each, shutil.disk_usage(run).free
-    sizes = f"{least}{told_bytes(each)} each: {least}{told_bytes(need)}"
-    budget = f"{n_kept} windows to keep, {sizes}; {told_bytes(free)} are free"
+    sizes = f"{least}{bytes_in_words(each)} each: {least}{bytes_in_words(need)}"
+    budget = f"{n_kept} windows to keep, {sizes}; {bytes_in_words(free)} are free"
     if need > free:
         raise ConfigurationError(
             f"{run}: the disk is too small: {budget}; make room, or keep every so-many-th window only (key cycle.keep)"

@@ -148,7 +148,7 @@ def background(
     case : Case
     comm : MPI communicator
     cache : folder that keeps interpolations, or None
-    said : function of a text, told of every tenth of the states read
+    said : function of a text, called after every tenth of the states
 
     Returns
     -------
@@ -203,7 +203,7 @@ def columns_of(
 
 
 def _about(settings, transfer, plan, mesh, comm):
-    """All that the modes depend on, as their file tells it. Collective."""
+    """All that the modes depend on, for their file. Collective."""
     grid, times = transfer.grid, [float(series.times[step]) for series, step in plan]
     return {
         "variables": [v.name for v in transfer.variables],

@@ -1,8 +1,9 @@
 """Incremental analysis update: the increment in equal parts over the first time of a forecast (Bloom et al. 1996).
 
-An increment that is given at once may shake the model. Here the model goes on from the last forecast and a K-th of
-the increment, is stopped after a K-th of the time, given the next part, and so on. What the increment is, the restarts
-of the window before tell: the analysis is written in full, as always, so that a run that is resumed does the same.
+An increment that is added at once may excite spurious waves. Here the model continues from the last forecast plus a
+K-th of the increment, is stopped after a K-th of the time, gets the next part, and so on. The increment is the
+difference of the previous window's restarts: the analysis is written in full, as always, so that a resumed run does the
+same.
 
     RUN/0007/parts/1/start/       the last forecast and the first part
     RUN/0007/parts/1/forecast/    the model's run from there until the next part

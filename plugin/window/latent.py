@@ -69,6 +69,7 @@ class Latent:
         """
         if self.modes.centred:
             made = decoded_transform(self.decoder, self.modes, background)
+            assert made.base is not None and made.offset is not None  # only the paper's form has none
             return made, made.base, made.offset
         code = self.decoder.encode(background)
         return decoded_transform(self.decoder, self.modes), code, self.decoder.apply(code)
@@ -79,7 +80,7 @@ class LatentAnalysis:
     """An analysis by a network, or why there is none.
 
     name : of the network's transform
-    analysis : Analysis; None where it was not made, or is not to be believed
+    analysis : Analysis; None where it was not made, or cannot be trusted
     transform : DecodedTransform it was made with; None where the network failed on the background itself
     trust : Trust, the checks that were made
     reason : why there is no analysis; "" if there is
@@ -136,7 +137,7 @@ def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
     refuse_together(problem, comm, ConfigurationError)
     rows, width = grid.rows(comm), len(transfer.variables)
     mine = slice(rows.start * width, rows.stop * width)
-    settings = {"unbiased": case.background.unbiased, "inflation": case.background.inflation}
+    settings: dict[str, Any] = {"unbiased": case.background.unbiased, "inflation": case.background.inflation}
     try:
         arrays = on_rank_0(lambda: _arrays(path, grid.n_points * width, network), comm)
         decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_decoder)
@@ -171,7 +172,7 @@ def analyse_latent(
     cached: CachedResult,
     **minimiser: Any,
 ) -> LatentAnalysis:
-    """The analysis of one state by a network, if it is to be believed. Collective.
+    """The analysis of one state by a network, if it can be trusted. Collective.
 
     Parameters
     ----------
@@ -198,12 +199,12 @@ def analyse_latent(
         return LatentAnalysis(latent.name, None, transform, trust, trust.reason)
     try:
         if latent.encoder is None:
-            found = analyse_decoded(transform, operator, error, innovation, comm, first_increment=first, **minimiser)
+            analysis = analyse_decoded(transform, operator, error, innovation, comm, first_increment=first, **minimiser)
         else:
-            found = latent.encoder.analyse(transform, operator, error, innovation, positions, cached)
+            analysis = latent.encoder.analyse(transform, operator, error, innovation, positions, cached)
     except (MinimisationError, DecoderError) as failed:
         return LatentAnalysis(latent.name, None, transform, trust, str(failed))
     before = observation_cost(operator, error, innovation, comm)
-    after = observation_cost(operator, error, innovation - operator.observe(found.increment), comm)
+    after = observation_cost(operator, error, innovation - operator.observe(analysis.increment), comm)
     trust += check_cost(latent.limits, before, after)
-    return LatentAnalysis(latent.name, found if trust.trusted else None, transform, trust, trust.reason)
+    return LatentAnalysis(latent.name, analysis if trust.trusted else None, transform, trust, trust.reason)

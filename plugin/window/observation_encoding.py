@@ -118,7 +118,8 @@ class ObservationEncoding:
 
     def _prepare(self, transform, operator, error, positions):
         """((M_local,) bool of rows that carry information, SensorWeights on the first rank, LatentMinimum)."""
-        scale, modes, variance = transform.decoder.scale, transform.modes, self.variance
+        scale, modes = transform.decoder.scale, transform.modes
+        variance: float | np.ndarray | None = self.variance
         used = np.isfinite(scale_at(operator, scale))
         number = positions.number[used]
         position, channel = (

@@ -47,7 +47,7 @@ def control_quality(
     flagged: Iterable[tuple[Flag, np.ndarray]],
     withheld: Sequence[str] = (),
 ) -> np.ndarray:
-    """Flags of readings, of each the first check that marks it. A reading that is out is asked no further.
+    """A flag for each reading: that of the first check that rejects it; later checks leave such a reading out.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def control_quality(
     time : s, of the analysis
     innovation : (M,) in the readings' units
     background_std : function without arguments → (M,) standard deviation of the background there, asked if needed
-    flagged : pairs (Flag, (M,) bool) of what was found before
+    flagged : pairs (Flag, (M,) bool) of what earlier checks have marked
     withheld : stations that are not to be used
 
     Returns

@@ -22,7 +22,7 @@ class ObservationSettings:
 
     quality, error_model, huber, outer_loops, bias, withheld : as in `ObservationSection`
     first_guess : the model at the readings' own times, or None for the analysis time
-    flagged : pairs (Flag, (M,) bool) of readings that were found to be of no use before
+    flagged : pairs (Flag, (M,) bool) of readings that earlier checks have marked
     biases : {"station variable": bias so far, in the variable's units}
     """
 

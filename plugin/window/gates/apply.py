@@ -247,7 +247,7 @@ def check_without_model(settings: GatesSection) -> None:
     for key in ("taper", "divergence_free"):
         if getattr(settings, key) is not None:
             raise ConfigurationError(
-                f"gates.{key} needs surfaces and boundary conditions, which a model's checkpoint tells: it goes with"
+                f"gates.{key} needs surfaces and boundary conditions, which only a model's checkpoint has: it goes with"
                 " the cycle"
             )
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from plugin.case.configuration import ConfigurationError
-from plugin.run.progress import told_bytes
+from plugin.run.progress import bytes_in_words
 from plugin.run.retention import disk_need, prune
 
 KEPT_ALWAYS = {"readings.csv", "posterior.vtu", "forecast/launch.log", "forecast/case.stat", "analysis/restart.flml"}
@@ -57,7 +57,7 @@ def test_a_window_that_is_not_there_is_none_to_prune(run):
 )
 def test_the_need_is_told_by_the_last_window(run, windows, keep, done, kept):
     told = disk_need(run, None, done, SimpleNamespace(windows=windows, keep=keep))
-    assert told.startswith(f"disk: {kept} windows to keep, 900 B each: {told_bytes(900 * kept)}; ")
+    assert told.startswith(f"disk: {kept} windows to keep, 900 B each: {bytes_in_words(900 * kept)}; ")
 
 
 def test_a_disk_that_is_too_small_is_told_before_it_is_full(run, monkeypatch):
@@ -74,4 +74,4 @@ def test_before_the_first_window_the_files_of_the_start_tell_the_least(tmp_path,
     files = restart_files(start)
     assert len(files) == len(set(files)) > 6 and any(path.suffix == ".halo" for path in files)
     told = disk_need(tmp_path, start, 0, SimpleNamespace(windows=2, keep=None))
-    assert f"at least {told_bytes(2 * sum(path.stat().st_size for path in files))} each" in told
+    assert f"at least {bytes_in_words(2 * sum(path.stat().st_size for path in files))} each" in told

@@ -218,7 +218,7 @@ def test_no_encoder(given, files, tmp_path):
 def test_speeds_are_refused(tmp_path):
     path = tmp_path / "readings.csv"
     path.write_text("time,x,y,z,variable,value,error\n1,2,3,4,Velocity.speed,5,0.1\n")
-    observations = SimpleNamespace(file=path, names={}, errors={}, epoch=None)
+    observations = SimpleNamespace(file=path, names={}, errors={}, epoch=None, units={})
     case = SimpleNamespace(
         observations=observations, variables=["Velocity"], background=SimpleNamespace(transform="bireduced")
     )
