@@ -35,7 +35,7 @@ def errors_as_exceptions(algorithm: Any, path: str | Path, doing: str) -> Iterat
     keep.CallDataType = "string0"  # type: ignore[attr-defined]  # VTK reads the type of `text` here
     observer = algorithm.AddObserver("ErrorEvent", keep)
     try:
-        with _without_stderr():
+        with without_stderr():
             yield
     finally:
         algorithm.RemoveObserver(observer)
@@ -50,7 +50,7 @@ def cleaned(text: str) -> str:
 
 
 @contextmanager
-def _without_stderr() -> Iterator[None]:
+def without_stderr() -> Iterator[None]:
     """Helpers of an algorithm have no observers and write to stderr: not in this block, of all threads' blocks."""
     global _n_quiet, _verbosity
     with _lock:

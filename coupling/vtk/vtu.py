@@ -142,12 +142,20 @@ def geometry(grid: vtkUnstructuredGrid, path: str | Path) -> tuple[np.ndarray, n
         return np.empty((0, 3)), np.empty((0, 4), np.int64), np.empty(0, bool)
     points = vtk_to_numpy(grid.GetPoints().GetData()).astype(np.float64)
     cells = _tetrahedra(grid, path)
+    if points.shape[1:] != (3,):
+        raise FileError(f"{path}: its points are of shape {points.shape}, expected three coordinates for each")
+    if cells.size and (cells.min() < 0 or cells.max() >= len(points)):
+        raise FileError(
+            f"{path}: its cells name nodes {cells.min()} … {cells.max()}, expected 0 … {len(points) - 1}; it is damaged"
+        )
     return points, cells, copied_cells(arrays_of(grid.GetCellData()), len(cells), path)
 
 
 def _time(values, path):
     if values is None or len(values) == 0:
         return None
+    if values.ndim != 1:
+        raise FileError(f"{path}: array {TIME!r} has {values.shape[1]} components, expected one time at each point")
     if np.ptp(values) != 0 or not np.isfinite(values[0]):
         raise FileError(f"{path}: array {TIME!r} is not one finite time: {values.min():g} … {values.max():g}")
     return float(values[0])

@@ -23,6 +23,10 @@ class XmlError(ValueError):
     """A text that is not XML, or XML that is refused; the message does not name the file."""
 
 
+class DocumentTypeError(XmlError):
+    """XML that declares a document type."""
+
+
 class _RootBegins(Exception):
     """All before the first element has been looked at."""
 
@@ -51,7 +55,7 @@ def check_prolog(file: BinaryIO) -> None:
 
 
 def _refuse(*words: Any) -> NoReturn:
-    raise XmlError("declares a document type or XML entities, which are refused; write the text out instead")
+    raise DocumentTypeError("declares a document type or XML entities, which are refused; write the text out instead")
 
 
 def _end_here(*words: Any) -> NoReturn:
