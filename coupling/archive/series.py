@@ -9,6 +9,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.archive import Archive
+from coupling.archive.by_variable import SplitArchive, reopened_parts
 from coupling.common.collective import on_rank_0
 from coupling.geometry.mesh import Mesh, State
 from coupling.vtk.dumps import Dumps, dumps_in_time
@@ -87,6 +88,9 @@ class DumpSeries:
         return State(state.time, {name: replace(f, mesh=mesh) for name, f in state.fields.items()})
 
 
+Series = Archive | DumpSeries | SplitArchive
+
+
 def _field_names(path):
     grid = read_grid(piece_paths(path)[0])
     return tuple(sorted((set(arrays_of(grid.GetPointData())) | set(arrays_of(grid.GetCellData()))) - {TIME, *MARKS}))
@@ -117,10 +121,12 @@ def open_series(path: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) 
     return DumpSeries(several, comm, left_out)
 
 
-def reopened(series: Archive | DumpSeries, comm: MPI.Comm) -> Archive | DumpSeries:
+def reopened(series: Series, comm: MPI.Comm) -> Series:
     """The same series, for other ranks. Collective over these."""
     if isinstance(series, Archive):
         return Archive(series.path, comm)
+    if isinstance(series, SplitArchive):
+        return reopened_parts(series, comm)
     again = copy(series)  # its dumps and their times need not be read again
     again._comm, again._mesh = comm, None
     return again

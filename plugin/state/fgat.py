@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coupling.archive import Archive
-from coupling.archive.series import DumpSeries
+from coupling.archive.series import Series
 from da.observation.observations import Observations
 from plugin.state.transfer import Transfer, values_at
 
@@ -72,7 +71,7 @@ def weights_in_time(
 
 
 def first_guess(
-    series: Archive | DumpSeries, transfer: Transfer, readings: Observations, mode: str, tolerance: float = 0.0
+    series: Series, transfer: Transfer, readings: Observations, mode: str, tolerance: float = 0.0
 ) -> FirstGuess:
     """The model's values at readings of a window. Collective.
 

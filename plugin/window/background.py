@@ -16,7 +16,8 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.archive import Archive
-from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, open_series
+from coupling.archive.by_variable import SplitArchive, join_by_variable
+from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, Series, open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_shared_file
 from coupling.common.locks import sole_writer
@@ -38,7 +39,6 @@ from plugin.window.latent import Latent, read_latent
 from plugin.window.localisation import make_taper
 from plugin.window.modes_file import ModesFileError, load_modes, save_modes
 
-Series = Archive | DumpSeries
 Plan = list[tuple[Series, int]]  # open series, number of a state in it
 
 _WAIT = 3600.0  # s for another job to make the modes, where it cannot be seen whether it still runs
@@ -65,16 +65,25 @@ class Background:
 def open_snapshots(settings: SeriesSection, comm: MPI.Comm, left_out: list[str] | None = None) -> list[Series]:
     """Open the series that a `snapshots` entry means: one, or several archives that a pattern names. Collective.
 
+    Archives that hold different variables of the same states are joined.
+
     left_out : as for `coupling.archive.series.open_series`
 
     Returns
     -------
     list of open series
+
+    Raises
+    ------
+    FileError
+        if one cannot be read, or archives are split by variable and their times differ
     """
     archives = on_rank_0(
         lambda: sorted(p for p in glob(str(settings.path)) if Path(p).suffix in ARCHIVE_SUFFIXES), comm
     )
-    return [open_series(path, comm, left_out) for path in archives or [str(settings.path)]]
+    opened: list[Series] = [open_series(path, comm, left_out) for path in archives or [str(settings.path)]]
+    packed = [series for series in opened if isinstance(series, Archive)]
+    return list[Series](join_by_variable(packed)) if len(packed) == len(opened) else opened
 
 
 def chosen_steps(settings: SeriesSection, times: np.ndarray) -> np.ndarray:
@@ -218,6 +227,13 @@ def _about(settings, transfer, plan, mesh, comm):
     }
 
 
+def sources_of(series: Series, step: int) -> list[tuple[Path, int]]:
+    """Files that hold a state, and the state's number in each."""
+    if isinstance(series, SplitArchive):
+        return [(Path(archive.path), number) for archive, number in series.places(step)]
+    return [(Path(series.files[step] if isinstance(series, DumpSeries) else series.path), step)]
+
+
 def fingerprint(plan: Plan, times: Sequence[float]) -> str:
     """Hash of where the states come from: names and sizes of files, steps and times.
 
@@ -225,11 +241,11 @@ def fingerprint(plan: Plan, times: Sequence[float]) -> str:
     """
     digest, sizes = hashlib.sha256(), dict[Path, list[int]]()
     for (series, step), time in zip(plan, times, strict=True):
-        source = Path(series.files[step] if isinstance(series, DumpSeries) else series.path)
-        if source not in sizes:
-            parts = piece_paths(source) if isinstance(series, DumpSeries) else [source]
-            sizes[source] = [Path(p).stat().st_size for p in parts]
-        digest.update(f"{source.name} {sizes[source]} {step} {time!r}\n".encode())
+        for source, number in sources_of(series, step):
+            if source not in sizes:
+                parts = piece_paths(source) if isinstance(series, DumpSeries) else [source]
+                sizes[source] = [Path(p).stat().st_size for p in parts]
+            digest.update(f"{source.name} {sizes[source]} {number} {time!r}\n".encode())
     return digest.hexdigest()[:32]
 
 

@@ -1,18 +1,23 @@
 """Background errors from dumps: which states are taken, and what becomes of them."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 from places import ROOT
+from rich.console import Console
 
-from coupling.geometry.mesh import State
+from coupling.archive.series import reopened
+from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError, State
 from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import read_state
+from plugin.archive import pack
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.case.sections import SeriesSection
-from plugin.window.background import background, chosen_steps, steps_of_entry
+from plugin.window.background import background, chosen_steps, open_snapshots, steps_of_entry
 
 COMM = MPI.COMM_SELF
 TIMES = np.array([0.0, 1.0, 2.5, 4.0, 5.0])
@@ -177,3 +182,65 @@ def test_a_variable_that_does_not_vary_is_named(tmp_path, dumps):
         write_dump(State(state.time, {"Velocity": state["Velocity"], "Tracer": still}), tmp_path / f"still/s_{k}", COMM)
     with pytest.raises(ConfigurationError, match="background: variable 'Tracer' does not vary"):
         background(case(tmp_path, tmp_path / "still"), COMM)
+
+
+def packed(folder, dumps, name, fields, chosen=None):
+    """Some fields of the dumps as an archive."""
+    folder.mkdir(exist_ok=True)
+    pack(folder / f"{name}.vtkhdf", [str(dumps)], COMM, Console(quiet=True), fields, chosen)
+
+
+def test_archives_split_by_variable_are_joined(tmp_path, dumps):
+    packed(tmp_path / "whole", dumps, "all", None)
+    for name in ("Tracer", "Velocity"):
+        for number, part in enumerate((slice(0, 4), slice(4, 6))):
+            packed(tmp_path / "apart", dumps, f"{name}_{number}", [name], lambda times, part=part: np.arange(6)[part])
+    made = {
+        name: background(case(tmp_path, dumps, snapshots=f"{{path: {tmp_path}/{name}/*.vtkhdf, every: 2}}"), COMM)
+        for name in ("whole", "apart")
+    }
+    np.testing.assert_array_equal(made["apart"].modes.vectors, made["whole"].modes.vectors)
+    assert made["apart"].modes.n_samples == 3
+    settings = SeriesSection(path=tmp_path / "apart/*.vtkhdf")
+    (series,) = open_snapshots(settings, COMM)
+    again = reopened(series, COMM)
+    for one in (series, again):
+        state = one.read(5)
+        assert (one.field_names, len(one), state.time) == (("Tracer", "Velocity"), 6, 5.0)
+        assert state["Tracer"].mesh is state["Velocity"].mesh
+        np.testing.assert_array_equal(
+            state["Velocity"].values, read_state(dumps / "earlier_5.pvtu", COMM, ["Velocity"])["Velocity"].values
+        )
+        with pytest.raises(FileError, match=r"no array 'Pressure'; they have \['Tracer', 'Velocity'\]"):
+            one.read(0, ["Pressure"])
+        one.close()
+
+
+def test_archives_with_all_variables_follow_each_other(tmp_path, dumps):
+    packed(tmp_path / "runs", dumps, "a", None, lambda times: [0, 1, 2])
+    packed(tmp_path / "runs", dumps, "b", ["Tracer"], lambda times: [3, 4, 5])
+    made = background(
+        case(tmp_path, dumps, variables="[Tracer]", snapshots=f"{{path: {tmp_path}/runs/*.vtkhdf}}"), COMM
+    )
+    assert made.modes.n_samples == 6
+
+
+def test_split_archives_that_differ_are_refused(tmp_path, dumps):
+    packed(tmp_path / "times", dumps, "a", ["Tracer"])
+    packed(tmp_path / "times", dumps, "b", ["Velocity"], lambda times: [0, 1, 2, 4, 5])
+    with pytest.raises(FileError, match=r"a\.vtkhdf: has a state at 3 s, .*b\.vtkhdf has none; .*\(Tracer; Velocity\)"):
+        open_snapshots(SeriesSection(path=tmp_path / "times/*.vtkhdf"), COMM)
+    other = tmp_path / "other"
+    other.mkdir()
+    for k in range(6):
+        state = read_state(dumps / f"earlier_{k}.pvtu", COMM, ["Velocity"])
+        mesh = state["Velocity"].mesh
+        points = mesh.points + 1.0
+        pieces = tuple(replace(piece, fingerprint=f"moved {piece.fingerprint}") for piece in mesh.pieces)
+        moved = replace(mesh, points=points, pieces=pieces)
+        write_dump(State(float(k), {"Velocity": replace(state["Velocity"], mesh=moved)}), other / f"other_{k}", COMM)
+    packed(tmp_path / "meshes", dumps, "a", ["Tracer"])
+    packed(tmp_path / "meshes", other, "b", ["Velocity"])
+    (series,) = open_snapshots(SeriesSection(path=tmp_path / "meshes/*.vtkhdf"), COMM)
+    with pytest.raises(MeshError, match=r"b\.vtkhdf: its mesh at 0 s, with Velocity, is another than that of .*a\."):
+        series.read(0)
