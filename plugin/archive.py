@@ -184,8 +184,8 @@ def _told(out, before, seconds):
     raw = sum(f.raw_bytes for f in fields)
     return (
         f"{out}: {len(times)} states of {times[0]:g} … {times[-1]:g} s, {len(fields)} fields, {len(meshes)} "
-        f"mesh{'es' if len(meshes) > 1 else ''}; {bytes_in_words(Path(out).stat().st_size)}, before {bytes_in_words(before)}; "
-        f"{seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of values"
+        f"mesh{'es' if len(meshes) > 1 else ''}; {bytes_in_words(Path(out).stat().st_size)}, "
+        f"before {bytes_in_words(before)}; {seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of values"
     )
 
 

@@ -246,9 +246,7 @@ def _archives(case, blocks):
     """The blocks' archives; a block of broken states only has none."""
     archives = [path for path in (_folder(case, block) / _STATES for block in blocks) if path.is_file()]
     if not archives:
-        raise FileError(
-            f"{case.reanalysis.output}: no state could be read; see steps.csv of the blocks in {case.run}"
-        )
+        raise FileError(f"{case.reanalysis.output}: no state could be read; see steps.csv of the blocks in {case.run}")
     case.reanalysis.output.parent.mkdir(parents=True, exist_ok=True)
     return archives
 
