@@ -52,7 +52,7 @@ def read_boundary(restart: FluidityRestart, mesh: Mesh, comm: MPI.Comm) -> Bound
 
     Parameters
     ----------
-    restart : Restart
+    restart : FluidityRestart
     mesh : of one of its fields; says which pieces this rank holds
 
     Raises
