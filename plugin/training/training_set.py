@@ -176,7 +176,7 @@ def standardised_states(
     if not on_rank_0(path.exists, comm):
         with sole_writer(path, comm, _WAIT, said):
             if not on_rank_0(path.exists, comm):  # no other job has made it since
-                columns = columns_of(transfer, first, states, len(plan), said)
+                columns = columns_of(transfer, first, states, plan, said)
                 collection = collected(columns, transfer.n_local, len(plan), folder)
                 _write(path, transfer, collection, n_last, scaling, section, comm)
     close_all(plan)

@@ -182,7 +182,7 @@ def background(
     latent = read_latent(case, transfer, comm) if settings.by_network else None
 
     def make() -> tuple[Modes, np.ndarray]:
-        columns = columns_of(transfer, first, states, len(plan), said)
+        columns = columns_of(transfer, first, states, plan, said)
         return _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
 
     if settings.modes is None:
@@ -202,11 +202,28 @@ def states_of(case: Case, plan: Plan) -> Iterator[State]:
 
 
 def columns_of(
-    transfer: Transfer, first: State, others: Iterable[State], count: int, said: Callable[[str], None]
+    transfer: Transfer, first: State, others: Iterable[State], plan: Plan, said: Callable[[str], None]
 ) -> Iterator[np.ndarray]:
-    """The states' rows of this rank, one after another; the first state was read before."""
-    for k, state in enumerate(chain([first], others), 1):
-        yield transfer.to_grid(state)
+    """The rows of this rank of a plan's states, one after another; the first state was read before. Collective.
+
+    Raises
+    ------
+    ConfigurationError
+        if one has values that are not finite; the message names its file and the variables
+    """
+    count, comm = len(plan), transfer.comm
+    for k, (place, state) in enumerate(zip(plan, chain([first], others), strict=True), 1):
+        column = transfer.to_grid(state)
+        own = ~np.isfinite(column).reshape(-1, len(transfer.variables)).all(axis=0)
+        broken = np.any(comm.allgather(own), axis=0)
+        if broken.any():
+            files = ", ".join(str(file) for file, _ in sources_of(*place))
+            names = ", ".join(v.name for v, bad in zip(transfer.variables, broken, strict=True) if bad)
+            raise ConfigurationError(
+                f"{files}: the state of {state.time:g} s holds a NaN or an infinity in {names}; "
+                "leave it out with from, until or every, or end the entry before it"
+            )
+        yield column
         if k % -(-count // 10) == 0:
             said(f"  {k} of {count} states on the grid")
 
