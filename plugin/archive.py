@@ -1,10 +1,10 @@
-"""Pack a run's dumps into one archive, unpack it again, or tell what is in it: python -m plugin.archive
+"""Pack a run's dumps into one archive, unpack it again, or show what is in it: python -m plugin.archive
 
     pack OUT.vtkhdf DUMPS…     VTU/PVTU files, folders or patterns → one temporal VTKHDF file
     unpack IN.vtkhdf FOLDER    back to NAME_k.vtu, or NAME_k.pvtu with a folder of pieces
     info IN.vtkhdf             times, fields, meshes, sizes
 
-Under mpirun each rank reads and writes its own pieces. Exit code 2 is bad input, told in one message;
+Under mpirun each rank reads and writes its own pieces. Exit code 2 is bad input, with one message;
 then nothing was written.
 """
 
