@@ -1,6 +1,7 @@
 # Fluidity-DA on Debian 13, without Fluidity. docs/cluster.md says how to build it, also for Apptainer, and how to run it.
 #
-# All lines were carried out by buildah with a BASE made by debootstrap (minbase, trixie); without torch's CUDA libraries:
+# The lines up to `make setup` were carried out by buildah, with a BASE made by debootstrap (minbase, trixie). For a small
+# image, without the CUDA libraries of torch:
 #   --build-arg TORCH="torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu"
 ARG BASE=docker.io/library/debian:trixie-slim
 FROM ${BASE}

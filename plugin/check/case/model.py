@@ -84,7 +84,7 @@ def launcher(case: CycleCase, scratch: Path) -> Iterator[Finding]:
 
 
 _ADVICE = (
-    'try model.launcher: [mpirun, --oversubscribe, -n, "{n}"], under Slurm [srun, --exact, --overlap, -n, "{n}"];\n'
+    'try model.launcher: [mpirun, --oversubscribe, -n, "{n}"], under Slurm [srun, --mpi=pmix, --overlap, -n, "{n}"];\n'
     "as root export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
 )
 
