@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
+from coupling.common.collective import refuse_together
 from da.background.modes import Modes
 from da.observation.operator import ObservationOperator, modes_operator
 
@@ -20,7 +21,7 @@ class LinearTransform:
     scale : (n_local,) factor of each value, in the state's units; None for ones
     comm : MPI communicator of the rows
 
-    ValueError if `scale` does not fit the modes' rows.
+    ValueError on every rank if `scale` does not fit the modes' rows on one.
     """
 
     modes: Modes
@@ -30,9 +31,10 @@ class LinearTransform:
     linear = True
 
     def __post_init__(self) -> None:
-        n_local = len(self.modes.vectors)
+        n_local, problem = len(self.modes.vectors), None
         if self.scale is not None and np.shape(self.scale) != (n_local,):
-            raise ValueError(f"scale of shape {np.shape(self.scale)}, expected ({n_local},) like the modes' rows")
+            problem = f"scale of shape {np.shape(self.scale)}, expected ({n_local},) like the modes' rows"
+        refuse_together(problem, self.comm)
 
     @property
     def n_control(self) -> int:

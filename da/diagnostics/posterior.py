@@ -61,11 +61,6 @@ class Posterior:
         """½ Σ ln(1 + λ / a): the information in the observations, in nats (Rodgers 2000, section 2.5)."""
         return float(0.5 * np.sum(np.log1p(self.eigenvalues / self.weight)))
 
-    @property
-    def without_readings(self) -> "Posterior":
-        """The Posterior without observations: the background's own errors."""
-        return prior(len(self.eigenvalues), self.weight)
-
 
 def posterior(information: np.ndarray, weight: float = 1.0) -> Posterior:
     """Errors of analyses with the same U, H and R.

@@ -17,6 +17,7 @@ import numpy as np
 from mpi4py import MPI
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
+from coupling.common.collective import refuse_together
 from da.background.decoder import Decoder
 from da.observation.error import ObservationError
 from da.observation.operator import ObservationOperator
@@ -249,9 +250,10 @@ def observation_cost(
 
     departure : (M_local,) y − H x, in the observations' units, one for each of the operator's rows
     """
-    m_local = operator.rows.stop - operator.rows.start
-    if np.shape(departure) != (m_local,):
-        raise ValueError(f"departures of shape {np.shape(departure)}, expected ({m_local},) like H's rows")
+    rows, problem = operator.rows, None
+    if np.shape(departure) != (rows.stop - rows.start,):
+        problem = f"departures of shape {np.shape(departure)}, expected ({rows.stop - rows.start},) like H's rows"
+    refuse_together(problem, comm)
     whitened = error.whiten(departure)
     return 0.5 * comm.allreduce(float(whitened @ whitened))
 

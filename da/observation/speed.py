@@ -10,6 +10,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from coupling.common.collective import refuse_together
 from da.observation.matrix_operator import MatrixOperator
 
 CALM = 1e-6  # m/s: far below what any sensor resolves
@@ -31,7 +32,7 @@ class SpeedOperator:
 
     A sensor in still air says nothing about the wind's direction: its derivative is zero.
 
-    ValueError where the arrays do not fit each other.
+    ValueError on every rank if the arrays do not fit each other on one.
     """
 
     components: MatrixOperator
@@ -42,15 +43,17 @@ class SpeedOperator:
     linear = False
 
     def __post_init__(self) -> None:
+        refuse_together(self._problem(), self._comm)
+
+    def _problem(self) -> str | None:
         rows = np.bincount(self.reading, minlength=len(self.is_speed))
         k = self.components.rows.stop - self.components.rows.start
         if not len(self.background) == len(self.reading) == k or len(rows) != len(self.is_speed):
-            raise ValueError(f"{len(self.background)} backgrounds and {len(self.reading)} numbers for {k} rows of L")
+            return f"{len(self.background)} backgrounds and {len(self.reading)} numbers for {k} rows of L"
         wrong = np.flatnonzero(np.where(self.is_speed, rows < 1, rows != 1))
         if len(wrong):
-            raise ValueError(
-                f"observation {wrong[0]} has {rows[wrong[0]]} rows of L, expected one, or the components of a speed"
-            )
+            return f"observation {wrong[0]} has {rows[wrong[0]]} rows of L, expected one, or the components of a speed"
+        return None
 
     @property
     def n_observations(self) -> int:

@@ -38,7 +38,9 @@ def test_equals_the_kalman_filters_analysis_covariance(kind, truncation, weight)
     # (I − K H) B is a difference of near equals: its rounding is that of the background's variance
     assert relative_difference(u @ of.covariance @ u.T, pa) < 1e-8
     np.testing.assert_allclose(state_std(of, problem.transform) ** 2, np.diag(pa), rtol=1e-7, atol=1e-12 * b.max())
-    np.testing.assert_allclose(state_std(of.without_readings, problem.transform), np.sqrt(np.diag(b)), rtol=1e-12)
+    np.testing.assert_allclose(
+        state_std(prior(len(of.eigenvalues), weight), problem.transform), np.sqrt(np.diag(b)), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind, truncation, weight", KINDS)
