@@ -64,9 +64,8 @@ def test_a_checkpoint_whose_time_step_is_no_positive_number_ends_no_window(case,
     model, sick = tmp_path / "model", tmp_path / "sick"
     lines = (case / "model").read_text()
     step_option = r's/\(<timestep><real_value rank="0">\)[^<]*/\1' + step + "/"
-    model.write_text(
-        f"{lines}if [ -e {sick} ]; then case $PWD in */0002/*) sed -i '{step_option}' case_1_checkpoint.flml;; esac; fi\n"
-    )
+    spoil = f"case $PWD in */0002/*) sed -i '{step_option}' case_1_checkpoint.flml;; esac"
+    model.write_text(f"{lines}if [ -e {sick} ]; then {spoil}; fi\n")
     model.chmod(0o755)
     sick.touch()
     file = case_file(case, tmp_path, model__program=[str(model)])
