@@ -1,4 +1,13 @@
-"""Activations by name, and what follows a convolution."""
+"""Activations by name, and what follows a convolution.
+
+Nair & Hinton 2010, Rectified Linear Units Improve Restricted Boltzmann Machines,
+    https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
+He et al. 2015, Delving Deep into Rectifiers, https://arxiv.org/abs/1502.01852
+Ballé et al. 2015, Density Modeling of Images using a Generalized Normalization Transformation,
+    https://arxiv.org/abs/1511.06281
+Ioffe & Szegedy 2015, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
+    Shift, https://arxiv.org/abs/1502.03167
+"""
 
 from torch import nn
 

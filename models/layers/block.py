@@ -1,4 +1,11 @@
-"""Residual blocks by name: "vanilla", "NeXt" or "Inception", with "+CBAM" or without."""
+"""Residual blocks by name: "vanilla", "NeXt" or "Inception", with "+CBAM" or without.
+
+He et al. 2016, Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385
+Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks, https://arxiv.org/abs/1611.05431
+Szegedy et al. 2017, Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning,
+    https://arxiv.org/abs/1602.07261
+Woo et al. 2018, CBAM: Convolutional Block Attention Module, https://arxiv.org/abs/1807.06521
+"""
 
 from models.layers.inception import Inception
 from models.layers.next import NeXt

@@ -1,4 +1,7 @@
-"""Convolutional block attention module (Woo 2018)."""
+"""Convolutional block attention module (Woo 2018).
+
+Woo et al. 2018, CBAM: Convolutional Block Attention Module, https://arxiv.org/abs/1807.06521
+"""
 
 import torch
 from torch import nn

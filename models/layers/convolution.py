@@ -1,4 +1,7 @@
-"""Strided 3D convolutions and the transposed ones that undo their shape exactly."""
+"""Strided 3D convolutions and the transposed ones that undo their shape exactly.
+
+Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning, https://arxiv.org/abs/1603.07285
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,9 @@
-"""Residual dense block (RDB; Zhang 2018, Kim 2019)."""
+"""Residual dense block (RDB; Zhang 2018, Kim 2019).
+
+Zhang et al. 2018, Residual Dense Network for Image Super-Resolution, https://arxiv.org/abs/1802.08797
+Kim et al. 2019, GRDN: Grouped Residual Dense Network for Real Image Denoising and GAN-based Real-world Noise
+    Modeling, https://arxiv.org/abs/1905.11172
+"""
 
 import torch
 from torch import nn

@@ -1,4 +1,9 @@
-"""Generalised divisive normalisation and its inverse (Ballé, Laparra & Simoncelli 2015)."""
+"""Generalised divisive normalisation and its inverse (Ballé, Laparra & Simoncelli 2015).
+
+Ballé et al. 2015, Density Modeling of Images using a Generalized Normalization Transformation,
+    https://arxiv.org/abs/1511.06281
+Ballé et al. 2016, End-to-end Optimized Image Compression, https://arxiv.org/abs/1611.01704
+"""
 
 import torch
 from torch import nn

@@ -1,4 +1,8 @@
-"""Grouped residual dense block (GRDB; Kim 2019)."""
+"""Grouped residual dense block (GRDB; Kim 2019).
+
+Kim et al. 2019, GRDN: Grouped Residual Dense Network for Real Image Denoising and GAN-based Real-world Noise
+    Modeling, https://arxiv.org/abs/1905.11172
+"""
 
 import torch
 from torch import nn

@@ -1,4 +1,10 @@
-"""Parallel filters of several sizes (Inception, Szegedy 2015)."""
+"""Parallel filters of several sizes (Inception, Szegedy 2015).
+
+Szegedy et al. 2015, Going Deeper with Convolutions, https://arxiv.org/abs/1409.4842
+Szegedy et al. 2016, Rethinking the Inception Architecture for Computer Vision, https://arxiv.org/abs/1512.00567
+Szegedy et al. 2017, Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning,
+    https://arxiv.org/abs/1602.07261
+"""
 
 import torch
 from torch import nn

@@ -1,4 +1,8 @@
-"""Features of several resolutions in one place: of an encoder (Zhou 2019), of a decoder (Lu 2019)."""
+"""Features of several resolutions in one place: of an encoder (Zhou 2019), of a decoder (Lu 2019).
+
+Mack et al. 2020, Attention-based Convolutional Autoencoders for 3D-Variational Data Assimilation,
+    https://doi.org/10.1016/j.cma.2020.113291
+"""
 
 from collections.abc import Sequence
 

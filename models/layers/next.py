@@ -1,4 +1,7 @@
-"""NeXt block: residual with a bottleneck and cardinality (Xie 2017)."""
+"""NeXt block: residual with a bottleneck and cardinality (Xie 2017).
+
+Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks, https://arxiv.org/abs/1611.05431
+"""
 
 from torch import nn
 

@@ -1,4 +1,8 @@
-"""Batch norm that also takes a batch with one value a channel."""
+"""Batch norm that also takes a batch with one value a channel.
+
+Ioffe & Szegedy 2015, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
+    Shift, https://arxiv.org/abs/1502.03167
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,7 @@
-"""Many narrow paths side by side, whatever each of them is (cardinality; Xie 2017)."""
+"""Many narrow paths side by side, whatever each of them is (cardinality; Xie 2017).
+
+Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks, https://arxiv.org/abs/1611.05431
+"""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,8 @@
-"""Residual attention block with a trunk and a mask branch (Zhang 2019)."""
+"""Residual attention block with a trunk and a mask branch (Zhang 2019).
+
+Zhang et al. 2019, Residual Non-local Attention Networks for Image Restoration, https://arxiv.org/abs/1903.10082
+Wang et al. 2017, Residual Attention Network for Image Classification, https://arxiv.org/abs/1704.06904
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,9 @@
-"""The residual connection, and the vanilla residual block (He 2016)."""
+"""The residual connection, and the vanilla residual block (He 2016).
+
+He et al. 2016, Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385
+He et al. 2016, Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027
+Woo et al. 2018, CBAM: Convolutional Block Attention Module, https://arxiv.org/abs/1807.06521
+"""
 
 import torch
 from torch import nn

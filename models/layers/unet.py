@@ -1,4 +1,8 @@
-"""A field seen at several resolutions and put together again (Ronneberger 2015, in three dimensions)."""
+"""A field seen at several resolutions and put together again (Ronneberger 2015, in three dimensions).
+
+Ronneberger et al. 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation,
+    https://arxiv.org/abs/1505.04597
+"""
 
 from collections.abc import Sequence
 

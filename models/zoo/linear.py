@@ -1,4 +1,8 @@
-"""An autoencoder that is a matrix: what TSVD does, said in the networks' words."""
+"""An autoencoder that is a matrix: what TSVD does, said in the networks' words.
+
+Baldi & Hornik 1989, Neural networks and principal component analysis: Learning from examples without local minima,
+    https://doi.org/10.1016/0893-6080(89)90014-2
+"""
 
 from collections.abc import Sequence
 

@@ -5,6 +5,11 @@
 s spreads the readings over the grid (:mod:`models.gridding`), the U-net U adds what fields look like that have such
 values, and f is the autoencoder's own encoder, fine-tuned. One network serves any number of sensors anywhere. It is
 trained on g(f°(y)) against the field, with the autoencoder's g as it is.
+
+Mack et al. 2020, Attention-based Convolutional Autoencoders for 3D-Variational Data Assimilation,
+    https://doi.org/10.1016/j.cma.2020.113291
+Ronneberger et al. 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation,
+    https://arxiv.org/abs/1505.04597
 """
 
 import copy

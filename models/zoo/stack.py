@@ -3,6 +3,14 @@
 They differ in the body. It stands after the third halving in the encoder, and at the same place in the decoder,
 with parameters of its own. Where Mack et al. 2020 leave sizes open they were chosen so that the numbers of
 parameters come near to those of their Table 1; each function says which.
+
+Mack et al. 2020, Attention-based Convolutional Autoencoders for 3D-Variational Data Assimilation,
+    https://doi.org/10.1016/j.cma.2020.113291
+Theis et al. 2017, Lossy Image Compression with Compressive Autoencoders, https://arxiv.org/abs/1703.00395
+Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks, https://arxiv.org/abs/1611.05431
+Kim et al. 2019, GRDN: Grouped Residual Dense Network for Real Image Denoising and GAN-based Real-world Noise
+    Modeling, https://arxiv.org/abs/1905.11172
+Zhang et al. 2019, Residual Non-local Attention Networks for Image Restoration, https://arxiv.org/abs/1903.10082
 """
 
 from collections.abc import Callable, Sequence

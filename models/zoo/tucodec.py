@@ -1,4 +1,9 @@
-"""Tucodec: attention and several scales (Zhou 2019, in three dimensions)."""
+"""Tucodec: attention and several scales (Zhou 2019, in three dimensions).
+
+Mack et al. 2020, Attention-based Convolutional Autoencoders for 3D-Variational Data Assimilation,
+    https://doi.org/10.1016/j.cma.2020.113291
+Zhang et al. 2019, Residual Non-local Attention Networks for Image Restoration, https://arxiv.org/abs/1903.10082
+"""
 
 from collections.abc import Iterable, Sequence
 
