@@ -103,7 +103,7 @@ def _run(case, comm, resume, after, progress):
     if problem := wrong_step(first):
         raise ConfigurationError(f"model.start: {problem}")
     model = forecast_model(case.model)
-    readings = on_rank_0(lambda: readings_of(case), comm)
+    readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
     _check_times(readings, first, case)
     on_rank_0(lambda: _check_processes(first, case.model), comm)
     on_rank_0(lambda: check_time(first), comm)

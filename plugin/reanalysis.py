@@ -132,7 +132,7 @@ def _reanalyse(case, comm, resume, progress):
     if on_rank_0(lambda: _begin(case, about, resume), comm):
         progress.say(f"{of.output}: all is done already")
         return
-    readings = on_rank_0(lambda: readings_of(case), comm)
+    readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
     with progress.stage("background"):
         made, group = _backgrounds(case, comm, len(steps), progress)
     gates = make_gates(case.gates, made.transfer)

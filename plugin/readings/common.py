@@ -1,6 +1,6 @@
 """What the readers of readings share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,16 +16,21 @@ class ReadingsError(ValueError):
     """A file of readings that cannot be used; the message names file and line."""
 
 
+def _nothing(variable: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Choice:
     """What a file of readings leaves open.
 
-    variables : names that are wanted, as in the case file; None takes all that the file has. Files whose columns
-        are the model's own have many more than a case analyses; a CSV file's rows are always all wanted
+    variables : names that are wanted, as in the case file; None takes all that the file has
     names : {name in the file: variable of the case}
     errors : {variable or its field: standard deviation} where the file gives none, in the field's units
     epoch : date of the simulation's time zero, for files that have dates
     units : {variable or its field: unit} in which the model has it; velocities are in m s-1 where nothing is given
+    left_out : called with the variable of each row of a table that is not wanted. Files whose columns are the model's
+        own have many more than a case analyses, and of these nothing is said
     """
 
     variables: tuple[str, ...] | None = None
@@ -33,6 +38,7 @@ class Choice:
     errors: Mapping[str, float] = field(default_factory=dict)
     epoch: datetime | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    left_out: Callable[[str], None] = _nothing
 
     def wants(self, variable: str) -> bool:
         """Whether a variable is asked for, by itself, as a part of its field, or as a speed of an asked component."""

@@ -37,7 +37,8 @@ def read_table(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
     Parameters
     ----------
     path : the file
-    choice : Choice; its errors stand for a column, or an entry, that is missing
+    choice : Choice; its errors stand for a column, or an entry, that is missing. Rows of what it does not want are
+        left out, whatever else they hold
 
     Returns
     -------
@@ -66,7 +67,11 @@ def read_table(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
                 f"{where}: {len(cells)} cells, the header has {len(header)} columns; are there commas within cells?"
             )
         row = {name: cells[k] if k < len(cells) else None for name, k in columns.items()}
-        rows.append(_reading(row, units, where, choice, decimal_comma))
+        variable = _variable(row, where, choice)
+        if choice.wants(variable):
+            rows.append(_reading(row, variable, units, where, choice, decimal_comma))
+        else:
+            choice.left_out(variable)
     numbers = np.array([row[0] for row in rows], dtype=float).reshape(-1, 6)
     names = np.array([row[1] for row in rows], dtype=str).reshape(-1, 3)
     return Observations(
@@ -135,18 +140,31 @@ def _one_decimal_sign(path: Path, columns: Mapping[str, int], lines: Sequence[tu
     return True
 
 
+def _variable(row: Mapping[str, str | None], where: str, choice: Choice) -> str:
+    """The case's name of what a row is of."""
+    cell = row["variable"]
+    if cell is None:  # a line that is too short: its first cell that is missing is named
+        short = next(name for name in COLUMNS if row[name] is None)
+        raise ReadingsError(f"{where}: column {short!r} is None, expected a number")
+    name = clean_name(cell, f"{where}, column 'variable'")
+    if not name:
+        raise ReadingsError(f"{where}: column 'variable' is {cell!r}, expected the name of what was read")
+    return choice.names.get(name, name)
+
+
 def _reading(
-    row: Mapping[str, str | None], units: Mapping[str, str], where: str, choice: Choice, decimal_comma: bool
+    row: Mapping[str, str | None],
+    variable: str,
+    units: Mapping[str, str],
+    where: str,
+    choice: Choice,
+    decimal_comma: bool,
 ) -> tuple[list[float], list[str]]:
     """([time, x, y, z, value, error], [variable, station, instrument])."""
     place = [
         _converted(_number(row[column], column, where, decimal_comma), units.get(column, ""), column, where)
         for column in _OWN_UNITS
     ]
-    written = clean_name(row["variable"] or "", f"{where}, column 'variable'")
-    if not written:
-        raise ReadingsError(f"{where}: column 'variable' is {row['variable']!r}, expected the name of what was read")
-    variable = choice.names.get(written, written)
     unit = (row.get("unit") or "").strip() or units.get("value", "")
     to_model = choice.to_model(variable, unit, where)
     value = to_model.factor * _number(row["value"], "value", where, decimal_comma) + to_model.offset

@@ -20,6 +20,7 @@ from models.training.loop import Trained
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
 from models.zoo.observation_encoder import ObservationEncoder
+from da.observation.observations import Observations
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.readings.of_case import readings_of
 from plugin.run.progress import Progress
@@ -67,10 +68,12 @@ def train_observation_encoder(
 def _train(network, observations, case, comm, progress, start):
     file, settings = observations.file, observations.training
     start = on_rank_0(lambda: first_epoch("network.observations.file", file, start), comm)
+    # before the training set, which may take hours
+    readings = on_rank_0(lambda: readings_of(case, progress.say) if case.observations else None, comm)
     with progress.stage("training set"):
         data = training_set(case, comm, case.run / "cache", progress.say)
     grid = InverseDistanceGridding(data.grid.spacing, data.part)
-    own = own_sensors(case, data, comm)
+    own = own_sensors(case, data, comm, readings)
     autoencoder, codes = on_rank_0(lambda: _autoencoder(network, data), comm)
     model = ObservationEncoder(autoencoder, data.grid.spacing, seed=network.training.seed)
     combined = Augmentation(noise=(0.0, 0.0), combine=1.0)
@@ -92,7 +95,9 @@ def _train(network, observations, case, comm, progress, start):
     return found
 
 
-def own_sensors(case: Case, data: TrainingSet, comm: MPI.Comm) -> tuple[OwnSensors, ...]:
+def own_sensors(
+    case: Case, data: TrainingSet, comm: MPI.Comm, readings: Observations | None = None
+) -> tuple[OwnSensors, ...]:
     """The sensors of a case's readings, a set for each window of its cycle. Collective.
 
     Parameters
@@ -100,6 +105,7 @@ def own_sensors(case: Case, data: TrainingSet, comm: MPI.Comm) -> tuple[OwnSenso
     case : Case
     data : TrainingSet
     comm : MPI communicator
+    readings : Observations of the case, where they have been read
 
     Returns
     -------
@@ -112,7 +118,8 @@ def own_sensors(case: Case, data: TrainingSet, comm: MPI.Comm) -> tuple[OwnSenso
     """
     if case.observations is None or case.network is None:
         return ()
-    readings = on_rank_0(lambda: readings_of(case), comm)
+    if readings is None:
+        readings = on_rank_0(lambda: readings_of(case), comm)
     plan = plan_of(case.network.training.snapshots or case.background.snapshots, comm)
     state = next(states_of(case, plan[:1]))
     close_all(plan)

@@ -70,7 +70,7 @@ def set_up(case: CycleCase, comm: MPI.Comm, said: Callable[[str], None] = lambda
     """
     of = case.observations
     restart = open_restart(case.model.start)
-    readings = on_rank_0(lambda: readings_of(case), comm)
+    readings = on_rank_0(lambda: readings_of(case, said), comm)
     made = background(case, comm, case.run / "cache", said)
     state, source = _state(case, restart, made.transfer, comm)
     window = _first_window(readings, case, restart)

@@ -332,9 +332,15 @@ def _(folder, told):
     change_readings(folder, lambda lines: [*lines[:3], "8.0,1.0", *lines[4:]])
 
 
-@bad("readings", "are of something that is not analysed", r"reading of 'Pressure' at .*not analysed; variables are")
+@bad(
+    "readings",
+    "are of something that is not analysed",
+    r"readings\.csv: none of its \d+ readings is of what is analysed; it has Pressure \(\d+\), variables are",
+)
 def _(folder, told):
-    change_readings(folder, cell(3, 4, "Pressure"))
+    change_readings(
+        folder, lambda lines: [lines[0], *(re.sub("Tracer|Velocity..", "Pressure", line) for line in lines[1:])]
+    )
 
 
 @bad(

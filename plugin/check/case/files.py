@@ -28,6 +28,7 @@ class CaseFiles:
 
     def __init__(self, case: CycleCase, scratch: Path) -> None:
         self.case, self.scratch = case, scratch
+        self.left_out: list[str] = []  # what was said of readings
         self._opened: dict[str, Any] = {}
         self._failed: set[str] = set()
 
@@ -69,7 +70,7 @@ class CaseFiles:
     @property
     def readings(self) -> Observations:
         """Those of the case's file."""
-        return self._once("the readings", lambda: readings_of(self.case))
+        return self._once("the readings", lambda: readings_of(self.case, self.left_out.append))
 
     @property
     def trial(self) -> float:

@@ -16,6 +16,8 @@ _SAME = 1e-3  # of a time step
 def in_windows(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the times of the readings."""
     case, readings, restart = files.case, files.readings, files.restart
+    for text in files.left_out:
+        yield Finding(WARN, "readings", text, "name these variables, too, or leave it so")
     if len(readings) == 0:
         yield Finding(FAIL, "readings", f"{case.observations.file} has none")
         return

@@ -329,8 +329,8 @@ def test_a_run_that_does_not_fit_is_not_touched(case, whole, tmp_path, capsys):
         ({"background__snapshots": [{"path": "none"}]}, r"none: no such file, folder or dumps"),
         ({"variables": ["Tracer", "Velocity", "Salt"]}, r"no array 'Salt'; it has \[.*'Tracer'"),
         (
-            {"variables": ["Tracer"]},
-            r"readings.csv: reading of 'Velocity.x' at 8 s, which is not analysed; variables are \['Tracer'\]",
+            {"variables": ["Pressure"]},
+            r"readings.csv: none of its \d+ readings is of what is analysed; it has Tracer .*are \['Pressure'\]",
         ),
         ({"background__truncation": 40}, r"background: truncation τ = 40, expected 1 to 26"),
     ],

@@ -13,7 +13,7 @@ from mpi4py import MPI
 from da.observation.encoded import code_variance, noisy_readings
 from da.observation.quality import Flag
 from plugin.case.configuration import ConfigurationError, MinimiserSection
-from plugin.case.observations import QualitySection, ThinningSection
+from plugin.case.observations import ObservationSection, QualitySection, ThinningSection
 from plugin.readings.of_case import readings_of
 from plugin.state.transfer import values_at
 from plugin.window.analysis_cache import AnalysisCache
@@ -218,7 +218,7 @@ def test_no_encoder(given, files, tmp_path):
 def test_speeds_are_refused(tmp_path):
     path = tmp_path / "readings.csv"
     path.write_text("time,x,y,z,variable,value,error\n1,2,3,4,Velocity.speed,5,0.1\n")
-    observations = SimpleNamespace(file=path, names={}, errors={}, epoch=None, units={})
+    observations = ObservationSection(file=path)
     case = SimpleNamespace(
         observations=observations, variables=["Velocity"], background=SimpleNamespace(transform="bireduced")
     )
