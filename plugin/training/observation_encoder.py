@@ -12,6 +12,7 @@ from coupling.common.collective import on_rank_0
 from coupling.common.locks import sole_writer
 from coupling.fluidity.checkpoint import open_restart
 from da.observation.encoded import LEAST_PART
+from da.observation.observations import Observations
 from models import files
 from models.gridding import InverseDistanceGridding
 from models.local_network import in_full_precision
@@ -20,7 +21,6 @@ from models.training.loop import Trained
 from models.training.recipe import Recipe
 from models.training.sensors import OwnSensors, SensorDraws
 from models.zoo.observation_encoder import ObservationEncoder
-from da.observation.observations import Observations
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.readings.of_case import readings_of
 from plugin.run.progress import Progress
