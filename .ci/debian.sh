@@ -24,7 +24,7 @@ source=$root/root/fluidity-da
 stamp() { printf '%s %-9s %s\n' "$(date +%H:%M:%S)" "$suite" "$*"; }
 
 mounted=()
-release() { for path in "${mounted[@]}"; do umount "$path" || true; done; }
+release() { for path in "${mounted[@]}"; do umount -l "$path" || true; done; }
 trap release EXIT
 
 if [ ! -e "$root/etc/debian_version" ]; then
@@ -40,7 +40,7 @@ if [ -n "${PIP_CERT:-}" ]; then
   cp "$PIP_CERT" "$root/etc/pip-certificates.pem"
   inside+=(PIP_CERT=/etc/pip-certificates.pem)
 fi
-for path in proc sys dev dev/shm; do
+for path in proc sys dev dev/pts dev/shm; do
   mountpoint -q "$root/$path" || { mount --bind "/$path" "$root/$path"; mounted=("$root/$path" "${mounted[@]}"); }
 done
 
