@@ -60,6 +60,7 @@ from plugin.window.diagnostics import diagnose
 from plugin.window.gates.apply import make_gates
 from plugin.window.gates.mesh_operators import check_boundary
 from plugin.window.gates.summary import gates_summary
+from plugin.window.guard import guard_line
 from plugin.window.iau import forecast_in_parts
 from plugin.window.reading_selection import belongs_to_window, window_readings
 from plugin.window.reading_table import write_table
@@ -169,7 +170,8 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
         usable, settings = _window_readings(readings, beginning, forecast, case.observations, statistics, comm, cache)
-        analysis = assimilate(statistics, forecast.state, usable, comm, case.minimiser, settings, cache)
+        guard = case.analysis.guard
+        analysis = assimilate(statistics, forecast.state, usable, comm, case.minimiser, settings, cache, guard)
     reached("analysis found")
     with progress.stage("gates", f"{label}: gates") if case.gates.changing else nullcontext():
         analysis = gates.passed(analysis, forecast.state, forecast.restart, beginning.biases)
@@ -232,6 +234,8 @@ def _entry(number, forecast, restart, usable, analysis, case, progress):
         entry["network"] = analysis.network.summary()
     if analysis.gates:
         entry["gates"] = analysis.gates
+    if analysis.verdict:
+        entry["guard"] = analysis.verdict.summary()
     return entry
 
 
@@ -261,6 +265,7 @@ def _window_line(label: str, entry: Mapping[str, Any]) -> str:
         f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings  "
         f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {a['iterations']} iterations  "
         f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}{gates}"
+        f"{guard_line(entry.get('guard'))}"
     )
 
 

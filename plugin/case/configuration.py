@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from plugin.case.analysis import AnalysisSection
 from plugin.case.background import BackgroundSection
 from plugin.case.experiment import ExperimentSection
 from plugin.case.gates import GatesSection
@@ -158,6 +159,7 @@ class Case(Section):
     )
     background: BackgroundSection
     observations: ObservationSection | None = Field(None, description="needed by all but plugin.train, plugin.modes")
+    analysis: AnalysisSection = AnalysisSection()
     minimiser: MinimiserSection = MinimiserSection()
     gates: GatesSection = GatesSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()

@@ -81,3 +81,11 @@ def analysis_inputs(
     huber = None if settings.huber is None else Huber(*np.atleast_1d(settings.huber).tolist())
     departure = reading_operator.mean @ innovation.value[used]
     return AnalysisInputs(readings, used, reading_operator, transform, operator, error, departure, huber)
+
+
+def quadratic_form(inputs: AnalysisInputs, increment: np.ndarray) -> tuple[Operator, ObservationError, np.ndarray]:
+    """(H, R, residual) of the quadratic form that J is about an increment: of Huber's norm the R that counts there."""
+    residual = inputs.innovation - inputs.operator.observe(increment)
+    linear = inputs.operator if inputs.operator.linear else inputs.operator.linearised(increment)
+    error = inputs.error if inputs.huber is None else inputs.huber.counted(residual, inputs.error)
+    return linear, error, residual

@@ -1,20 +1,22 @@
 """One analysis: from a forecast and its readings to the analysed fields and a table of the readings."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
 from mpi4py import MPI
 
 from coupling.geometry.mesh import Field, State
-from da.analysis import Analysis
+from da.analysis import Analysis, statistics
 from da.background.biased_transform import BiasedTransform
 from da.observation.observations import Observations
 from da.observation.quality import Flag
+from plugin.case.analysis import Guard
 from plugin.case.configuration import MinimiserSection
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, analysis_inputs
 from plugin.window.background import Background
+from plugin.window.guard import Departures, Verdict, factors, field_of, judge, left_out_departures
 from plugin.window.innovation import Innovation, compare_with_background
 from plugin.window.latent import LatentAnalysis
 from plugin.window.minimum import Minimum, find_minimum
@@ -37,6 +39,7 @@ class WindowAnalysis:
     inputs : AnalysisInputs; None where there is no analysis
     network : LatentAnalysis; None where the case has no network, or no reading is used
     gates : what each gate measured and did (:mod:`plugin.window.gates.apply`), by their names; none before
+    verdict : Verdict on the analysis at readings that it did not know; None where it was not asked for
     """
 
     changes: dict[str, Field]
@@ -46,6 +49,7 @@ class WindowAnalysis:
     inputs: AnalysisInputs | None = None
     network: LatentAnalysis | None = None
     gates: dict = field(default_factory=dict)
+    verdict: Verdict | None = None
 
 
 def assimilate(
@@ -56,6 +60,7 @@ def assimilate(
     minimiser: MinimiserSection,
     settings: ObservationSettings | None = None,
     cache: AnalysisCache | None = None,
+    guard: Guard = "warn",
 ) -> WindowAnalysis:
     """Analyse one state. Collective.
 
@@ -68,6 +73,7 @@ def assimilate(
     minimiser : MinimiserSection
     settings : ObservationSettings; None for readings as they are
     cache : AnalysisCache of the analyses before, changed here; None computes everything
+    guard : what follows where the analysis is worse than the forecast at readings that it did not know
 
     Raises
     ------
@@ -91,13 +97,22 @@ def assimilate(
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
     correction = _correction(minimum, innovation)
     residual = innovation.value - _fitted(correction, innovation, comm)
+    verdict, analysis = None, minimum.analysis
+    if guard != "off":
+        verdict = _verdict(guard, minimum, innovation, residual, flags, cache, comm)
+        factor = np.tile(factors(verdict, background.transfer.variables), len(background.transfer.grid.rows(comm)))
+        if not comm.allreduce(bool(np.all(factor == 1.0)), MPI.LAND):
+            correction = replace(correction, increment=factor * correction.increment)
+            analysis = _scaled(minimum, factor, comm)
+            residual = innovation.value - _fitted(correction, innovation, comm)
     return WindowAnalysis(
         _analysed_fields(background, state, correction.increment),
-        minimum.analysis,
+        analysis,
         reading_rows(innovation.readings, innovation.value, residual, flags),
         {**settings.biases, **_named(innovation, correction)},
         minimum.inputs,
         minimum.network,
+        verdict=verdict,
     )
 
 
@@ -137,6 +152,37 @@ def _correction(minimum: Minimum, innovation: Innovation) -> _Correction:
         return _Correction(increment, np.zeros(0))
     transform = cast(BiasedTransform, minimum.inputs.transform)
     return _Correction(transform.state_increment(increment), transform.bias(minimum.analysis.control))
+
+
+def _verdict(
+    guard: Guard,
+    minimum: Minimum,
+    innovation: Innovation,
+    residual: np.ndarray,
+    flags: np.ndarray,
+    cache: AnalysisCache,
+    comm: MPI.Comm,
+) -> Verdict:
+    """Analysis and forecast at readings left out, and at withheld ones: residual, flags (M,) of all. Collective."""
+    known = left_out_departures(minimum.inputs, minimum.analysis, cache, comm)
+    readings = innovation.readings
+    withheld = np.flatnonzero((flags == Flag.WITHHELD) & np.isfinite(residual))
+    names = np.array([field_of(str(name)) for name in readings.variable[withheld]], dtype=str)
+    before, after = (of[withheld] / readings.error[withheld] for of in (innovation.value, residual))
+    joined = zip((known.field, known.forecast, known.analysis), (names, before, after), strict=True)
+    return judge(Departures(*(np.concatenate(pair) for pair in joined)), guard)
+
+
+def _scaled(minimum: Minimum, factor: np.ndarray, comm: MPI.Comm) -> Analysis:
+    """The analysis with another increment: factor (n_local,) of its state; biases stay. Collective."""
+    inputs, increment = minimum.inputs, minimum.analysis.increment
+    increment = np.append(factor, np.ones(len(increment) - len(factor))) * increment
+    residual = inputs.innovation - inputs.operator.observe(increment)
+    misfit, whitened = statistics(residual, comm), inputs.error.whiten(residual)
+    observation = comm.allreduce(float(whitened @ whitened))
+    return replace(
+        minimum.analysis, increment=increment, residual=misfit, chi_squared=observation / max(misfit.count, 1)
+    )
 
 
 def _fitted(correction: _Correction, innovation: Innovation, comm: MPI.Comm) -> np.ndarray:

@@ -20,7 +20,7 @@ from da.diagnostics.statistics import group_statistics
 from da.minimisation.hessian import ObservationHessian
 from da.observation.error import ObservationError
 from plugin.case.configuration import DiagnosticsSection
-from plugin.window.analysis_inputs import AnalysisInputs
+from plugin.window.analysis_inputs import quadratic_form
 from plugin.window.assimilate import WindowAnalysis
 from plugin.window.background import Background
 from plugin.window.localisation import analysis_std
@@ -84,16 +84,8 @@ def posterior_of(analysis: WindowAnalysis, comm: MPI.Comm) -> Posterior:
 
 def _as_quadratic(analysis: WindowAnalysis) -> tuple[Any, ObservationError, np.ndarray]:
     """(H, R, residual) of the quadratic form that J is about the analysis."""
-    of, minimum = analysis.inputs, analysis.analysis
-    assert of is not None and minimum is not None
-    residual = of.innovation - of.operator.observe(minimum.increment)
-    linear = of.operator if of.operator.linear else of.operator.linearised(minimum.increment)
-    return linear, _as_counted(of, residual), residual
-
-
-def _as_counted(of: AnalysisInputs, residual: np.ndarray) -> ObservationError:
-    """R; where there is Huber's norm, the one with which the quadratic norm has the same minimum."""
-    return of.error if of.huber is None else of.huber.counted(residual, of.error)
+    assert analysis.inputs is not None and analysis.analysis is not None
+    return quadratic_form(analysis.inputs, analysis.analysis.increment)
 
 
 def _influence(analysis, errors, operator, error, residual, comm):

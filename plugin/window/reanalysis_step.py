@@ -123,7 +123,9 @@ def analysed(
     within = series if of.window != ANALYSIS_TIME else None
     usable, settings = window_readings(readings, in_time, step.time, of, background.transfer, within, slack, cache)
     gates.check(state, f"the state at {state.time:g} s", MeshError)
-    analysis = gates.passed(assimilate(background, state, usable, comm, case.minimiser, settings, cache), state)
+    analysis = gates.passed(
+        assimilate(background, state, usable, comm, case.minimiser, settings, cache, case.analysis.guard), state
+    )
     fields: dict[str, Field] = {}
     for name in background.transfer.field_names:
         old = state[name]

@@ -1,6 +1,6 @@
 """Is the analysis better than the forecast: at its sensors, and at those withheld from it?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def headline(run: Run) -> Section:
     """The section; the run has one window or more."""
     readings, entry = run.readings, run.last
     last = readings.select(readings.window == entry["window"])
-    blocks: list[Block] = [_at_used(last, entry), _at_withheld(readings, last)]
+    blocks: list[Block] = [_at_used(last, entry), _at_withheld(readings, last), *_at_left_out(run)]
     rows = [
         row
         for name, which in (("used", readings.used), ("withheld", readings.withheld))
@@ -52,6 +52,21 @@ def _at_used(last: Readings, entry: Mapping[str, Any]) -> Text:
         return Text(f"{where}no reading was used, so the analysis equals the forecast.", "bad")
     text = f"{where}at the {counted(n, 'reading')} it used, the analysis is {_compared(before, after)}."
     return Text(text, "good" if after < before else "bad")
+
+
+def _at_left_out(run: Run) -> Iterator[Text]:
+    """What the guard found in each window; nothing where there was none."""
+    judged = [(e["window"], e["guard"]["worse"]) for e in run.entries if e.get("guard", {}).get("fields")]
+    if not judged:
+        return
+    worse = [f"{number} ({', '.join(fields)})" for number, fields in judged if fields]
+    text = "At readings that it did not know, left out one at a time or withheld, the analysis is "
+    if not worse:
+        yield Text(f"{text}no worse than the forecast in any window.", "good")
+        return
+    listed = ", ".join(worse[-10:])
+    which = f"the last of them {listed}" if len(worse) > 10 else f"windows {listed}"
+    yield Text(f"{text}worse than the forecast in {len(worse)} of {len(judged)} windows: {which}.", "bad")
 
 
 def _at_withheld(readings: Readings, last: Readings) -> Text:

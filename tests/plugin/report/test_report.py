@@ -57,6 +57,14 @@ def test_headline_asks_for_withheld_stations_where_there_are_none(tmp_path):
     assert unseen.mood == "fair" and "observations.withheld" in unseen.text
 
 
+def test_headline_tells_windows_whose_analysis_is_worse_than_the_forecast(tmp_path):
+    good, bad = ({"guard": {"action": "warn", "worse": worse, "fields": {"all": {}}}} for worse in ([], ["Tracer"]))
+    *_, text = texts(headline(read_run(make_run(tmp_path / "one", more={1: good, 2: bad, 3: good}))))
+    assert text.mood == "bad" and "worse than the forecast in 1 of 3 windows: windows 2 (Tracer)" in text.text
+    *_, text = texts(headline(read_run(make_run(tmp_path / "two", more={1: good, 2: good}))))
+    assert text.mood == "good" and "no worse than the forecast in any window" in text.text
+
+
 def test_headline_numbers_are_those_of_the_tables(tmp_path):
     run = read_run(make_run(tmp_path / "run"))
     (table,) = tables(headline(run))

@@ -10,6 +10,7 @@ from mpi4py import MPI
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, QualitySection
+from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.localisation import make_taper
 from plugin.window.reading_selection import ObservationSettings
@@ -45,5 +46,12 @@ for name, speeds, treatment in (
     found = assimilate(tapered, state, make_readings(background, state, speeds), comm, MinimiserSection(), treatment)
     # the control's signs are those of eigenvectors, and depend on the ranks
     kept[name] = np.array([np.nan if row["residual"] is None else row["residual"] for row in found.table])
+readings = make_readings(background, state)
+sure = replace(readings, error=np.full(len(readings), 0.01))
+found = assimilate(
+    background, state, sure, comm, MinimiserSection(), ObservationSettings(bias=bias), AnalysisCache(), "shrink"
+)
+assert found.verdict.worse
+kept["shrunk"] = np.array([np.nan if row["residual"] is None else row["residual"] for row in found.table])
 if comm.rank == 0:
     np.savez(sys.argv[1], **kept)

@@ -1,0 +1,168 @@
+"""Whether an analysis is nearer than its forecast to readings that it did not know, and what follows where it is not.
+
+An analysis always fits the readings that it was made of. What it does between sensors shows at those that it did not
+know: the withheld ones, and each of its own in an analysis without it, which is known in closed form
+(:mod:`da.diagnostics.influence`). Departures are in units of the readings' errors; a field counts by itself where it
+has enough readings, and by all of them otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from da.analysis import Analysis
+from da.diagnostics.influence import left_out, sensitivity
+from da.diagnostics.posterior import posterior
+from da.minimisation.hessian import ObservationHessian
+from plugin.case.analysis import Guard
+from plugin.state.transfer import Variable
+from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
+
+_FEWEST = 5  # readings that a comparison needs
+_MOST = 5000  # readings that are left out one at a time: each costs s² FLOPs
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Departures:
+    """Readings that an analysis did not know.
+
+    field : (K,) name of each one's field
+    forecast, analysis : (K,) reading minus model, over the reading's error
+    """
+
+    field: np.ndarray
+    forecast: np.ndarray
+    analysis: np.ndarray
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Analysis and forecast at readings of one field, or of all.
+
+    count : number of readings
+    forecast, analysis : root mean square departures, in units of the readings' errors
+    factor : of the increment, in [0, 1], that leaves the least departures
+    """
+
+    count: int
+    forecast: float
+    analysis: float
+    factor: float
+
+    @property
+    def worse(self) -> bool:
+        """Whether the analysis is farther from the readings than the forecast."""
+        return self.count >= _FEWEST and self.analysis > self.forecast
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison found and what was done.
+
+    action : as the case asks
+    fields : {field: Comparison}, and of all readings under ALL; none where no reading could be left out
+    """
+
+    action: Guard
+    fields: Mapping[str, Comparison] = field(default_factory=dict)
+
+    @property
+    def worse(self) -> list[str]:
+        """Fields whose analysis is worse than the forecast."""
+        return [name for name, of in self.fields.items() if of.worse and name != ALL] or (
+            [ALL] if ALL in self.fields and self.fields[ALL].worse else []
+        )
+
+    def factor(self, name: str) -> float:
+        """What the increment of a field is multiplied by."""
+        if self.action not in ("shrink", "skip") or not self.fields:
+            return 1.0
+        of = self.fields.get(name)
+        of = self.fields[ALL] if of is None or of.count < _FEWEST else of
+        if not of.worse:
+            return 1.0
+        return of.factor if self.action == "shrink" else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """For the ledger."""
+        return {
+            "action": self.action,
+            "worse": self.worse,
+            "fields": {name: {**vars(of), "applied": self.factor(name)} for name, of in self.fields.items()},
+        }
+
+
+def judge(departures: Departures, action: Guard) -> Verdict:
+    """Compare analysis and forecast."""
+    groups = {str(name): departures.field == name for name in np.unique(departures.field)}
+    groups[ALL] = np.ones(len(departures.field), bool)
+    compared = {}
+    for name, mine in groups.items():
+        if not mine.any():
+            continue
+        before, after = departures.forecast[mine], departures.analysis[mine]
+        moved = before - after
+        square = float(moved @ moved)
+        best = float(moved @ before) / square if square > 0.0 else 1.0
+        far = [float(np.sqrt(np.mean(of**2))) for of in (before, after)]
+        compared[name] = Comparison(int(mine.sum()), far[0], far[1], min(1.0, max(0.0, best)))
+    return Verdict(action, compared)
+
+
+def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: AnalysisCache, comm: MPI.Comm) -> Departures:
+    """Each reading of the analysis against the forecast, and against an analysis without it. Collective.
+
+    There are none where U is a network's, or with more than 5,000 observations.
+    """
+    none = np.empty(0)
+    if not inputs.transform.linear or inputs.operator.n_observations > _MOST:
+        return Departures(none.astype(str), none, none)
+    operator, error, residual = quadratic_form(inputs, analysis.increment)
+    hessian = inputs.hessian or ObservationHessian(inputs.transform, operator, error, comm)
+
+    def found():
+        return sensitivity(posterior(hessian.information), inputs.transform, operator, error)
+
+    if inputs.hessian is None:
+        of = found()
+    else:  # it stays as long as the Hessian does
+        of = cache.sensitivity.result_for((np.array(cache.hessian.computed),), found, comm)
+    without = left_out(of, error, residual)
+    parts = inputs.reading_operator.reading, inputs.innovation, without
+    reading, before, after = (np.concatenate(comm.allgather(part)) for part in parts)
+    std = inputs.readings.error[reading]
+    known = np.isfinite(after)
+    names = np.array([field_of(str(name)) for name in inputs.readings.variable[reading]], dtype=str)
+    return Departures(names[known], (before / std)[known], (after / std)[known])
+
+
+def field_of(variable: str) -> str:
+    """The model's field that a reading's variable is of: Velocity of Velocity.x and Velocity.speed."""
+    return variable.rpartition(".")[0] if "." in variable else variable
+
+
+def factors(verdict: Verdict, variables: tuple[Variable, ...]) -> np.ndarray:
+    """(v,) factors of the increments of the variables."""
+    return np.array([verdict.factor(v.field) for v in variables])
+
+
+def guard_line(entry: Mapping[str, Any] | None) -> str:
+    """What a window's line says of its ledger entry; "" where no analysis is worse than its forecast."""
+    if not entry or not entry["worse"]:
+        return ""
+    done = {"warn": "it is used all the same", "shrink": "increment times {:.2g}", "skip": "the forecast is kept"}
+    parts = []
+    for name in entry["worse"]:
+        of = entry["fields"][name]
+        what = "readings" if name == ALL else f"readings of {name}"
+        consequence = done[entry["action"]].format(of["applied"])
+        parts.append(
+            f"{of['analysis']:.3g} σ from {of['count']} {what} that it did not know, the forecast "
+            f"{of['forecast']:.3g} σ ({consequence})"
+        )
+    return "\n    warning: the analysis is " + "; ".join(parts)

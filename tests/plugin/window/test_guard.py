@@ -1,0 +1,133 @@
+"""Analyses that are worse than their forecast at readings that they did not know."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from assimilation import make_background, make_readings
+from mpi4py import MPI
+
+from plugin.case.configuration import MinimiserSection
+from plugin.case.observations import BiasSection
+from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.assimilate import assimilate
+from plugin.window.guard import ALL, Departures, field_of, guard_line, judge, left_out_departures
+from plugin.window.observation_operator import by_reading, make_operator
+from plugin.window.reading_selection import ObservationSettings
+
+COMM = MPI.COMM_SELF
+
+
+@pytest.fixture(scope="module")
+def given():
+    return make_background(COMM)
+
+
+def sure(readings, error=0.01):
+    """Readings believed far more than they deserve: the analysis follows their noise."""
+    return replace(readings, error=np.full(len(readings), error))
+
+
+def analysed(given, readings, guard="warn", cache=None, **settings):
+    background, state = given
+    treatment = ObservationSettings(**settings)
+    return assimilate(background, state, readings, COMM, MinimiserSection(), treatment, cache, guard)
+
+
+def test_left_out_readings_are_those_of_analyses_without_them(given):
+    readings = make_readings(*given)
+    found, cache = analysed(given, readings), AnalysisCache()
+    departures = left_out_departures(found.inputs, found.analysis, cache, COMM)
+    assert len(departures.field) == 11
+    for i in (0, 4, 7):
+        error = np.where(np.arange(12) == i, 1e7, readings.error)
+        without = analysed(given, replace(readings, error=error), "off")
+        row, k = without.table[i], found.inputs.reading_operator.reading.tolist().index(i)
+        assert departures.analysis[k] * readings.error[i] == pytest.approx(row["residual"], rel=1e-5)
+        assert departures.forecast[k] * readings.error[i] == pytest.approx(row["innovation"], rel=1e-9)
+        assert departures.field[k] == field_of(row["variable"])
+
+
+def test_what_stays_while_the_sensors_do_is_made_once(given):
+    readings, cache = make_readings(*given), AnalysisCache()
+    analysed(given, readings, cache=cache)
+    analysed(given, replace(readings, value=readings.value + 0.1), cache=cache)
+    assert cache.sensitivity.computed == 1
+    analysed(given, sure(readings), cache=cache)
+    assert cache.sensitivity.computed == 2
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_warn_shrink_and_skip(given, bias):
+    readings = sure(make_readings(*given))
+    settings = {"bias": BiasSection(std={"Tracer": 0.05})} if bias else {}
+    warned, shrunk, skipped = (analysed(given, readings, guard, **settings) for guard in ("warn", "shrink", "skip"))
+    assert warned.verdict.worse and warned.verdict.fields[ALL].worse
+    plain = analysed(given, readings, "off", **settings)
+    assert plain.verdict is None
+    np.testing.assert_array_equal(plain.analysis.increment, warned.analysis.increment)
+    n = given[0].transfer.n_local
+    whole = warned.analysis.increment[:n].reshape(-1, 3)
+    for found in (shrunk, skipped):
+        factor = np.array([found.verdict.factor(field) for field in ("Tracer", "Velocity", "Velocity")])
+        assert (factor < 1.0).any() and (factor >= 0.0).all()
+        np.testing.assert_allclose(found.analysis.increment[:n].reshape(-1, 3), factor * whole, rtol=1e-12)
+        # biases stay
+        np.testing.assert_array_equal(found.analysis.increment[n:], warned.analysis.increment[n:])
+        rms = np.sqrt(np.mean([row["residual"] ** 2 for row in found.table if row["used"] == "yes"]))
+        assert found.analysis.residual.rms == pytest.approx(rms, rel=1e-9)
+        assert found.analysis.chi_squared == pytest.approx((rms / 0.01) ** 2, rel=1e-9)
+    state = given[1]
+    for name in skipped.verdict.worse:
+        if name != ALL:
+            np.testing.assert_array_equal(skipped.changes[name].values, state[name].values)
+
+
+def test_withheld_readings_count(given):
+    readings = make_readings(*given)
+    plain = analysed(given, readings)
+    withheld = analysed(given, readings, withheld=("a",))
+    assert withheld.verdict.fields[ALL].count == plain.verdict.fields[ALL].count
+    rows = [row for row in withheld.table if row["used"].endswith("withheld") and row["residual"] is not None]
+    assert len(rows) >= 3
+
+
+def test_a_good_analysis_is_left_alone(given):
+    background, state = given
+    readings = make_readings(background, state)
+    # what the modes can make everywhere, so that others foretell each reading
+    truth = background.transform.apply(np.array([1.0, -1.0, 0.5, 0.5, -0.5, 1.0]))
+    at = background.transfer.at_readings(state, readings.position, readings.variable)
+    operator, model = make_operator(background.transfer, at, readings)
+    change = by_reading(operator, operator.operator.observe(truth), len(readings), COMM, 0.0)
+    readings = replace(readings, value=model + change, error=np.full(len(readings), 0.02))
+    found = analysed(given, readings, "shrink")
+    assert found.verdict.worse == [] and guard_line(found.verdict.summary()) == ""
+    assert found.verdict.fields[ALL].analysis < found.verdict.fields[ALL].forecast
+    np.testing.assert_array_equal(found.analysis.increment, analysed(given, readings, "off").analysis.increment)
+
+
+def test_the_factor_is_that_of_the_least_departures():
+    rng = np.random.default_rng(0)
+    before, moved = rng.normal(size=40), rng.normal(size=40)
+    names = np.repeat(["Tracer", "Velocity"], [36, 4])
+    verdict = judge(Departures(names, before, before - 3.0 * moved), "shrink")
+    best = verdict.fields["Tracer"].factor
+    mine = names == "Tracer"
+    misfits = [np.sum((before[mine] - f * 3.0 * moved[mine]) ** 2) for f in (best - 0.01, best, best + 0.01)]
+    assert best == 0.0 or misfits[1] == min(misfits)
+    # four readings are too few to judge a field: all of them do
+    assert verdict.fields["Velocity"].count == 4 and verdict.factor("Velocity") == verdict.fields[ALL].factor
+    assert verdict.factor("Salt") == verdict.fields[ALL].factor
+    assert judge(Departures(names[:0], before[:0], before[:0]), "skip").factor("Tracer") == 1.0
+
+
+def test_the_line_says_what_was_done():
+    departures = Departures(np.full(6, "Tracer"), np.full(6, 2.0), np.array([3.0, -3.0] * 3))
+    assert guard_line(judge(departures, "warn").summary()) == (
+        "\n    warning: the analysis is 3 σ from 6 readings of Tracer that it did not know, the forecast 2 σ "
+        "(it is used all the same)"
+    )
+    assert guard_line(judge(departures, "skip").summary()).endswith("(the forecast is kept)")
+    assert "increment times 0." in guard_line(judge(departures, "shrink").summary())
+    assert guard_line(None) == ""
