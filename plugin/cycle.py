@@ -171,7 +171,9 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     with progress.stage("analysis", f"{label}: analysis"):
         usable, settings = _window_readings(readings, beginning, forecast, case.observations, statistics, comm, cache)
         guard = case.analysis.guard
-        analysis = assimilate(statistics, forecast.state, usable, comm, case.minimiser, settings, cache, guard)
+        analysis = assimilate(
+            statistics, forecast.state, usable, comm, case.minimiser, settings, cache, guard, beginning.factors
+        )
     reached("analysis found")
     with progress.stage("gates", f"{label}: gates") if case.gates.changing else nullcontext():
         analysis = gates.passed(analysis, forecast.state, forecast.restart, beginning.biases)
@@ -189,7 +191,7 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
         entry["iau"] = case.cycle.iau.model_dump()
     on_rank_0(lambda: _keep(case, folder, entry, analysis, forecast.restart), comm)
     progress.say(_window_line(label, entry))
-    return Beginning(restart, forecast.restart if analysis.analysis else None, analysis.biases)
+    return Beginning(restart, forecast.restart if analysis.analysis else None, analysis.biases, analysis.factors)
 
 
 def _window_readings(readings, beginning, forecast, settings, statistics, comm, cache):
@@ -228,6 +230,8 @@ def _entry(number, forecast, restart, usable, analysis, case, progress):
     }
     if analysis.biases:
         entry["biases"] = analysis.biases
+    if analysis.factors:
+        entry["background_factors"] = analysis.factors
     if analysis.analysis:
         entry["analysis"] = analysis.analysis.summary()
     if analysis.network:
@@ -259,13 +263,15 @@ def _window_line(label: str, entry: Mapping[str, Any]) -> str:
         return f"{label}: t = {entry['time']:g} s  {why}, the forecast goes on as it is  {times}"
     a, by = entry["analysis"], entry.get("network", {})
     instead = f"  by TSVD, not by the network: {by['reason']}" if "reason" in by else ""
+    factors = ", ".join(f"{name} {value:.2g}" for name, value in entry.get("background_factors", {}).items())
+    factors = f"  background errors times {factors}" if factors else ""
     gates = gates_summary(entry.get("gates", {}))
     gates = f"  gates: {gates}" if gates else ""
     return (
         f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings  "
         f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {a['iterations']} iterations  "
-        f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}{gates}"
-        f"{guard_line(entry.get('guard'))}"
+        f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}"
+        f"{gates}{factors}{guard_line(entry.get('guard'))}"
     )
 
 

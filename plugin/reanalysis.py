@@ -121,6 +121,11 @@ def _reanalyse(case, comm, resume, progress):
         raise ConfigurationError(
             "observations.bias: biases go on from window to window, states are analysed alone here"
         )
+    if case.background.adaptive is not None:
+        raise ConfigurationError(
+            "background.adaptive goes with plugin.cycle, because a reanalysis takes each state by itself; "
+            "give background.inflation instead"
+        )
     if "std" in of.keep and case.background.linear_transform != case.background.transform:
         raise ConfigurationError("reanalysis.keep: std goes with background.transform: tsvd or reduced")
     left_out: list[str] | None = [] if of.missing == "skip" else None

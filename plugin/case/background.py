@@ -1,13 +1,27 @@
 """The case file's `background`: where background errors come from, and the control space of the analysis."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from plugin.case.latent import LatentSection
 from plugin.case.localisation import Between, LocalisationSection
 from plugin.case.sections import Positive, Section, SeriesSection, Truncation
+
+
+class AdaptiveSection(Section):
+    """A factor on the background standard deviation of each field, from the innovations of this run (plugin.cycle)."""
+
+    memory: float = Field(3.0, ge=1, description="windows over which an innovation's word fades; 1: the last one alone")
+    lowest: Positive = Field(0.1, description="least factor")
+    highest: Positive = Field(3.0, description="largest factor")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest is {self.lowest:g}, highest {self.highest:g}; give the lower first")
+        return self
 
 
 class BackgroundSection(Section):
@@ -30,6 +44,9 @@ class BackgroundSection(Section):
     inflation: Positive = Field(1.0, description="factor on the background standard deviation")
     precision: Literal["float64", "float32"] = Field(
         "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
+    )
+    adaptive: AdaptiveSection | None = Field(
+        None, description="a further factor by field that follows the innovations; none if left out"
     )
     localisation: LocalisationSection | None = Field(
         None, description="covariances that fall with distance; as far as the sample's reach if left out"

@@ -54,7 +54,8 @@ def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int |
     except FileError as error:
         raise FileError(f"{error}; {_advice(case.run, len(entries), comm)}") from error
     background = open_restart(_own(case.run, entry["forecast"])) if "analysis" in entry else None
-    return len(entries), Beginning(open_restart(restart), background, entry.get("biases", {}))
+    carried = entry.get("biases", {}), entry.get("background_factors", {})
+    return len(entries), Beginning(open_restart(restart), background, *carried)
 
 
 def _entries(case, resume, after):

@@ -10,7 +10,7 @@ stopped meanwhile and resumed does the same.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,13 @@ class Beginning:
     restart : the last analysis, or the start of the run
     background : the forecast that was analysed; None if there is none, or the analysis is no other
     biases : {"station variable": bias} as the last analysis left them
+    factors : {field: factor of background errors} as the last analysis left them
     """
 
     restart: FluidityRestart
     background: FluidityRestart | None
     biases: dict[str, float]
+    factors: dict[str, float] = field(default_factory=dict)
 
 
 def forecast_from(

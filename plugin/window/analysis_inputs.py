@@ -6,6 +6,7 @@ import numpy as np
 from mpi4py import MPI
 
 from da.background.biased_transform import BiasedTransform
+from da.background.linear_transform import LinearTransform
 from da.background.transform import Transform
 from da.minimisation.hessian import ObservationHessian
 from da.minimisation.huber import Huber
@@ -28,6 +29,7 @@ class AnalysisInputs:
     readings : Observations that are used, their errors as they count
     numbers : (number of readings,) each one's number among all of the window
     reading_operator : ReadingOperator of them
+    background : U of the background errors, neither localised nor with biases
     transform, operator, error : U, H and R of the analysis, with biases if there are
     innovation : (M_local,) of H's rows, in the readings' units
     huber : Huber, or None
@@ -37,6 +39,7 @@ class AnalysisInputs:
     readings: Observations
     numbers: np.ndarray
     reading_operator: ReadingOperator
+    background: LinearTransform
     transform: Transform
     operator: Operator
     error: ObservationError
@@ -72,7 +75,12 @@ def analysis_inputs(
         readings = replace(readings, error=means.error[means.number])
     operator: Operator = reading_operator.operator
     transform: Transform = localised(
-        background.transform, background.taper, reading_operator.operator, cache.localised, comm
+        background.transform,
+        background.taper,
+        reading_operator.operator,
+        background.content,
+        cache.localised,
+        comm,
     )
     if biases.names:
         transform = BiasedTransform(transform, biases.std, comm)
@@ -80,7 +88,9 @@ def analysis_inputs(
     error = error_covariance(readings, used, settings.error_model, reading_operator, n, comm)
     huber = None if settings.huber is None else Huber(*np.atleast_1d(settings.huber).tolist())
     departure = reading_operator.mean @ innovation.value[used]
-    return AnalysisInputs(readings, used, reading_operator, transform, operator, error, departure, huber)
+    return AnalysisInputs(
+        readings, used, reading_operator, background.transform, transform, operator, error, departure, huber
+    )
 
 
 def quadratic_form(inputs: AnalysisInputs, increment: np.ndarray) -> tuple[Operator, ObservationError, np.ndarray]:

@@ -1,5 +1,6 @@
 """One analysis: from a forecast and its readings to the analysed fields and a table of the readings."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -13,10 +14,11 @@ from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.analysis import Guard
 from plugin.case.configuration import MinimiserSection
+from plugin.window.adaptive import adapted, at_readings, next_factors
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, analysis_inputs
 from plugin.window.background import Background
-from plugin.window.guard import Departures, Verdict, factors, field_of, judge, left_out_departures
+from plugin.window.guard import Departures, Verdict, field_of, increment_factors, judge, left_out_departures
 from plugin.window.innovation import Innovation, compare_with_background
 from plugin.window.latent import LatentAnalysis
 from plugin.window.minimum import Minimum, find_minimum
@@ -40,6 +42,7 @@ class WindowAnalysis:
     network : LatentAnalysis; None where the case has no network, or no reading is used
     gates : what each gate measured and did (:mod:`plugin.window.gates.apply`), by their names; none before
     verdict : Verdict on the analysis at readings that it did not know; None where it was not asked for
+    factors : {field: factor of background errors}; none where they do not adapt
     """
 
     changes: dict[str, Field]
@@ -50,6 +53,7 @@ class WindowAnalysis:
     network: LatentAnalysis | None = None
     gates: dict = field(default_factory=dict)
     verdict: Verdict | None = None
+    factors: dict[str, float] = field(default_factory=dict)
 
 
 def assimilate(
@@ -61,6 +65,7 @@ def assimilate(
     settings: ObservationSettings | None = None,
     cache: AnalysisCache | None = None,
     guard: Guard = "warn",
+    factors: Mapping[str, float] | None = None,
 ) -> WindowAnalysis:
     """Analyse one state. Collective.
 
@@ -74,6 +79,7 @@ def assimilate(
     settings : ObservationSettings; None for readings as they are
     cache : AnalysisCache of the analyses before, changed here; None computes everything
     guard : what follows where the analysis is worse than the forecast at readings that it did not know
+    factors : {field: factor of background errors} as the window before left them
 
     Raises
     ------
@@ -87,12 +93,23 @@ def assimilate(
     settings = ObservationSettings() if settings is None else settings
     cache = AnalysisCache() if cache is None else cache
     innovation = compare_with_background(background.transfer, state, readings, settings)
-    flags = _quality_flags(innovation, background, state.time, settings, cache, comm)
+    before = {} if background.adaptive is None else dict(factors or {})
+    n = len(innovation.readings)
+
+    def std() -> np.ndarray:
+        return background_std(background.transform, innovation.operator, n, comm, cache.background_std)
+
+    def std_so_far() -> np.ndarray:
+        return std() * at_readings(before, innovation.readings.variable)
+
+    flags = _quality_flags(innovation, background, state.time, settings, std_so_far)
     used = np.flatnonzero(flags == Flag.USED)
     if len(used) == 0:
         residual = np.full(len(readings), np.nan)
         table = reading_rows(innovation.readings, innovation.value, residual, flags)
-        return WindowAnalysis({}, None, table, dict(settings.biases))
+        return WindowAnalysis({}, None, table, dict(settings.biases), factors=before)
+    after = {} if background.adaptive is None else next_factors(before, background, innovation, used, std())
+    background = adapted(background, after)
     inputs = analysis_inputs(background, innovation, used, settings, cache, comm)
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
     correction = _correction(minimum, innovation)
@@ -100,7 +117,9 @@ def assimilate(
     verdict, analysis = None, minimum.analysis
     if guard != "off":
         verdict = _verdict(guard, minimum, innovation, residual, flags, cache, comm)
-        factor = np.tile(factors(verdict, background.transfer.variables), len(background.transfer.grid.rows(comm)))
+        factor = np.tile(
+            increment_factors(verdict, background.transfer.variables), len(background.transfer.grid.rows(comm))
+        )
         if not comm.allreduce(bool(np.all(factor == 1.0)), MPI.LAND):
             correction = replace(correction, increment=factor * correction.increment)
             analysis = _scaled(minimum, factor, comm)
@@ -113,6 +132,7 @@ def assimilate(
         minimum.inputs,
         minimum.network,
         verdict=verdict,
+        factors=after,
     )
 
 
@@ -121,18 +141,16 @@ def _quality_flags(
     background: Background,
     time: float,
     settings: ObservationSettings,
-    cache: AnalysisCache,
-    comm: MPI.Comm,
+    std: Callable[[], np.ndarray],
 ) -> np.ndarray:
     """(M,) of Flag's values. Collective."""
-    n = len(innovation.readings)
     return control_quality(
         innovation.readings,
         settings.quality,
         background.transfer.grid,
         time,
         innovation.value,
-        lambda: background_std(background.transform, innovation.operator, n, comm, cache.background_std),
+        std,
         [*innovation.flagged, *settings.flagged],
         settings.withheld,
     )

@@ -26,6 +26,7 @@ from coupling.geometry.interpolation import fluid_points
 from coupling.geometry.mesh import Mesh, State
 from coupling.geometry.points import MeshPoints, mesh_points
 from coupling.vtk.vtu import piece_paths
+from da.background.adaptive import FactorRule
 from da.background.linear_transform import LinearTransform
 from da.background.localisation import Taper
 from da.background.modes import Modes, reduced_modes, truncated_modes
@@ -53,6 +54,8 @@ class Background:
     modes : what U is made of
     latent : Latent of a case whose analyses are a network's; TSVD's U is for the others then
     taper : Taper of the covariances; None keeps those of U
+    adaptive : FactorRule by which a factor on U follows the innovations; None for no factor
+    factor : (v,) that U already has by variable; None for none
     """
 
     transfer: Transfer
@@ -60,6 +63,13 @@ class Background:
     modes: Modes
     latent: Latent | None = None
     taper: Taper | None = None
+    adaptive: FactorRule | None = None
+    factor: np.ndarray | None = None
+
+    @property
+    def content(self) -> tuple[np.ndarray, ...]:
+        """What may be another in each window."""
+        return () if self.factor is None else (self.factor,)
 
 
 def open_snapshots(settings: SeriesSection, comm: MPI.Comm, left_out: list[str] | None = None) -> list[Series]:
@@ -179,6 +189,7 @@ def background(
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
     settings = case.background
     taper = make_taper(settings, transfer)
+    rule = None if settings.adaptive is None else FactorRule(**settings.adaptive.model_dump())
     latent = read_latent(case, transfer, comm) if settings.by_network else None
 
     def make() -> tuple[Modes, np.ndarray]:
@@ -191,7 +202,7 @@ def background(
         about = _about(settings, transfer, plan, mesh, comm)
         modes, scale = _kept_or_made(settings.modes, about, make, transfer, comm, said)
     close_all(plan)
-    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent, taper)
+    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent, taper, rule)
 
 
 def states_of(case: Case, plan: Plan) -> Iterator[State]:

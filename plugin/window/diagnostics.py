@@ -20,6 +20,7 @@ from da.diagnostics.statistics import group_statistics
 from da.minimisation.hessian import ObservationHessian
 from da.observation.error import ObservationError
 from plugin.case.configuration import DiagnosticsSection
+from plugin.state.transfer import Transfer
 from plugin.window.analysis_inputs import quadratic_form
 from plugin.window.assimilate import WindowAnalysis
 from plugin.window.background import Background
@@ -67,7 +68,8 @@ def diagnose(
         entry, own = _influence(analysis, errors, operator, error, residual, comm)
     entry.update(_statistics(of, residual, own, settings.stations, comm))
     if settings.posterior and errors is not None:
-        write_posterior(folder / "posterior", errors, state_transform(of.transform), background, state, comm)
+        transforms = of.background, state_transform(of.transform)
+        write_posterior(folder / "posterior", errors, *transforms, background.transfer, state, comm)
     return entry
 
 
@@ -124,7 +126,13 @@ def state_transform(transform: Transform) -> LinearTransform:
 
 
 def write_posterior(
-    path: Path, errors: Posterior, transform: LinearTransform, background: Background, state: State, comm: MPI.Comm
+    path: Path,
+    errors: Posterior,
+    background: LinearTransform,
+    transform: LinearTransform,
+    transfer: Transfer,
+    state: State,
+    comm: MPI.Comm,
 ) -> None:
     """Write standard deviations of background and analysis on the grid and on the mesh. Collective.
 
@@ -136,23 +144,23 @@ def write_posterior(
     ----------
     path : without suffix
     errors : Posterior; numbers of its control after those of the transform are biases
-    transform : LinearTransform, U of the analysis without biases
-    background : Background
+    background : U of the background errors
+    transform : U of the analysis, without biases
+    transfer : Transfer
     state : State, whose meshes the fields are on
     comm : MPI communicator
     """
-    transfer, whole_transform = background.transfer, background.transform
-    kinds = {"background": (prior(whole_transform.n_control), whole_transform), "analysis": (errors, transform)}
+    kinds = {"background": (prior(background.n_control), background), "analysis": (errors, transform)}
     arrays, n = _about(transfer.grid), len(transfer.variables)
     meshes: dict[str, dict[str, Field]] = {}
     for kind, (of, u) in kinds.items():
-        local = analysis_std(state_std, of, u, whole_transform)
+        local = analysis_std(state_std, of, u, background)
         whole = np.concatenate(comm.allgather(local)).reshape(-1, n)
         for column, v in enumerate(transfer.variables):
             name, like = f"{v.name}.{kind}", state[v.field]
             arrays[name] = whole[:, column].reshape(arrays["fluid"].shape)
             on_mesh = partial(mesh_std, to_mesh=transfer.interpolation(like).to_mesh, column=column, n_columns=n)
-            std = analysis_std(on_mesh, of, u, whole_transform)
+            std = analysis_std(on_mesh, of, u, background)
             meshes.setdefault(like.mesh.fingerprint, {})[name] = Field(name, like.mesh, std, like.location)
     on_rank_0(lambda: _save(path.with_suffix(".npz"), arrays), comm)
     for k, fields in enumerate(meshes.values(), 1):

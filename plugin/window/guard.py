@@ -146,7 +146,7 @@ def field_of(variable: str) -> str:
     return variable.rpartition(".")[0] if "." in variable else variable
 
 
-def factors(verdict: Verdict, variables: tuple[Variable, ...]) -> np.ndarray:
+def increment_factors(verdict: Verdict, variables: tuple[Variable, ...]) -> np.ndarray:
     """(v,) factors of the increments of the variables."""
     return np.array([verdict.factor(v.field) for v in variables])
 

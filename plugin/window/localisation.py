@@ -62,12 +62,14 @@ def localised(
     transform: LinearTransform,
     taper: Taper | None,
     operator: ObservationOperator | SpeedOperator,
+    content: tuple[np.ndarray, ...],
     cached: CachedResult,
     comm: MPI.Comm,
 ) -> LinearTransform:
     """U of a window's readings, made once while they stay where they are. Collective.
 
     operator : H; of wind speeds the components' rows count
+    content : what U depends on beside H
 
     Raises
     ------
@@ -80,7 +82,9 @@ def localised(
     if not isinstance(linear, MatrixOperator):
         raise TypeError(f"{type(linear).__name__} has no matrix, which localisation needs")
     try:
-        return cached.result_for(linear.content, lambda: localised_transform(transform, taper, linear), comm)
+        return cached.result_for(
+            (*linear.content, *content), lambda: localised_transform(transform, taper, linear), comm
+        )
     except ValueError as error:
         raise ConfigurationError(f"background.localisation: {error}") from error
 

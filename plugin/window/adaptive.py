@@ -1,0 +1,49 @@
+"""Background errors of the day: a factor for each field, from a window's innovations and those before."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from da.background.adaptive import next_factor
+from da.background.linear_transform import LinearTransform
+from plugin.window.background import Background
+from plugin.window.guard import field_of
+from plugin.window.innovation import Innovation
+
+
+def next_factors(
+    before: Mapping[str, float], background: Background, innovation: Innovation, used: np.ndarray, std: np.ndarray
+) -> dict[str, float]:
+    """{field: factor of the background's standard deviation} with this window's innovations.
+
+    before : of the windows before; fields that are not there have 1
+    used : numbers of the readings that passed quality control
+    std : (M,) of the background at all readings, without a factor
+    """
+    rule = background.adaptive
+    if rule is None:
+        return {}
+    field = np.array([field_of(str(name)) for name in innovation.readings.variable[used]], dtype=str)
+    value, error = innovation.value[used], innovation.readings.error[used]
+    factors = {}
+    for name in dict.fromkeys(v.field for v in background.transfer.variables):
+        of = field == name
+        factors[name] = next_factor(before.get(name, 1.0), value[of], std[used][of], error[of], rule)
+    return factors
+
+
+def at_readings(factors: Mapping[str, float], variable: np.ndarray) -> np.ndarray:
+    """(M,) factor of each reading's field."""
+    return np.array([factors.get(field_of(str(name)), 1.0) for name in variable])
+
+
+def adapted(background: Background, factors: Mapping[str, float]) -> Background:
+    """The background errors times factors; itself where there are none."""
+    if not factors:
+        return background
+    factor = np.array([factors.get(v.field, 1.0) for v in background.transfer.variables])
+    inner = background.transform
+    rows = np.tile(factor, len(inner.modes.vectors) // len(factor))
+    scale = rows if inner.scale is None else rows * inner.scale
+    return replace(background, transform=LinearTransform(inner.modes, scale, inner.comm), factor=factor)
