@@ -12,18 +12,15 @@ blocks reduces them to a triangle, a second multiplies them by W_τ. So the snap
     FLOPs   2 n_local S² (QR) + 2 n_local S τ (V W_τ), and on one rank some 20 S³ for the SVD of R
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
 from mpi4py import MPI
 
-from coupling.common.collective import refuse_together
-from da.background.snapshots import row_blocks
+from da.background.anomalies import all_the_same, anomaly_blocks, checked_snapshots, refuse_bad
 from da.background.tsqr import Triangle, shared_svd, triangle_of_all
 
-PRECISIONS = ("float64", "float32")
 _SMALL = 0.25  # modes up to this part of the snapshots' size get memory of their own
 
 
@@ -35,7 +32,7 @@ class Modes:
     singular_values : (S,) of the whole V in falling order; None where they were not needed
     mean : (n_local,) of the snapshots, in the vectors' units
     n_samples : S, number of snapshots
-    name : "reduced" or "tsvd"
+    name : "reduced", "tsvd" or "local"
     """
 
     vectors: np.ndarray
@@ -81,17 +78,17 @@ def reduced_modes(
     ValueError
         if there are fewer than two snapshots, one holds a NaN (it says which), or all are the same
     """
-    snapshots = _checked(snapshots, comm, precision)
+    snapshots = checked_snapshots(snapshots, comm, precision)
     n_local, n_samples = snapshots.shape
     into = snapshots if overwrite and precision == "float64" else np.empty((n_local, n_samples), precision)
     mean, moved, bad = np.empty(n_local), False, np.zeros(n_samples, bool)
-    for rows, block, sound in _anomaly_blocks(snapshots, scale, unbiased, mean):
+    for rows, block, sound in anomaly_blocks(snapshots, scale, unbiased, mean):
         bad |= ~sound
         moved |= bool(block.any())
         into[rows] = block
-    _raise_bad(bad, comm)
+    refuse_bad(bad, comm)
     if not comm.allreduce(moved, MPI.LOR):
-        raise ValueError(_all_the_same(n_samples))
+        raise ValueError(all_the_same(n_samples))
     return Modes(into, None, mean, n_samples, "reduced")
 
 
@@ -126,16 +123,16 @@ def truncated_modes(
     ValueError
         as `reduced_modes`; if τ exceeds the number of non-zero σ, or the rule keeps no mode
     """
-    snapshots = _checked(snapshots, comm, precision)
+    snapshots = checked_snapshots(snapshots, comm, precision)
     n_local, n_samples = snapshots.shape
     mean, bad, triangle = np.empty(n_local), np.zeros(n_samples, bool), Triangle(n_samples)
-    for _, block, sound in _anomaly_blocks(snapshots, scale, unbiased, mean):
+    for _, block, sound in anomaly_blocks(snapshots, scale, unbiased, mean):
         bad |= ~sound
         triangle.add(block)
-    _raise_bad(bad, comm)
+    refuse_bad(bad, comm)
     sigma, right = shared_svd(triangle_of_all(triangle, comm), n_samples, comm)
     if sigma[0] == 0.0:
-        raise ValueError(_all_the_same(n_samples))
+        raise ValueError(all_the_same(n_samples))
     n_state = comm.allreduce(n_local)
     # np.linalg.matrix_rank draws the line between small and zero at the same place
     n_nonzero = int(np.sum(sigma > sigma[0] * max(n_state, n_samples) * np.finfo(float).eps))
@@ -143,7 +140,7 @@ def truncated_modes(
     right = np.ascontiguousarray(right[:, :tau])
     in_place = overwrite and precision == "float64" and tau > _SMALL * n_samples
     vectors = snapshots[:, :tau] if in_place else np.empty((n_local, tau), precision)
-    for rows, block, _ in _anomaly_blocks(snapshots, scale, unbiased):
+    for rows, block, _ in anomaly_blocks(snapshots, scale, unbiased):
         vectors[rows] = block @ right
     return Modes(vectors, sigma, mean, n_samples, "tsvd")
 
@@ -183,78 +180,3 @@ def n_kept(sigma: np.ndarray, truncation: float | None = None) -> int:
     raise ValueError(
         f"truncation {truncation!r}, expected a whole number of modes, a fraction of the variance in (0, 1], or None"
     )
-
-
-def _checked(snapshots: np.ndarray, comm: MPI.Comm, precision: str) -> np.ndarray:
-    """The snapshots as an array, not copied; what does not fit is an error on every rank."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r} of the modes, expected one of {', '.join(PRECISIONS)}")
-    snapshots = np.asarray(snapshots)
-    shape = snapshots.shape
-    refuse_together(
-        None if len(shape) == 2 else f"snapshots of shape {shape}, expected (rows of this rank, snapshots)", comm
-    )
-    numbers = sorted(set(comm.allgather(shape[1])))
-    if len(numbers) > 1:
-        raise ValueError(f"{numbers} snapshots on the ranks, expected the same number on each, also where no row lies")
-    if shape[1] < 2:
-        raise ValueError(f"{shape[1]} snapshots, expected two or more to have a spread")
-    return snapshots
-
-
-def _anomaly_blocks(
-    snapshots: np.ndarray, scale: np.ndarray | None, unbiased: bool, mean: np.ndarray | None = None
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """V block by block: (rows, (m, S) float64 in Fortran order, (S,) which snapshots are finite).
-
-    A block lives until the next one. `mean`, (n_local,), is filled where given.
-    """
-    n_samples = snapshots.shape[1]
-    root = np.sqrt(n_samples - 1) if unbiased else 1.0
-    slices = row_blocks(snapshots.shape)
-    memory = np.empty((slices[0].stop if slices else 0) * n_samples)
-    for rows in slices:
-        m = rows.stop - rows.start
-        block = memory[: m * n_samples].reshape(n_samples, m).T
-        block[...] = snapshots[rows]
-        centre, sound = _centre(block)
-        factor = np.ones(m)
-        if scale is not None:
-            factor = np.divide(factor, scale[rows], out=np.zeros(m), where=scale[rows] > 0.0)
-        if mean is not None:
-            mean[rows] = factor * centre
-        block *= (factor / root)[:, None]
-        yield rows, block, sound
-
-
-def _centre(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Subtract each row's mean; returns means, and which columns are finite. If one is not, the block becomes zero."""
-    # the means show it, at no pass over the block of its own
-    with np.errstate(invalid="ignore", over="ignore"):
-        centre = block.mean(axis=1)
-    sound = np.ones(block.shape[1], bool)
-    if not np.isfinite(centre).all():
-        sound = np.isfinite(block).all(axis=0)
-        if not sound.all():
-            block[...] = 0.0
-            return np.zeros(len(block)), sound
-    still = np.flatnonzero((block[:, 0] == block[:, -1]) & (block[:, 0] == block[:, block.shape[1] // 2]))
-    still = still[np.ptp(block[still], axis=1) == 0.0]
-    block -= centre[:, None]
-    # x̄ is rounded: where all snapshots agree, the difference is rounding and not variance
-    block[still] = 0.0
-    return centre, sound
-
-
-def _raise_bad(bad: np.ndarray, comm: MPI.Comm) -> None:
-    comm.Allreduce(MPI.IN_PLACE, bad, MPI.LOR)
-    if bad.any():
-        listed = ", ".join(str(i) for i in np.flatnonzero(bad)[:10])
-        raise ValueError(
-            f"{bad.sum()} of {len(bad)} snapshots hold a NaN or an infinity: number {listed}"
-            f"{' …' if bad.sum() > 10 else ''} (counted from 0); leave them out"
-        )
-
-
-def _all_the_same(n_samples: int) -> str:
-    return f"all {n_samples} snapshots are the same, so σ₁ = 0 and there is no mode; take them further apart in time"

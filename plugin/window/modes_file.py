@@ -26,7 +26,8 @@ from mpi4py import MPI
 from coupling.common.collective import refuse_together
 from coupling.common.hdf5 import claim_problem
 from coupling.common.headers import cut_short, header_differences
-from da.background.modes import PRECISIONS, Modes
+from da.background.anomalies import PRECISIONS
+from da.background.modes import Modes
 
 FORMAT, VERSION = "modes of the background covariance", 1
 _BLOCK = 1 << 27  # bytes written or read at once: MPI counts in 32 bits
