@@ -4,7 +4,7 @@ This room knows vectors. A grid state is its rank's run of rows, numbered point 
 files, meshes and networks belong elsewhere. The communicator is an argument.
 
 :mod:`da.background.snapshots` → :mod:`da.background.scaling` → :mod:`da.background.modes` (kept by
-:mod:`plugin.window.modes_file`) → :mod:`da.background.transform`; with :mod:`da.observation.operator` and
+:mod:`plugin.window.background.modes_file`) → :mod:`da.background.transform`; with :mod:`da.observation.operator` and
 :mod:`da.observation.error` it makes the :mod:`da.minimisation.cost` that :mod:`da.minimisation.minimise` hands to TAO;
 :mod:`da.analysis` is the whole of it for one time. Beside these are quality control, other norms and errors, the worth
 of an analysis (:mod:`da.diagnostics.posterior`, :mod:`da.diagnostics.desroziers`), and the transforms through a network

@@ -55,15 +55,15 @@ from plugin.run.retention import disk_need, prune, window_folder
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
-from plugin.window.background import Background, background
+from plugin.window.background.of_case import Background, background
 from plugin.window.diagnostics import diagnose
 from plugin.window.gates.apply import make_gates
 from plugin.window.gates.mesh_operators import check_boundary
 from plugin.window.gates.summary import gates_summary
 from plugin.window.guard import guard_line
 from plugin.window.iau import forecast_in_parts
-from plugin.window.reading_selection import belongs_to_window, window_readings
-from plugin.window.reading_table import write_table
+from plugin.window.observations.selection import belongs_to_window, window_readings
+from plugin.window.observations.table import write_table
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 

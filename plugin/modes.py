@@ -16,7 +16,7 @@ from mpi4py import MPI
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
-from plugin.window.background import Background, background
+from plugin.window.background.of_case import Background, background
 
 
 def make_modes(case: Case, comm: MPI.Comm, progress: Progress | None = None) -> Background:

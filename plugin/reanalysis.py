@@ -52,7 +52,7 @@ from plugin.run.progress import Progress
 from plugin.run.rank_groups import RankGroup, groups_for, split
 from plugin.run.settings import first_difference, kept_settings, relocated, settings_of
 from plugin.window.analysis_cache import AnalysisCache
-from plugin.window.background import Background, Series, background, close_all, fingerprint, plan_of
+from plugin.window.background.of_case import Background, Series, background, close_all, fingerprint, plan_of
 from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates
 from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
 

@@ -23,7 +23,7 @@ from models.zoo.observation_encoder import ObservationEncoder
 from plugin.experiment.networks import COMBINED, RECIPE, Network, NetworkSpec, n_validation, trained_network, weights
 from plugin.experiment.states import COMM, ExperimentInputs, noise
 from plugin.experiment.systems import Analysed, System, latent, timed
-from plugin.window.observation_encoding import file_hash
+from plugin.window.background.observation_encoding import file_hash
 
 VORONOI, ENCODED = "Voronoi-CNN", "bireduced"
 _NOISE = (0.02, 0.3)  # of readings in training, in standard deviations

@@ -27,8 +27,8 @@ from plugin.run.progress import Progress
 from plugin.state.transfer import Transfer, variables_of
 from plugin.training.runs import first_epoch, keep_network, run_training
 from plugin.training.training_set import TrainingSet, training_set
-from plugin.window.background import close_all, plan_of, states_of
-from plugin.window.observation_encoding import file_hash
+from plugin.window.background.observation_encoding import file_hash
+from plugin.window.background.of_case import close_all, plan_of, states_of
 
 KEPT = 64  # states of the validation that R_l is found from
 _TITLE = "observation encoder"

@@ -20,7 +20,7 @@ from coupling.simulation.launch import ModelError, launch, package_environment
 from da.analysis import analyse
 from da.diagnostics.checks import OperatorCheck, relative_gap
 from plugin.case.configuration import CycleCase
-from plugin.window.observation_operator import by_reading
+from plugin.window.observations.operator import by_reading
 from plugin.window.set_up import SetUp
 
 NAME = "same on one rank and on all"

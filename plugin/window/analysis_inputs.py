@@ -14,12 +14,12 @@ from da.observation.bias import BiasedOperator
 from da.observation.error import ObservationError
 from da.observation.observations import Observations
 from plugin.window.analysis_cache import AnalysisCache
-from plugin.window.background import Background
-from plugin.window.innovation import Innovation
-from plugin.window.localisation import localised
-from plugin.window.observation_operator import Operator, ReadingOperator, error_covariance, make_operator
-from plugin.window.quality_control import superobservations
-from plugin.window.reading_selection import ObservationSettings
+from plugin.window.background.localisation import localised
+from plugin.window.background.of_case import Background
+from plugin.window.observations.innovation import Innovation
+from plugin.window.observations.operator import Operator, ReadingOperator, error_covariance, make_operator
+from plugin.window.observations.quality_control import superobservations
+from plugin.window.observations.selection import ObservationSettings
 
 
 @dataclass(frozen=True)

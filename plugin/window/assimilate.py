@@ -14,18 +14,18 @@ from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.analysis import Guard
 from plugin.case.configuration import MinimiserSection
-from plugin.window.adaptive import adapted, at_readings, next_factors
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, analysis_inputs
-from plugin.window.background import Background
+from plugin.window.background.adaptive import adapted, at_readings, next_factors
+from plugin.window.background.latent import LatentAnalysis
+from plugin.window.background.of_case import Background
 from plugin.window.guard import Departures, Verdict, field_of, increment_factors, judge, left_out_departures
-from plugin.window.innovation import Innovation, compare_with_background
-from plugin.window.latent import LatentAnalysis
 from plugin.window.minimum import Minimum, find_minimum
-from plugin.window.observation_operator import background_std, by_reading
-from plugin.window.quality_control import control_quality
-from plugin.window.reading_selection import ObservationSettings
-from plugin.window.reading_table import reading_rows
+from plugin.window.observations.innovation import Innovation, compare_with_background
+from plugin.window.observations.operator import background_std, by_reading
+from plugin.window.observations.quality_control import control_quality
+from plugin.window.observations.selection import ObservationSettings
+from plugin.window.observations.table import reading_rows
 
 
 @dataclass(frozen=True)

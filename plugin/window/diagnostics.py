@@ -23,9 +23,9 @@ from plugin.case.configuration import DiagnosticsSection
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_inputs import quadratic_form
 from plugin.window.assimilate import WindowAnalysis
-from plugin.window.background import Background
-from plugin.window.localisation import analysis_std
-from plugin.window.observation_operator import by_reading
+from plugin.window.background.localisation import analysis_std
+from plugin.window.background.of_case import Background
+from plugin.window.observations.operator import by_reading
 
 COLUMNS = ("influence", "left_out", "standardised")
 

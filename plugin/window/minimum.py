@@ -14,9 +14,9 @@ from da.outer_loops import analyse_outer
 from plugin.case.configuration import MinimiserSection
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs
-from plugin.window.background import Background
-from plugin.window.latent import LatentAnalysis, analyse_latent
-from plugin.window.observation_encoding import row_positions
+from plugin.window.background.latent import LatentAnalysis, analyse_latent
+from plugin.window.background.observation_encoding import row_positions
+from plugin.window.background.of_case import Background
 
 
 @dataclass(frozen=True)

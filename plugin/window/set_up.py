@@ -15,9 +15,9 @@ from da.observation.operator import ObservationOperator
 from plugin.case.configuration import CycleCase
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
-from plugin.window.background import Background, background, open_snapshots, steps_of_entry
-from plugin.window.observation_operator import ReadingOperator, error_covariance, make_operator
-from plugin.window.reading_selection import belongs_to_window
+from plugin.window.background.of_case import Background, background, open_snapshots, steps_of_entry
+from plugin.window.observations.operator import ReadingOperator, error_covariance, make_operator
+from plugin.window.observations.selection import belongs_to_window
 
 N_READINGS = 300  # more of them would make a dense solve slow
 _SEED = 20
@@ -57,7 +57,7 @@ def set_up(case: CycleCase, comm: MPI.Comm, said: Callable[[str], None] = lambda
     ----------
     case : CycleCase
     comm : MPI communicator
-    said : as in `plugin.window.background.background`
+    said : as in `plugin.window.background.of_case.background`
 
     Returns
     -------

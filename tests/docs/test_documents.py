@@ -21,7 +21,8 @@ from da.minimisation.minimise import Iteration
 from da.observation.quality import Flag
 from models import zoo
 from plugin.case.configuration import Case, read_case
-from plugin.window import diagnostics, reading_table, reanalysis_step
+from plugin.window import diagnostics, reanalysis_step
+from plugin.window.observations import table
 
 PACKAGES = ("plugin", "coupling", "da", "models", "examples", "benchmarks")
 BASE = {
@@ -240,7 +241,7 @@ def test_file_formats_have_every_column():
     text = (ROOT / "docs/files.md").read_text(encoding="utf-8")
     nothing = Statistics(0, 0.0, 0.0, 0.0)
     analysis = Analysis((), (), (Iteration(0, 0.0, 0.0, 0.0, 0.0),), nothing, nothing, 0.0, "", 0, 0, {}).summary()
-    for name in (*reading_table.TABLE, *diagnostics.COLUMNS, *reanalysis_step.COLUMNS, *analysis):
+    for name in (*table.TABLE, *diagnostics.COLUMNS, *reanalysis_step.COLUMNS, *analysis):
         assert f"`{name}`" in text, name
     for reason in (flag.text for flag in Flag if flag is not Flag.USED):
         assert f"`no: {reason}`" in (ROOT / "docs/observations.md").read_text(encoding="utf-8"), reason

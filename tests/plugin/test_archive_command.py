@@ -21,7 +21,7 @@ from coupling.vtk.dumps import write_dump
 from plugin.archive import main
 from plugin.case.configuration import read_case
 from plugin.run.job import run_job
-from plugin.window.background import background
+from plugin.window.background.of_case import background
 
 COMM = MPI.COMM_SELF
 RUNS = ["serial", "parallel", "adaptive"]

@@ -12,7 +12,7 @@ from da.minimisation.hessian import ObservationHessian
 from da.observation.diagonal_error import diagonal_error
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.sensors import main, propose
-from plugin.window.observation_operator import make_operator
+from plugin.window.observations.operator import make_operator
 from plugin.window.set_up import set_up
 
 

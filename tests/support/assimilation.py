@@ -10,7 +10,7 @@ from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
 from da.observation.observations import Observations
 from plugin.state.transfer import Transfer, values_at, variables_of
-from plugin.window.background import Background
+from plugin.window.background.of_case import Background
 
 N_MODES = 6
 OUTSIDE = 11  # the reading inside a building

@@ -16,8 +16,8 @@ from models.files import load, save
 from models.zoo.linear import Linear
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.latent import LatentSection
-from plugin.window.latent import read_latent
-from plugin.window.observation_encoding import file_hash
+from plugin.window.background.latent import read_latent
+from plugin.window.background.observation_encoding import file_hash
 
 N_STATES = 20
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from plugin.run.ledger import append_entry
-from plugin.window.reading_table import write_table
+from plugin.window.observations.table import write_table
 
 STATIONS = ("S1", "S2", "<S3> & $co$", "kept away")
 WITHHELD = STATIONS[3]

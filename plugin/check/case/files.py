@@ -14,7 +14,7 @@ from plugin.check.finding import Unavailable
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background import make_grid_of, plan_of, states_of
+from plugin.window.background.of_case import make_grid_of, plan_of, states_of
 
 ALONE = MPI.COMM_SELF
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from plugin.check.case.files import ALONE, CaseFiles
 from plugin.check.finding import OK, Finding
-from plugin.window.latent import read_latent
+from plugin.window.background.latent import read_latent
 
 
 def network(files: CaseFiles) -> Iterator[Finding]:

@@ -7,8 +7,8 @@ import numpy as np
 from plugin.check.case.files import CaseFiles
 from plugin.check.finding import FAIL, OK, WARN, Finding
 from plugin.state.transfer import values_at
-from plugin.window.quality_control import sensors_of
-from plugin.window.reading_selection import belongs_to_window
+from plugin.window.observations.quality_control import sensors_of
+from plugin.window.observations.selection import belongs_to_window
 
 _SAME = 1e-3  # of a time step
 

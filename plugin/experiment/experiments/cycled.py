@@ -21,7 +21,7 @@ from plugin.experiment.scores import relative_error
 from plugin.experiment.states import COMM, ExperimentInputs, StandardisedStates
 from plugin.run.ledger import read_ledger
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background import close_all, plan_of, states_of
+from plugin.window.background.of_case import close_all, plan_of, states_of
 
 FREE = "free run"
 KINDS = {"forecast": "forecast", "analysis": "restart"}  # and the ledger's key of their checkpoints

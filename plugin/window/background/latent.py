@@ -32,8 +32,8 @@ from models.inference import fast_decoder
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import CachedResult
-from plugin.window.observation_encoding import ObservationEncoding, RowPositions, read_encoder
-from plugin.window.observation_operator import Operator
+from plugin.window.background.observation_encoding import ObservationEncoding, RowPositions, read_encoder
+from plugin.window.observations.operator import Operator
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.state.transfer import Transfer, Variable
 from plugin.window.analysis_cache import CachedResult
-from plugin.window.observation_operator import Operator, ReadingOperator
+from plugin.window.observations.operator import Operator, ReadingOperator
 
 _BATCH = 8  # states that are encoded at a time
 

@@ -36,9 +36,9 @@ from plugin.case.background import BackgroundSection
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.latent import Latent, read_latent
-from plugin.window.localisation import make_taper
-from plugin.window.modes_file import ModesFileError, load_modes, save_modes
+from plugin.window.background.latent import Latent, read_latent
+from plugin.window.background.localisation import make_taper
+from plugin.window.background.modes_file import ModesFileError, load_modes, save_modes
 
 Plan = list[tuple[Series, int]]  # open series, number of a state in it
 

@@ -32,7 +32,7 @@ from plugin.case.gates import GateError, GatesSection, TaperSection
 from plugin.state.transfer import Transfer, values_at
 from plugin.window.assimilate import WindowAnalysis
 from plugin.window.gates.mesh_operators import MeshOperators
-from plugin.window.reading_table import TABLE
+from plugin.window.observations.table import TABLE
 
 RESIDUAL = "residual_of_restart"  # a column of readings.csv
 

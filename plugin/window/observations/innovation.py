@@ -9,9 +9,9 @@ from da.observation.error import instrument_std
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.state.transfer import ModelAtReadings, Transfer
-from plugin.window.observation_operator import ReadingOperator, make_operator
-from plugin.window.reading_selection import ObservationSettings
-from plugin.window.station_bias import StationBiases, station_biases
+from plugin.window.observations.operator import ReadingOperator, make_operator
+from plugin.window.observations.selection import ObservationSettings
+from plugin.window.observations.station_bias import StationBiases, station_biases
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from plugin.case.observations import ANALYSIS_TIME, BiasSection, ErrorSection, O
 from plugin.state.fgat import FirstGuess, first_guess
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import AnalysisCache
-from plugin.window.quality_control import stuck_sensors
+from plugin.window.observations.quality_control import stuck_sensors
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from da.observation.observations import Observations
-from plugin.window.reading_selection import ObservationSettings
+from plugin.window.observations.selection import ObservationSettings
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from plugin.experiment.systems import (
     tsvd,
 )
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background import make_grid_of
+from plugin.window.background.of_case import make_grid_of
 
 PROTOCOL = ProtocolSection(gradient_tolerance=1e-12)
 ALPHA, VARIANCE = 0.1, 0.05

@@ -7,7 +7,7 @@ import pytest
 
 from plugin.readings import Choice, ReadingsError, read_readings
 from plugin.run.tables import read_tables
-from plugin.window.reading_table import TABLE, write_table
+from plugin.window.observations.table import TABLE, write_table
 
 HEADER = "time,x,y,z,variable,value,error,station"
 ROW = "10,4,10,7,Tracer,0.3,0.05,S4"

@@ -11,7 +11,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.report.run import read_run
 from plugin.run.ledger import LedgerError, append_entry, read_ledger
 from plugin.run.settings import kept_settings
-from plugin.window.modes_file import FORMAT, VERSION, ModesFileError, read_about
+from plugin.window.background.modes_file import FORMAT, VERSION, ModesFileError, read_about
 
 COMM = MPI.COMM_SELF
 DEEP = "[" * 100_000

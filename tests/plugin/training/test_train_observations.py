@@ -17,8 +17,8 @@ from plugin.train import train_network
 from plugin.training.observation_encoder import own_sensors, train_observation_encoder
 from plugin.training.runs import LAST, training_folder
 from plugin.training.training_set import training_set
-from plugin.window.background import plan_of, states_of
-from plugin.window.observation_encoding import file_hash
+from plugin.window.background.observation_encoding import file_hash
+from plugin.window.background.of_case import plan_of, states_of
 
 READINGS = (
     "time,x,y,z,variable,value,error\n"

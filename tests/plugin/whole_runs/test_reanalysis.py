@@ -19,8 +19,8 @@ from plugin.case.configuration import ConfigurationError, read_case
 from plugin.readings.of_case import readings_of
 from plugin.reanalysis import reanalyse
 from plugin.window.assimilate import assimilate
-from plugin.window.background import background
-from plugin.window.reading_selection import window_readings
+from plugin.window.background.of_case import background
+from plugin.window.observations.selection import window_readings
 
 COMM = MPI.COMM_SELF
 UNTIL = 3 * WINDOW  # seven states, 0 to 24 s every 4 s; readings at 8, 16 and 24 s

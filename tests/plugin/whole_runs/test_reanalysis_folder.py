@@ -12,7 +12,7 @@ from plugin import reanalysis
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.case.sections import SeriesSection
 from plugin.reanalysis import reanalyse
-from plugin.window.background import close_all, plan_of
+from plugin.window.background.of_case import close_all, plan_of
 
 COMM = MPI.COMM_SELF
 

@@ -12,8 +12,8 @@ from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, QualitySection
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
-from plugin.window.localisation import make_taper
-from plugin.window.reading_selection import ObservationSettings
+from plugin.window.background.localisation import make_taper
+from plugin.window.observations.selection import ObservationSettings
 
 comm = MPI.COMM_WORLD
 background, state = make_background(comm)

@@ -7,7 +7,7 @@ import pytest
 from mpi4py import MPI
 from small_problem import make_problem, rows_of
 
-from plugin.window.modes_file import ModesFileError, load_modes, save_modes
+from plugin.window.background.modes_file import ModesFileError, load_modes, save_modes
 
 comm = MPI.COMM_WORLD
 kind, path = sys.argv[1:]

@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from plugin.case.configuration import MinimiserSection
 from plugin.window.assimilate import assimilate
-from plugin.window.latent import read_latent
+from plugin.window.background.latent import read_latent
 
 comm = MPI.COMM_WORLD
 background, state = latent_background(comm)

@@ -21,9 +21,9 @@ from plugin.state.fgat import FirstGuess
 from plugin.state.transfer import values_at
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
-from plugin.window.observation_operator import _averaged, make_operator
-from plugin.window.reading_selection import ObservationSettings, window_readings
-from plugin.window.reading_table import TABLE
+from plugin.window.observations.operator import _averaged, make_operator
+from plugin.window.observations.selection import ObservationSettings, window_readings
+from plugin.window.observations.table import TABLE
 
 COMM = MPI.COMM_SELF
 

@@ -17,9 +17,9 @@ from plugin.diagnostics import main, run_table
 from plugin.readings import ReadingsError
 from plugin.window.assimilate import assimilate
 from plugin.window.diagnostics import COLUMNS, diagnose
-from plugin.window.observation_operator import make_operator
-from plugin.window.reading_selection import ObservationSettings
-from plugin.window.reading_table import TABLE, write_table
+from plugin.window.observations.operator import make_operator
+from plugin.window.observations.selection import ObservationSettings
+from plugin.window.observations.table import TABLE, write_table
 
 COMM = MPI.COMM_SELF
 ALL = DiagnosticsSection(influence=True, posterior=True, stations=True)

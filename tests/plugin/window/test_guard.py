@@ -12,8 +12,8 @@ from plugin.case.observations import BiasSection
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.guard import ALL, Departures, field_of, guard_line, judge, left_out_departures
-from plugin.window.observation_operator import by_reading, make_operator
-from plugin.window.reading_selection import ObservationSettings
+from plugin.window.observations.operator import by_reading, make_operator
+from plugin.window.observations.selection import ObservationSettings
 
 COMM = MPI.COMM_SELF
 

@@ -15,8 +15,8 @@ from models.files import load, load_arrays, save
 from models.training.state import TrainingState, save_state
 from plugin.case.configuration import ConfigurationError, MinimiserSection
 from plugin.window.assimilate import assimilate
-from plugin.window.latent import read_latent
-from plugin.window.reading_selection import ObservationSettings
+from plugin.window.background.latent import read_latent
+from plugin.window.observations.selection import ObservationSettings
 
 COMM = MPI.COMM_SELF
 

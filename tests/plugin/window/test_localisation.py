@@ -12,10 +12,10 @@ from plugin.case.background import BackgroundSection
 from plugin.case.configuration import ConfigurationError, DiagnosticsSection, MinimiserSection
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
+from plugin.window.background.localisation import make_taper
 from plugin.window.diagnostics import diagnose
-from plugin.window.localisation import make_taper
-from plugin.window.observation_operator import make_operator
-from plugin.window.reading_selection import ObservationSettings
+from plugin.window.observations.operator import make_operator
+from plugin.window.observations.selection import ObservationSettings
 
 COMM = MPI.COMM_SELF
 LENGTH = 60.0

@@ -4,9 +4,9 @@ import pytest
 from mpi4py import MPI
 from small_problem import N, whole_snapshots
 
-import plugin.window.modes_file
+import plugin.window.background.modes_file
 from da.background.modes import reduced_modes, truncated_modes
-from plugin.window.modes_file import ModesFileError, load_modes, read_about, save_modes
+from plugin.window.background.modes_file import ModesFileError, load_modes, read_about, save_modes
 
 COMM = MPI.COMM_SELF
 SNAPSHOTS = whole_snapshots()
@@ -24,7 +24,7 @@ def stored(tmp_path):
 @pytest.mark.parametrize("make", [reduced_modes, truncated_modes])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_comes_back_bit_for_bit(tmp_path, make, precision, order, monkeypatch):
-    monkeypatch.setattr(plugin.window.modes_file, "_BLOCK", 3000)
+    monkeypatch.setattr(plugin.window.background.modes_file, "_BLOCK", 3000)
     modes = make(SNAPSHOTS, COMM, precision=precision)
     object.__setattr__(modes, "vectors", np.array(modes.vectors, order=order))
     scale = np.random.default_rng(0).random(N)

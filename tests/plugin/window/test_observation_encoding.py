@@ -18,8 +18,8 @@ from plugin.readings.of_case import readings_of
 from plugin.state.transfer import values_at
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
-from plugin.window.latent import read_latent
-from plugin.window.reading_selection import FirstGuess, ObservationSettings
+from plugin.window.background.latent import read_latent
+from plugin.window.observations.selection import FirstGuess, ObservationSettings
 
 COMM = MPI.COMM_SELF
 BELIEVED = {"cost_ratio": 1e3}  # the encoder is not trained

@@ -11,8 +11,8 @@ from test_background import case, dumps  # noqa: F401
 from coupling.archive.series import DumpSeries
 from plugin.case.configuration import ConfigurationError
 from plugin.modes import make_modes
-from plugin.window.background import background
-from plugin.window.modes_file import read_about
+from plugin.window.background.modes_file import read_about
+from plugin.window.background.of_case import background
 
 COMM = MPI.COMM_SELF
 
