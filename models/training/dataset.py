@@ -20,8 +20,11 @@ ORDER, AUGMENTATION, OBJECTIVE, NETWORK = range(1, 5)  # what random numbers are
 class Samples(Protocol):
     """(S, C, nx, ny, nz) numbers whose slices are arrays."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
 
     def __len__(self) -> int: ...
 

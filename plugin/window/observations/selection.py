@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from coupling.archive import Archive
-from coupling.archive.series import DumpSeries
+from coupling.archive.series import Series
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.observations import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
@@ -72,7 +71,7 @@ def window_readings(
     end: float,
     settings: ObservationSection,
     transfer: Transfer,
-    dumps: Archive | DumpSeries | None,
+    dumps: Series | None,
     slack: float,
     cache: AnalysisCache | None = None,
     **of_window: Any,
