@@ -1,6 +1,6 @@
 # make demo    set everything up and run the twin experiment of examples/street
-# make test    set everything up and run all tests
-# make lint    only ruff and mypy
+# make test    set everything up, check types and style, and run all tests
+# make lint    only types and style: ruff and mypy
 # make setup   only set up: system packages (as root on Debian), .venv, the project
 #
 # On a cluster: python3 -m venv, your own PETSc/MPI/HDF5 modules, pip install . (README, "Installing").
@@ -41,7 +41,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-test: setup $(VENV)/browser
+test: lint $(VENV)/browser
 	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 
 demo: setup

@@ -16,7 +16,8 @@ from examples.street.demo import earlier_winds  # noqa: E402
 from examples.twin import prepare, read_sensors, simulate, train  # noqa: E402
 
 CASE = """\
-model: {driver: embedded, start: run/start/restart.flml, processes: 2, launcher: [srun, --mpi=pmix, --overlap, -n, "{n}"]}
+model:
+  {driver: embedded, start: run/start/restart.flml, processes: 2, launcher: [srun, --mpi=pmix, --overlap, -n, "{n}"]}
 cycle: {window: 10, windows: WINDOWS}
 grid: {spacing: [16.0, 16.0, 6.0]}
 variables: [Tracer, Velocity]
