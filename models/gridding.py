@@ -32,7 +32,7 @@ class InverseDistanceGridding:
     def places(self) -> np.ndarray:
         """(nx·ny·nz, 3) [m] from the first point."""
         shape = self.part.shape[1:]
-        return np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=1) * np.asarray(self.spacing)
+        return np.stack(np.unravel_index(np.arange(int(np.prod(shape))), shape), axis=1) * np.asarray(self.spacing)
 
     def weights(self, position: ArrayLike, channel: ArrayLike) -> "SensorWeights":
         """The weights of a set of sensors, good for any number of readings from it.

@@ -154,7 +154,7 @@ def held_squares(boundary: Boundary, mesh: Mesh, held: Mapping[int, set[Axis]], 
     for surface, axes in held.items():
         on_surface = boundary.ids == surface
         facet_squares = np.zeros((on_surface.sum(), 3, 3))
-        for axis in axes - {NORMAL}:
+        for axis in (axis for axis in axes if isinstance(axis, int)):
             facet_squares[:, axis, axis] = 1
         if NORMAL in axes:
             facet_squares += normals[on_surface][:, :, None] * normals[on_surface][:, None, :]

@@ -97,8 +97,8 @@ def _variances(
     # by blocks, because the snapshots may be in a file; summed in the same order wherever they are
     for rows in row_blocks(snapshots.shape):
         variance[rows] = np.ascontiguousarray(snapshots[rows], dtype=np.float64).var(axis=1, ddof=1)
-    variance = variance.reshape(n_points, n_variables)
-    return variance, np.ones(n_points, bool) if mask is None else np.asarray(mask, bool)
+    by_point = variance.reshape(n_points, n_variables)
+    return by_point, np.ones(n_points, bool) if mask is None else np.asarray(mask, bool)
 
 
 def _misfit_of_shapes(shape: tuple[int, ...], n_variables: int, mask: np.ndarray | None) -> str | None:

@@ -15,6 +15,8 @@ R_l is f°'s own error: states whose codes are known are observed with the same 
 full covariance from some tens of states made analyses worse.
 """
 
+from functools import partial
+
 import numpy as np
 
 from da.observation.error import ObservationError
@@ -77,7 +79,7 @@ def noisy_readings(
     """
     rows = [np.random.default_rng([_SEED, n]).standard_normal(states.shape[1]) for n in number]
     drawn = np.array(rows).reshape(len(number), states.shape[1])
-    within = [_symmetric_root(block.factor).__matmul__ for block in error.blocks]
+    within = [partial(np.matmul, _symmetric_root(block.factor)) for block in error.blocks]
     noise = error.by_blocks(drawn, lambda values: error.std_local[:, None] * values, within)
     return (modes_operator(operator).observe_modes(states, scale) + noise) / scale_at(operator, scale)[:, None]
 

@@ -39,5 +39,5 @@ def codes_and_round_trips(
             square = (model.decode(latent) - fields).double().square() * chosen
             codes.append(latent.float().numpy())
             errors.append((square.flatten(1).sum(1) / chosen.sum()).sqrt().numpy())
-    codes = np.concatenate(comm.allgather(np.concatenate(codes)))
-    return np.ascontiguousarray(codes.T), np.concatenate(comm.allgather(np.concatenate(errors)))
+    every_code = np.concatenate(comm.allgather(np.concatenate(codes)))
+    return np.ascontiguousarray(every_code.T), np.concatenate(comm.allgather(np.concatenate(errors)))

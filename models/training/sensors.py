@@ -63,18 +63,18 @@ class SensorDraws:
 
         Returns
         -------
-        seen : (B, 2C, nx, ny, nz) spread readings
+        spread : (B, 2C, nx, ny, nz) spread readings
         target : (B, C, nx, ny, nz)
         """
         target = fields
         if self.before is not None and epoch > 0:
             _, target = self.before.apply(fields, numbers, seed, epoch)
         values = target.cpu().numpy()
-        seen = [
+        spread = [
             self.observe(x, random(AUGMENTATION, seed, epoch, int(k), 1)) for x, k in zip(values, numbers, strict=True)
         ]
-        seen = np.concatenate([np.empty((0, 2 * values.shape[1], *values.shape[2:])), *seen])
-        return torch.from_numpy(seen).to(target), target
+        whole = np.concatenate([np.empty((0, 2 * values.shape[1], *values.shape[2:])), *spread])
+        return torch.from_numpy(whole).to(target), target
 
     def observe(self, field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(C, nx, ny, nz) field → (1, 2C, nx, ny, nz) spread readings of drawn sensors."""

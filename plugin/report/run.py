@@ -107,7 +107,9 @@ _EMPTY = {"window": np.empty(0, int), **dict.fromkeys(NUMBERS, np.empty(0)), **d
 
 def _readings(table: Mapping[str, np.ndarray]) -> Readings:
     place = np.column_stack([table[c] for c in "xyz"])
-    unnamed = {k: "at " + ", ".join(f"{c:g}" for c in place[k]) for k in np.flatnonzero(table["station"] == "")}
+    unnamed = {
+        k: "at " + ", ".join(f"{c:g}" for c in place[k]) for k in np.flatnonzero(table["station"] == "").tolist()
+    }
     sensor = np.array([unnamed.get(k, name) for k, name in enumerate(table["station"].tolist())], dtype=str)
     reason = np.char.replace(np.where(table["used"] == _YES, "", table["used"]).astype(str), _NO, "", 1)
     same = {name: table[name] for name in ("window", "time", "variable", "value", "error", "innovation", "residual")}

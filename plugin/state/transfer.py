@@ -91,8 +91,8 @@ class ModelAtReadings:
         start, column, weight = self.operator.getValuesCSR()
         row = np.repeat(np.cumsum(chosen) - 1, np.diff(start))
         of = np.repeat(chosen, np.diff(start))
-        size = chosen.sum(), self.operator.getLocalSize()[1]
-        operator = sparse_rows(*size, row[of], column[of], weight[of], self.operator.getComm())
+        n_columns, comm = self.operator.getLocalSize()[1], self.operator.getComm()
+        operator = sparse_rows(int(chosen.sum()), n_columns, row[of], column[of], weight[of], comm)
         reading = np.searchsorted(numbers, self.reading[chosen])
         return ModelAtReadings(reading, self.background[chosen], operator, self.inside[numbers])
 
