@@ -56,11 +56,11 @@ from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background.of_case import Background, background
+from plugin.window.cross_validation import guard_line
 from plugin.window.diagnostics import diagnose
 from plugin.window.gates.apply import make_gates
 from plugin.window.gates.mesh_operators import check_boundary
 from plugin.window.gates.summary import gates_summary
-from plugin.window.guard import guard_line
 from plugin.window.iau import forecast_in_parts
 from plugin.window.observations.selection import belongs_to_window, window_readings
 from plugin.window.observations.table import write_table

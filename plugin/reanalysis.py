@@ -127,7 +127,7 @@ def _reanalyse(case, comm, resume, progress):
             "give background.inflation instead"
         )
     if "std" in of.keep and case.background.linear_transform != case.background.transform:
-        raise ConfigurationError("reanalysis.keep: std goes with background.transform: tsvd or reduced")
+        raise ConfigurationError("reanalysis.keep: std goes with background.transform: tsvd, reduced or local")
     left_out: list[str] | None = [] if of.missing == "skip" else None
     plan = plan_of(of.states, comm, left_out)
     for problem in left_out or ():

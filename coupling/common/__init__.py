@@ -1,4 +1,4 @@
-"""What every room may import: errors that all ranks raise, files that appear whole or not at all.
+"""What every room of every package may import: errors that all ranks raise, files that appear whole or not at all.
 
     collective    errors and results that all ranks share
     files         files and folders that appear whole or not at all

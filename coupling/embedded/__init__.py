@@ -17,5 +17,5 @@ constants and bounds, but not the tracer's mass.
 
 Python in an options file is executed, as in Fluidity: run only files that you trust.
 
-It is a program of its own: nothing else in this package imports it but its tests.
+It is a program of its own, which `coupling.fluidity.driver` starts like Fluidity; only its tests import it.
 """

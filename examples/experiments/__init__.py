@@ -1,0 +1,1 @@
+"""The experiments of Mack et al. 2020 on the street's own states."""

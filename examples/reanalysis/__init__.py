@@ -1,0 +1,1 @@
+"""A reanalysis of an archive of the street's states."""

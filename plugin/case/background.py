@@ -24,14 +24,39 @@ class AdaptiveSection(Section):
         return self
 
 
+class LocalSection(Section):
+    """Principal components of neighbourhoods: blocks of points with components of their own, all variables together."""
+
+    size: Positive | tuple[Positive, Positive, Positive] | None = Field(
+        None, description="length of a block's sides [m]; the domain is divided evenly into about such blocks"
+    )
+    points: tuple[int, int, int] | None = Field(
+        None, description="grid points along a block's sides, in place of `size`"
+    )
+    overlap: bool = Field(True, description="blocks fade into their neighbours, so that analyses have no seams")
+    horizontal: Positive | None = Field(
+        None, description="length with which covariances of blocks fall across the vertical [m]; none if left out"
+    )
+    vertical: Positive | None = Field(None, description="the same along the vertical [m]")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.size is None) == (self.points is None):
+            raise ValueError("give either size or points")
+        if self.points is not None and min(self.points) < 1:
+            raise ValueError(f"points is {list(self.points)}; expected one or more in each direction")
+        return self
+
+
 class BackgroundSection(Section):
     """Background errors, from the spread of earlier states."""
 
     snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
-    transform: Literal["tsvd", "reduced", "decoded", "bireduced"] = Field(
+    transform: Literal["tsvd", "reduced", "local", "decoded", "bireduced"] = Field(
         "tsvd",
-        description="control space: truncated SVD, all anomalies, or the latent space of a network: its decoder seen "
-        "by the true H (decoded), or readings encoded by network.observations and one decode (bireduced)",
+        description="control space: truncated SVD, all anomalies, principal components of blocks (local), or the "
+        "latent space of a network: its decoder with the true H (decoded), or readings encoded by "
+        "network.observations and one decode (bireduced)",
     )
     truncation: Truncation | None = Field(
         None,
@@ -45,6 +70,7 @@ class BackgroundSection(Section):
     precision: Literal["float64", "float32"] = Field(
         "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
     )
+    local: LocalSection | None = Field(None, description="the blocks of transform: local")
     adaptive: AdaptiveSection | None = Field(
         None, description="a further factor by field that follows the innovations; none if left out"
     )
@@ -61,9 +87,9 @@ class BackgroundSection(Section):
     scratch: Path | None = Field(None, description="folder for states that do not fit into memory while modes are made")
 
     @property
-    def linear_transform(self):
-        """`tsvd` or `reduced`: a network's analysis begins with TSVD's, and falls back to it."""
-        return "reduced" if self.transform == "reduced" else "tsvd"
+    def linear_transform(self) -> Literal["tsvd", "reduced", "local"]:
+        """A network's analysis begins with TSVD's, and falls back to it."""
+        return self.transform if self.transform in ("reduced", "local") else "tsvd"
 
     @property
     def by_network(self):
@@ -72,8 +98,18 @@ class BackgroundSection(Section):
 
     @model_validator(mode="after")
     def _truncation_needs_tsvd(self):
-        if self.truncation is not None and self.linear_transform != "tsvd":
-            raise ValueError("truncation goes with transform: tsvd, or a network's")
+        if self.truncation is not None and self.linear_transform == "reduced":
+            raise ValueError("truncation goes with transform: tsvd, local, or a network's")
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_and_their_number(self) -> Self:
+        if (self.local is not None) != (self.transform == "local"):
+            raise ValueError("transform: local needs the section local, and only it has one")
+        if self.transform == "local" and self.truncation is None:
+            raise ValueError(
+                "transform: local needs a truncation, the number of components of all blocks or a part below 1"
+            )
         return self
 
     @model_validator(mode="after")

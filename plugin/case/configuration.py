@@ -193,7 +193,7 @@ class Case(Section):
             ("diagnostics", "posterior", self.diagnostics.posterior),
         ):
             if found:
-                raise ValueError(f"{section}.{key} goes with background.transform: tsvd or reduced")
+                raise ValueError(f"{section}.{key} goes with background.transform: tsvd, reduced or local")
         return self
 
     @model_validator(mode="after")

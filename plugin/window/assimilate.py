@@ -19,7 +19,7 @@ from plugin.window.analysis_inputs import AnalysisInputs, analysis_inputs
 from plugin.window.background.adaptive import adapted, at_readings, next_factors
 from plugin.window.background.latent import LatentAnalysis
 from plugin.window.background.of_case import Background
-from plugin.window.guard import Departures, Verdict, field_of, increment_factors, judge, left_out_departures
+from plugin.window.cross_validation import Departures, Verdict, field_of, increment_factors, judge, left_out_departures
 from plugin.window.minimum import Minimum, find_minimum
 from plugin.window.observations.innovation import Innovation, compare_with_background
 from plugin.window.observations.operator import background_std, by_reading

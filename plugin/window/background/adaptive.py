@@ -8,7 +8,7 @@ import numpy as np
 from da.background.adaptive import next_factor
 from da.background.linear_transform import LinearTransform
 from plugin.window.background.of_case import Background
-from plugin.window.guard import field_of
+from plugin.window.cross_validation import field_of
 from plugin.window.observations.innovation import Innovation
 
 

@@ -27,12 +27,14 @@ from coupling.geometry.mesh import Mesh, State
 from coupling.geometry.points import MeshPoints, mesh_points
 from coupling.vtk.vtu import piece_paths
 from da.background.adaptive import FactorRule
+from da.background.blocks import cover
 from da.background.linear_transform import LinearTransform
+from da.background.local_modes import CodeLengths, local_modes
 from da.background.localisation import Taper
 from da.background.modes import Modes, reduced_modes, truncated_modes
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected
-from plugin.case.background import BackgroundSection
+from plugin.case.background import BackgroundSection, LocalSection
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
 from plugin.state.transfer import Transfer, variables_of
@@ -242,6 +244,9 @@ def columns_of(
 def _about(settings, transfer, plan, mesh, comm):
     """All that the modes depend on, for their file. Collective."""
     grid, times = transfer.grid, [float(series.times[step]) for series, step in plan]
+    blocks = {}
+    if settings.linear_transform == "local" and settings.local is not None:
+        blocks = {"blocks": settings.local.model_dump(mode="json")}
     return {
         "variables": [v.name for v in transfer.variables],
         "grid": grid.description,
@@ -251,6 +256,7 @@ def _about(settings, transfer, plan, mesh, comm):
         "number of states": len(plan),
         "states": on_rank_0(lambda: fingerprint(plan, times), comm),
         "transform": settings.linear_transform,
+        **blocks,
         **{name: getattr(settings, name) for name in ("truncation", "scaling", "unbiased", "precision")},
     }
 
@@ -331,10 +337,38 @@ def _made(
         scale = spread(snapshots, [v.name for v in transfer.variables], comm, fluid).scale
         overwrite = settings.scratch is None
         kept: dict[str, Any] = {"scale": scale, "precision": settings.precision, "overwrite": overwrite}
-        if settings.linear_transform == "tsvd":
+        if settings.linear_transform == "local" and settings.local is not None:
+            modes = _local(settings, settings.local, transfer, snapshots, scale, comm)
+        elif settings.linear_transform == "tsvd":
             modes = truncated_modes(snapshots, comm, settings.truncation, settings.unbiased, **kept)
         else:
             modes = reduced_modes(snapshots, comm, settings.unbiased, **kept)
     except ValueError as error:  # too few states, or too many modes asked of them: all ranks find the same
         raise ConfigurationError(f"background: {error}") from error
     return modes, scale
+
+
+def _local(
+    settings: BackgroundSection,
+    local: LocalSection,
+    transfer: Transfer,
+    snapshots: np.ndarray,
+    scale: np.ndarray,
+    comm: MPI.Comm,
+) -> Modes:
+    """Modes of blocks. ValueError where blocks are of points and there is no grid."""
+    grid, v = transfer.grid, len(transfer.variables)
+    position = np.repeat(grid.places(comm), v, axis=0)
+    edges = [np.min(comm.allgather(position.min(axis=0, initial=np.inf)), axis=0)]
+    edges.append(np.max(comm.allgather(position.max(axis=0, initial=-np.inf)), axis=0))
+    size, margin = np.broadcast_to(np.asarray(local.size or 0.0, float), 3), np.full(3, 1e-6)
+    if isinstance(grid, Grid):
+        margin = 0.5 * np.asarray(grid.spacing)  # a point stands for the cell about it
+    if local.points is not None:
+        if not isinstance(grid, Grid):
+            raise ValueError("local.points goes with a grid; give local.size with space: mesh")
+        size = np.asarray(local.points) * np.asarray(grid.spacing)
+    blocks = cover(edges[0] - margin, edges[1] + margin, size, local.overlap)
+    lengths = CodeLengths(local.horizontal or np.inf, local.vertical or np.inf)
+    kept = settings.truncation or 1.0, lengths, settings.unbiased
+    return local_modes(snapshots, position, blocks, comm, *kept, scale=scale, precision=settings.precision)

@@ -120,6 +120,63 @@ def test_all_modes_have_the_snapshots_covariance(tmp_path, dumps):
     np.testing.assert_allclose(root @ root.T, whole @ whole.T, atol=1e-9 * np.abs(whole).max() ** 2)
 
 
+@pytest.mark.parametrize("space", ["{shape: [6, 5, 4]}", "{space: mesh}"])
+def test_one_block_of_all_points_is_tsvd(tmp_path, dumps, space):
+    of = "{size: 1000.0, overlap: false}"
+    local = background(case(tmp_path, dumps, space, transform="local", truncation=3, local=of), COMM)
+    whole = background(case(tmp_path, dumps, space, truncation=3), COMM)
+    some = slice(None, None, 1 if space == "{shape: [6, 5, 4]}" else 61)
+    roots = [np.stack([b.transform.apply(w)[some] for w in np.eye(b.modes.n_modes)], axis=1) for b in (local, whole)]
+    covariance = roots[1] @ roots[1].T
+    assert local.modes.name == "local" and local.modes.n_modes == 3
+    np.testing.assert_allclose(roots[0] @ roots[0].T, covariance, atol=1e-9 * np.abs(covariance).max())
+
+
+def test_blocks_of_points_or_metres_and_their_lengths(tmp_path, dumps):
+    made = []
+    for of in ("{points: [3, 5, 4]}", "{size: 75.0}", "{points: [3, 5, 4], horizontal: 20.0}"):
+        made.append(background(case(tmp_path, dumps, transform="local", truncation=6, local=of), COMM))
+    assert all(b.modes.vectors.any() for b in made)
+    # 6 points along x in two blocks, whose centres are farther apart than two lengths
+    near, far = (made[k].modes.vectors @ made[k].modes.vectors.T for k in (0, 2))
+    n = len(far) // 6
+    assert np.abs(far[:n, -n:]).max() < 1e-10 * np.abs(far).max() < np.abs(near[:n, -n:]).max()
+
+
+def test_a_file_of_modes_knows_its_blocks(tmp_path, dumps):
+    words = {"transform": "local", "truncation": 4, "modes": tmp_path / "modes.h5"}
+    first = background(case(tmp_path, dumps, **words, local="{size: 75.0}"), COMM)
+    again = background(case(tmp_path, dumps, **words, local="{size: 75.0}"), COMM)
+    np.testing.assert_array_equal(first.modes.vectors, again.modes.vectors)
+    with pytest.raises(ConfigurationError, match="blocks"):
+        background(case(tmp_path, dumps, **words, local="{size: 60.0}"), COMM)
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ({"transform": "local", "truncation": 4}, "transform: local needs the section local"),
+        ({"local": "{size: 9.0}"}, "only it has one"),
+        ({"transform": "local", "local": "{size: 9.0}"}, "transform: local needs a truncation"),
+        (
+            {"transform": "local", "truncation": 4, "local": "{size: 9.0, points: [2, 2, 2]}"},
+            "give either size or points",
+        ),
+        ({"transform": "local", "truncation": 4, "local": "{points: [2, 0, 2]}"}, "expected one or more"),
+    ],
+)
+def test_blocks_that_cannot_be(tmp_path, dumps, words, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        case(tmp_path, dumps, **words)
+
+
+def test_blocks_of_points_need_a_grid(tmp_path, dumps):
+    with pytest.raises(ConfigurationError, match="background: local.points goes with a grid"):
+        background(
+            case(tmp_path, dumps, "{space: mesh}", transform="local", truncation=3, local="{points: [3, 3, 3]}"), COMM
+        )
+
+
 def test_inflation_and_bias_are_factors(tmp_path, dumps):
     plain = background(case(tmp_path, dumps, truncation=2), COMM).transform.apply(np.ones(2))
     inflated = background(case(tmp_path, dumps, truncation=2, inflation=1.5), COMM).transform.apply(np.ones(2))
