@@ -39,13 +39,13 @@ class RDB(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
-        for seen in range(channels, channels + layers * growth, growth):
-            before = [make_block(block, seen, activation, inverse)] if block else []
-            self.layers.append(nn.Sequential(*before, unit(Down(seen, growth, stride=1), activation, inverse)))
+        for width in range(channels, channels + layers * growth, growth):
+            before = [make_block(block, width, activation, inverse)] if block else []
+            self.layers.append(nn.Sequential(*before, unit(Down(width, growth, stride=1), activation, inverse)))
         self.fusion = Down(channels + layers * growth, channels, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        seen = x
+        features = x
         for layer in self.layers:
-            seen = torch.cat([seen, layer(seen)], 1)
-        return x + self.fusion(seen)
+            features = torch.cat([features, layer(features)], 1)
+        return x + self.fusion(features)

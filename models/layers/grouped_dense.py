@@ -38,7 +38,7 @@ class GRDB(nn.Module):
         self.fusion = Down(group * channels, channels, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found = [x]
+        features = [x]
         for block in self.group:
-            found.append(block(found[-1]))
-        return x + self.fusion(torch.cat(found[1:], 1))
+            features.append(block(features[-1]))
+        return x + self.fusion(torch.cat(features[1:], 1))

@@ -41,20 +41,20 @@ class Augmentation:
 
         Returns
         -------
-        seen, target : of the same shape, what the network is given and what it should give
+        given, target : of the same shape, what the network is given and what it should give
         """
         draws = [random(AUGMENTATION, seed, epoch, int(number)) for number in numbers]
         target = self._combined(self._mirrored(fields, draws), draws)
         if not self.noise[1]:
             return target, target
-        seen = torch.empty_like(target)
+        given = torch.empty_like(target)
         for k, rng in enumerate(draws):
             std, part = rng.uniform(*self.noise), rng.uniform(*self.share)
             generator = torch.Generator(fields.device).manual_seed(int(rng.integers(2**63)))
             noise = torch.empty_like(target[k]).normal_(0.0, std, generator=generator)
             chosen = torch.empty_like(noise).uniform_(generator=generator) < part
-            seen[k] = target[k] + noise * chosen
-        return seen, target
+            given[k] = target[k] + noise * chosen
+        return given, target
 
     def _mirrored(self, fields, draws):
         if not self.flip:

@@ -7,8 +7,8 @@ together do so within a rank, and so do batch norms other than ours, of which ra
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def train(
     every: int = 10,
     about: Mapping[str, Any] | None = None,
     resume: int | None = None,
-    told: Callable[[list[dict[str, Any]]], None] = lambda history: None,
+    after_epoch: Callable[[list[dict[str, Any]]], None] = lambda history: None,
     stepped: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Trained:
     """Train a network. Collective.
@@ -85,7 +85,7 @@ def train(
     every : the last state, and every so-manieth, stays
     about : {item: value} on the data, which a state must agree in
     resume : epoch to go on from, its state in `folder`, where later ones are removed; None starts anew
-    told : called after each epoch with the records so far
+    after_epoch : called after each epoch with the records so far
     stepped : called after each step with the number of steps done and all steps of the epoch
 
     Returns
@@ -125,7 +125,7 @@ def train(
                 _note(current, record, model)
                 if folder is not None:
                     on_rank_0(lambda: state.save_state(folder, model, optimisers, current, about, every), comm)
-                told(current.history)
+                after_epoch(current.history)
     model.load_state_dict(current.best)
     model.to("cpu").eval()
     return Trained(current.history, current.best_epoch, current.best_loss, _in_words(device, comm))
@@ -144,15 +144,15 @@ class _Run:
     part: torch.Tensor
 
     @property
-    def n_training(self):
+    def n_training(self) -> int:
         return len(self.samples) - self.n_validation
 
     @property
-    def together(self):
+    def together(self) -> int:
         """Batches that are in memory at a time."""
         return batches_together(self.samples, self.recipe.batch)
 
-    def batches(self, batches):
+    def batches(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """(numbers, this rank's fields on its device) of global batches."""
         mine = [share(numbers, self.comm.rank, self.comm.size) for numbers in batches]
         for numbers, values in read_batches(self.samples, mine, self.together):
@@ -161,20 +161,20 @@ class _Run:
                 fields = fields.pin_memory()
             yield numbers, fields.to(self.device, self.part.dtype, non_blocking=True)
 
-    def augmented(self, fields, numbers, epoch):
+    def augmented(self, fields: torch.Tensor, numbers: np.ndarray, epoch: int) -> Batch:
         """The Batch of samples in an epoch; epoch 0 is validation, which few augmentations take part in."""
-        augmentation, seen = self.recipe.augmentation, (fields, fields)
+        augmentation, pair = self.recipe.augmentation, (fields, fields)
         if augmentation is not None and (epoch > 0 or augmentation.in_validation):
-            seen = augmentation.apply(fields, numbers, self.recipe.seed, epoch)
-        return Batch(*seen, self.part)
+            pair = augmentation.apply(fields, numbers, self.recipe.seed, epoch)
+        return Batch(*pair, self.part)
 
-    def half(self):
+    def half(self) -> AbstractContextManager[Any]:
         """The context in which convolutions run in the recipe's precision; on CPUs that is the model's own."""
         if self.device.type == "cuda" and self.recipe.precision == "bfloat16":
             return torch.autocast("cuda", torch.bfloat16)
         return nullcontext()
 
-    def generator(self, *numbers):
+    def generator(self, *numbers: int) -> torch.Generator:
         """A generator for what an objective draws."""
         seed = random_seed(OBJECTIVE, self.recipe.seed, *numbers, self.comm.rank)
         return torch.Generator(self.device).manual_seed(seed)
@@ -246,13 +246,13 @@ def _validate(run):
     return float(loss), float(np.sqrt(square))
 
 
-def _note(found, record, model):
+def _note(current, record, model):
     """Take an epoch into the state."""
-    found.epoch = record["epoch"]
-    found.history.append(record)
-    if record["validation"] < found.best_loss:
-        found.best_epoch, found.best_loss = found.epoch, record["validation"]
-        found.best = {key: value.detach().to("cpu", copy=True) for key, value in model.state_dict().items()}
+    current.epoch = record["epoch"]
+    current.history.append(record)
+    if record["validation"] < current.best_loss:
+        current.best_epoch, current.best_loss = current.epoch, record["validation"]
+        current.best = {key: value.detach().to("cpu", copy=True) for key, value in model.state_dict().items()}
 
 
 def _check(model, samples, n_validation, recipe, comm):

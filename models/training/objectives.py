@@ -27,24 +27,24 @@ _FLOOR = 0.03  # in standard deviations: states nearer to the mean are not judge
 class Batch:
     """Samples as the loss sees them.
 
-    seen : (B, C, nx, ny, nz) what the network is given
+    given : (B, C, nx, ny, nz) what the network is given
     fields : (B, C, nx, ny, nz) what it should give back
     part : (C, nx, ny, nz) ones and zeros, one where a value takes part
     """
 
-    seen: torch.Tensor
+    given: torch.Tensor
     fields: torch.Tensor
     part: torch.Tensor
 
 
 def reconstruction(model: Autoencoder | ObservationEncoder, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """Mean of (x − g(f(x)))² over samples and the points that take part."""
-    return _mean_square(model(batch.seen) - batch.fields, batch.part)
+    return _mean_square(model(batch.given) - batch.fields, batch.part)
 
 
 def relative(model: Autoencoder | ObservationEncoder, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """Mean of ‖x − g(f(x))‖ / ‖x‖ over samples, norms over the points that take part; ‖x‖ has a floor."""
-    apart = (model(batch.seen) - batch.fields).to(batch.part.dtype)
+    apart = (model(batch.given) - batch.fields).to(batch.part.dtype)
     square = (apart**2 * batch.part).flatten(1).sum(1) / batch.part.sum()
     size = (batch.fields**2 * batch.part).flatten(1).sum(1) / batch.part.sum()
     # the root alone would have no slope at zero
@@ -57,7 +57,7 @@ def combination(model: Autoencoder | ObservationEncoder, batch: Batch, generator
     Combinations have weights w_i ~ N(0, 1) / √B, as increments V w have with w from its prior, and as many are drawn
     as there are samples.
     """
-    codes = model.encode(batch.seen)
+    codes = model.encode(batch.given)
     count = len(codes)
     weights = torch.randn(count, count, generator=generator, device=codes.device, dtype=batch.part.dtype) / count**0.5
     loss = _mean_square(model.decode(codes) - batch.fields, batch.part)
@@ -67,7 +67,7 @@ def combination(model: Autoencoder | ObservationEncoder, batch: Batch, generator
 
 def gaussian(model: Autoencoder | ObservationEncoder, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """The reconstruction's loss and the KL divergence of a Gaussian of the codes' mean and variances from N(0, I)."""
-    codes = model.encode(batch.seen)
+    codes = model.encode(batch.given)
     loss = _mean_square(model.decode(codes) - batch.fields, batch.part)
     codes = codes.to(batch.part.dtype)
     mean, variance = codes.mean(0), codes.var(0, unbiased=False) + _SMALLEST

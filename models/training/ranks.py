@@ -7,6 +7,7 @@ whose ranks look for a message all the time, where gloo's threads are woken for 
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mpi4py import MPI
@@ -27,17 +28,17 @@ def device_of(comm: MPI.Comm) -> torch.device:
     local, size = node.rank, node.size
     node.Free()
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    fewest, found = comm.allreduce(gpus - size, MPI.MIN), comm.allreduce(gpus, MPI.MAX)
-    if found and fewest < 0:
+    fewest, most = comm.allreduce(gpus - size, MPI.MIN), comm.allreduce(gpus, MPI.MAX)
+    if most and fewest < 0:
         raise ValueError(f"a node has {-fewest} ranks more than GPUs; start a rank for each GPU, or hide them")
-    return torch.device("cuda", local) if found else torch.device("cpu")
+    return torch.device("cuda", local) if most else torch.device("cpu")
 
 
 @contextmanager
 def joined(comm: MPI.Comm, device: torch.device) -> Iterator[None]:
     """Ranks that can average gradients, for as long as the block lasts. Collective; one rank needs none of it.
 
-    Rank 0 listens on a free port that it tells the others by MPI, so that no variables of a launcher are needed.
+    Rank 0 listens on a free port that it passes to the others by MPI, so that no variables of a launcher are needed.
     """
     if comm.size == 1:
         yield
@@ -64,12 +65,12 @@ class _Sum(torch.autograd.Function):
     """The ranks' sum; what one rank's part does to the loss it does on all ranks."""
 
     @staticmethod
-    def forward(ctx, part, comm):
+    def forward(ctx: Any, part: torch.Tensor, comm: MPI.Comm) -> torch.Tensor:
         ctx.comm = comm
         return _summed(part, comm)
 
     @staticmethod
-    def backward(ctx, slope):
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
         return _summed(slope, ctx.comm), None
 
 

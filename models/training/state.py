@@ -56,9 +56,9 @@ def save_state(
         for name, value in of.items()
     }
     best = {files.BEST + name: value for name, value in state.best.items()}
-    told = {"epoch": state.epoch, "history": state.history, "best": [state.best_epoch, state.best_loss]}
+    progress = {"epoch": state.epoch, "history": state.history, "best": [state.best_epoch, state.best_loss]}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    files.save(Path(folder) / _NAME.format(state.epoch), model, {**about, **told}, moments | best)
+    files.save(Path(folder) / _NAME.format(state.epoch), model, {**about, **progress}, moments | best)
     before = state.epoch - 1
     if before % every:
         (Path(folder) / _NAME.format(before)).unlink(missing_ok=True)
@@ -92,8 +92,8 @@ def load_state(
         kept = ", ".join(map(str, kept_epochs(folder))) or "none"
         raise files.ModelFileError(f"{folder}: no state of epoch {epoch}; kept are: {kept}")
     expected = {**about, **(model.architecture or {}), "mask": model.mask}
-    found, told = files.load(path, expected, files.TRAINING_STATE)
-    model.load_state_dict(found.state_dict())
+    stored, header = files.load(path, expected, files.TRAINING_STATE)
+    model.load_state_dict(stored.state_dict())
     arrays = {name: torch.from_numpy(values) for name, values in files.load_arrays(path).items()}
     for number, optimiser in enumerate(optimisers):
         moments: dict[int, dict[str, torch.Tensor]] = {}
@@ -103,8 +103,8 @@ def load_state(
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     best = {name.removeprefix(files.BEST): value for name, value in arrays.items() if name.startswith(files.BEST)}
     try:
-        best_epoch, best_loss = told["best"]
-        return TrainingState(int(told["epoch"]), list(told["history"]), int(best_epoch), float(best_loss), best)
+        best_epoch, best_loss = header["best"]
+        return TrainingState(int(header["epoch"]), list(header["history"]), int(best_epoch), float(best_loss), best)
     except (KeyError, TypeError, ValueError) as error:
         raise files.ModelFileError(f"{path}: does not say where its training stood ({error}); name another") from None
 

@@ -69,7 +69,7 @@ def make(
     Raises
     ------
     ValueError
-        if there is no such name (it tells the nearest), the grid is too small, or an option does not fit
+        if there is no such name (the message names the nearest), the grid is too small, or an option does not fit
     """
     given = {"n_latent": n_latent, "width": width, "activation": activation, "block": block, **extra}
     given = {key: value for key, value in given.items() if value is not None}
@@ -115,13 +115,13 @@ def _own(name):
         return _entry_points()[name].load()
     module, _, attribute = name.partition(":")
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except ImportError as error:
         raise ValueError(f"network {name!r}: cannot import {module!r}: {error}") from error
-    if not hasattr(found, attribute):
-        known = [each for each in vars(found) if not each.startswith("_")]
+    if not hasattr(loaded, attribute):
+        known = [each for each in vars(loaded) if not each.startswith("_")]
         raise unknown(f"network {name!r}: {module} has no such function,", attribute, known)
-    return getattr(found, attribute)
+    return getattr(loaded, attribute)
 
 
 def _call(build, name, channels, shape, options):

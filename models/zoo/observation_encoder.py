@@ -56,9 +56,9 @@ class ObservationEncoder(nn.Module):
         with torch.no_grad():
             self.unet.last.weight *= _START
             self.unet.last.bias.zero_()
-        told = {"spacing": list(self.spacing), "width": width, "seed": seed}
+        own_options = {"spacing": list(self.spacing), "width": width, "seed": seed}
         of = autoencoder.architecture
-        self.architecture = of and {**of, "options": {**of["options"], "observations": told}}
+        self.architecture = of and {**of, "options": {**of["options"], "observations": own_options}}
         self.train(autoencoder.training)
 
     @property
@@ -91,7 +91,7 @@ class ObservationEncoder(nn.Module):
 
 def _without(autoencoder, part):
     """A copy that lacks its encoder or decoder, where that is a module of its own."""
-    found = copy.deepcopy(autoencoder)
-    if isinstance(getattr(found, part, None), nn.Module):
-        delattr(found, part)
-    return found
+    rest = copy.deepcopy(autoencoder)
+    if isinstance(getattr(rest, part, None), nn.Module):
+        delattr(rest, part)
+    return rest

@@ -151,7 +151,7 @@ def _train(
     with progress.bar(spec.title) as bar:
         result = train(
             model, states.fields[: states.n_training], n_validation(inputs), recipe, COMM, part=states.part,
-            stepped=bar.step, told=lambda history: bar.describe(_progress(spec.title, history, recipe.epochs)),
+            stepped=bar.step, after_epoch=lambda history: bar.describe(_progress(spec.title, history, recipe.epochs)),
         )  # fmt: skip
     trained = {
         "epochs": len(result.history), "best_epoch": result.epoch, "validation": result.loss,
@@ -168,7 +168,7 @@ def _epochs(spec: NetworkSpec, minutes: float, seed: int, inputs: ExperimentInpu
     count = min(_TRIAL * spec.recipe.batch, states.n_training - 1)
     train(
         spec.build(seed), states.fields[: count + 1], 1, replace(spec.recipe, epochs=3), COMM, part=states.part,
-        told=lambda history: clock.append(time.process_time()),
+        after_epoch=lambda history: clock.append(time.process_time()),
     )  # fmt: skip
     each = min(np.diff(clock)) / count * (states.n_training - n_validation(inputs))
     return max(1, round(60.0 * minutes / each))

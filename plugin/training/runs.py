@@ -1,4 +1,4 @@
-"""What trainings of a case's networks have in common: where they begin, what they tell, what they leave."""
+"""What trainings of a case's networks have in common: where they begin, what they report, what they leave."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,14 +104,14 @@ def run_training(
     folder = training_folder(file)
     with progress.bar(title) as bar:
 
-        def told(history):
-            bar.describe(_told(history, recipe))
+        def after_epoch(history):
+            bar.describe(_epoch_line(history, recipe))
             on_rank_0(lambda: write_history(folder / "history.csv", history), comm)
 
         try:
             return train(
                 model, data.samples, data.n_validation, recipe, comm, part=data.part, folder=folder,
-                every=every, about=about, resume=start, told=told, stepped=bar.step,
+                every=every, about=about, resume=start, after_epoch=after_epoch, stepped=bar.step,
             )  # fmt: skip
         except ValueError as error:  # ModelFileError too
             raise ConfigurationError(f"network: {error}") from error
@@ -142,7 +142,7 @@ def keep_network(
     draw_history(folder / "loss.png", found.history, title)
 
 
-def _told(history, recipe):
+def _epoch_line(history, recipe):
     record = history[-1]
     best = min(history, key=lambda r: r["validation"])
     return (

@@ -41,7 +41,7 @@ def stop(history):
 whole, stopped, resumed = (make_network() for _ in range(3))
 train(whole, samples, N_VALIDATION, recipe, comm)
 try:
-    train(stopped, samples, N_VALIDATION, recipe, comm, folder=folder, told=stop)
+    train(stopped, samples, N_VALIDATION, recipe, comm, folder=folder, after_epoch=stop)
 except KeyboardInterrupt:
     comm.Barrier()
 train(resumed, samples, N_VALIDATION, recipe, comm, folder=folder, resume=1)

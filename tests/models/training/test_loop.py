@@ -83,7 +83,7 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(tmp_path, network, chang
     whole, stopped, resumed = (make_network(network) for _ in range(3))
     train(whole, SAMPLES, N_VALIDATION, recipe, COMM)
     with pytest.raises(Stopped):
-        train(stopped, SAMPLES, N_VALIDATION, recipe, COMM, folder=tmp_path, told=stop_after(2))
+        train(stopped, SAMPLES, N_VALIDATION, recipe, COMM, folder=tmp_path, after_epoch=stop_after(2))
     found = train(resumed, SAMPLES, N_VALIDATION, recipe, COMM, folder=tmp_path, resume=2)
     assert [record["epoch"] for record in found.history] == [1, 2, 3, 4]
     for key, value in weights(whole).items():
@@ -98,7 +98,7 @@ def test_every_kth_state_stays_and_can_be_gone_on_from(tmp_path):
     assert about["epoch"] == 4 and about["seed"] == 0 and network.n_latent == 8
     last = load(tmp_path / "epoch-0005.safetensors")[0].state_dict()
     kept = []
-    words = {"folder": tmp_path, "every": 2, "told": lambda history: kept.append(kept_epochs(tmp_path))}
+    words = {"folder": tmp_path, "every": 2, "after_epoch": lambda history: kept.append(kept_epochs(tmp_path))}
     train(make_network(), SAMPLES, N_VALIDATION, recipe, COMM, **words, resume=2)
     assert kept == [[2, 3], [2, 4], [2, 4, 5]]
     again = load(tmp_path / "epoch-0005.safetensors")[0].state_dict()
@@ -150,10 +150,10 @@ def test_a_loss_that_is_no_number(tmp_path):
 def test_batch_norm_settles():
     model, seen = make_network(), []
 
-    def told(history):
+    def after_epoch(history):
         seen.append(next(m for m in model.modules() if isinstance(m, BatchNorm)).running_mean.clone())
 
-    train(model, SAMPLES, N_VALIDATION, replace(RECIPE, settle=0.5), COMM, told=told)
+    train(model, SAMPLES, N_VALIDATION, replace(RECIPE, settle=0.5), COMM, after_epoch=after_epoch)
     assert not torch.equal(seen[0], seen[1]) and torch.equal(seen[1], seen[2]) and torch.equal(seen[2], seen[3])
 
 
