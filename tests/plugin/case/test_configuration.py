@@ -92,7 +92,7 @@ NETWORK = GOOD.replace("  snapshots:", "  transform: decoded\n  snapshots:") + "
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        (CSV, f"{CSV}\n  huber: 2", r"observations.huber goes with background.transform: tsvd or reduced"),
+        (CSV, f"{CSV}\n  huber: 2", r"observations.huber goes with background.transform: tsvd, reduced or local"),
         (CSV, f"{CSV}\n  bias: {{std: {{Tracer: 1}}}}", r"observations.bias goes with"),
         ("grid:", "diagnostics: {posterior: true}\ngrid:", r"diagnostics.posterior goes with"),
         ("{spacing: 8.0}", "{space: mesh}", r"a network needs a grid"),
