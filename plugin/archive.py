@@ -80,7 +80,7 @@ def pack(
                 archive.append(series.read(step, fields))
         before = on_rank_0(lambda: _size_of(series, steps), comm)
     if console is not None:
-        _say(console, _told(out, before, time.perf_counter() - began))
+        _say(console, _packed_line(out, before, time.perf_counter() - began))
 
 
 def unpack(
@@ -179,7 +179,7 @@ def _size_of(series, steps):
     return sum(piece.stat().st_size for step in steps for piece in piece_paths(series.files[step]))
 
 
-def _told(out, before, seconds):
+def _packed_line(out, before, seconds):
     times, fields, meshes = describe(out)
     raw = sum(f.raw_bytes for f in fields)
     return (
@@ -220,8 +220,8 @@ def _parser():
     unpacking = commands.add_parser("unpack", parents=[choice], help="an archive into dumps")
     unpacking.add_argument("archive", type=Path, metavar="IN.vtkhdf")
     unpacking.add_argument("folder", type=Path, metavar="FOLDER", help="new folder")
-    telling = commands.add_parser("info", help="what an archive holds")
-    telling.add_argument("archive", type=Path, metavar="IN.vtkhdf")
+    describing = commands.add_parser("info", help="what an archive holds")
+    describing.add_argument("archive", type=Path, metavar="IN.vtkhdf")
     return parser
 
 

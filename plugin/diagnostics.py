@@ -45,7 +45,7 @@ def run_table(run: Path, start: float = -np.inf) -> dict[str, np.ndarray]:
     return {name: table[name][of] for name in ("window", "station", "variable", "innovation", "residual", "error")}
 
 
-def told_estimates(table: Mapping[str, np.ndarray], centred: bool = False, stations: bool = False) -> list[str]:
+def estimate_lines(table: Mapping[str, np.ndarray], centred: bool = False, stations: bool = False) -> list[str]:
     """Lines that compare the errors which a run's readings show with those that were assumed.
 
     table : as from `run_table`
@@ -57,10 +57,10 @@ def told_estimates(table: Mapping[str, np.ndarray], centred: bool = False, stati
         group, title = np.char.add(np.char.add(table["station"], " "), group), "station, variable"
     width = max(16, *(len(name) + 2 for name in (title, *group))) if len(group) else 16
     lines = [f"{title:<{width}}{'readings':>9}{'windows':>8}  {'σ_o assumed':>11}{'found':>10}  {'σ_b found':>10}  χ²"]
-    told = error_estimates(table["innovation"], table["residual"], group, table["window"], centred)
+    estimates = error_estimates(table["innovation"], table["residual"], group, table["window"], centred)
     names, number = numbered(group)
     for k, name in enumerate(names):
-        of, mine = told[name], number == k
+        of, mine = estimates[name], number == k
         assumed = float(np.sqrt(np.mean(table["error"][mine] ** 2)))
         squares = float(np.mean((table["residual"][mine] / table["error"][mine]) ** 2))
         lines.append(
@@ -82,7 +82,7 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     parser.add_argument("--centred", action="store_true", help="take the variables' mean departures away first")
     parser.add_argument("--stations", action="store_true", help="a line for each station's variable")
     words = read_words(parser, argv, comm)
-    lines = on_rank_0(lambda: told_estimates(run_table(words.run, words.start), words.centred, words.stations), comm)
+    lines = on_rank_0(lambda: estimate_lines(run_table(words.run, words.start), words.centred, words.stations), comm)
     if comm.rank == 0:
         show("\n".join(lines))
     return 0

@@ -37,13 +37,13 @@ def make_modes(case: Case, comm: MPI.Comm, progress: Progress | None = None) -> 
     if case.background.modes is None:
         raise ConfigurationError("background.modes: this key is missing; name the file (.h5) to keep the modes in")
     with progress.stage("background"):
-        found = background(case, comm, case.run / "cache", progress.say)
-    progress.say(_told(found, progress.seconds["background"]))
-    return found
+        statistics = background(case, comm, case.run / "cache", progress.say)
+    progress.say(_modes_line(statistics, progress.seconds["background"]))
+    return statistics
 
 
-def _told(found, seconds):
-    modes = found.modes
+def _modes_line(statistics, seconds):
+    modes = statistics.modes
     text = f"{modes.n_modes} modes ({modes.name}, {modes.vectors.dtype}) of {modes.n_samples} states"
     if modes.singular_values is not None:
         variance = np.cumsum(modes.singular_values**2)

@@ -86,18 +86,18 @@ def propose(
     rows = transfer.grid.rows(comm)
     mine = (points[(points >= rows.start) & (points < rows.stop)] - rows.start) * m + column
     scale = np.ones(len(transform.modes.vectors)) if transform.scale is None else transform.scale
-    seen = scale[mine, None] * transform.modes.vectors[mine] / error
+    sensitivity = scale[mine, None] * transform.modes.vectors[mine] / error
     weight = None
     if only:
         counts = (np.arange(len(scale)) % m == column) & (scale > 0.0)
         weight = np.divide(1.0, scale**2, out=np.zeros(len(counts)), where=counts)
     valued = metric(transform, weight)
     errors = posterior(ObservationHessian(transform, of.operator, of.error, comm).information)
-    found = next_sensors(errors, seen, n, comm, valued)
+    selection = next_sensors(errors, sensitivity, n, comm, valued)
     background = float(np.trace(valued))
-    gain = np.concatenate(comm.allgather(found.first_gain)) / background
+    gain = np.concatenate(comm.allgather(selection.first_gain)) / background
     places = transfer.grid.coordinates(points)
-    return Proposal(places[found.chosen], found.total / background, places, gain)
+    return Proposal(places[selection.chosen], selection.total / background, places, gain)
 
 
 def main(argv: Sequence[str], comm: MPI.Comm) -> int:
@@ -120,22 +120,22 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
         if len(read) == 0:
             raise ConfigurationError(f"--error is missing, and there is no reading of {variable!r} to take it from")
         error = float(np.median(read))
-    found = propose(of, variable, error, words.n, comm, words.candidates, words.only)
+    proposal = propose(of, variable, error, words.n, comm, words.candidates, words.only)
     progress.say(
-        f"{len(of.readings)} readings leave {found.total[0]:.2%} of the background's variance; "
-        f"sensors of {variable}, error {error:g}, {len(found.candidate)} places"
+        f"{len(of.readings)} readings leave {proposal.total[0]:.2%} of the background's variance; "
+        f"sensors of {variable}, error {error:g}, {len(proposal.candidate)} places"
     )
-    for k, place in enumerate(found.place, 1):
+    for k, place in enumerate(proposal.place, 1):
         x, y, z = place
-        progress.say(f"{k:>4}  x {x:.4g}  y {y:.4g}  z {z:.4g} m   leaves {found.total[k]:.2%}")
+        progress.say(f"{k:>4}  x {x:.4g}  y {y:.4g}  z {z:.4g} m   leaves {proposal.total[k]:.2%}")
     if words.map is not None:
-        on_rank_0(lambda: _keep(words.map, found), comm)
+        on_rank_0(lambda: _keep(words.map, proposal), comm)
     return 0
 
 
-def _keep(path, found):
+def _keep(path, proposal):
     with whole_file(path) as beside, open(beside, "wb") as file:
-        np.savez(file, place=found.candidate, gain=found.gain, chosen=found.place, total=found.total)
+        np.savez(file, place=proposal.candidate, gain=proposal.gain, chosen=proposal.place, total=proposal.total)
 
 
 if __name__ == "__main__":

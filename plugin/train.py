@@ -69,7 +69,7 @@ def _train(case, comm, progress, start):
         data = training_set(case, comm, case.run / "cache", progress.say)
     model = _network(section, data)
     recipe = recipe_of(section.training)
-    found = run_training(
+    trained = run_training(
         title, section.file, model, data, recipe, data.about, comm, progress, every=section.training.keep, start=start
     )
     codes, round_trips = codes_and_round_trips(model, data.samples, comm, data.part)
@@ -78,16 +78,16 @@ def _train(case, comm, progress, start):
         "codes": codes, "round_trips": round_trips[-data.n_validation :],
     }  # fmt: skip
     about = {**data.about, "training": asdict(recipe)}
-    on_rank_0(lambda: keep_network(title, section.file, model, about, recipe, found, arrays), comm)
-    progress.say(f"{section.file}: epoch {found.epoch}, validation loss {found.loss:.4g}")
-    return found
+    on_rank_0(lambda: keep_network(title, section.file, model, about, recipe, trained, arrays), comm)
+    progress.say(f"{section.file}: epoch {trained.epoch}, validation loss {trained.loss:.4g}")
+    return trained
 
 
 def recipe_of(settings: TrainingSection) -> Recipe:
     """A TrainingSection as a Recipe."""
-    told = {item.name: getattr(settings, item.name) for item in fields(Recipe)}
+    values = {item.name: getattr(settings, item.name) for item in fields(Recipe)}
     augmentation = settings.augmentation and Augmentation(**settings.augmentation.model_dump())
-    return Recipe(**{**told, "augmentation": augmentation})
+    return Recipe(**{**values, "augmentation": augmentation})
 
 
 def _network(section, data):

@@ -1,7 +1,7 @@
 """Check a case's operators, cost and analysis on its own data: python -m plugin.verify case.yml
 
 Modes, a state and readings are taken as the cycle would take them, at the start of the case, and put through
-checks that hold for any set-up; each tells a number and the largest that passes:
+checks that hold for any set-up; each gives a number and the largest that passes:
 
     adjoints            H, U, P and Q against their transposes, by inner products
     partition of unity  a constant stays constant on the grid, and on the mesh
@@ -155,8 +155,8 @@ def _operator_checks(of, comm):
         ]
         for values in (moved, fields)
     )
-    found, weight = of.reading_operator.operator.observe(increment), of.readings.error[of.reading_operator.reading]
-    gap = relative_gap(found / weight, (there - before) / weight, comm)
+    observed, weight = of.reading_operator.operator.observe(increment), of.readings.error[of.reading_operator.reading]
+    gap = relative_gap(observed / weight, (there - before) / weight, comm)
     yield OperatorCheck("H against the mesh", gap, SUMS, "increments at the sensors")
 
 
@@ -180,10 +180,10 @@ def _dense_check(of, comm):
     chosen = np.sort(rng.choice(ends[-1], min(N_VALUES, ends[-1]), replace=False))
     rows = chosen[(chosen >= ends[comm.rank] - n_local) & (chosen < ends[comm.rank])] - (ends[comm.rank] - n_local)
     expected = dense_analysis(transform, operator, of.error, of.innovation, rows, comm)
-    found = analyse(transform, operator, of.error, of.innovation, comm).increment[rows]
+    increment = analyse(transform, operator, of.error, of.innovation, comm).increment[rows]
     scale = transform.scale[rows]
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
-    gap = relative_gap(found * inverse, expected * inverse, comm)
+    gap = relative_gap(increment * inverse, expected * inverse, comm)
     detail = f"{len(of.readings)} readings, {transform.n_control} modes, {len(chosen)} grid values"
     return OperatorCheck("analysis against a dense solve", gap, DENSE, detail)
 
@@ -205,7 +205,7 @@ def _largest(values, comm):
 def verify(
     case: CycleCase, comm: MPI.Comm, progress: Progress, path: Path | None = None, ranks: int = 2
 ) -> list[OperatorCheck]:
-    """Make and tell all checks of a case. Collective.
+    """Make all checks of a case, and print each. Collective.
 
     Parameters
     ----------
@@ -227,25 +227,25 @@ def verify(
     )
     made = []
 
-    def told(check):
-        progress.say(told_check(check))
+    def record(check):
+        progress.say(check_line(check))
         made.append(check)
 
     for check in checks(of, comm):
-        told(check)
+        record(check)
     if comm.size > 1:
-        told(rank_check(case, of, comm, set_up))
+        record(rank_check(case, of, comm, set_up))
     elif path is not None and ranks > 1:
         with progress.stage("ranks", f"anew on {ranks} ranks"):
-            found = started_on(ranks, path, case.model.launcher, comm)
-        told(found)
+            check = started_on(ranks, path, case.model.launcher, comm)
+        record(check)
     else:
         progress.say("      the same on any number of ranks: not asked on one rank")
     return made
 
 
-def told_check(check: OperatorCheck) -> str:
-    """A line of what a check found."""
+def check_line(check: OperatorCheck) -> str:
+    """A line on a check: whether it passed, its number and its limit."""
     mark = "ok    " if check.passed else "FAILED"
     detail = f"  ({check.detail})" if check.detail else ""
     return f"{mark} {check.name:<34} {check.departure:9.2e} ≤ {check.tolerance:.0e}{detail}"

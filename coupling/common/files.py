@@ -61,7 +61,7 @@ def hidden_name(path: Path, ending: str) -> str:
 def unused_name(path: Path) -> str:
     """A name that nobody else uses, for a file beside `path`; it holds host and process, and `path`'s suffix.
 
-    .STEM.HOST.PROCESS.BEGAN-RANDOM.partial.SUFFIX, where BEGAN tells the process from a later one of its number
+    .STEM.HOST.PROCESS.BEGAN-RANDOM.partial.SUFFIX, where BEGAN distinguishes the process from a later one of its number
     """
     owner = f"{host_in_names()}.{os.getpid()}.{own_start()}-{secrets.token_hex(4)}"
     return f".{_short(path.stem)}.{owner}.partial{path.suffix}"

@@ -1,6 +1,6 @@
 """Which process of which host owns something, and whether it is still there.
 
-A process is told from a later one of the same number by the moment it began. Only processes of this host can be
+A process differs from a later one of the same number by the moment it began. Only processes of this host can be
 looked up; of those on another host nothing is known.
 """
 

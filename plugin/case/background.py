@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from plugin.case.latent import LatentSection
 from plugin.case.localisation import Between, LocalisationSection
-from plugin.case.sections import Positive, Section, SeriesSection, Truncation
+from plugin.case.sections import Positive, Precision, Scaling, Section, SeriesSection, Truncation
 
 
 class AdaptiveSection(Section):
@@ -62,12 +62,10 @@ class BackgroundSection(Section):
         None,
         description="modes to keep, or the part of the variance they explain, below 1; σ ≥ √σ₁ if left out (tsvd)",
     )
-    scaling: Literal["variable", "point"] = Field(
-        "variable", description="each variable by its standard deviation, over all or by point"
-    )
+    scaling: Scaling = Field("variable", description="each variable by its standard deviation, over all or by point")
     unbiased: bool = Field(True, description="anomalies divided by √(S − 1); false leaves them as they are")
     inflation: Positive = Field(1.0, description="factor on the background standard deviation")
-    precision: Literal["float64", "float32"] = Field(
+    precision: Precision = Field(
         "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
     )
     local: LocalSection | None = Field(None, description="the blocks of transform: local")
@@ -92,7 +90,7 @@ class BackgroundSection(Section):
         return self.transform if self.transform in ("reduced", "local") else "tsvd"
 
     @property
-    def by_network(self):
+    def by_network(self) -> bool:
         """Whether analyses are made in a network's latent space."""
         return self.transform in ("decoded", "bireduced")
 

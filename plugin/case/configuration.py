@@ -132,7 +132,7 @@ class MinimiserSection(Section):
 
 
 class DiagnosticsSection(Section):
-    """What is told of an analysis beside its result; each costs something beside the analysis."""
+    """What is computed of an analysis beside its result; each costs something beside the analysis."""
 
     influence: bool = Field(
         False,
@@ -186,13 +186,13 @@ class Case(Section):
         if self.grid.space == "mesh":
             raise ValueError("a network needs a grid; give grid.shape or grid.spacing in place of space: mesh")
         observations = self.observations
-        for section, key, found in (
+        for section, key, given in (
             ("observations", "bias", observations is not None and observations.bias is not None),
             ("observations", "huber", observations is not None and observations.huber is not None),
             ("diagnostics", "influence", self.diagnostics.influence),
             ("diagnostics", "posterior", self.diagnostics.posterior),
         ):
-            if found:
+            if given:
                 raise ValueError(f"{section}.{key} goes with background.transform: tsvd, reduced or local")
         return self
 
@@ -308,7 +308,7 @@ def _short(value: Any) -> str:
 
 
 def _keys_at(location):
-    """The keys a section knows, found by walking the model's annotations."""
+    """The keys a section knows, gathered by walking the model's annotations."""
     section = Case
     for part in location:
         if isinstance(part, int):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from plugin.case.network import NotNegative
-from plugin.case.sections import Positive, Section, SeriesSection, Truncation
+from plugin.case.sections import Positive, Scaling, Section, SeriesSection, Truncation
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Inner = Annotated[float, Field(gt=0, lt=1)]
@@ -21,7 +21,7 @@ class ProtocolSection(Section):
     """
 
     training: Inner = Field(0.8, description="part of the states, the first in time, that train; the others test")
-    scaling: Literal["point", "variable"] = Field(
+    scaling: Scaling = Field(
         "point", description="standardised by the training states' standard deviation, by point or by variable"
     )
     unbiased: bool = Field(False, description="V divided by √(S − 1); the paper leaves it unscaled")

@@ -62,11 +62,11 @@ class GatesSection(Section):
         return self
 
     @property
-    def changing(self):
+    def changing(self) -> bool:
         """Whether a gate may change an analysis."""
         return bool(self.largest or self.taper or self.divergence_free or self.bounds)
 
-    def limits(self, name):
+    def limits(self, name: str) -> tuple[float, float]:
         """(low, high) of a variable's `bounds`, infinite where there is none."""
         low, high = self.bounds[name]
         return -math.inf if low is None else low, math.inf if high is None else high

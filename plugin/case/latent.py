@@ -8,7 +8,7 @@ from plugin.case.sections import Positive, Section, Truncation
 
 
 class TrustSection(Section):
-    """When an analysis by the network is given up for that by TSVD; what was found is in the ledger."""
+    """When an analysis by the network is given up for that by TSVD; what was measured is in the ledger."""
 
     quantile: Annotated[float, Field(gt=0, le=1)] = Field(
         0.99, description="part of the states of training and validation that would pass as backgrounds"

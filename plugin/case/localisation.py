@@ -30,11 +30,11 @@ def lengths_of(lengths: Lengths | None, variables: Sequence[str], key: str) -> n
     if not isinstance(lengths, Mapping):
         return np.full(len(variables), np.inf if lengths is None else lengths)
     _check_names(lengths, variables, key)
-    found = [lengths.get(name, lengths.get(_field(name))) for name in variables]
-    missing = [name for name, length in zip(variables, found, strict=True) if length is None]
+    given = [lengths.get(name, lengths.get(_field(name))) for name in variables]
+    missing = [name for name, length in zip(variables, given, strict=True) if length is None]
     if missing:
         raise ValueError(f"{key}: no length for {missing[0]}; give it one, or one number for all variables")
-    return np.array(found, dtype=np.float64)
+    return np.array(given, dtype=np.float64)
 
 
 def between_matrix(between: Between, variables: Sequence[str]) -> np.ndarray:

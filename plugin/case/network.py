@@ -1,13 +1,13 @@
 """The case file's `network`: which autoencoder, where it is kept, how it is trained."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, PositiveInt
 
 from models.names.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
 from plugin.case.choice import OneOf
-from plugin.case.sections import Part, Positive, Section, SeriesSection
+from plugin.case.sections import Part, Positive, Scaling, Section, SeriesSection
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -131,7 +131,7 @@ class NetworkSection(Section):
     width: int | None = Field(None, ge=1, description="channels of the features; the network's own if left out")
     activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(None, description="the name's, or PReLU, if left out")
     block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
-    scaling: Literal["variable", "point"] = Field(
+    scaling: Scaling = Field(
         "point", description="each variable by its standard deviation, over all or by point; the mean is by point"
     )
     training: TrainingSection = TrainingSection()

@@ -37,7 +37,7 @@ class BuddySection(Section):
 
 
 class ThinningSection(Section):
-    """Fewer readings where there are more than the grid can tell apart."""
+    """Fewer readings where there are more than the grid can resolve."""
 
     method: Literal["thin", "superob"] = Field("superob", description="keep the most accurate, or average")
     cell: Positive | tuple[Positive, Positive, Positive] | None = Field(
@@ -127,7 +127,7 @@ class ObservationSection(Section):
     outer_loops: int = Field(10, ge=1, description="at most so many linearisations of H where speeds are read")
     bias: BiasSection | None = Field(None, description="biases of stations; none if left out")
     withheld: tuple[str, ...] = Field(
-        (), description="stations that no analysis uses: their residuals tell whether it is better where no sensor is"
+        (), description="stations that no analysis uses: their residuals show whether it is better where no sensor is"
     )
 
     @field_validator("epoch", mode="before")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from plugin.case.sections import Positive, Section, SeriesSection
+from plugin.case.sections import Positive, Precision, Section, SeriesSection
 
 
 class ReanalysisSection(Section):
@@ -24,7 +24,7 @@ class ReanalysisSection(Section):
         "Tracer_increment, and Tracer_std, the standard deviation of the analysis' error",
     )
     missing: Literal["stop", "skip"] = Field(
-        "stop", description="a state that cannot be read ends the job, or is left out and told in steps.csv"
+        "stop", description="a state that cannot be read ends the job, or is left out and listed in steps.csv"
     )
     groups: int | None = Field(
         None, ge=1, description="ranks are cut into so many groups, which take states in turn; chosen if left out"
@@ -33,7 +33,7 @@ class ReanalysisSection(Section):
         None, description="GiB of a node's memory that the groups' modes may take; half of it if left out"
     )
     block: int = Field(8, ge=1, description="states that are written together; a stop loses at most one block a group")
-    precision: Literal["float64", "float32"] = Field("float64", description="of the archive's fields")
+    precision: Precision = Field("float64", description="of the archive's fields")
     compression: Annotated[int, Field(ge=0, le=9)] = Field(1, description="of the archive, 0 (none) to 9")
 
     @field_validator("keep")

@@ -1,7 +1,7 @@
 """What the sections of a case file are made of."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -13,6 +13,8 @@ class Section(BaseModel):
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Part = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
+Scaling = Literal["variable", "point"]  # how values are standardised
+Precision = Literal["float64", "float32"]  # of what is kept
 
 
 def _whole_or_part(value):

@@ -20,7 +20,7 @@ _READERS = {".nc": read_netcdf, ".nc4": read_netcdf, ".cdf": read_netcdf, ".dete
 
 
 def read_readings(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
-    """Read a file of sensor readings; its suffix tells the format, CSV where it is none of the others'.
+    """Read a file of sensor readings; its suffix names the format, CSV where it is none of the others'.
 
     Parameters
     ----------
@@ -37,5 +37,5 @@ def read_readings(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
         naming file, row or variable, what was found and what was expected
     """
     path = Path(path)
-    found = _READERS.get(path.suffix.lower(), read_table)(path, choice)
-    return found.select(np.argsort(found.time, kind="stable"))
+    readings = _READERS.get(path.suffix.lower(), read_table)(path, choice)
+    return readings.select(np.argsort(readings.time, kind="stable"))

@@ -77,15 +77,15 @@ class Choice:
 
         ReadingsError if it gives none, or none that is positive; `where` names the place in the file
         """
-        found = self.errors.get(variable, self.errors.get(variable.rpartition(".")[0]))
-        if found is None:
+        error = self.errors.get(variable, self.errors.get(variable.rpartition(".")[0]))
+        if error is None:
             raise ReadingsError(
                 f"{where}: no error is given for {variable!r}, expected a standard deviation in the file, or in the "
                 f"case file: errors: {{{variable}: …}}"
             )
-        if not (np.isfinite(found) and found > 0.0):
-            raise ReadingsError(f"{where}: error {found!r} of {variable!r}, expected a standard deviation above zero")
-        return float(found)
+        if not (np.isfinite(error) and error > 0.0):
+            raise ReadingsError(f"{where}: error {error!r} of {variable!r}, expected a standard deviation above zero")
+        return float(error)
 
 
 NO_CHOICE = Choice()  # of a file that leaves nothing open

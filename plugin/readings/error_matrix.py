@@ -1,5 +1,6 @@
 """The covariance R that a case names: a matrix in a file of numpy's."""
 
+from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -9,7 +10,7 @@ from da.observation.correlated_error import given_error
 from plugin.case.configuration import ConfigurationError
 
 
-def given_matrix(path):
+def given_matrix(path: str | Path) -> np.ndarray:
     """The covariance that a case names, (M, M). Not collective.
 
     Raises
@@ -31,13 +32,13 @@ def given_matrix(path):
     return matrix
 
 
-def check_matrix(path):
+def check_matrix(path: str | Path) -> None:
     """Refuse a covariance that no window could use, before anything runs. Not collective.
 
     Raises
     ------
     ConfigurationError
-        as `given_matrix`; if it is not symmetric and positive definite (it tells the smallest eigenvalue)
+        as `given_matrix`; if it is not symmetric and positive definite (the message names the smallest eigenvalue)
     """
     matrix = given_matrix(path)
     try:

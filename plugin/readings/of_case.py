@@ -17,7 +17,7 @@ def readings_of(case: Case, said: Callable[[str], None] = lambda text: None) -> 
     Parameters
     ----------
     case : Case, with observations
-    said : function of a text, told once how many readings are left out
+    said : function of a text, called once with how many readings are left out
 
     Raises
     ------

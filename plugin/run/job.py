@@ -73,7 +73,7 @@ def run_job(main: Callable[[], int | None], comm: MPI.Comm) -> NoReturn:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except Exception as error:
-        code, text = _told(error)
+        code, text = _code_and_text(error)
         if comm.rank == 0:  # before the others may end the job by their exit codes
             _complain(text)
         if comm.size > 1 and not _everyone_is_here(comm):
@@ -129,7 +129,7 @@ def _ended_by_sigterm(comm):
         os.close(write)  # which ends the thread
 
 
-def _told(error):
+def _code_and_text(error):
     if isinstance(error, BrokenPipeError):  # whoever reads has gone and wants to hear no more
         return NO_READER, ""
     for kinds, code in _CODES:

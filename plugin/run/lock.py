@@ -1,4 +1,4 @@
-"""One job at a time in a run folder: RUN/lock tells who has it; see :mod:`coupling.common.locks`."""
+"""One job at a time in a run folder: RUN/lock names who has it; see :mod:`coupling.common.locks`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -30,7 +30,7 @@ from plugin.training.training_set import TrainingSet, training_set
 from plugin.window.background.observation_encoding import file_hash
 from plugin.window.background.of_case import close_all, plan_of, states_of
 
-KEPT = 64  # states of the validation that R_l is found from
+KEPT = 64  # states of the validation that R_l is estimated from
 _TITLE = "observation encoder"
 _SAME = 1e-3  # time steps by which a reading may be later than the end of its window, as in the cycle
 
@@ -84,15 +84,15 @@ def _train(network, observations, case, comm, progress, start):
         "autoencoder": on_rank_0(lambda: file_hash(network.file), comm),
         **settings.model_dump(mode="json", include={"sensors", "noise", "own"}),
     }
-    found = run_training(
+    trained = run_training(
         _TITLE, file, model, data, recipe, about, comm, progress, every=network.training.keep, start=start
     )
     kept = np.unique(np.linspace(len(codes.T) - data.n_validation, len(codes.T) - 1, KEPT).round().astype(int))
     fields = np.concatenate([data.samples[k : k + 1] for k in kept]).astype(np.float16)
     arrays = {"fields": fields, "codes": codes[:, kept]}
-    on_rank_0(lambda: keep_network(_TITLE, file, model, about, recipe, found, arrays), comm)
-    progress.say(f"{file}: epoch {found.epoch}, validation loss {found.loss:.4g}")
-    return found
+    on_rank_0(lambda: keep_network(_TITLE, file, model, about, recipe, trained, arrays), comm)
+    progress.say(f"{file}: epoch {trained.epoch}, validation loss {trained.loss:.4g}")
+    return trained
 
 
 def own_sensors(

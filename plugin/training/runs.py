@@ -123,7 +123,7 @@ def keep_network(
     model: Autoencoder | ObservationEncoder,
     about: Mapping[str, Any],
     recipe: Recipe,
-    found: Trained,
+    trained: Trained,
     arrays: Mapping[str, np.ndarray],
 ) -> None:
     """Write a trained network, its history and the picture of it. For rank 0.
@@ -132,14 +132,14 @@ def keep_network(
     arrays : {name: array} to keep beside the weights
     """
     about = {
-        **about, "objective": recipe.objective, "seed": recipe.seed, "epoch": found.epoch, "loss": found.loss,
-        "seconds": sum(record["seconds"] for record in found.history), "hardware": found.device,
-        "history": found.history,
+        **about, "objective": recipe.objective, "seed": recipe.seed, "epoch": trained.epoch, "loss": trained.loss,
+        "seconds": sum(record["seconds"] for record in trained.history), "hardware": trained.device,
+        "history": trained.history,
     }  # fmt: skip
     files.save(file, model, about, arrays)
     folder = training_folder(file)
-    write_history(folder / "history.csv", found.history)
-    draw_history(folder / "loss.png", found.history, title)
+    write_history(folder / "history.csv", trained.history)
+    draw_history(folder / "loss.png", trained.history, title)
 
 
 def _epoch_line(history, recipe):

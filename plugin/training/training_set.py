@@ -57,7 +57,7 @@ class TrainingSet:
     times : (S,) [s]
     n_validation : the last so many are for validation
     grid : Grid
-    about : what the states are, as files of networks tell it
+    about : what the states are, as headers of networks' files say it
     """
 
     samples: StoredSamples
@@ -78,14 +78,14 @@ class TrainingSet:
 def training_set(
     case: Case, comm: MPI.Comm, cache: Path, said: Callable[[str], None] = lambda text: None
 ) -> TrainingSet:
-    """The samples of a case with a `network` section, made or found. Collective.
+    """The samples of a case with a `network` section, made, or read if they are there. Collective.
 
     Parameters
     ----------
     case : Case
     comm : MPI communicator
     cache : folder that keeps interpolations and, unless the case names another, samples
-    said : function of a text, told of every tenth of the states read
+    said : function of a text, called after every tenth of the states read
 
     Returns
     -------
@@ -120,7 +120,7 @@ def standardised_states(
     said: Callable[[str], None] = lambda text: None,
     section: str,
 ) -> TrainingSet:
-    """States in time order, standardised by those before the last ones, made or found. Collective.
+    """States in time order, standardised by those before the last ones; read if they are kept. Collective.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def standardised_states(
     cache : folder that keeps interpolations
     folder : where the file of samples is kept
     scaling : "variable" or "point"
-    said : function of a text, told of every tenth of the states read
+    said : function of a text, called after every tenth of the states read
     section : of the case file, for messages
 
     Returns
@@ -171,8 +171,8 @@ def standardised_states(
     }
     about = json.loads(json.dumps(about))  # as files keep it: tuples are lists there
     on_rank_0(lambda: folder.mkdir(parents=True, exist_ok=True), comm)
-    told = json.dumps({**about, "mask": grid.fingerprint, "mesh": mesh.fingerprint, "validation": n_last})
-    path = folder / f"samples-{hashlib.sha256(told.encode()).hexdigest()[:16]}.h5"
+    key = json.dumps({**about, "mask": grid.fingerprint, "mesh": mesh.fingerprint, "validation": n_last})
+    path = folder / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:16]}.h5"
     if not on_rank_0(path.exists, comm):
         with sole_writer(path, comm, _WAIT, said):
             if not on_rank_0(path.exists, comm):  # no other job has made it since

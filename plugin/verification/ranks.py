@@ -29,14 +29,14 @@ _TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
 
 
 def rank_check(
-    case: CycleCase, found: SetUp, comm: MPI.Comm, set_up: Callable[[CycleCase, MPI.Comm], SetUp]
+    case: CycleCase, of: SetUp, comm: MPI.Comm, set_up: Callable[[CycleCase, MPI.Comm], SetUp]
 ) -> OperatorCheck:
     """Compare a set-up over the ranks with the same on rank 0 alone. Collective.
 
     Parameters
     ----------
     case : Case
-    found : SetUp of the case on these ranks
+    of : SetUp of the case on these ranks
     comm : MPI communicator
     set_up : function (case, comm) → SetUp
 
@@ -44,11 +44,11 @@ def rank_check(
     -------
     OperatorCheck of the largest gap of the state on the grid, the innovation and the increment
     """
-    size = 8 * found.background.modes.n_samples * comm.allreduce(found.background.transfer.n_local)
+    size = 8 * of.background.modes.n_samples * comm.allreduce(of.background.transfer.n_local)
     smaller = case if size <= _LIMIT else with_fewer_states(case, -(-size // _LIMIT))
     if smaller is not case:
-        found = set_up(smaller, comm)
-    everyone = _outcome(found, comm)
+        of = set_up(smaller, comm)
+    everyone = _outcome(of, comm)
     names = ("state on the grid", "innovation", "increment")
 
     def compared():
@@ -58,7 +58,7 @@ def rank_check(
     gaps = on_rank_0(compared, comm)
     detail = f"{comm.size} ranks: " + ", ".join(f"{name} {gap:.1e}" for name, gap in zip(names, gaps, strict=True))
     if smaller is not case:
-        detail += f"; {found.background.modes.n_samples} of the snapshots"
+        detail += f"; {of.background.modes.n_samples} of the snapshots"
     return OperatorCheck(NAME, float(np.max(gaps)), _TOLERANCE[case.background.precision], detail)
 
 

@@ -62,7 +62,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison found and what was done.
+    """What the comparison gave and what was done.
 
     action : as the case asks
     fields : {field: Comparison}, and of all readings under ALL; none where no reading could be left out
@@ -125,13 +125,13 @@ def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: Analy
     operator, error, residual = quadratic_form(inputs, analysis.increment)
     hessian = inputs.hessian or ObservationHessian(inputs.transform, operator, error, comm)
 
-    def found():
+    def computed():
         return sensitivity(posterior(hessian.information), inputs.transform, operator, error)
 
     if inputs.hessian is None:
-        of = found()
+        of = computed()
     else:  # it stays as long as the Hessian does
-        of = cache.sensitivity.result_for((np.array(cache.hessian.computed),), found, comm)
+        of = cache.sensitivity.result_for((np.array(cache.hessian.computed),), computed, comm)
     without = left_out(of, error, residual)
     parts = inputs.reading_operator.reading, inputs.innovation, without
     reading, before, after = (np.concatenate(comm.allgather(part)) for part in parts)

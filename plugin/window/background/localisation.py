@@ -110,5 +110,5 @@ def analysis_std(
     known = std(marginal(errors, transform.n_control), transform)
     if transform is background:
         return known
-    unseen = std(prior(background.n_control), background) ** 2 - std(prior(transform.n_control), transform) ** 2
-    return np.sqrt(known**2 + np.maximum(unseen, 0.0))
+    lacking = std(prior(background.n_control), background) ** 2 - std(prior(transform.n_control), transform) ** 2
+    return np.sqrt(known**2 + np.maximum(lacking, 0.0))

@@ -207,18 +207,18 @@ def _header(file, path):
 def _dataset(file, name, path, n_axes):
     # only what lies in this file itself: a link may lead to any file of this machine
     link = file.get(name, getlink=True) if name in file else None
-    found = file[name] if isinstance(link, h5py.HardLink) else None
-    if not isinstance(found, h5py.Dataset) or found.ndim != n_axes or found.dtype.kind not in "fu":
+    dataset = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != n_axes or dataset.dtype.kind not in "fu":
         raise ModesFileError(f"{path}: has no dataset {name} of {n_axes} axes; make the modes anew")
-    if found.is_virtual or found.external:
+    if dataset.is_virtual or dataset.external:
         raise ModesFileError(f"{path}: {name} keeps its values in other files, which is refused; make the modes anew")
-    if (problem := claim_problem(found)) is not None:
+    if (problem := claim_problem(dataset)) is not None:
         raise ModesFileError(f"{path}: {name} {problem}; make the modes anew")
-    return found
+    return dataset
 
 
-def _compare(found, expected, path):
-    for item, had, wanted in header_differences(found, expected, lambda value: cut_short(json.dumps(value))):
+def _compare(stored, expected, path):
+    for item, had, wanted in header_differences(stored, expected, lambda value: cut_short(json.dumps(value))):
         if had is None:
             raise ModesFileError(f"{path}: does not say {item}, expected {wanted}; make the modes anew")
         raise ModesFileError(
