@@ -212,7 +212,7 @@ def _keep(case, folder, entry, analysis, background):
     write_table(folder / "readings.csv", analysis.table)
     reached("table written")
     append_entry(case.run / "ledger.jsonl", entry)
-    reached("window told")
+    reached("window recorded")
     prune(case.run, [entry["window"] - 1], case.cycle.keep)
 
 

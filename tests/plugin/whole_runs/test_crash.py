@@ -30,7 +30,7 @@ from plugin.run.ledger import read_ledger
 
 # of a window, in their order; those it is told after, and those that all files and folders pass
 UNTOLD = ("window begun", "forecast there", "analysis found", "restart written", "table written")
-TOLD = ("entry written", "window told")
+TOLD = ("entry written", "window recorded")
 FILES = ("file written", "file in place", "folder written", "folder in place")
 # one after another, of three windows
 QUICK = [f"{moment}:1" for moment in UNTOLD]
@@ -42,7 +42,7 @@ QUICK += [
     "file written:1",
     "file written:5",
 ]
-QUICK += ["entry written:1", "window pruned:1", "window told:1"]
+QUICK += ["entry written:1", "window pruned:1", "window recorded:1"]
 RANDOM = 4
 
 

@@ -27,7 +27,7 @@ def case_file(case, folder, **changes):
 def test_a_run_folder_that_is_moved_or_copied_goes_on_to_the_same_end(case, tmp_path, how):
     whole = cycled(case_file(case, tmp_path / "whole"))
     assert whole.code == 0, whole
-    assert cycled(case_file(case, tmp_path / "here"), fault="kill:window told:1").code == KILLED
+    assert cycled(case_file(case, tmp_path / "here"), fault="kill:window recorded:1").code == KILLED
     how(tmp_path / "here", tmp_path / "there")
     ended = cycled(case_file(case, tmp_path / "there"), "--resume")
     assert ended.code == 0, ended
@@ -45,7 +45,7 @@ def test_a_reanalysis_that_is_moved_goes_on(case, tmp_path):
 def test_a_kill_before_the_last_report_leaves_no_stale_page_once_the_run_is_resumed(case, tmp_path):
     file = case_file(case, tmp_path, cycle__report=True)
     page = tmp_path / "run/report.html"
-    assert cycled(file, fault=f"kill:window told:{WINDOWS}").code == KILLED
+    assert cycled(file, fault=f"kill:window recorded:{WINDOWS}").code == KILLED
     assert f"Window {WINDOWS - 1} of {WINDOWS}" in page.read_text(encoding="utf-8")
     assert cycled(file, "--resume").code == 0
     assert f"Window {WINDOWS} of {WINDOWS}" in page.read_text(encoding="utf-8")
