@@ -59,6 +59,29 @@ class SparseSection(Section):
     every: int = Field(10, ge=1, description="use every so-many-th test state; analyses by a decoder take their time")
 
 
+class LocalisedSection(Section):
+    """Few real sensors, and linear analyses whose settings are chosen by validation."""
+
+    sensors: list[Annotated[int, Field(ge=1)]] = Field([10, 30, 100, 300, 1000], min_length=1, description="M")
+    noise: list[NotNegative] = Field(
+        [0.0, 0.1], min_length=1, description="standard deviations of readings' noise, in those of the values"
+    )
+    horizontal: list[Positive] = Field(
+        [60.0, 100.0, 150.0, 250.0], min_length=1, description="lengths across the vertical that are compared [m]"
+    )
+    vertical: list[Positive | None] = Field(
+        [None, 80.0], min_length=1, description="lengths along the vertical that are compared [m]; null: no taper"
+    )
+    modes: list[Annotated[int, Field(ge=0)]] = Field(
+        [0, 5], min_length=1, description="numbers of leading modes without taper that are compared"
+    )
+    variances: list[Positive] = Field(
+        [1e-4, 1e-3, 1e-2, 3e-2, 1e-1],
+        min_length=1,
+        description="σ_o² that are compared, in standard deviations squared",
+    )
+
+
 class CycledSection(Section):
     """Runs of a forecast model side by side, judged by a truth that none of them knew."""
 
@@ -89,5 +112,6 @@ class ExperimentSection(Section):
         description="M / n of the experiment observations",
     )
     sparse: SparseSection = SparseSection()
+    localised: LocalisedSection = LocalisedSection()
     cycled: CycledSection | None = Field(None, description="needed by the experiment cycled")
     output: Path = Field(Path("experiments"), description="folder of the results")

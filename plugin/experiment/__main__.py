@@ -6,6 +6,7 @@
     steps          the error of each test step, for TSVD and a network
     truncation     error against the number of modes
     sparse         error against the number of real sensors, with optimal interpolation and a plain regression
+    localised      the same for linear analyses, with covariances as in the sample and localised
     cycled         finished runs of a forecast model: without analyses, and cycles of different kinds
 
 The section `experiment` of the case file holds the protocol and what each of them needs; the output is a folder of CSV,
@@ -22,6 +23,7 @@ from mpi4py import MPI
 
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.experiment.experiments.cycled import cycled
+from plugin.experiment.experiments.localised import localised
 from plugin.experiment.experiments.observations import observations
 from plugin.experiment.experiments.sparse import sparse
 from plugin.experiment.experiments.steps import steps
@@ -34,7 +36,8 @@ from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 
 EXPERIMENTS: dict[str, Callable[[ExperimentInputs], Result]] = {
-    function.__name__: function for function in (tables, observations, tradeoff, steps, truncation, sparse, cycled)
+    function.__name__: function
+    for function in (tables, observations, tradeoff, steps, truncation, sparse, localised, cycled)
 }
 
 

@@ -1,0 +1,95 @@
+"""Optimal interpolation with localised sample covariances, for many settings of the localisation at once.
+
+x_a = C_xy (C_yy + R)⁻¹ d with the covariances of `da.background.localisation`. What does not depend on a setting is
+made once, so that settings can be compared by validation; an analysis of the product with the same setting is the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, eigh
+
+from da.background.localisation import Taper
+from plugin.experiment.states import StandardisedStates
+
+
+@dataclass(frozen=True)
+class Localising:
+    """A setting.
+
+    horizontal, vertical : lengths [m], None for no taper in that direction
+    modes : leading modes whose covariances stay as they are
+    variance : σ_o², in standard deviations squared
+    """
+
+    horizontal: float | None
+    vertical: float | None
+    modes: int
+    variance: float
+
+    @property
+    def localised(self) -> bool:
+        """Whether covariances fall with distance at all."""
+        return self.horizontal is not None or self.vertical is not None
+
+
+class SampleCovariance:
+    """Covariances of the values that take part, from standardised states.
+
+    states : StandardisedStates, for grid and values
+    numbers : of the states that the sample is made of
+    """
+
+    def __init__(self, states: StandardisedStates, numbers: np.ndarray) -> None:
+        self.used = states.used
+        sample = states.rows[numbers][:, self.used].astype(np.float64).T
+        self.anomalies = (sample - sample.mean(axis=1, keepdims=True)) / np.sqrt(len(numbers) - 1)
+        width = len(states.variables)
+        self.position = states.grid.coordinates(self.used // width)
+        self.variable = self.used % width
+        self.n_variables = width
+
+    @cached_property
+    def leading(self) -> np.ndarray:
+        """(S, S) right singular vectors of the anomalies, those of the largest modes first."""
+        return eigh(self.anomalies.T @ self.anomalies)[1][:, ::-1]
+
+    def analyses(
+        self, sensors: np.ndarray, readings: np.ndarray, settings: Sequence[Localising]
+    ) -> Iterator[tuple[Localising, np.ndarray]]:
+        """Increments of many states with each setting.
+
+        sensors : (M,) numbers of values of a state; readings : (M, k) innovations
+
+        Yields
+        ------
+        the setting, (len(used), k) increments
+        """
+        rows = np.searchsorted(self.used, sensors)
+        whole = self.anomalies @ self.anomalies[rows].T
+        tapers: dict[tuple, np.ndarray] = {}
+        for of in settings:
+            covariance = whole
+            if of.localised:
+                key = (of.horizontal, of.vertical)
+                if key not in tapers:
+                    tapers.clear()  # one is as large as a covariance
+                    tapers[key] = self._taper(of, rows)
+                patterns = self.anomalies @ self.leading[:, : of.modes]
+                kept = patterns @ patterns[rows].T
+                covariance = kept + tapers[key] * (whole - kept)
+            observed = covariance[rows]
+            observed = 0.5 * (observed + observed.T)
+            observed[np.diag_indices_from(observed)] += of.variance
+            yield of, covariance @ cho_solve(cho_factor(observed, lower=True), readings)
+
+    def _taper(self, of: Localising, rows: np.ndarray) -> np.ndarray:
+        """(len(used), M) factors of distance."""
+        across, along = (
+            np.full(self.n_variables, np.inf if one is None else one) for one in (of.horizontal, of.vertical)
+        )
+        between = np.ones((self.n_variables, self.n_variables))
+        every = Taper(self.position, self.variable, across, along, between)
+        return every.factors(every.rows(rows))[1]

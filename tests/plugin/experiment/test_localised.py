@@ -1,0 +1,68 @@
+"""The experiment of localised linear analyses: its gain is the product's, and its choices are validation's alone."""
+
+import csv
+
+import numpy as np
+import pytest
+from experiment_case import N_TRAINING, experiment_case, write_states
+from mpi4py import MPI
+
+from da.analysis import analyse
+from da.background.linear_transform import LinearTransform
+from da.background.localisation import Taper, localised_transform
+from da.background.modes import truncated_modes
+from da.observation.diagonal_error import diagonal_error
+from da.observation.matrix_operator import selection
+from plugin.experiment.__main__ import run
+from plugin.experiment.experiments.localised import _best
+from plugin.experiment.localised_gain import Localising, SampleCovariance
+from plugin.experiment.states import read_states
+from plugin.run.progress import Progress
+
+COMM = MPI.COMM_SELF
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("localised")
+    write_states(folder / "states")
+    return folder
+
+
+@pytest.mark.parametrize("of", [Localising(40.0, 30.0, 2, 0.01), Localising(50.0, None, 0, 0.1)])
+def test_the_gain_is_the_product_s_analysis(states, tmp_path, of):
+    known = read_states(experiment_case(tmp_path, states / "states"))
+    sensors = known.sensors(6, 1)
+    readings = np.random.default_rng(0).standard_normal(6)
+    covariance = SampleCovariance(known, np.arange(known.n_training))
+    ((_, found),) = covariance.analyses(sensors, readings[:, None], [of])
+    rows = known.training[known.used].astype(np.float64)
+    modes = truncated_modes(rows, COMM, known.n_training - 1)
+    lengths = [np.array([np.inf if one is None else one]) for one in (of.horizontal, of.vertical)]
+    position = known.grid.coordinates(known.used)
+    taper = Taper(position, np.zeros(len(position), int), lengths[0], lengths[1], np.ones((1, 1)), of.modes)
+    operator = selection(np.searchsorted(known.used, sensors), len(rows), COMM)
+    transform = localised_transform(LinearTransform(modes, None, COMM), taper, operator)
+    error = diagonal_error(np.full(6, np.sqrt(of.variance)), operator.rows)
+    expected = analyse(transform, operator, error, readings, COMM).increment
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-7 * np.abs(expected).max())
+
+
+def test_the_table_has_both_systems_and_what_was_chosen(states, tmp_path):
+    compared = "horizontal: [30.0, 60.0], vertical: [null], modes: [0], variances: [0.01, 0.1]"
+    of = f"{{sensors: [4, 8], noise: [0.0, 0.1], {compared}}}"
+    case = experiment_case(tmp_path, states / "states", localised=of, protocol="{seeds: 2}")
+    run("localised", case, Progress(COMM), tmp_path / "out")
+    with open(tmp_path / "out/localised.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 and {row["system"] for row in rows} == {"sample covariance", "localised"}
+    for row in rows:
+        assert 0.0 < float(row["error"]) < 1.5 and float(row["variance"]) in (0.01, 0.1)
+        assert (row["horizontal"] in ("30.0", "60.0")) == (row["system"] == "localised")
+    assert "± " in (tmp_path / "out/localised.md").read_text(encoding="utf-8")
+
+
+def test_the_choice_is_the_least_mean_of_the_seeds():
+    plain, near, far = Localising(None, None, 0, 0.1), Localising(10.0, None, 0, 0.1), Localising(90.0, None, 0, 0.1)
+    errors = [{plain: 0.9, near: 0.2, far: 0.6}, {plain: 0.8, near: 0.9, far: 0.4}]
+    assert _best(errors) == [plain, far] and N_TRAINING == 24
