@@ -109,7 +109,8 @@ def vary(tree: etree._ElementTree, numbers: Mapping[str, float]) -> None:
         replaced = 0
         for code in tree.getroot().iter("string_value"):
             if code.get("language") == "python":
-                code.text, n = pattern.subn(rf"\g<1>{name} = {value!r}", code.text)
+                # a numpy number's own text is no Python: np.float64(76.0)
+                code.text, n = pattern.subn(rf"\g<1>{name} = {float(value)!r}", code.text)
                 replaced += n
         if not replaced:
             raise ValueError(f"no Python function in the options has a line '{name} = …'")

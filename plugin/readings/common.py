@@ -84,7 +84,7 @@ class Choice:
                 f"case file: errors: {{{variable}: …}}"
             )
         if not (np.isfinite(error) and error > 0.0):
-            raise ReadingsError(f"{where}: error {error!r} of {variable!r}, expected a standard deviation above zero")
+            raise ReadingsError(f"{where}: error {float(error)!r} of {variable!r}, expected a standard deviation above zero")
         return float(error)
 
 

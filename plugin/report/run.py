@@ -111,6 +111,6 @@ def _readings(table: Mapping[str, np.ndarray]) -> Readings:
         k: "at " + ", ".join(f"{c:g}" for c in place[k]) for k in np.flatnonzero(table["station"] == "").tolist()
     }
     sensor = np.array([unnamed.get(k, name) for k, name in enumerate(table["station"].tolist())], dtype=str)
-    reason = np.char.replace(np.where(table["used"] == _YES, "", table["used"]).astype(str), _NO, "", 1)
+    reason = np.array(["" if used == _YES else used.removeprefix(_NO) for used in table["used"].tolist()], dtype=str)
     same = {name: table[name] for name in ("window", "time", "variable", "value", "error", "innovation", "residual")}
     return Readings(position=place, sensor=sensor, reason=reason, **same)

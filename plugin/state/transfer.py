@@ -254,7 +254,7 @@ class Transfer:
 
     def check_known(self, variable: np.ndarray) -> None:
         """MeshError that names the first of (M,) readings' variables that is not `readable`."""
-        unknown = sorted(set(variable) - set(self.readable))
+        unknown = sorted(set(map(str, variable)) - set(self.readable))
         if unknown:
             raise MeshError(
                 f"readings of {unknown[0]!r}, which is not analysed; variables are {[v.name for v in self.variables]}"
