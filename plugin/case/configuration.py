@@ -299,7 +299,10 @@ def _explain(error: ErrorDetails, file: YamlFile) -> str:
         return f"{where}: unknown key; {advice}"
     if error["type"] == "missing":
         return f"{where}: this key is missing"
-    return f"{where}: found {_short(error['input'])}; {re.sub('^Value error, ', '', error['msg'])}"
+    problem = re.sub("^Value error, ", "", error["msg"])
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # of keys that do not go together
+        return f"{where}: {problem}" if key else f"line {file.line(location)}: {problem}"
+    return f"{where}: found {_short(error['input'])}; {problem}"
 
 
 def _short(value: Any) -> str:
