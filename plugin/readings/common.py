@@ -83,9 +83,10 @@ class Choice:
                 f"{where}: no error is given for {variable!r}, expected a standard deviation in the file, or in the "
                 f"case file: errors: {{{variable}: …}}"
             )
+        error = float(error)
         if not (np.isfinite(error) and error > 0.0):
-            raise ReadingsError(f"{where}: error {float(error)!r} of {variable!r}, expected a standard deviation above zero")
-        return float(error)
+            raise ReadingsError(f"{where}: error {error!r} of {variable!r}, expected a standard deviation above zero")
+        return error
 
 
 NO_CHOICE = Choice()  # of a file that leaves nothing open
