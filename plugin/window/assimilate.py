@@ -1,6 +1,6 @@
 """One analysis: from a forecast and its readings to the analysed fields and a table of the readings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -94,46 +94,34 @@ def assimilate(
     cache = AnalysisCache() if cache is None else cache
     innovation = compare_with_background(background.transfer, state, readings, settings)
     before = {} if background.adaptive is None else dict(factors or {})
-    n = len(innovation.readings)
-
-    def std() -> np.ndarray:
-        return background_std(background.transform, innovation.operator, n, comm, cache.background_std)
-
-    def std_so_far() -> np.ndarray:
-        return std() * at_readings(before, innovation.readings.variable)
-
-    flags = _quality_flags(innovation, background, state.time, settings, std_so_far)
+    flags = _quality_flags(innovation, background, state.time, settings, before, cache, comm)
     used = np.flatnonzero(flags == Flag.USED)
     if len(used) == 0:
         residual = np.full(len(readings), np.nan)
         table = reading_rows(innovation.readings, innovation.value, residual, flags)
         return WindowAnalysis({}, None, table, dict(settings.biases), factors=before)
-    after = {} if background.adaptive is None else next_factors(before, background, innovation, used, std())
+    after = next_factors(before, background, innovation, used, lambda: _std(innovation, background, cache, comm))
     background = adapted(background, after)
     inputs = analysis_inputs(background, innovation, used, settings, cache, comm)
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
-    correction = _correction(minimum, innovation)
-    residual = innovation.value - _fitted(correction, innovation, comm)
-    verdict, analysis = None, minimum.analysis
-    if guard != "off":
-        verdict = _verdict(guard, minimum, innovation, residual, flags, cache, comm)
-        factor = np.tile(
-            increment_factors(verdict, background.transfer.variables), len(background.transfer.grid.rows(comm))
-        )
-        if not comm.allreduce(bool(np.all(factor == 1.0)), MPI.LAND):
-            correction = replace(correction, increment=factor * correction.increment)
-            analysis = _scaled(minimum, factor, comm)
-            residual = innovation.value - _fitted(correction, innovation, comm)
+    guarded = _guarded(guard, minimum, innovation, flags, background, cache, comm)
+    residual = innovation.value - _fitted(guarded.correction, innovation, comm)
     return WindowAnalysis(
-        _analysed_fields(background, state, correction.increment),
-        analysis,
+        _analysed_fields(background, state, guarded.correction.increment),
+        guarded.analysis,
         reading_rows(innovation.readings, innovation.value, residual, flags),
-        {**settings.biases, **_named(innovation, correction)},
+        {**settings.biases, **_named(innovation, guarded.correction)},
         minimum.inputs,
         minimum.network,
-        verdict=verdict,
+        verdict=guarded.verdict,
         factors=after,
     )
+
+
+def _std(innovation: Innovation, background: Background, cache: AnalysisCache, comm: MPI.Comm) -> np.ndarray:
+    """(M,) standard deviation of the background at all readings, without a factor of the day. Collective."""
+    n = len(innovation.readings)
+    return background_std(background.transform, innovation.operator, n, comm, cache.background_std)
 
 
 def _quality_flags(
@@ -141,16 +129,21 @@ def _quality_flags(
     background: Background,
     time: float,
     settings: ObservationSettings,
-    std: Callable[[], np.ndarray],
+    factors: Mapping[str, float],
+    cache: AnalysisCache,
+    comm: MPI.Comm,
 ) -> np.ndarray:
-    """(M,) of Flag's values. Collective."""
+    """(M,) of Flag's values. Collective.
+
+    factors : {field: factor of background errors} so far
+    """
     return control_quality(
         innovation.readings,
         settings.quality,
         background.transfer.grid,
         time,
         innovation.value,
-        std,
+        lambda: _std(innovation, background, cache, comm) * at_readings(factors, innovation.readings.variable),
         [*innovation.flagged, *settings.flagged],
         settings.withheld,
     )
@@ -170,6 +163,38 @@ def _correction(minimum: Minimum, innovation: Innovation) -> _Correction:
         return _Correction(increment, np.zeros(0))
     transform = cast(BiasedTransform, minimum.inputs.transform)
     return _Correction(transform.state_increment(increment), transform.bias(minimum.analysis.control))
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """What the guard lets through: correction and analysis as they count, and why."""
+
+    correction: _Correction
+    analysis: Analysis
+    verdict: Verdict | None
+
+
+def _guarded(
+    guard: Guard,
+    minimum: Minimum,
+    innovation: Innovation,
+    flags: np.ndarray,
+    background: Background,
+    cache: AnalysisCache,
+    comm: MPI.Comm,
+) -> _Guarded:
+    """The correction as far as readings that the analysis did not know bear it out. Collective."""
+    correction = _correction(minimum, innovation)
+    if guard == "off":
+        return _Guarded(correction, minimum.analysis, None)
+    residual = innovation.value - _fitted(correction, innovation, comm)
+    verdict = _verdict(guard, minimum, innovation, residual, flags, cache, comm)
+    by_variable = increment_factors(verdict, background.transfer.variables)
+    if np.all(by_variable == 1.0):
+        return _Guarded(correction, minimum.analysis, verdict)
+    factor = np.tile(by_variable, background.transfer.n_local // len(by_variable))
+    correction = replace(correction, increment=factor * correction.increment)
+    return _Guarded(correction, _scaled(minimum, factor, comm), verdict)
 
 
 def _verdict(

@@ -1,6 +1,6 @@
 """Background errors of the day: a factor for each field, from a window's innovations and those before."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,23 +13,27 @@ from plugin.window.observations.innovation import Innovation
 
 
 def next_factors(
-    before: Mapping[str, float], background: Background, innovation: Innovation, used: np.ndarray, std: np.ndarray
+    before: Mapping[str, float],
+    background: Background,
+    innovation: Innovation,
+    used: np.ndarray,
+    std: Callable[[], np.ndarray],
 ) -> dict[str, float]:
     """{field: factor of the background's standard deviation} with this window's innovations.
 
     before : of the windows before; fields that are not there have 1
     used : numbers of the readings that passed quality control
-    std : (M,) of the background at all readings, without a factor
+    std : function that computes (M,) of the background at all readings, without a factor; called if it is needed
     """
     rule = background.adaptive
     if rule is None:
         return {}
     field = np.array([field_of(str(name)) for name in innovation.readings.variable[used]], dtype=str)
     value, error = innovation.value[used], innovation.readings.error[used]
-    factors = {}
+    factors, spread = {}, std()[used]
     for name in dict.fromkeys(v.field for v in background.transfer.variables):
         of = field == name
-        factors[name] = next_factor(before.get(name, 1.0), value[of], std[used][of], error[of], rule)
+        factors[name] = next_factor(before.get(name, 1.0), value[of], spread[of], error[of], rule)
     return factors
 
 
