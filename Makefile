@@ -22,8 +22,9 @@ TORCH := torch==2.13.0
 # Debian keeps petsc4py by PETSc's version and finds it by a link that only PETSc's -dev package makes
 PETSC_HOMES := $$(echo /usr/lib/petscdir/*/*-real/lib/python3/dist-packages | tr ' ' :)
 
-# Test files run side by side, one for each core up to eight: most tests need one, some start two to four ranks
-WORKERS := $$(n=$$(nproc); echo $$((n < 8 ? n : 8)))
+# Test files run side by side, one for each core up to eight: most tests need one, some start two to four ranks.
+# nproc would count the threads that a program may use, and those are one
+WORKERS := $$(n=$$(env -u OMP_NUM_THREADS nproc); echo $$((n < 8 ? n : 8)))
 
 export OMP_NUM_THREADS := 1
 # Open MPI refuses root and more ranks than cores otherwise; both are usual on a laptop or in CI
