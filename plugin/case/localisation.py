@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from plugin.case.sections import Part, Positive, Section
+from plugin.case.variables import field_of
 
 Lengths = Positive | dict[str, Positive]
 Between = dict[str, list[str] | dict[str, Part]]
@@ -30,7 +31,7 @@ def lengths_of(lengths: Lengths | None, variables: Sequence[str], key: str) -> n
     if not isinstance(lengths, Mapping):
         return np.full(len(variables), np.inf if lengths is None else lengths)
     _check_names(lengths, variables, key)
-    given = [lengths.get(name, lengths.get(_field(name))) for name in variables]
+    given = [lengths.get(name, lengths.get(field_of(name))) for name in variables]
     missing = [name for name, length in zip(variables, given, strict=True) if length is None]
     if missing:
         raise ValueError(f"{key}: no length for {missing[0]}; give it one, or one number for all variables")
@@ -48,7 +49,7 @@ def between_matrix(between: Between, variables: Sequence[str]) -> np.ndarray:
         pairs = entry.items() if isinstance(entry, Mapping) else [(name, 0.0) for name in entry]
         _check_names([one, *dict(pairs)], variables, "between")
         for other, factor in pairs:
-            if other == one or _field(other) == one or _field(one) == other:
+            if other == one or field_of(other) == one or field_of(one) == other:
                 raise ValueError(f"between: {one} and {other} overlap; name two variables")
             if given.setdefault(frozenset((one, other)), factor) != factor:
                 raise ValueError(f"between: two factors for {one} and {other}; give one")
@@ -58,13 +59,9 @@ def between_matrix(between: Between, variables: Sequence[str]) -> np.ndarray:
     return factors
 
 
-def _field(name: str) -> str:
-    return name.rpartition(".")[0] if "." in name else name
-
-
 def _is(name: str, of: str) -> bool:
     """Whether a variable is that one, or a component of that field."""
-    return name == of or _field(name) == of
+    return name == of or field_of(name) == of
 
 
 def _check_names(names: Sequence[str] | Mapping[str, object], variables: Sequence[str], key: str) -> None:

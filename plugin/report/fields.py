@@ -8,6 +8,7 @@ from mpi4py import MPI
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import Field, Mesh
 from coupling.vtk.vtu import read_state
+from plugin.case.variables import field_of
 from plugin.report.run import Run
 from plugin.run.retention import window_folder
 from plugin.state.transfer import variables_of
@@ -46,7 +47,7 @@ def last_fields(run: Run) -> list[VariableFields]:
     FileError, MeshError
         if files of the window are missing or broken
     """
-    names = sorted({name.rpartition(".")[0] or name for name in run.settings["variables"]})
+    names = sorted({field_of(name) for name in run.settings["variables"]})
     before, after = (
         read_fields(open_restart(run.folder / run.last[key]), _ALONE, names) for key in ("forecast", "restart")
     )

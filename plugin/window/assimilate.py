@@ -14,12 +14,13 @@ from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.analysis import Guard
 from plugin.case.configuration import MinimiserSection
+from plugin.case.variables import fields_of
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, analysis_inputs
 from plugin.window.background.adaptive import adapted, at_readings, next_factors
 from plugin.window.background.latent import LatentAnalysis
 from plugin.window.background.of_case import Background
-from plugin.window.cross_validation import Departures, Verdict, field_of, increment_factors, judge, left_out_departures
+from plugin.window.cross_validation import Departures, Verdict, increment_factors, judge, left_out_departures
 from plugin.window.minimum import Minimum, find_minimum
 from plugin.window.observations.innovation import Innovation, compare_with_background
 from plugin.window.observations.operator import background_std, by_reading
@@ -105,11 +106,10 @@ def assimilate(
     inputs = analysis_inputs(background, innovation, used, settings, cache, comm)
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
     guarded = _guarded(guard, minimum, innovation, flags, background, cache, comm)
-    residual = innovation.value - _fitted(guarded.correction, innovation, comm)
     return WindowAnalysis(
         _analysed_fields(background, state, guarded.correction.increment),
         guarded.analysis,
-        reading_rows(innovation.readings, innovation.value, residual, flags),
+        reading_rows(innovation.readings, innovation.value, guarded.residual, flags),
         {**settings.biases, **_named(innovation, guarded.correction)},
         minimum.inputs,
         minimum.network,
@@ -167,10 +167,11 @@ def _correction(minimum: Minimum, innovation: Innovation) -> _Correction:
 
 @dataclass(frozen=True)
 class _Guarded:
-    """What the guard lets through: correction and analysis as they count, and why."""
+    """What the guard lets through: correction and analysis as they count, the readings' (M,) residual, and why."""
 
     correction: _Correction
     analysis: Analysis
+    residual: np.ndarray
     verdict: Verdict | None
 
 
@@ -185,16 +186,17 @@ def _guarded(
 ) -> _Guarded:
     """The correction as far as readings that the analysis did not know bear it out. Collective."""
     correction = _correction(minimum, innovation)
-    if guard == "off":
-        return _Guarded(correction, minimum.analysis, None)
     residual = innovation.value - _fitted(correction, innovation, comm)
+    if guard == "off":
+        return _Guarded(correction, minimum.analysis, residual, None)
     verdict = _verdict(guard, minimum, innovation, residual, flags, cache, comm)
     by_variable = increment_factors(verdict, background.transfer.variables)
     if np.all(by_variable == 1.0):
-        return _Guarded(correction, minimum.analysis, verdict)
+        return _Guarded(correction, minimum.analysis, residual, verdict)
     factor = np.tile(by_variable, background.transfer.n_local // len(by_variable))
     correction = replace(correction, increment=factor * correction.increment)
-    return _Guarded(correction, _scaled(minimum, factor, comm), verdict)
+    residual = innovation.value - _fitted(correction, innovation, comm)
+    return _Guarded(correction, _scaled(minimum, factor, comm), residual, verdict)
 
 
 def _verdict(
@@ -210,7 +212,7 @@ def _verdict(
     known = left_out_departures(minimum.inputs, minimum.analysis, cache, comm)
     readings = innovation.readings
     withheld = np.flatnonzero((flags == Flag.WITHHELD) & np.isfinite(residual))
-    names = np.array([field_of(str(name)) for name in readings.variable[withheld]], dtype=str)
+    names = fields_of(readings.variable[withheld])
     before, after = (of[withheld] / readings.error[withheld] for of in (innovation.value, residual))
     joined = zip((known.field, known.forecast, known.analysis), (names, before, after), strict=True)
     return judge(Departures(*(np.concatenate(pair) for pair in joined)), guard)

@@ -18,6 +18,7 @@ from da.diagnostics.influence import left_out, sensitivity
 from da.diagnostics.posterior import posterior
 from da.minimisation.hessian import ObservationHessian
 from plugin.case.analysis import Guard
+from plugin.case.variables import fields_of
 from plugin.state.transfer import Variable
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
@@ -137,13 +138,8 @@ def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: Analy
     reading, before, after = (np.concatenate(comm.allgather(part)) for part in parts)
     std = inputs.readings.error[reading]
     known = np.isfinite(after)
-    names = np.array([field_of(str(name)) for name in inputs.readings.variable[reading]], dtype=str)
+    names = fields_of(inputs.readings.variable[reading])
     return Departures(names[known], (before / std)[known], (after / std)[known])
-
-
-def field_of(variable: str) -> str:
-    """The model's field that a reading's variable is of: Velocity of Velocity.x and Velocity.speed."""
-    return variable.rpartition(".")[0] if "." in variable else variable
 
 
 def increment_factors(verdict: Verdict, variables: tuple[Variable, ...]) -> np.ndarray:

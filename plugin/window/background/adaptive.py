@@ -7,8 +7,8 @@ import numpy as np
 
 from da.background.adaptive import next_factor
 from da.background.linear_transform import LinearTransform
+from plugin.case.variables import fields_of
 from plugin.window.background.of_case import Background
-from plugin.window.cross_validation import field_of
 from plugin.window.observations.innovation import Innovation
 
 
@@ -28,7 +28,7 @@ def next_factors(
     rule = background.adaptive
     if rule is None:
         return {}
-    field = np.array([field_of(str(name)) for name in innovation.readings.variable[used]], dtype=str)
+    field = fields_of(innovation.readings.variable[used])
     value, error = innovation.value[used], innovation.readings.error[used]
     factors, spread = {}, std()[used]
     for name in dict.fromkeys(v.field for v in background.transfer.variables):
@@ -39,7 +39,7 @@ def next_factors(
 
 def at_readings(factors: Mapping[str, float], variable: np.ndarray) -> np.ndarray:
     """(M,) factor of each reading's field."""
-    return np.array([factors.get(field_of(str(name)), 1.0) for name in variable])
+    return np.array([factors.get(name, 1.0) for name in fields_of(variable).tolist()])
 
 
 def adapted(background: Background, factors: Mapping[str, float]) -> Background:

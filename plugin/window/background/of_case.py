@@ -37,6 +37,7 @@ from da.background.snapshots import collected
 from plugin.case.background import BackgroundSection, LocalSection
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
+from plugin.case.variables import field_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.localisation import make_taper
@@ -209,7 +210,7 @@ def background(
 
 def states_of(case: Case, plan: Plan) -> Iterator[State]:
     """Read the states of [(series, step)], one after another, with the fields a case asks for. Collective."""
-    wanted = {name if "." not in name else name.rpartition(".")[0] for name in case.variables}
+    wanted = {field_of(name) for name in case.variables}
     for series, step in plan:
         yield series.read(step, sorted(wanted))
 

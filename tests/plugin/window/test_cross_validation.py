@@ -9,9 +9,10 @@ from mpi4py import MPI
 
 from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection
+from plugin.case.variables import field_of
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
-from plugin.window.cross_validation import ALL, Departures, field_of, guard_line, judge, left_out_departures
+from plugin.window.cross_validation import ALL, Departures, guard_line, judge, left_out_departures
 from plugin.window.observations.operator import by_reading, make_operator
 from plugin.window.observations.selection import ObservationSettings
 
