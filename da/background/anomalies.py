@@ -44,9 +44,7 @@ def anomaly_blocks(
         block = memory[: m * n_samples].reshape(n_samples, m).T
         block[...] = snapshots[rows]
         centre, sound = _centre(block)
-        factor = np.ones(m)
-        if scale is not None:
-            factor = np.divide(factor, scale[rows], out=np.zeros(m), where=scale[rows] > 0.0)
+        factor = _factor(scale, rows, m)
         if mean is not None:
             mean[rows] = factor * centre
         block *= (factor / root)[:, None]
@@ -58,11 +56,15 @@ def anomalies(snapshots: np.ndarray, rows: np.ndarray, scale: np.ndarray | None,
     block = np.asarray(snapshots[rows], dtype=np.float64)
     _centre(block)
     root = np.sqrt(snapshots.shape[1] - 1) if unbiased else 1.0
-    if scale is not None:
-        factor = np.divide(1.0, scale[rows], out=np.zeros(len(block)), where=scale[rows] > 0.0)
-        block *= factor[:, None]
-    block /= root
+    block *= (_factor(scale, rows, len(block)) / root)[:, None]
     return block
+
+
+def _factor(scale: np.ndarray | None, rows: slice | np.ndarray, m: int) -> np.ndarray:
+    """(m,) by which rows are multiplied: one over their scale, zero where that is zero."""
+    if scale is None:
+        return np.ones(m)
+    return np.divide(1.0, scale[rows], out=np.zeros(m), where=scale[rows] > 0.0)
 
 
 def _centre(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
