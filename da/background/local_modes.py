@@ -19,15 +19,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from mpi4py import MPI
-from scipy.linalg import eigh
 
 from coupling.common.collective import refuse_together
 from da.background.anomalies import all_the_same, anomalies, anomaly_blocks, checked_snapshots, refuse_bad
 from da.background.blocks import Blocks
 from da.background.modes import Modes, n_kept
+from da.background.spectrum import ROUNDING, positive_eigenpairs
 from da.observation.correlation import gaspari_cohn
-
-_ROUNDING = 1e-12  # part of the largest eigenvalue that counts as zero
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def _components(
     if not len(eigenvalues) or eigenvalues.max() <= 0.0:
         raise ValueError(all_the_same(n_samples))
     order = np.argsort(-eigenvalues, kind="stable")
-    n_nonzero = int(np.sum(eigenvalues > _ROUNDING * eigenvalues.max()))
+    n_nonzero = int(np.sum(eigenvalues > ROUNDING * eigenvalues.max()))
     kept = n_kept(np.sqrt(eigenvalues[order[:n_nonzero]]), truncation)
     chosen = np.zeros(len(eigenvalues), bool)
     chosen[order[:kept]] = True
@@ -180,18 +178,12 @@ def _principal(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not block.any():
         return np.empty(0), np.empty((block.shape[1], 0))
     if len(block) < block.shape[1]:
-        values, left = eigh(block @ block.T)
-        values, left = values[::-1], left[:, ::-1]
-        kept = values > _ROUNDING * values[0]
-        return values[kept], block.T @ left[:, kept] / np.sqrt(values[kept])
-    values, right = eigh(block.T @ block)
-    kept = values[::-1] > _ROUNDING * values[-1]
-    return values[::-1][kept], right[:, ::-1][:, kept]
+        values, left = positive_eigenpairs(block @ block.T)
+        return values, block.T @ left / np.sqrt(values)
+    return positive_eigenpairs(block.T @ block)
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
     """L of C = L Lᵀ without directions of no variance, those of large variance first: (m, k)."""
-    values, vectors = eigh(covariance)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    kept = values > _ROUNDING * values[0]
-    return vectors[:, kept] * np.sqrt(values[kept])
+    values, vectors = positive_eigenpairs(covariance)
+    return vectors * np.sqrt(values)

@@ -29,17 +29,16 @@ from typing import Any
 
 import numpy as np
 from mpi4py import MPI
-from scipy.linalg import eigh
 from scipy.sparse import csr_matrix
 
 from coupling.common.collective import refuse_together
 from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes
+from da.background.spectrum import positive_eigenpairs
 from da.observation.correlation import gaspari_cohn
 from da.observation.matrix_operator import MatrixOperator
 
 _BLOCK = 1 << 20  # covariances computed at once
-_ROUNDING = 1e-12  # part of the largest eigenvalue of H B Hᵀ that counts as zero
 
 
 @dataclass(frozen=True)
@@ -168,9 +167,8 @@ def _covariance(values: np.ndarray, taper: Taper, others: np.ndarray, other_tape
 
 def _root(observed: np.ndarray) -> np.ndarray:
     """E Λ^{-1/2} of H B Hᵀ, (M, M), without directions of no variance: (M, m)."""
-    eigenvalues, vectors = eigh(0.5 * (observed + observed.T))
-    kept = eigenvalues > _ROUNDING * max(eigenvalues[-1], 0.0)
-    return vectors[:, kept] / np.sqrt(eigenvalues[kept])
+    eigenvalues, vectors = positive_eigenpairs(0.5 * (observed + observed.T))
+    return vectors / np.sqrt(eigenvalues)
 
 
 def _observed_columns(operator: MatrixOperator, comm: MPI.Comm) -> tuple[np.ndarray, csr_matrix]:
