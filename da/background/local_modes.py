@@ -21,6 +21,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import refuse_together
+from coupling.common.rows import exchanged
 from da.background.anomalies import all_the_same, anomalies, anomaly_blocks, checked_snapshots, refuse_bad
 from da.background.blocks import Blocks
 from da.background.modes import Modes, n_kept
@@ -131,7 +132,8 @@ def _components(
         numbers = range(first, min(first + comm.size, blocks.n_blocks))
         sent = [np.flatnonzero(weights[:, number] & takes_part) for number in numbers]
         parts = [anomalies(snapshots, rows, scale, unbiased) for rows in sent]
-        received = _exchanged(parts, n_samples, comm)
+        counts = [len(part) for part in parts] + [0] * (comm.size - len(parts))
+        received, _ = exchanged(np.concatenate(parts), counts, comm)
         if first + comm.rank < blocks.n_blocks:
             own.append((first + comm.rank, *_principal(received)))
     everyone = sorted(
@@ -154,23 +156,6 @@ def _components(
     sigma = np.sqrt(np.concatenate([values for _, values, _ in gathered]))
     right = np.hstack([vectors for _, _, vectors in gathered])
     return _Components(np.repeat(np.arange(len(counts)), counts), sigma[:, None] * right.T, right / sigma)
-
-
-def _exchanged(parts: list[np.ndarray], n_samples: int, comm: MPI.Comm) -> np.ndarray:
-    """Rows of the block of this rank, in the order of the ranks: part k of each rank goes to rank k. Collective."""
-    counts = [len(parts[rank]) if rank < len(parts) else 0 for rank in range(comm.size)]
-    incoming = comm.alltoall(counts)
-    sent = np.concatenate([*parts, np.empty((0, n_samples))])
-    received = np.empty((sum(incoming), n_samples))
-    # a type for one row keeps the counts small enough for MPI's int where rows × snapshots are not
-    row_type = MPI.DOUBLE.Create_contiguous(n_samples).Commit()
-    comm.Alltoallv([sent, (counts, _starts(counts)), row_type], [received, (incoming, _starts(incoming)), row_type])
-    row_type.Free()
-    return received
-
-
-def _starts(counts: list[int]) -> list[int]:
-    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int).tolist()
 
 
 def _principal(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,8 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
+from coupling.common.rows import exchanged
+
 _INT = PETSc.IntType
 _BLOCK = 1 << 20  # values of H V in a block: 8 MiB stay in the processor's last cache
 
@@ -124,23 +126,11 @@ def _fetched_rows(vectors: np.ndarray, scale: np.ndarray | None, wanted: np.ndar
     """(len(wanted), s) rows by global number, which rises, from the ranks that hold them. Collective."""
     comm = matrix.getComm().tompi4py()
     begins = matrix.getOwnershipRangesColumn()
-    n_wanted = np.diff(np.searchsorted(wanted, begins))
-    n_requested = np.array(comm.alltoall(n_wanted.tolist()))
-    requested = np.empty(n_requested.sum(), dtype=np.int64)
-    asking, giving = (n_wanted, _starts(n_wanted)), (n_requested, _starts(n_requested))
-    comm.Alltoallv([wanted.astype(np.int64), asking, MPI.INT64_T], [requested, giving, MPI.INT64_T])
+    n_wanted = np.diff(np.searchsorted(wanted, begins)).tolist()
+    requested, n_requested = exchanged(wanted.astype(np.int64), n_wanted, comm)
     local = requested - begins[comm.rank]
-    sent = np.ascontiguousarray(vectors[local] if scale is None else scale[local, None] * vectors[local], np.float64)
-    received = np.empty((len(wanted), vectors.shape[1]))
-    # a type for one row keeps the counts small enough for MPI's int where rows × modes are not
-    row_type = MPI.DOUBLE.Create_contiguous(vectors.shape[1]).Commit()
-    comm.Alltoallv([sent, giving, row_type], [received, asking, row_type])
-    row_type.Free()
-    return received
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)[:-1]])
+    sent = np.asarray(vectors[local] if scale is None else scale[local, None] * vectors[local], np.float64)
+    return exchanged(sent, n_requested, comm)[0]
 
 
 def selection(index: np.ndarray, n_local: int, comm: MPI.Comm) -> MatrixOperator:
