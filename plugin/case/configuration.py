@@ -21,6 +21,7 @@ from plugin.case.network import NetworkSection
 from plugin.case.observations import ANALYSIS_TIME, ObservationSection
 from plugin.case.reanalysis import ReanalysisSection
 from plugin.case.sections import Positive, Section, Triple
+from plugin.case.variables import field_of
 from plugin.case.yaml_file import YamlError, YamlFile, read_yaml
 
 CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
@@ -194,6 +195,18 @@ class Case(Section):
         ):
             if given:
                 raise ValueError(f"{section}.{key} goes with background.transform: tsvd, reduced or local")
+        return self
+
+    @model_validator(mode="after")
+    def _factors_are_of_what_is_analysed(self):
+        factor = self.observations.error_model.factor if self.observations else 1.0
+        known = {field_of(name) for name in self.variables}
+        unknown = [name for name in (factor if isinstance(factor, dict) else ()) if field_of(name) not in known]
+        if unknown:
+            raise ValueError(
+                f"observations.error_model.factor: {unknown[0]} is not analysed; the variables are "
+                f"{', '.join(self.variables)}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -84,6 +84,12 @@ class ErrorSection(Section):
         None, description="R itself (.npy): a row for each reading of a window, in the order of the readings' file"
     )
 
+    factor: Positive | dict[str, Positive] = Field(
+        1.0,
+        description="factor on the standard deviations, one for all or {variable: factor}: for what the grid does not "
+        "resolve and a reading's own error does not have in it; plugin.tune chooses it",
+    )
+
     @model_validator(mode="after")
     def _one_of_two(self):
         if self.correlation is not None and self.matrix is not None:

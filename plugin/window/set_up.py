@@ -1,7 +1,7 @@
 """A case as its first window begins: modes, a state, and the first readings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from mpi4py import MPI
@@ -9,13 +9,14 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import State
-from da.observation.error import ObservationError, instrument_std
+from da.observation.error import ObservationError
 from da.observation.observations import Observations
 from da.observation.operator import ObservationOperator
 from plugin.case.configuration import CycleCase
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
 from plugin.window.background.of_case import Background, background, open_snapshots, steps_of_entry
+from plugin.window.observations.errors import with_errors
 from plugin.window.observations.operator import ReadingOperator, error_covariance, make_operator
 from plugin.window.observations.selection import belongs_to_window
 
@@ -74,8 +75,7 @@ def set_up(case: CycleCase, comm: MPI.Comm, said: Callable[[str], None] = lambda
     made = background(case, comm, case.run / "cache", said)
     state, source = _state(case, restart, made.transfer, comm)
     window = _first_window(readings, case, restart)
-    errors = instrument_std(window.error, window.instrument, of.error_model.instruments, window.variable)
-    window = replace(window, error=errors)
+    window = with_errors(window, of.error_model)
     at_readings = made.transfer.at_readings(state, window.position, window.variable)
     reading_operator, _ = make_operator(made.transfer, at_readings, window)
     numbers = np.flatnonzero(reading_operator.inside & ~np.isin(window.station, of.withheld))

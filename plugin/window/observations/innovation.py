@@ -1,14 +1,14 @@
 """A window's readings against the background: y − H x_b, at the analysis time or at the readings' own times."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from coupling.geometry.mesh import State
-from da.observation.error import instrument_std
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.state.transfer import ModelAtReadings, Transfer
+from plugin.window.observations.errors import with_errors
 from plugin.window.observations.operator import ReadingOperator, make_operator
 from plugin.window.observations.selection import ObservationSettings
 from plugin.window.observations.station_bias import StationBiases, station_biases
@@ -44,8 +44,7 @@ def compare_with_background(
     MeshError
         if the state lacks a field, or a reading is of something that is not analysed
     """
-    error = instrument_std(readings.error, readings.instrument, settings.error_model.instruments, readings.variable)
-    readings = replace(readings, error=error)
+    readings = with_errors(readings, settings.error_model)
     at_readings = transfer.at_readings(state, readings.position, readings.variable)
     operator, model = make_operator(transfer, at_readings, readings)
     inside, untimely = operator.inside, []

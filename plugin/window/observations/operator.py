@@ -23,6 +23,7 @@ from plugin.case.observations import ErrorSection
 from plugin.readings.error_matrix import given_matrix
 from plugin.state.transfer import ModelAtReadings, Transfer
 from plugin.window.analysis_cache import CachedResult
+from plugin.window.observations.errors import factors
 
 Operator = ObservationOperator | SpeedOperator | BiasedOperator
 
@@ -193,8 +194,8 @@ def error_covariance(
             return correlated_error(std, place, group, of.length, rows, comm, kind=of.kind, nugget=of.nugget)
         if settings.matrix is not None:
             matrix = _matrix(settings.matrix, n_of_window, comm)
-            chosen = numbers[order]
-            return given_error(matrix[np.ix_(chosen, chosen)], rows, comm)
+            chosen, factor = numbers[order], factors(readings.variable[order], settings)
+            return given_error(factor[:, None] * matrix[np.ix_(chosen, chosen)] * factor, rows, comm)
         return diagonal_error(readings.error[order], rows)
     except ValueError as error:
         raise ConfigurationError(f"observations.error_model: {error}") from None

@@ -69,6 +69,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         (CSV, f"{CSV}\n  window: last", r"line 12: observations.window: found 'last'; .*'interpolate'"),
         (CSV, f"{CSV}\n  window: nearest\n  tolerance: 1", r"tolerance goes with window: analysis time"),
         (CSV, f"{CSV}\n  error_model: {{matrix: r.npy, correlation: {{length: 9}}}}", r"either correlation or matrix"),
+        (CSV, f"{CSV}\n  error_model: {{factor: {{Smoke: 2}}}}", r"error_model.factor: Smoke is not analysed"),
         (
             CSV,
             f"{CSV}\n  error_model: {{matrix: r.npy}}\n  quality: {{thinning: {{}}}}",

@@ -274,6 +274,23 @@ def test_error_models(given, tmp_path):
     np.testing.assert_allclose(matrix.analysis.control, expected, rtol=1e-8)
 
 
+def test_a_factor_on_the_errors_counts_with_each_form_of_r(given, tmp_path):
+    readings = make_readings(*given)
+    g, d = dense(given, inside(readings))
+    factor = {"Tracer": 3.0, "Velocity": 0.5}
+    of = np.where(readings.variable == "Tracer", 3.0, 0.5)
+    r = np.eye(12) * readings.error**2 + 0.2 * np.outer(readings.error, readings.error)
+    np.save(tmp_path / "r.npy", r)
+    for settings, covariance in (
+        ({"factor": factor}, np.diag((of * readings.error) ** 2)),
+        ({"factor": 2.0}, 4.0 * np.diag(readings.error**2)),
+        ({"factor": factor, "matrix": tmp_path / "r.npy"}, r * np.outer(of, of)),
+    ):
+        found = analysed(given, error_model=ErrorSection(**settings))
+        expected = solved(g, covariance[:OUTSIDE, :OUTSIDE], d)
+        np.testing.assert_allclose(found.analysis.control, expected, rtol=1e-8)
+
+
 def test_error_models_that_cannot_be_used(given, tmp_path):
     path = tmp_path / "r.npy"
     section = ErrorSection(matrix=path)
