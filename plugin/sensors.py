@@ -3,7 +3,7 @@
 The background, the state and the readings of the case's first window are taken as `plugin.verify` takes them. Each
 candidate is a reading of one variable at a point of the grid in the air; the one that takes most off the
 total variance of the analysis is chosen, then the next beside it. Nothing needs to be measured for that: only
-the modes, H and the errors count. Exit code 2 is bad input.
+the modes, H and the errors count, and the localisation if there is one. Exit code 2 is bad input.
 """
 
 import argparse
@@ -18,15 +18,20 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_file
 from coupling.geometry.grid import Grid
+from da.background.linear_transform import LinearTransform
+from da.background.localisation import localised_transform
 from da.diagnostics.posterior import metric, posterior
 from da.diagnostics.sensor_placement import next_sensors
 from da.minimisation.hessian import ObservationHessian
+from da.observation.matrix_operator import selection, stacked
 from plugin.case.configuration import ConfigurationError, read_cycle_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
+from plugin.window.background.localisation import linear_part
 from plugin.window.set_up import SetUp, set_up
 
 _SEED = 20
+_CANDIDATES, _LOCALISED = 20000, 2000  # localised, each place costs a column as long as the state
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Proposal:
 
 
 def propose(
-    of: SetUp, variable: str, error: float, n: int, comm: MPI.Comm, candidates: int = 20000, only: bool = False
+    of: SetUp, variable: str, error: float, n: int, comm: MPI.Comm, candidates: int | None = None, only: bool = False
 ) -> Proposal:
     """Choose n places for sensors of a variable. Collective.
 
@@ -57,7 +62,8 @@ def propose(
     error : standard deviation of their errors, in the variable's units
     n : how many
     comm : MPI communicator
-    candidates : places tried at most; of more grid points so many are drawn, with a seed
+    candidates : places tried at most; of more grid points so many are drawn, with a seed. None for 20,000, or 2,000
+        where B is localised
     only : count the variance of this variable only; else each variable's in its own units
 
     Returns
@@ -79,25 +85,37 @@ def propose(
         raise ConfigurationError("sensors are placed at points of a grid; the case has grid: {space: mesh}")
     column, m = names.index(variable), len(names)
     points = np.flatnonzero(transfer.grid.fluid_points)
+    if candidates is None:
+        candidates = _CANDIDATES if of.background.taper is None else _LOCALISED
     if len(points) > candidates:
         points = np.sort(np.random.default_rng(_SEED).choice(points, candidates, replace=False))
     if not 1 <= n <= len(points):
         raise ConfigurationError(f"{n} sensors for {len(points)} places")
     rows = transfer.grid.rows(comm)
     mine = (points[(points >= rows.start) & (points < rows.stop)] - rows.start) * m + column
-    scale = np.ones(len(transform.modes.vectors)) if transform.scale is None else transform.scale
-    sensitivity = scale[mine, None] * transform.modes.vectors[mine] / error
-    weight = None
-    if only:
-        counts = (np.arange(len(scale)) % m == column) & (scale > 0.0)
-        weight = np.divide(1.0, scale**2, out=np.zeros(len(counts)), where=counts)
+    # each variable in its own units, which a localised U has no scale for
+    scale = np.ones(transfer.n_local) if transform.scale is None else transform.scale
+    counts = (scale > 0.0) & ((np.arange(len(scale)) % m == column) | (not only))
+    weight = np.divide(1.0, scale**2, out=np.zeros(len(counts)), where=counts)
+    background = float(np.trace(metric(transform, weight)))
+    if of.background.taper is not None:
+        # what no reading and no candidate sees of B stays as it is
+        there, new = linear_part(of.reading_operator.operator), selection(points * m + column, transfer.n_local, comm)
+        transform = localised_transform(transform, of.background.taper, stacked([there, new], comm))
+    sensitivity = _sensitivity(transform, mine, error)
     valued = metric(transform, weight)
     errors = posterior(ObservationHessian(transform, of.operator, of.error, comm).information)
-    selection = next_sensors(errors, sensitivity, n, comm, valued)
-    background = float(np.trace(valued))
-    gain = np.concatenate(comm.allgather(selection.first_gain)) / background
+    placed = next_sensors(errors, sensitivity, n, comm, valued)
+    total = background - float(np.trace(valued)) + placed.total
+    gain = np.concatenate(comm.allgather(placed.first_gain)) / background
     places = transfer.grid.coordinates(points)
-    return Proposal(places[selection.chosen], selection.total / background, places, gain)
+    return Proposal(places[placed.chosen], total / background, places, gain)
+
+
+def _sensitivity(transform: LinearTransform, rows: np.ndarray, error: float) -> np.ndarray:
+    """(K_local, s) R_c^{-1/2} H_c U of candidates that read single values."""
+    vectors = transform.modes.vectors[rows]
+    return (vectors if transform.scale is None else transform.scale[rows, None] * vectors) / error
 
 
 def main(argv: Sequence[str], comm: MPI.Comm) -> int:
@@ -108,7 +126,7 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     parser.add_argument("--variable", help="what they read; the case's first variable if left out")
     parser.add_argument("--error", type=float, help="standard deviation of their errors; else the readings' median")
     parser.add_argument("--only", action="store_true", help="count the errors of this variable only")
-    parser.add_argument("--candidates", type=int, default=20000, help="places tried at most")
+    parser.add_argument("--candidates", type=int, help="places tried at most: 20,000, or 2,000 where B is localised")
     parser.add_argument("--map", type=Path, metavar="FILE.npz", help="keep what each place would gain")
     words = read_words(parser, argv, comm)
     case, progress = read_cycle_case(words.case), Progress(comm)

@@ -4,7 +4,7 @@ Rows are observations, columns are values of the state; both are in contiguous r
 state. What the matrix does (interpolation to sensors, selection of grid points) is not known here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,5 +158,18 @@ def selection(index: np.ndarray, n_local: int, comm: MPI.Comm) -> MatrixOperator
         csr=(np.arange(m_local + 1, dtype=_INT), index[first:end], np.ones(m_local)),
         comm=comm,
     )
+    matrix.assemble()
+    return MatrixOperator(matrix)
+
+
+def stacked(operators: Sequence[MatrixOperator], comm: MPI.Comm) -> MatrixOperator:
+    """The observations of several H of one state; each rank's rows of the first come before those of the next."""
+    parts = [of.matrix.getValuesCSR() for of in operators]
+    counts, column, weight = (
+        np.concatenate(part) for part in zip(*((np.diff(start), *rest) for start, *rest in parts), strict=True)
+    )
+    m_local, n_local = len(counts), operators[0].matrix.getLocalSize()[1]
+    start = np.concatenate([[0], np.cumsum(counts)]).astype(_INT)
+    matrix = PETSc.Mat().createAIJ(size=((m_local, None), (n_local, None)), csr=(start, column, weight), comm=comm)
     matrix.assemble()
     return MatrixOperator(matrix)

@@ -10,8 +10,10 @@ from verify_case import case_file, folder  # noqa: F401
 from da.diagnostics.posterior import metric, posterior
 from da.minimisation.hessian import ObservationHessian
 from da.observation.diagonal_error import diagonal_error
+from plugin.case.background import BackgroundSection
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.sensors import main, propose
+from plugin.window.background.localisation import make_taper
 from plugin.window.observations.operator import make_operator
 from plugin.window.set_up import set_up
 
@@ -61,6 +63,44 @@ def test_a_proposal_keeps_its_promise_and_is_the_best_of_its_places(of, only):
     np.testing.assert_allclose(found.total[0] - one, found.gain, rtol=1e-6, atol=1e-12)
     assert found.total[1] == pytest.approx(min(one), rel=1e-8)
     assert len(found.candidate) == 60 and found.total[0] > 1.05 * found.total[1] > found.total[2]
+
+
+def tapered(of, length=40.0):
+    """The same set-up with B localised, and dense B_loc."""
+    settings = BackgroundSection.model_validate(
+        {"snapshots": [{"path": "x"}], "localisation": {"horizontal": length}, "between": {"Tracer": []}}
+    )
+    taper = make_taper(settings, of.background.transfer)
+    vectors = of.background.transform.scale[:, None] * of.background.transform.modes.vectors
+    between, distance = taper.factors(taper)
+    return replace(of, background=replace(of.background, taper=taper)), between * distance * (vectors @ vectors.T)
+
+
+def test_a_localised_background_counts_as_it_is_analysed(of):
+    local, covariance = tapered(of)
+    proposal = propose(local, "Velocity.y", 0.05, 2, COMM, candidates=40)
+    points = of.background.transfer.grid.coordinates(np.arange(of.background.transfer.grid.n_points))
+    rows = [int(np.argmin(np.linalg.norm(points - place, axis=1))) * 4 + 2 for place in proposal.candidate]
+    there = np.stack([of.operator.adjoint(unit) for unit in np.eye(of.operator.n_observations)])
+    scale = of.background.transform.scale
+    weight = np.divide(1.0, scale**2, out=np.zeros(len(scale)), where=scale > 0.0)
+    errors = 1.0 / of.error.whiten(np.ones(len(there)))
+
+    def left(chosen):
+        """tr A / tr B with the readings and candidates of these numbers, by the gain of B_loc itself."""
+        h = np.vstack([there, np.eye(len(covariance))[[rows[k] for k in chosen]]])
+        r = np.diag(np.concatenate([errors, np.full(len(chosen), 0.05)]) ** 2)
+        seen = covariance @ h.T
+        gained = np.einsum("ij,ji,i", seen, np.linalg.solve(h @ seen + r, seen.T), weight)
+        return 1.0 - gained / (np.diag(covariance) @ weight)
+
+    alone = [left([k]) for k in range(len(rows))]
+    np.testing.assert_allclose(proposal.total[0] - alone, proposal.gain, rtol=1e-6, atol=1e-11)
+    best = int(np.argmin(alone))
+    np.testing.assert_allclose(proposal.place[0], proposal.candidate[best])
+    second = min(left([best, k]) for k in range(len(rows)) if k != best)
+    np.testing.assert_allclose(proposal.total, [left([]), alone[best], second], rtol=1e-8)
+    assert abs(proposal.total - propose(of, "Velocity.y", 0.05, 2, COMM, candidates=40).total).max() > 1e-3
 
 
 def test_command_is_the_same_on_ranks(folder, tmp_path):  # noqa: F811

@@ -78,15 +78,21 @@ def localised(
     """
     if taper is None:
         return transform
-    linear = operator.components if isinstance(operator, SpeedOperator) else operator
-    if not isinstance(linear, MatrixOperator):
-        raise TypeError(f"{type(linear).__name__} has no matrix, which localisation needs")
+    linear = linear_part(operator)
     try:
         return cached.result_for(
             (*linear.content, *content), lambda: localised_transform(transform, taper, linear), comm
         )
     except ValueError as error:
         raise ConfigurationError(f"background.localisation: {error}") from error
+
+
+def linear_part(operator: ObservationOperator | SpeedOperator) -> MatrixOperator:
+    """The values of the state that H reads, as a matrix; of wind speeds their components."""
+    linear = operator.components if isinstance(operator, SpeedOperator) else operator
+    if not isinstance(linear, MatrixOperator):
+        raise TypeError(f"{type(linear).__name__} has no matrix, which localisation needs")
+    return linear
 
 
 def analysis_std(
