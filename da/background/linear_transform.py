@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -40,6 +41,16 @@ class LinearTransform:
     def n_control(self) -> int:
         """s, length of a control."""
         return self.modes.n_modes
+
+    @property
+    def n_local(self) -> int:
+        """Values of the state on this rank."""
+        return len(self.modes.vectors)
+
+    def rows(self, chosen: Any) -> np.ndarray:
+        """(k, n_control) float64 rows of U, in the state's units; `chosen` is a slice or numbers of this rank's."""
+        vectors = np.asarray(self.modes.vectors[chosen], np.float64)
+        return vectors if self.scale is None else self.scale[chosen, None] * vectors
 
     @property
     def content(self) -> tuple[np.ndarray, ...]:

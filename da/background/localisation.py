@@ -92,6 +92,15 @@ class Taper:
             self.position[chosen], self.variable[chosen], self.horizontal, self.vertical, self.between, self.untapered
         )  # fmt: skip
 
+    def refuse_other_modes(self, inner: LinearTransform) -> None:
+        """ValueError on every rank if the modes of a transform do not fit. Collective."""
+        problem = None
+        if len(self.variable) != inner.n_local:
+            problem = f"taper of {len(self.variable)} values, expected {inner.n_local} like the modes' rows"
+        elif self.untapered > inner.n_control:
+            problem = f"{self.untapered} leading modes without taper, but there are {inner.n_control} modes"
+        refuse_together(problem, inner.comm)
+
 
 def check_between(between: np.ndarray) -> None:
     """ValueError unless factors between variables are symmetric, in [0, 1], one on the diagonal, and a covariance."""
@@ -134,13 +143,8 @@ def localised_transform(inner: LinearTransform, taper: Taper, operator: MatrixOp
     ValueError
         on every rank, if taper and modes do not fit, or more leading modes are asked for than there are
     """
-    comm, n_local = inner.comm, len(inner.modes.vectors)
-    problem = None
-    if len(taper.variable) != n_local:
-        problem = f"taper of {len(taper.variable)} values, expected {n_local} like the modes' rows"
-    elif taper.untapered > inner.n_control:
-        problem = f"{taper.untapered} leading modes without taper, but there are {inner.n_control} modes"
-    refuse_together(problem, comm)
+    comm, n_local = inner.comm, inner.n_local
+    taper.refuse_other_modes(inner)
     columns, weights = _observed_columns(operator, comm)
     values, observed = _observed_rows(inner, taper, operator, columns, comm)
     reduced = _covariance(values, observed, values, observed) @ weights.T
@@ -150,7 +154,7 @@ def localised_transform(inner: LinearTransform, taper: Taper, operator: MatrixOp
     step = max(1, _BLOCK // max(1, len(columns)))
     for first in range(0, n_local, step):
         rows = slice(first, min(first + step, n_local))
-        vectors[rows] = _covariance(_scaled_rows(inner, rows), taper.rows(rows), values, observed) @ projection
+        vectors[rows] = _covariance(inner.rows(rows), taper.rows(rows), values, observed) @ projection
     modes = Modes(vectors, None, np.zeros(n_local), inner.modes.n_samples, "localised")
     return LinearTransform(modes, None, comm)
 
@@ -187,11 +191,6 @@ def _observed_rows(
     """Rows of scale · V and the Taper of the values that H uses, on every rank: each has its own, in their order."""
     first, end = operator.matrix.getOwnershipRangeColumn()
     mine = columns[(columns >= first) & (columns < end)] - first
-    parts = comm.allgather((_scaled_rows(inner, mine), taper.position[mine], taper.variable[mine]))
+    parts = comm.allgather((inner.rows(mine), taper.position[mine], taper.variable[mine]))
     values, position, variable = (np.concatenate(part) for part in zip(*parts, strict=True))
     return values, Taper(position, variable, taper.horizontal, taper.vertical, taper.between, taper.untapered)
-
-
-def _scaled_rows(inner: LinearTransform, rows: Any) -> np.ndarray:
-    vectors = np.asarray(inner.modes.vectors[rows], np.float64)
-    return vectors if inner.scale is None else inner.scale[rows, None] * vectors

@@ -4,9 +4,10 @@ A control is small and complete on every rank; an increment is distributed over 
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from mpi4py import MPI
 
 from da.observation.operator import ObservationOperator
 
@@ -46,3 +47,23 @@ class Transform(Protocol):
 
     def operator_product_in_blocks(self, operator: ObservationOperator) -> Iterator[tuple[slice, np.ndarray]]:
         """H U by blocks of H's rows: slices of this rank's rows and their (k, n_control); as `operator_product`."""
+
+
+class RowTransform(Transform, Protocol):
+    """A linear U whose rows are known, so that errors of an analysis can be had at any value of the state.
+
+    n_local : values of the state on this rank
+    comm : MPI communicator of the rows
+    """
+
+    @property
+    def n_local(self) -> int: ...
+
+    @property
+    def comm(self) -> MPI.Comm: ...
+
+    def rows(self, chosen: Any) -> np.ndarray:
+        """(k, n_control) float64 rows of U, in the state's units; nothing collective.
+
+        chosen : slice or numbers of this rank's values
+        """

@@ -18,6 +18,7 @@ from scipy.linalg import eigh
 
 from coupling.common.collective import refuse_together
 from da.background.linear_transform import LinearTransform
+from da.background.transform import RowTransform
 from da.observation.matrix_operator import MatrixOperator
 
 _BLOCK = 1 << 19  # values in a block of rows; it and its product stay in the processor's last cache
@@ -103,26 +104,25 @@ def prior(n_control: int, weight: float = 1.0) -> Posterior:
     return Posterior(np.zeros(n_control), np.eye(n_control), float(weight))
 
 
-def state_std(of: Posterior, transform: LinearTransform) -> np.ndarray:
+def state_std(of: Posterior, transform: RowTransform) -> np.ndarray:
     """Standard deviation of the errors of each value of the state on the grid; nothing collective.
 
     Parameters
     ----------
     of : Posterior
-    transform : LinearTransform, U; of a transform with biases its `inner`, and the `marginal` of as many modes
+    transform : RowTransform, U; of a transform with biases its `inner`, and the `marginal` of as many modes
 
     Returns
     -------
     (n_local,) in the state's units
     """
-    vectors, root = transform.modes.vectors, of.root
-    result = np.empty(len(vectors))
-    for rows in _blocks(*vectors.shape):
-        result[rows] = row_norms(np.asarray(vectors[rows], np.float64), root)
-    return result if transform.scale is None else transform.scale * result
+    result, root = np.empty(transform.n_local), of.root
+    for rows in _blocks(transform.n_local, transform.n_control):
+        result[rows] = row_norms(transform.rows(rows), root)
+    return result
 
 
-def mesh_std(of: Posterior, transform: LinearTransform, to_mesh: PETSc.Mat, column: int, n_columns: int) -> np.ndarray:
+def mesh_std(of: Posterior, transform: RowTransform, to_mesh: PETSc.Mat, column: int, n_columns: int) -> np.ndarray:
     """Standard deviation of the errors of one variable on the mesh, rows of Q U T. Collective.
 
     The grid's values of a variable are every n_columns-th of the state; Q knows points only.
@@ -130,7 +130,7 @@ def mesh_std(of: Posterior, transform: LinearTransform, to_mesh: PETSc.Mat, colu
     Parameters
     ----------
     of : Posterior
-    transform : LinearTransform, U
+    transform : RowTransform, U
     to_mesh : PETSc AIJ (mesh values × grid points), Q
     column : number of the variable; n_columns : variables of a point
 
@@ -143,16 +143,17 @@ def mesh_std(of: Posterior, transform: LinearTransform, to_mesh: PETSc.Mat, colu
     ValueError
         on every rank, if Q's columns are not the grid points
     """
-    points = slice(column, None, n_columns)
-    vectors = transform.modes.vectors[points]
-    scale = None if transform.scale is None else transform.scale[points]
+    points = len(range(column, transform.n_local, n_columns))
     columns, problem = to_mesh.getLocalSize()[1], None
-    if columns != len(vectors):
-        problem = f"Q with {columns} columns on this rank, which has {len(vectors)} grid points"
+    if columns != points:
+        problem = f"Q with {columns} columns on this rank, which has {points} grid points"
     refuse_together(problem, transform.comm)
     operator = MatrixOperator(to_mesh)
     result, root = np.empty(operator.rows.stop - operator.rows.start), of.root
-    for rows, block in operator.observe_modes_in_blocks(vectors, scale):
+    at_points = operator.observe_rows_in_blocks(
+        lambda numbers: transform.rows(column + n_columns * numbers), transform.n_control
+    )
+    for rows, block in at_points:
         result[rows] = row_norms(block, root)
     return result
 

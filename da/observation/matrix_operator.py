@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 
 from coupling.common.rows import exchanged
 
+RowsOf = Callable[[np.ndarray], np.ndarray]
 _INT = PETSc.IntType
 _BLOCK = 1 << 20  # values of H V in a block: 8 MiB stay in the processor's last cache
 
@@ -88,7 +89,7 @@ class MatrixOperator:
         -------
         (M_local, s) float64
         """
-        return self._observed(vectors, scale, self.matrix.getValuesCSR())
+        return self.observe_rows(_rows_of(vectors, scale), vectors.shape[1])
 
     def observe_modes_in_blocks(
         self, vectors: np.ndarray, scale: np.ndarray | None = None
@@ -103,33 +104,49 @@ class MatrixOperator:
         ------
         slice of this rank's rows, empty where other ranks have more blocks, and their (k, s) float64
         """
+        yield from self.observe_rows_in_blocks(_rows_of(vectors, scale), vectors.shape[1])
+
+    def observe_rows(self, rows_of: RowsOf, n_columns: int) -> np.ndarray:
+        """`observe_modes` of vectors that need not exist as a whole. Collective.
+
+        rows_of : function of this rank's numbers, (k,) → their rows, (k, n_columns) float64
+        """
+        return self._observed(rows_of, n_columns, self.matrix.getValuesCSR())
+
+    def observe_rows_in_blocks(self, rows_of: RowsOf, n_columns: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """`observe_modes_in_blocks` of vectors that need not exist as a whole; `rows_of` as in `observe_rows`."""
         start, column, weight = self.matrix.getValuesCSR()
         m_local = len(start) - 1
-        step = max(1, _BLOCK // max(1, vectors.shape[1]))
+        step = max(1, _BLOCK // max(1, n_columns))
         longest = max(self.matrix.getComm().tompi4py().allgather(m_local))
         for first in range(0, longest, step):
             rows = slice(min(first, m_local), min(first + step, m_local))
             begin = start[rows.start : rows.stop + 1]
             entries = slice(begin[0], begin[-1])
-            yield rows, self._observed(vectors, scale, (begin - begin[0], column[entries], weight[entries]))
+            yield rows, self._observed(rows_of, n_columns, (begin - begin[0], column[entries], weight[entries]))
 
-    def _observed(
-        self, vectors: np.ndarray, scale: np.ndarray | None, rows: tuple[np.ndarray, np.ndarray, np.ndarray]
-    ) -> np.ndarray:
+    def _observed(self, rows_of: RowsOf, n_columns: int, rows: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         start, column, weight = rows
         touched, position = np.unique(column, return_inverse=True)
-        fetched = _fetched_rows(vectors, scale, touched, self.matrix)
+        fetched = _fetched_rows(rows_of, n_columns, touched, self.matrix)
         return csr_matrix((weight, position, start), (len(start) - 1, len(touched))) @ fetched
 
 
-def _fetched_rows(vectors: np.ndarray, scale: np.ndarray | None, wanted: np.ndarray, matrix: PETSc.Mat) -> np.ndarray:
+def _rows_of(vectors: np.ndarray, scale: np.ndarray | None) -> RowsOf:
+    def rows(numbers: np.ndarray) -> np.ndarray:
+        chosen = vectors[numbers] if scale is None else scale[numbers, None] * vectors[numbers]
+        return np.asarray(chosen, np.float64)
+
+    return rows
+
+
+def _fetched_rows(rows_of: RowsOf, n_columns: int, wanted: np.ndarray, matrix: PETSc.Mat) -> np.ndarray:
     """(len(wanted), s) rows by global number, which rises, from the ranks that hold them. Collective."""
     comm = matrix.getComm().tompi4py()
     begins = matrix.getOwnershipRangesColumn()
     n_wanted = np.diff(np.searchsorted(wanted, begins)).tolist()
     requested, n_requested = exchanged(wanted.astype(np.int64), n_wanted, comm)
-    local = requested - begins[comm.rank]
-    sent = np.asarray(vectors[local] if scale is None else scale[local, None] * vectors[local], np.float64)
+    sent = rows_of(requested - begins[comm.rank]).reshape(-1, n_columns)
     return exchanged(sent, n_requested, comm)[0]
 
 

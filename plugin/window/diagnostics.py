@@ -13,7 +13,7 @@ from coupling.geometry.mesh import Field, State
 from coupling.vtk.dumps import write_dump
 from da.background.biased_transform import BiasedTransform
 from da.background.linear_transform import LinearTransform
-from da.background.transform import Transform
+from da.background.transform import RowTransform, Transform
 from da.diagnostics.influence import influence, influence_by_group
 from da.diagnostics.posterior import Posterior, mesh_std, posterior, prior, state_std
 from da.diagnostics.statistics import group_statistics
@@ -120,16 +120,16 @@ def _statistics(of, residual, own, stations, comm):
     }
 
 
-def state_transform(transform: Transform) -> LinearTransform:
+def state_transform(transform: Transform) -> RowTransform:
     """A linear U without biases."""
-    return cast(LinearTransform, transform.inner if isinstance(transform, BiasedTransform) else transform)
+    return cast(RowTransform, transform.inner if isinstance(transform, BiasedTransform) else transform)
 
 
 def write_posterior(
     path: Path,
     errors: Posterior,
     background: LinearTransform,
-    transform: LinearTransform,
+    transform: RowTransform,
     transfer: Transfer,
     state: State,
     comm: MPI.Comm,

@@ -5,20 +5,22 @@ to the promises of its protocol.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from mpi4py import MPI
 from networks import BackwardOnly, Bent, Convolutional, make_latent_problem, tsvd_basis
 from petsc4py import PETSc
-from small_problem import N, make_problem, rows_of
+from small_problem import N, make_problem, places, rows_of
 from wind_problem import make_wind
 
 from da.background.biased_transform import BiasedTransform
 from da.background.latent import decoded_transform, latent_modes
 from da.background.linear_transform import LinearTransform
+from da.background.localisation import Taper
 from da.background.modes import Modes
+from da.background.modulation import modulated_transform
 from da.background.transform import Transform
 from da.observation.bias import BiasedOperator
 from da.observation.correlated_error import correlated_error, given_error
@@ -78,6 +80,14 @@ def _linear(comm, kind="tsvd", scaled=True, dtype=np.float64):
     return TransformCase(transform, problem.operator, problem.rows)
 
 
+def _modulated(comm):
+    of = _linear(comm)
+    position, variable = (values[of.rows] for values in places(np.arange(N)))
+    between = np.array([[1.0, 0.3], [0.3, 1.0]])
+    taper = Taper(position, variable, np.array([6.0, 8.0]), np.full(2, np.inf), between, untapered=1)
+    return replace(of, transform=modulated_transform(of.transform, taper))
+
+
 def _decoded(comm, network, centred, smooth=True):
     of = make_latent_problem(comm, network(), shares=[5, 1, 2])
     modes = latent_modes(of.decoder.encode(of.anomalies), comm, 6, centred=centred)
@@ -106,6 +116,7 @@ TRANSFORMS: dict[str, Callable[[MPI.Comm], TransformCase]] = {
     "tsvd": _linear,
     "tsvd without a scale": partial(_linear, scaled=False),
     "tsvd in float32": partial(_linear, dtype=np.float32),
+    "tsvd, modulated": _modulated,
     "decoded": partial(_decoded, network=_bent, centred=False),
     "decoded, centred": partial(_decoded, network=_bent, centred=True),
     "decoded, no forward mode": partial(_decoded, network=lambda: BackwardOnly(tsvd_basis()), centred=True),

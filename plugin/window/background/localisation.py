@@ -7,6 +7,8 @@ from mpi4py import MPI
 
 from da.background.linear_transform import LinearTransform
 from da.background.localisation import Taper, check_between, localised_transform
+from da.background.modulation import ModulatedTransform, modulated_transform
+from da.background.transform import RowTransform
 from da.diagnostics.posterior import Posterior, marginal, prior
 from da.observation.matrix_operator import MatrixOperator
 from da.observation.operator import ObservationOperator
@@ -16,6 +18,9 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.localisation import between_matrix, lengths_of
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import CachedResult
+
+_REPRESENTERS = 5000  # observations that get a column each
+_CONTROL = 10000  # numbers of a control whose Hessian every rank can hold: 0.8 GB
 
 
 def make_taper(settings: BackgroundSection, transfer: Transfer) -> Taper | None:
@@ -65,8 +70,10 @@ def localised(
     content: tuple[np.ndarray, ...],
     cached: CachedResult,
     comm: MPI.Comm,
-) -> LinearTransform:
+) -> RowTransform:
     """U of a window's readings, made once while they stay where they are. Collective.
+
+    Each reading has a column of U; of more than 5,000 the modes are modulated instead (`da.background.modulation`).
 
     operator : H; of wind speeds the components' rows count
     content : what U depends on beside H
@@ -74,17 +81,32 @@ def localised(
     Raises
     ------
     ConfigurationError
-        if there are fewer modes than are to stay as they are
+        if there are fewer modes than are to stay as they are, or too many modes or too short lengths for as many
+        readings
     """
     if taper is None:
         return transform
     linear = linear_part(operator)
     try:
+        if linear.n_observations > _REPRESENTERS:
+            return cached.result_for(content, lambda: _modulated(transform, taper, linear.n_observations), comm)
         return cached.result_for(
             (*linear.content, *content), lambda: localised_transform(transform, taper, linear), comm
         )
     except ValueError as error:
         raise ConfigurationError(f"background.localisation: {error}") from error
+
+
+def _modulated(transform: LinearTransform, taper: Taper, n_observations: int) -> ModulatedTransform:
+    made = modulated_transform(transform, taper)
+    if made.n_control > _CONTROL:
+        raise ValueError(
+            f"{n_observations} readings are more than the {_REPRESENTERS} that are tapered one by one, and "
+            f"{transform.n_control} modes with {made.tapered.shape[1]} patterns of the taper make a control of "
+            f"{made.n_control} numbers, expected at most {_CONTROL}; use a smaller truncation, longer lengths, or "
+            "fewer readings (thinning, superobservations)"
+        )
+    return made
 
 
 def linear_part(operator: ObservationOperator | SpeedOperator) -> MatrixOperator:
@@ -96,14 +118,14 @@ def linear_part(operator: ObservationOperator | SpeedOperator) -> MatrixOperator
 
 
 def analysis_std(
-    std: Callable[[Posterior, LinearTransform], np.ndarray],
+    std: Callable[[Posterior, RowTransform], np.ndarray],
     errors: Posterior,
-    transform: LinearTransform,
+    transform: RowTransform,
     background: LinearTransform,
 ) -> np.ndarray:
     """Standard deviations of the analysis, with what no reading sees of a localised B.
 
-    The variance that a localised U lacks is that of the background. Interpolated to the mesh, the latter is taken
+    The variance that U of the readings lacks is that of the background. Interpolated to the mesh, the latter is taken
     without the taper within a cell of the grid, which is nearly one.
 
     Parameters
@@ -114,7 +136,7 @@ def analysis_std(
     background : U of the background errors
     """
     known = std(marginal(errors, transform.n_control), transform)
-    if transform is background:
+    if transform is background or isinstance(transform, ModulatedTransform):
         return known
     lacking = std(prior(background.n_control), background) ** 2 - std(prior(transform.n_control), transform) ** 2
     return np.sqrt(known**2 + np.maximum(lacking, 0.0))

@@ -7,6 +7,7 @@ import pytest
 from assimilation import OUTSIDE, make_background, make_readings
 from mpi4py import MPI
 
+from da.background.modulation import ModulatedTransform
 from da.observation.correlation import gaspari_cohn
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import ConfigurationError, DiagnosticsSection, MinimiserSection
@@ -145,3 +146,26 @@ def test_more_leading_modes_than_there_are(given):
         analysed(localised(given, localisation={"horizontal": 9.0, "modes": 7}))
     with pytest.raises(ValueError, match="localisation.modes goes with transform: tsvd"):
         section(transform="reduced", localisation={"horizontal": 9.0, "modes": 2})
+
+
+def test_many_readings_are_tapered_by_modulated_modes(given, tmp_path, monkeypatch):
+    of = localised(given, localisation={"horizontal": LENGTH}, between={"Tracer": {"Velocity": 0.2}})
+    exact = analysed(of)
+    monkeypatch.setattr("plugin.window.background.localisation._REPRESENTERS", 3)
+    many = analysed(of)
+    assert isinstance(many.inputs.transform, ModulatedTransform)
+    close = np.abs(many.analysis.increment - exact.analysis.increment).max()
+    assert 0.0 < close < 0.05 * np.abs(exact.analysis.increment).max()
+    diagnose(many, *of, DiagnosticsSection(influence=True, posterior=True), tmp_path, COMM)
+    with np.load(tmp_path / "posterior.npz", allow_pickle=False) as kept:
+        name = of[0].transfer.variables[0].name
+        before, after = kept[f"{name}.background"], kept[f"{name}.analysis"]
+        assert np.all(after[kept["fluid"]] <= before[kept["fluid"]] * (1.0 + 1e-9))
+        assert np.any(after < 0.9 * before)
+
+
+def test_a_control_too_large_is_refused(given, monkeypatch):
+    monkeypatch.setattr("plugin.window.background.localisation._REPRESENTERS", 3)
+    monkeypatch.setattr("plugin.window.background.localisation._CONTROL", 5)
+    with pytest.raises(ConfigurationError, match="11 readings are more than the 3 .* patterns .* at most 5"):
+        analysed(localised(given, localisation={"horizontal": LENGTH}))
