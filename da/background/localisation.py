@@ -12,11 +12,11 @@ covariance; lengths of their own make it nearly one, and directions of negative 
 
 B_loc has no square root with a few columns, but an analysis needs only what its readings see of it. With
 
-    H B_loc Hᵀ = E Λ Eᵀ,    U = B_loc Hᵀ E Λ^{-1/2}
+    D⁻¹ H B_loc Hᵀ D⁻¹ = E Λ Eᵀ,    U = B_loc Hᵀ D⁻¹ E Λ^{-1/2}
 
-H U Uᵀ Hᵀ and U Uᵀ Hᵀ equal those of B_loc, so that the analysis, the Hessian and the influence of each reading are
-those of B_loc to rounding (the representers of Bennett 1992, made orthonormal). U has a column for each independent
-reading and is made once while the sensors stay.
+with D the standard deviations at the readings, H U Uᵀ Hᵀ and U Uᵀ Hᵀ equal those of B_loc, so that the analysis, the
+Hessian and the influence of each reading are those of B_loc to rounding (the representers of Bennett 1992, made
+orthonormal). U has a column for each independent reading and is made once while the sensors stay.
 
 For M readings that use P values of the state, n_local rows and s modes on this rank:
 
@@ -148,7 +148,7 @@ def localised_transform(inner: LinearTransform, taper: Taper, operator: MatrixOp
     columns, weights = _observed_columns(operator, comm)
     values, observed = _observed_rows(inner, taper, operator, columns, comm)
     reduced = _covariance(values, observed, values, observed) @ weights.T
-    root = comm.bcast(_root(weights @ reduced) if comm.rank == 0 else None)
+    root = comm.bcast(representer_root(weights @ reduced) if comm.rank == 0 else None)
     projection = np.asarray(weights.T @ root)  # (P, columns of U)
     vectors = np.empty((n_local, root.shape[1]))
     step = max(1, _BLOCK // max(1, len(columns)))
@@ -169,10 +169,16 @@ def _covariance(values: np.ndarray, taper: Taper, others: np.ndarray, other_tape
     return between * covariance
 
 
-def _root(observed: np.ndarray) -> np.ndarray:
-    """E Λ^{-1/2} of H B Hᵀ, (M, M), without directions of no variance: (M, m)."""
-    eigenvalues, vectors = positive_eigenpairs(0.5 * (observed + observed.T))
-    return vectors / np.sqrt(eigenvalues)
+def representer_root(observed: np.ndarray) -> np.ndarray:
+    """Z with Z Zᵀ the inverse of H B Hᵀ, (M, M), without directions of no variance: (M, m).
+
+    Readings are in units of their own standard deviations meanwhile, so that rounding in those of large numbers does
+    not reach those of small ones.
+    """
+    spread = np.sqrt(np.maximum(np.diag(observed), 0.0))
+    unit = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0.0)
+    eigenvalues, vectors = positive_eigenpairs(0.5 * unit[:, None] * (observed + observed.T) * unit)
+    return unit[:, None] * vectors / np.sqrt(eigenvalues)
 
 
 def _observed_columns(operator: MatrixOperator, comm: MPI.Comm) -> tuple[np.ndarray, csr_matrix]:

@@ -33,6 +33,8 @@ class Modes:
     mean : (n_local,) of the snapshots, in the vectors' units
     n_samples : S, number of snapshots
     name : "reduced", "tsvd" or "local"
+    coefficients : (S, s) W, of each mode in each snapshot, so that V_τ Wᵀ are the anomalies; None where they are the
+        modes themselves, or unknown
     """
 
     vectors: np.ndarray
@@ -40,6 +42,7 @@ class Modes:
     mean: np.ndarray
     n_samples: int
     name: str
+    coefficients: np.ndarray | None = None
 
     @property
     def n_modes(self) -> int:
@@ -142,7 +145,7 @@ def truncated_modes(
     vectors = snapshots[:, :tau] if in_place else np.empty((n_local, tau), precision)
     for rows, block, _ in anomaly_blocks(snapshots, scale, unbiased):
         vectors[rows] = block @ right
-    return Modes(vectors, sigma, mean, n_samples, "tsvd")
+    return Modes(vectors, sigma, mean, n_samples, "tsvd", right)
 
 
 def n_kept(sigma: np.ndarray, truncation: float | None = None) -> int:

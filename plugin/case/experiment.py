@@ -80,6 +80,13 @@ class LocalisedSection(Section):
         min_length=1,
         description="σ_o² that are compared, in standard deviations squared",
     )
+    lags: list[Annotated[list[Positive], Field(min_length=1)]] = Field(
+        [],
+        description="sets of lags [s] of earlier readings of the same sensors that are compared; none: no such system",
+    )
+    time_scales: list[Positive] = Field(
+        [16.0, 32.0, 64.0], min_length=1, description="T of exp(−δ²/2T²) that are compared with these lags [s]"
+    )
 
 
 class CycledSection(Section):

@@ -43,7 +43,7 @@ class SampleCovariance:
     """
 
     def __init__(self, states: StandardisedStates, numbers: np.ndarray) -> None:
-        self.used = states.used
+        self.used, self.numbers = states.used, numbers
         sample = states.rows[numbers][:, self.used].astype(np.float64).T
         self.anomalies = (sample - sample.mean(axis=1, keepdims=True)) / np.sqrt(len(numbers) - 1)
         width = len(states.variables)
@@ -76,7 +76,7 @@ class SampleCovariance:
                 key = (of.horizontal, of.vertical)
                 if key not in tapers:
                     tapers.clear()  # one is as large as a covariance
-                    tapers[key] = self._taper(of, rows)
+                    tapers[key] = self.taper(of, rows)
                 patterns = self.anomalies @ self.leading[:, : of.modes]
                 kept = patterns @ patterns[rows].T
                 covariance = kept + tapers[key] * (whole - kept)
@@ -85,8 +85,8 @@ class SampleCovariance:
             observed[np.diag_indices_from(observed)] += of.variance
             yield of, covariance @ cho_solve(cho_factor(observed, lower=True), readings)
 
-    def _taper(self, of: Localising, rows: np.ndarray) -> np.ndarray:
-        """(len(used), M) factors of distance."""
+    def taper(self, of: Localising, rows: np.ndarray) -> np.ndarray:
+        """(len(used), M) factors of distance to the values of some rows."""
         across, along = (
             np.full(self.n_variables, np.inf if one is None else one) for one in (of.horizontal, of.vertical)
         )

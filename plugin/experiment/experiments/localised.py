@@ -1,25 +1,29 @@
-"""Few sensors and linear analyses: the sample's covariances as they are, and localised.
+"""Few sensors and linear analyses: the sample's covariances as they are, localised, and with readings of before.
 
-Lengths, leading modes and σ_o² of both are chosen by validation: the last tenth of the training states, analysed with
-covariances of those before. Then the test states are analysed once, all of them, with covariances of all training
-states.
+Lengths, leading modes and σ_o² are chosen by validation: the last tenth of the training states, analysed with
+covariances of those before. With readings of before, lengths and modes are chosen first, at the σ_o² of the analysis
+without them, and then σ_o², lags and their time scale. The test states are analysed once, all of them, with covariances
+of all training states.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from plugin.case.experiment import LocalisedSection
 from plugin.experiment.experiments.rows import Row
+from plugin.experiment.lagged_gain import LaggedCovariance, Lagging, readings_before
 from plugin.experiment.localised_gain import Localising, SampleCovariance
 from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.states import ExperimentInputs, StandardisedStates
 
 _NOISE = 9  # stream of random numbers
-_NAMES = ("sample covariance", "localised")
+_NAMES = ("sample covariance", "localised", "localised, with earlier readings")
+_Setting = TypeVar("_Setting")
 
 
 def localised(inputs: ExperimentInputs) -> Result:
@@ -32,14 +36,27 @@ def localised(inputs: ExperimentInputs) -> Result:
     rows: list[Row] = []
     for noise, count in product(settings.noise, sorted(settings.sensors)):
         inputs.progress.say(f"  {count} sensors, noise {noise:g}")
-        errors = [_errors(fitted[0], states, parts[0], count, seed, noise, _candidates(settings)) for seed in seeds]
-        for name, of in zip(_NAMES, _best(errors), strict=True):
-            scores = [_errors(fitted[1], states, parts[1], count, seed, noise, [of])[of] for seed in seeds]
+        validated, tested = (
+            _Trial(covariance, states, numbers, count, noise, seeds)
+            for covariance, numbers in zip(fitted, parts, strict=True)
+        )
+        plain, tapered = _best(validated.errors(_candidates(settings)))
+        scored: list[Lagging] = [Lagging(plain, (), np.inf), Lagging(tapered, (), np.inf)]
+        if settings.lags:
+            scored.append(_best_lagged(settings, tapered.variance, validated))
+        for name, of in zip(_NAMES, scored, strict=False):
+            space, lags = of.space, " ".join(f"{lag:g}" for lag in of.lags)
+            by_seed = (
+                [one[of] for one in tested.lagged_errors([of])]
+                if lags
+                else [one[space] for one in tested.errors([space])]
+            )
             row: dict[str, Any] = {
-                "system": name, "noise": noise, "count": count, "error": float(np.mean(scores)),
-                "error_std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-                "horizontal": of.horizontal, "vertical": of.vertical, "modes": of.modes if of.localised else None,
-                "variance": of.variance,
+                "system": name, "noise": noise, "count": count, "error": float(np.mean(by_seed)),
+                "error_std": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+                "horizontal": space.horizontal, "vertical": space.vertical,
+                "modes": space.modes if space.localised else None, "variance": space.variance,
+                "lags": lags or None, "time_scale": of.time_scale if lags else None,
             }  # fmt: skip
             inputs.progress.say(f"  {name}: error {row['error']:.4g}")
             rows.append(row)
@@ -47,6 +64,8 @@ def localised(inputs: ExperimentInputs) -> Result:
         "system": "system", "noise": "noise", "count": "M", "error": "error", "horizontal": "L_h [m]",
         "vertical": "L_z [m]", "modes": "k", "variance": "σ_o²",
     }  # fmt: skip
+    if settings.lags:
+        columns |= {"lags": "lags [s]", "time_scale": "T [s]"}
     return Result("localised", (ScoreTable("Few sensors, linear analyses", columns, rows),), lambda f: _draw(f, rows))
 
 
@@ -62,31 +81,80 @@ def _candidates(settings: LocalisedSection) -> list[Localising]:
     return plain + tapered
 
 
-def _errors(
-    covariance: SampleCovariance,
-    states: StandardisedStates,
-    numbers: np.ndarray,
-    count: int,
-    seed: int,
-    noise: float,
-    settings: Sequence[Localising],
-) -> dict[Localising, float]:
-    """{setting: mean of ‖x_a − x_t‖ / ‖x_t‖ over states}, as the other experiments score."""
-    sensors = states.sensors(count, seed)
-    truth = states.rows[numbers][:, covariance.used].astype(np.float64).T
-    drawn = np.random.default_rng((_NOISE, seed, count)).standard_normal((count, len(numbers)))
-    readings = truth[np.searchsorted(covariance.used, sensors)] + noise * drawn
-    size = np.linalg.norm(truth, axis=0)
-    return {
-        of: float(np.mean(np.linalg.norm(increment - truth, axis=0) / size))
-        for of, increment in covariance.analyses(sensors, readings, settings)
-    }
+@dataclass(frozen=True)
+class _Trial:
+    """States that are analysed, with covariances of others, and how they are observed.
+
+    numbers : of the states
+    count : of sensors; noise of their readings, in standard deviations; seeds of their places and of the noise
+    """
+
+    covariance: SampleCovariance
+    states: StandardisedStates
+    numbers: np.ndarray
+    count: int
+    noise: float
+    seeds: range
+
+    def errors(self, settings: Sequence[Localising]) -> list[dict[Localising, float]]:
+        """For each seed {setting: mean of ‖x_a − x_t‖ / ‖x_t‖ over states}, as the other experiments score."""
+        return [
+            self._scored(self.covariance.analyses(sensors, self._readings(sensors, seed, ())[0], settings))
+            for seed, sensors in self._sensors()
+        ]
+
+    def lagged_errors(self, settings: Sequence[Lagging]) -> list[dict[Lagging, float]]:
+        """The same with earlier readings beside those of now; all settings have the same lags."""
+        lagged = LaggedCovariance(self.covariance, self.states.times)
+        return [
+            self._scored(lagged.analyses(sensors, self._readings(sensors, seed, settings[0].lags), settings))
+            for seed, sensors in self._sensors()
+        ]
+
+    def _sensors(self) -> Iterator[tuple[int, np.ndarray]]:
+        return ((seed, self.states.sensors(self.count, seed)) for seed in self.seeds)
+
+    def _readings(self, sensors: np.ndarray, seed: int, lags: tuple[float, ...]) -> np.ndarray:
+        # the readings of a state are one draw, also where they are the earlier ones of several states
+        shape = len(self.states.rows), self.count
+        drawn = np.random.default_rng((_NOISE, seed, self.count, 1)).standard_normal(shape)
+        own = np.random.default_rng((_NOISE, seed, self.count)).standard_normal((self.count, len(self.numbers)))
+        drawn[self.numbers] = own.T
+        return readings_before(self.states, self.numbers, sensors, lags, self.noise * drawn)
+
+    def _scored(self, analyses: Iterable[tuple[_Setting, np.ndarray]]) -> dict[_Setting, float]:
+        truth = self.states.rows[self.numbers][:, self.covariance.used].astype(np.float64).T
+        size = np.linalg.norm(truth, axis=0)
+        return {of: float(np.mean(np.linalg.norm(one - truth, axis=0) / size)) for of, one in analyses}
 
 
 def _best(errors: Sequence[dict[Localising, float]]) -> list[Localising]:
     """The settings of least validation error, without and with localisation."""
-    mean = {of: float(np.mean([one[of] for one in errors])) for of in errors[0]}
+    mean = _means(errors)
     return [min((of for of in mean if of.localised == kind), key=mean.__getitem__) for kind in (False, True)]
+
+
+def _best_lagged(settings: LocalisedSection, variance: float, trial: _Trial) -> Lagging:
+    """Lengths and modes of least validation error at one σ_o² and the first lags, then the rest at these."""
+    first, scale = tuple(sorted(settings.lags[0])), settings.time_scales[len(settings.time_scales) // 2]
+    places = [
+        Lagging(Localising(*lengths, modes, variance), first, scale)
+        for modes in settings.modes
+        for lengths in product(settings.horizontal, settings.vertical)
+    ]
+    mean = _means(trial.lagged_errors(places))
+    space = min(mean, key=mean.__getitem__).space
+    mean = {}
+    for lags in settings.lags:
+        times = product(settings.time_scales, settings.variances)
+        tried = [Lagging(replace(space, variance=one), tuple(sorted(lags)), scale) for scale, one in times]
+        mean |= _means(trial.lagged_errors(tried))
+    return min(mean, key=mean.__getitem__)
+
+
+def _means(errors: Sequence[dict[_Setting, float]]) -> dict[_Setting, float]:
+    """{setting: mean over the seeds}."""
+    return {of: float(np.mean([one[of] for one in errors])) for of in errors[0]}
 
 
 def _draw(figure: Figure, rows: list[Row]) -> None:
@@ -95,10 +163,12 @@ def _draw(figure: Figure, rows: list[Row]) -> None:
         for name in _NAMES:
             own = [row for row in rows if row["noise"] == noise and row["system"] == name]
             label = name if not noise else f"{name}, noise {noise:g} σ"
+            if not own:
+                continue
             spread = [row["error_std"] or 0.0 for row in own]
             axes.errorbar(
                 [row["count"] for row in own], [row["error"] for row in own], spread,
-                marker="o", markersize=3, linestyle="-" if name == _NAMES[1] else "--", label=label,
+                marker="o", markersize=3, linestyle=("--", "-", ":")[_NAMES.index(name)], label=label,
             )  # fmt: skip
     axes.set(xlabel="number of sensors M", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
     axes.legend(fontsize="small")

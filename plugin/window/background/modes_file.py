@@ -4,6 +4,7 @@
     /mean             (n,) float64, in the vectors' units
     /scale            (n,) float64, the vectors' unit in those of the variables
     /singular_values  (S,) float64; not there where they were not needed
+    /coefficients     (S, s) float64, of each mode in each state; not there where they were not needed
     /mask             (points,) uint8, 1 where a point takes part; not there without a mask
     attributes        format, version, name, n_samples; about: JSON, what the caller says they were made from
 
@@ -96,10 +97,11 @@ def save_modes(
             _write(file, name, values, comm)
         if mask is not None:
             _write(file, "mask", np.asarray(mask, np.uint8), comm)
-        if modes.singular_values is not None:
-            sigma = file.create_dataset("singular_values", modes.singular_values.shape, np.float64)
-            if comm.rank == 0:
-                sigma[...] = modes.singular_values
+        for name, shared in (("singular_values", modes.singular_values), ("coefficients", modes.coefficients)):
+            if shared is not None:  # the same on every rank
+                whole = file.create_dataset(name, shared.shape, np.float64)
+                if comm.rank == 0:
+                    whole[...] = shared
 
 
 def _write(file, name, values, comm):
@@ -199,6 +201,10 @@ def _header(file, path):
         length = len(_dataset(file, other, path, 1))
         if length != n_state:
             raise ModesFileError(f"{path}: {other} of {length} values, vectors of {n_state}; make the modes anew")
+    if "coefficients" in file:
+        shape, expected = _dataset(file, "coefficients", path, 2).shape, (n_samples, n_modes)
+        if shape != expected:
+            raise ModesFileError(f"{path}: coefficients of shape {shape}, expected {expected}; make the modes anew")
     if "mask" in file and (n_state % max(1, len(_dataset(file, "mask", path, 1)))) != 0:
         raise ModesFileError(f"{path}: mask of {len(file['mask'])} points for {n_state} values; make the modes anew")
     return {"name": name, "n_samples": n_samples, "about": about, "n_state": n_state, "n_modes": n_modes}
@@ -231,18 +237,21 @@ def _read(path, header, first, n_local):
     try:
         with _opened(path) as file:
             vectors, mean, scale = (_rows(file[name], first, n_local) for name in ("vectors", "mean", "scale"))
-            sigma, mask = None, None
-            if "singular_values" in file:
-                sigma = _dataset(file, "singular_values", path, 1)[...].astype(np.float64)
+            mask = None
+            sigma, coefficients = (
+                _dataset(file, name, path, n_axes)[...].astype(np.float64) if name in file else None
+                for name, n_axes in (("singular_values", 1), ("coefficients", 2))
+            )
             if "mask" in file:
                 each = header["n_state"] // max(1, len(file["mask"]))
                 mask = _rows(_dataset(file, "mask", path, 1), first // each, n_local // each).astype(bool)
     except (OSError, RuntimeError, KeyError) as error:
         raise ModesFileError(f"{path}: is damaged: {error}; make the modes anew") from None
-    for name, values in (("vectors", vectors), ("mean", mean), ("scale", scale)):
+    small = np.empty((0, 0)) if coefficients is None else coefficients
+    for name, values in (("vectors", vectors), ("mean", mean), ("scale", scale), ("coefficients", small)):
         if not all(np.isfinite(values[rows]).all() for rows in _pieces(values)):
             raise ModesFileError(f"{path}: {name} holds values that are no numbers; make the modes anew")
-    modes = Modes(vectors, sigma, mean, header["n_samples"], header["name"])
+    modes = Modes(vectors, sigma, mean, header["n_samples"], header["name"], coefficients)
     return StoredModes(modes, scale, mask, header["about"])
 
 

@@ -8,6 +8,8 @@ from experiment_case import N_TRAINING, experiment_case, write_states
 from mpi4py import MPI
 
 from da.analysis import analyse
+from da.background.lag_pairs import lag_pairs
+from da.background.lagged import lagged_transform
 from da.background.linear_transform import LinearTransform
 from da.background.localisation import Taper, localised_transform
 from da.background.modes import truncated_modes
@@ -15,6 +17,7 @@ from da.observation.diagonal_error import diagonal_error
 from da.observation.matrix_operator import selection
 from plugin.experiment.__main__ import run
 from plugin.experiment.experiments.localised import _best
+from plugin.experiment.lagged_gain import LaggedCovariance, Lagging, readings_before
 from plugin.experiment.localised_gain import Localising, SampleCovariance
 from plugin.experiment.states import read_states
 from plugin.run.progress import Progress
@@ -46,6 +49,51 @@ def test_the_gain_is_the_product_s_analysis(states, tmp_path, of):
     error = diagonal_error(np.full(6, np.sqrt(of.variance)), operator.rows)
     expected = analyse(transform, operator, error, readings, COMM).increment
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-7 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("of", [Localising(40.0, 30.0, 2, 0.01), Localising(None, None, 0, 0.1)])
+def test_the_gain_with_earlier_readings_is_the_product_s_analysis(states, tmp_path, of):
+    known, lags, scale = read_states(experiment_case(tmp_path, states / "states")), (1.0, 3.0), 2.5
+    sensors, numbers = known.sensors(6, 1), np.arange(known.n_training)
+    readings = np.random.default_rng(0).standard_normal((3, 6, 1))
+    covariance = LaggedCovariance(SampleCovariance(known, numbers), known.times)
+    ((_, found),) = covariance.analyses(sensors, readings, [Lagging(of, lags, scale)])
+    rows = known.training[known.used].astype(np.float64)
+    modes = truncated_modes(rows, COMM, known.n_training - 1)
+    lengths = [np.array([np.inf if one is None else one]) for one in (of.horizontal, of.vertical)]
+    position = known.grid.coordinates(known.used)
+    taper = Taper(position, np.zeros(len(position), int), lengths[0], lengths[1], np.ones((1, 1)), of.modes)
+    operator = selection(np.tile(np.searchsorted(known.used, sensors), 3), len(rows), COMM)
+    pairs, lag = lag_pairs(known.times[numbers], lags), np.repeat([0, 1, 2], 6)
+    made = lagged_transform(LinearTransform(modes, None, COMM), taper, pairs, scale, operator, lag)
+    error = diagonal_error(np.full(18, np.sqrt(of.variance)), operator.rows)
+    expected = analyse(made.transform, made.operator, error, readings.ravel(), COMM).increment[: len(rows)]
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-7 * np.abs(expected).max())
+
+
+def test_readings_of_before_are_those_of_the_states_before(states, tmp_path):
+    known = read_states(experiment_case(tmp_path, states / "states"))
+    numbers, sensors = np.array([5, 25, 29]), known.sensors(4, 0)
+    noise = np.random.default_rng(1).standard_normal((len(known.rows), 4))
+    readings = readings_before(known, numbers, sensors, (2.0,), noise)
+    assert readings.shape == (2, 4, 3)
+    np.testing.assert_allclose(readings[0], (known.rows[numbers][:, sensors] + noise[numbers]).T)
+    np.testing.assert_allclose(readings[1], (known.rows[numbers - 2][:, sensors] + noise[numbers - 2]).T)
+    with pytest.raises(ValueError, match="a state has none 6 s before it"):
+        readings_before(known, numbers, sensors, (6.0,), noise)
+
+
+def test_earlier_readings_are_a_third_system(states, tmp_path):
+    compared = "horizontal: [30.0, 60.0], vertical: [null], modes: [0, 2], variances: [0.01, 0.1]"
+    of = f"{{sensors: [4], noise: [0.1], {compared}, lags: [[1.0], [3.0, 1.0]], time_scales: [2.0, 9.0]}}"
+    case = experiment_case(tmp_path, states / "states", localised=of, protocol="{seeds: 2}")
+    run("localised", case, Progress(COMM), tmp_path / "out")
+    with open(tmp_path / "out/localised.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["lags"] != "" for row in rows] == [False, False, True]
+    assert rows[2]["system"] == "localised, with earlier readings" and rows[2]["lags"] in ("1", "1 3")
+    assert float(rows[2]["time_scale"]) in (2.0, 9.0) and 0.0 < float(rows[2]["error"]) < 1.5
+    assert "T [s]" in (tmp_path / "out/localised.md").read_text(encoding="utf-8")
 
 
 def test_the_table_has_both_systems_and_what_was_chosen(states, tmp_path):

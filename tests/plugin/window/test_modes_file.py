@@ -35,6 +35,9 @@ def test_comes_back_bit_for_bit(tmp_path, make, precision, order, monkeypatch):
         np.testing.assert_array_equal(a, b)
     assert (found.modes.name, found.modes.n_samples, found.mask) == (modes.name, 24, None)
     assert (found.modes.singular_values is None) == (modes.singular_values is None)
+    assert (found.modes.coefficients is None) == (modes.coefficients is None) == (make is reduced_modes)
+    if modes.coefficients is not None:
+        np.testing.assert_array_equal(found.modes.coefficients, modes.coefficients)
     assert found.about == {**ABOUT, "grid": [5, 6, 5]} == read_about(tmp_path / "modes.h5")
 
 
@@ -87,6 +90,11 @@ def _spoil(file):
     file["vectors"][4, 2] = np.nan
 
 
+def _forget(file):
+    del file["coefficients"]
+    file["coefficients"] = np.ones((24, 5))
+
+
 def _later(file):
     file.attrs["version"] = 99
 
@@ -106,6 +114,7 @@ def _elsewhere(file):
         (_lose, "no dataset mean"),
         (_shorten, "scale of 7 values, vectors of 300"),
         (_spoil, "vectors holds values that are no numbers"),
+        (_forget, "coefficients of shape .24, 5., expected .24, 6."),
         (_later, "version 99, expected 1"),
         (_unreadable, "is damaged"),
         (_elsewhere, "no dataset mean"),
