@@ -96,3 +96,12 @@ def test_a_box_without_an_opening_is_refused():
     every = tuple(range(1, 7))
     with pytest.raises(FileError, match="no boundary is open"):
         make_wind(space, facets, ids, Walls(every, {k: (0, 1, 2) for k in every}))
+
+
+def test_factors_and_multigrid_give_the_same_wind(street, wind, monkeypatch):
+    mesh, space = street
+    monkeypatch.setattr("coupling.embedded.wind._FACTORED", 0)
+    by_multigrid = make_wind(space, mesh.facets, mesh.facet_ids, STREET)
+    assert by_multigrid.solver.getPC().getType() == "gamg"
+    one, other = (of.project(profile(mesh.points))[0] for of in (wind, by_multigrid))
+    np.testing.assert_allclose(one, other, atol=1e-10 * np.abs(one).max())
