@@ -64,8 +64,9 @@ def earlier_winds(rng: np.random.Generator, runs: int) -> tuple[dict[str, float]
     )
 
 
-def street_twin(run: Path) -> Twin:
-    """The experiment."""
+def street_twin(run: Path, train: bool = False) -> Twin:
+    """The experiment. train : also with a network that is trained on the way"""
+    trained = {"autoencoder trained here": HERE / "autoencoder.yml"} if train else {}
     everywhere, roofs = np.concatenate([street_sensors(), roof_sensors()]), roof_sensors()
     return Twin(
         options=HERE / "street.flml",
@@ -73,8 +74,8 @@ def street_twin(run: Path) -> Twin:
         model=embedded_model(processes=2, timeout=600.0),
         cycles={
             "TSVD": HERE / "case.yml",
-            "autoencoder trained here": HERE / "autoencoder.yml",
             "included autoencoder": HERE / "tucodec.yml",
+            **trained,
         },
         run=run,
         truth=TRUTH,
@@ -95,8 +96,10 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run the demo in a fresh folder."""
     parser = argparse.ArgumentParser(prog="python -m examples.street.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle (the model has its own 2)")
+    parser.add_argument("--train", action="store_true", help="also train a network, and run its cycle")
     asked = parser.parse_args(words)
-    experiment(street_twin(HERE / "run"), asked.processes, "A forecast in the street, pulled towards its sensors")
+    twin = street_twin(HERE / "run", asked.train)
+    experiment(twin, asked.processes, "A forecast in the street, pulled towards its sensors")
 
 
 def experiment(twin: Twin, processes: int, title: str) -> None:
