@@ -66,7 +66,8 @@ def section_of(item):
     """Name of the section that a key is about, or None."""
     if "$ref" in item:
         return item["$ref"].rpartition("/")[2]
-    inner = [item["items"]] if isinstance(item.get("items"), dict) else item.get("anyOf", []) + item.get("allOf", [])
+    inner = item.get("anyOf", []) + item.get("allOf", [])
+    inner += [item[key] for key in ("items", "additionalProperties") if isinstance(item.get(key), dict)]
     return next(filter(None, map(section_of, inner)), None)
 
 
@@ -95,6 +96,6 @@ def default_of(item):
     """A key's default as it would be written in a case file."""
     if "default" not in item:
         return ""
-    if section_of(item) is not None and item["default"] is not None:
+    if section_of(item) is not None and item["default"]:
         return "its own defaults"
     return "none" if item["default"] is None else f"`{json.dumps(item['default'], ensure_ascii=False)}`"

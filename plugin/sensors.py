@@ -102,7 +102,8 @@ def propose(
         # what no reading and no candidate sees of B stays as it is
         there, new = linear_part(of.reading_operator.operator), selection(points * m + column, transfer.n_local, comm)
         transform = localised_transform(transform, of.background.taper, stacked([there, new], comm))
-    sensitivity = _sensitivity(transform, mine, error)
+    slope = transfer.slopes_on_grid(of.state)[mine]  # readings are in the variable's own units
+    sensitivity = slope[:, None] * _sensitivity(transform, mine, error)
     valued = metric(transform, weight)
     errors = posterior(ObservationHessian(transform, of.operator, of.error, comm).information)
     placed = next_sensors(errors, sensitivity, n, comm, valued)

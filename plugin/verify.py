@@ -155,7 +155,7 @@ def _operator_checks(of, comm):
         ]
         for values in (moved, fields)
     )
-    observed, weight = of.reading_operator.operator.observe(increment), of.readings.error[of.reading_operator.reading]
+    observed, weight = of.reading_operator.observe_analysis(increment), of.readings.error[of.reading_operator.reading]
     gap = relative_gap(observed / weight, (there - before) / weight, comm)
     yield OperatorCheck("H against the mesh", gap, SUMS, "increments at the sensors")
 

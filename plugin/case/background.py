@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from plugin.case.anamorphosis import VariableSection
 from plugin.case.latent import LatentSection
 from plugin.case.localisation import Between, LocalisationSection
 from plugin.case.sections import Positive, Precision, Scaling, Section, SeriesSection, Truncation
@@ -69,6 +70,9 @@ class BackgroundSection(Section):
         "float64", description="of the modes; float32 takes half the memory and changes analyses by less than 1e-6"
     )
     local: LocalSection | None = Field(None, description="the blocks of transform: local")
+    variables: dict[str, VariableSection] = Field(
+        {}, description="variables that are analysed by an anamorphosis: {Tracer: {anamorphosis: sqrt}}"
+    )
     adaptive: AdaptiveSection | None = Field(
         None, description="a further factor by field that follows the innovations; none if left out"
     )
@@ -93,6 +97,15 @@ class BackgroundSection(Section):
     def by_network(self) -> bool:
         """Whether analyses are made in a network's latent space."""
         return self.transform in ("decoded", "bireduced")
+
+    @model_validator(mode="after")
+    def _networks_know_variables_as_they_are(self) -> Self:
+        if self.by_network and self.variables:
+            raise ValueError(
+                f"variables.{next(iter(self.variables))}: an anamorphosis goes with transform: tsvd, reduced or local; "
+                "networks are trained on variables as they are"
+            )
+        return self
 
     @model_validator(mode="after")
     def _truncation_needs_tsvd(self):

@@ -327,7 +327,7 @@ def _keys_at(location):
     """The keys a section knows, gathered by walking the model's annotations."""
     section = Case
     for part in location:
-        if isinstance(part, int):
+        if part not in section.model_fields:  # a number in a list, or a name of the user's
             continue
         section = _section_in(section.model_fields[part].annotation) or section
     return [field.alias or name for name, field in section.model_fields.items()]

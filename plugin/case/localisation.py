@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from plugin.case.sections import Part, Positive, Section
-from plugin.case.variables import field_of
+from plugin.case.variables import field_of, is_of
 
 Lengths = Positive | dict[str, Positive]
 Between = dict[str, list[str] | dict[str, Part]]
@@ -53,18 +53,13 @@ def between_matrix(between: Between, variables: Sequence[str]) -> np.ndarray:
                 raise ValueError(f"between: {one} and {other} overlap; name two variables")
             if given.setdefault(frozenset((one, other)), factor) != factor:
                 raise ValueError(f"between: two factors for {one} and {other}; give one")
-            rows, columns = (np.array([_is(name, of) for name in variables]) for of in (one, other))
+            rows, columns = (np.array([is_of(name, of) for name in variables]) for of in (one, other))
             factors[np.ix_(rows, columns)] = factor
             factors[np.ix_(columns, rows)] = factor
     return factors
 
 
-def _is(name: str, of: str) -> bool:
-    """Whether a variable is that one, or a component of that field."""
-    return name == of or field_of(name) == of
-
-
 def _check_names(names: Sequence[str] | Mapping[str, object], variables: Sequence[str], key: str) -> None:
-    unknown = [name for name in names if not any(_is(variable, name) for variable in variables)]
+    unknown = [name for name in names if not any(is_of(variable, name) for variable in variables)]
     if unknown:
         raise ValueError(f"{key}: {unknown[0]} is not analysed; the variables are {', '.join(variables)}")

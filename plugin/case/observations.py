@@ -130,7 +130,9 @@ class ObservationSection(Section):
     huber: Positive | tuple[Positive, Positive] | None = Field(
         None, description="limits of Huber's norm in standard deviations, one or below and above; quadratic if left out"
     )
-    outer_loops: int = Field(10, ge=1, description="at most so many linearisations of H where speeds are read")
+    outer_loops: int = Field(
+        10, ge=1, description="at most so many linearisations of H where speeds are read, or of an anamorphosis"
+    )
     bias: BiasSection | None = Field(None, description="biases of stations; none if left out")
     withheld: tuple[str, ...] = Field(
         (), description="stations that no analysis uses: their residuals show whether it is better where no sensor is"

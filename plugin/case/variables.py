@@ -13,3 +13,8 @@ def field_of(variable: str) -> str:
 def fields_of(variables: Iterable[str]) -> np.ndarray:
     """(M,) names of the fields of (M,) variables."""
     return np.array([field_of(str(name)) for name in variables], dtype=str)
+
+
+def is_of(variable: str, name: str) -> bool:
+    """Whether a variable has that name, or is a component of that field."""
+    return variable == name or field_of(variable) == name

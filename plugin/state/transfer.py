@@ -5,21 +5,25 @@ that the numbering is the same on any number of ranks. A variable is a scalar fi
 of a vector field. Observations are compared with the model where it lives, on the mesh: H takes
 values at the sensors from the mesh's own cells, and of an increment it takes H Q δx, the
 increment as the model will get it.
+
+A variable with an anamorphosis (`da.background.anamorphosis`) is analysed as a = φ(c): increments are of a, and the
+mesh gets c = ψ(φ(c_b) + Q δa). H then takes ψ at the nodes about a sensor, before it interpolates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
-from petsc4py import PETSc
 
 from coupling.geometry.grid import Grid
-from coupling.geometry.interpolation import Interpolation, interpolation, multiply, sampling, sparse_rows
+from coupling.geometry.interpolation import Interpolation, interpolation, multiply, sampling
 from coupling.geometry.mesh import Field, MeshError, State
 from coupling.geometry.points import MeshPoints
+from da.background.anamorphosis import Anamorphosis
 from da.observation.speed import speed_of
+from plugin.state.at_readings import NONE, ModelAtReadings, Placed, Rows, stacked
 
 _COMPONENTS = "xyz"
 _SPEED = "speed"  # Velocity.speed is |Velocity|
@@ -66,61 +70,6 @@ def variables_of(names: Sequence[str], state: State) -> tuple[Variable, ...]:
 
 
 @dataclass(frozen=True)
-class ModelAtReadings:
-    """The background at the sensors, and H of an increment.
-
-    A reading of a speed has a row for each component, all on one rank; any other has one.
-
-    reading : (K_local,) number of the reading each local row stands for
-    background : (K_local,) model values there, in the readings' units
-    operator : PETSc AIJ (K × n), H Q; rows of components that are not analysed are empty
-    inside : (number of readings,) bool, false where a sensor lies outside the model's air
-    """
-
-    reading: np.ndarray
-    background: np.ndarray
-    operator: PETSc.Mat
-    inside: np.ndarray
-
-    def select(self, numbers: np.ndarray) -> "ModelAtReadings":
-        """Some of the readings, all of them inside. Collective.
-
-        numbers : of the readings, rising; they are numbered anew in this order
-        """
-        chosen = np.isin(self.reading, numbers)
-        start, column, weight = self.operator.getValuesCSR()
-        row = np.repeat(np.cumsum(chosen) - 1, np.diff(start))
-        of = np.repeat(chosen, np.diff(start))
-        n_columns, comm = self.operator.getLocalSize()[1], self.operator.getComm()
-        operator = sparse_rows(int(chosen.sum()), n_columns, row[of], column[of], weight[of], comm)
-        reading = np.searchsorted(numbers, self.reading[chosen])
-        return ModelAtReadings(reading, self.background[chosen], operator, self.inside[numbers])
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """Sensors on a mesh, as long as they stay where they are.
-
-    mesh : fingerprint and location of the field
-    position : (M, 3) [m]
-    inside : (M,) bool
-    at_sensors : PETSc AIJ, values of the field's nodes → values at the sensors inside
-    """
-
-    mesh: tuple[str, str]
-    position: np.ndarray
-    inside: np.ndarray
-    at_sensors: PETSc.Mat
-    _rows: dict = field(default_factory=dict, repr=False)
-
-    def rows_on_grid(self, to_mesh: PETSc.Mat) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """H Q for one column of the grid: starts, points and weights of its rows on this rank. Collective."""
-        if not self._rows:
-            self._rows["csr"] = self.at_sensors.matMult(to_mesh).getValuesCSR()
-        return self._rows["csr"]
-
-
-@dataclass(frozen=True)
 class Transfer:
     """Carries states to the grid and increments back; matrices are made once for each mesh.
 
@@ -128,12 +77,14 @@ class Transfer:
     variables : tuple of Variable
     comm : MPI communicator
     cache : folder that keeps interpolations between runs, or None
+    anamorphoses : {name of a variable: Anamorphosis}; increments are of its transformed values
     """
 
     grid: Grid | MeshPoints
     variables: tuple[Variable, ...]
     comm: MPI.Comm
     cache: Path | None = None
+    anamorphoses: Mapping[str, Anamorphosis] = field(default_factory=dict)
     _made: dict = field(default_factory=dict, repr=False)
     _sensors: dict = field(default_factory=dict, repr=False)
 
@@ -169,9 +120,10 @@ class Transfer:
         return np.concatenate(columns, axis=1)[:, place].ravel()
 
     def to_mesh(self, state: State, increment: np.ndarray) -> dict[str, np.ndarray]:
-        """The increment on the mesh. Collective.
+        """The increment on the mesh, in the fields' units. Collective.
 
-        increment : (n_local,) on the grid
+        state : State that it is added to
+        increment : (n_local,) on the grid, of transformed values where a variable has an anamorphosis
 
         Returns
         -------
@@ -184,9 +136,35 @@ class Transfer:
             on_mesh = np.zeros_like(of.values)
             for column, v in enumerate(self.variables):
                 if v.field == name:
-                    v.of(on_mesh)[:] = multiply(self.interpolation(of).to_mesh, by_variable[:, column])
+                    change = multiply(self.interpolation(of).to_mesh, by_variable[:, column])
+                    if (form := self.anamorphoses.get(v.name)) is not None:
+                        # rounded, this difference is no smaller than the bound less the background
+                        change = form.inverse(form.forward(v.of(of.values)) + change) - v.of(of.values)
+                    v.of(on_mesh)[:] = change
             increments[name] = on_mesh
         return increments
+
+    def within_bounds(self, state: State) -> State:
+        """The state with variables that have an anamorphosis at or above their bounds, as an analysis has them."""
+        fields = dict(state.fields)
+        for v in self.variables:
+            if (form := self.anamorphoses.get(v.name)) is not None:
+                values = fields[v.field].values.copy()
+                v.of(values)[:] = form.bounded(v.of(values))
+                fields[v.field] = fields[v.field].replaced(values)
+        return State(state.time, fields) if self.anamorphoses else state
+
+    def slopes(self, variable: Variable, values: np.ndarray) -> np.ndarray:
+        """How much a variable changes with its transformed value, at values of it; one without an anamorphosis."""
+        form = self.anamorphoses.get(variable.name)
+        return np.ones(len(values)) if form is None else form.slope(form.forward(values))
+
+    def slopes_on_grid(self, state: State) -> np.ndarray:
+        """(n_local,) how much the variables change with increments, at a state. Collective."""
+        if not self.anamorphoses:
+            return np.ones(self.n_local)
+        columns = self.to_grid(state).reshape(-1, len(self.variables)).T
+        return np.column_stack([self.slopes(*of) for of in zip(self.variables, columns, strict=True)]).ravel()
 
     def at_readings(self, state: State, position: np.ndarray, variable: np.ndarray) -> ModelAtReadings:
         """Compare sensors with a state. Collective.
@@ -203,30 +181,39 @@ class Transfer:
         position, variable = np.asarray(position, float).reshape(-1, 3), np.asarray(variable)
         self.check_known(variable)
         inside = np.zeros(len(position), bool)
-        parts = []
+        parts: list[Rows] = []
         for name, asked, of, placed in self.placed(state, position, variable):
             inside[asked] = placed.inside
-            start, index, weight = placed.rows_on_grid(self.interpolation(of).to_mesh)
             mine = asked[placed.inside][slice(*placed.at_sensors.getOwnershipRange())]
-            for v in self.readable[name]:
-                background = multiply(placed.at_sensors, v.of(of.values))
-                if v in self.variables:
-                    entries = np.diff(start), index, weight, self.variables.index(v)
-                else:
-                    entries = np.zeros(len(mine), np.int64), index[:0], weight[:0], 0
-                parts.append((mine, background, *entries))
-        return self._stack(parts, inside)
+            parts += [self._rows_of(v, of, placed, mine) for v in self.readable[name]]
+        kinds = [self.anamorphoses.get(v.name) for v in self.variables]
+        return stacked(parts, inside, kinds, self.n_local, self.comm)
+
+    def _rows_of(self, v: Variable, of: Field, placed: Placed, mine: np.ndarray) -> Rows:
+        """The rows of a variable at sensors. Collective.
+
+        mine : numbers of the readings of this rank's sensors
+        """
+        background, to_mesh = multiply(placed.at_sensors, v.of(of.values)), self.interpolation(of).to_mesh
+        if v not in self.variables:
+            return Rows(mine, background, (np.zeros(len(mine) + 1, np.int64), NONE, NONE * 1.0), 0)
+        number, form = self.variables.index(v), self.anamorphoses.get(v.name)
+        if form is None:
+            return Rows(mine, background, placed.rows_on_grid(to_mesh), number)
+        through = placed.through_nodes(to_mesh)
+        analysed = multiply(through.chosen, form.forward(v.of(of.values)))
+        return Rows(mine, background, through.on_grid, number, through.at_sensors, analysed)
 
     def placed(
         self, state: State, position: np.ndarray, variable: np.ndarray
-    ) -> Iterator[tuple[str, np.ndarray, Field, _Placed]]:
+    ) -> Iterator[tuple[str, np.ndarray, Field, Placed]]:
         """Where sensors are in a state's meshes; the search is repeated only if they or the mesh have moved.
 
         position, variable : as in `at_readings`
 
         Yields
         ------
-        name a reading has, (k,) numbers of such readings, the Field it is of, and their _Placed. Collective
+        name a reading has, (k,) numbers of such readings, the Field it is of, and their Placed. Collective
         """
         for name in self.readable:
             asked = np.flatnonzero(variable == name)
@@ -239,7 +226,7 @@ class Transfer:
             if kept is None or kept.mesh != mesh or not np.array_equal(kept.position, places):
                 _, inside = sampling(of.mesh, of.location, places, self.comm)
                 at_sensors, _ = sampling(of.mesh, of.location, places[inside], self.comm)
-                kept = self._sensors[name] = _Placed(mesh, places, inside, at_sensors)
+                kept = self._sensors[name] = Placed(mesh, places, inside, at_sensors)
             yield name, asked, of, kept
 
     @property
@@ -259,24 +246,6 @@ class Transfer:
             raise MeshError(
                 f"readings of {unknown[0]!r}, which is not analysed; variables are {[v.name for v in self.variables]}"
             )
-
-    def _stack(self, parts, inside):
-        n_variables = len(self.variables)
-        counts = np.concatenate([np.empty(0, np.int64), *[p[2] for p in parts]])
-        index = np.concatenate([np.empty(0, np.int64), *[p[3].astype(np.int64) * n_variables + p[5] for p in parts]])
-        weight = np.concatenate([np.empty(0), *[p[4] for p in parts]])
-        operator = PETSc.Mat().createAIJ(
-            size=((len(counts), None), (self.n_local, None)),
-            csr=(np.concatenate([[0], np.cumsum(counts)]).astype(PETSc.IntType), index.astype(PETSc.IntType), weight),
-            comm=self.comm,
-        )
-        operator.assemble()
-        return ModelAtReadings(
-            np.concatenate([np.empty(0, np.int64), *[p[0] for p in parts]]),
-            np.concatenate([np.empty(0), *[p[1] for p in parts]]),
-            operator,
-            inside,
-        )
 
 
 def values_at(

@@ -93,6 +93,7 @@ def assimilate(
     """
     settings = ObservationSettings() if settings is None else settings
     cache = AnalysisCache() if cache is None else cache
+    state = background.transfer.within_bounds(state)
     innovation = compare_with_background(background.transfer, state, readings, settings)
     before = {} if background.adaptive is None else dict(factors or {})
     flags = _quality_flags(innovation, background, state.time, settings, before, cache, comm)
@@ -233,7 +234,7 @@ def _scaled(minimum: Minimum, factor: np.ndarray, comm: MPI.Comm) -> Analysis:
 def _fitted(correction: _Correction, innovation: Innovation, comm: MPI.Comm) -> np.ndarray:
     """(M,) what the correction explains of the innovation of every reading, used or not. Collective."""
     operator = innovation.operator
-    at_readings = by_reading(operator, operator.operator.observe(correction.increment), len(innovation.readings), comm)
+    at_readings = by_reading(operator, operator.observe_analysis(correction.increment), len(innovation.readings), comm)
     return at_readings + innovation.biases.at_readings(correction.biases)
 
 

@@ -69,7 +69,8 @@ def diagnose(
     entry.update(_statistics(of, residual, own, settings.stations, comm))
     if settings.posterior and errors is not None:
         transforms = of.background, state_transform(of.transform)
-        write_posterior(folder / "posterior", errors, *transforms, background.transfer, state, comm)
+        states = state, State(state.time, {**state.fields, **analysis.changes})
+        write_posterior(folder / "posterior", errors, *transforms, background.transfer, *states, comm)
     return entry
 
 
@@ -132,13 +133,15 @@ def write_posterior(
     transform: RowTransform,
     transfer: Transfer,
     state: State,
+    analysed: State,
     comm: MPI.Comm,
 ) -> None:
     """Write standard deviations of background and analysis on the grid and on the mesh. Collective.
 
     PATH.npz has `<variable>.background` and `<variable>.analysis`, (nx, ny, nz) or (points,) in the variables' units,
     `fluid`, and of a grid its `origin` and `spacing` [m]. PATH.vtu or .pvtu has them as fields of a dump; where
-    variables live on several meshes there is one for each, the others' names numbered.
+    variables live on several meshes there is one for each, the others' names numbered. Those of a variable with an
+    anamorphosis are linearised: the transformed variable's times its slope there.
 
     Parameters
     ----------
@@ -147,20 +150,24 @@ def write_posterior(
     background : U of the background errors
     transform : U of the analysis, without biases
     transfer : Transfer
-    state : State, whose meshes the fields are on
+    state : State, the background, whose meshes the fields are on
+    analysed : State, the analysis
     comm : MPI communicator
     """
-    kinds = {"background": (prior(background.n_control), background), "analysis": (errors, transform)}
+    kinds = {
+        "background": (prior(background.n_control), background, state),
+        "analysis": (errors, transform, analysed),
+    }
     arrays, n = _about(transfer.grid), len(transfer.variables)
     meshes: dict[str, dict[str, Field]] = {}
-    for kind, (of, u) in kinds.items():
-        local = analysis_std(state_std, of, u, background)
+    for kind, (of, u, at) in kinds.items():
+        local = analysis_std(state_std, of, u, background) * transfer.slopes_on_grid(at)
         whole = np.concatenate(comm.allgather(local)).reshape(-1, n)
         for column, v in enumerate(transfer.variables):
             name, like = f"{v.name}.{kind}", state[v.field]
             arrays[name] = whole[:, column].reshape(arrays["fluid"].shape)
             on_mesh = partial(mesh_std, to_mesh=transfer.interpolation(like).to_mesh, column=column, n_columns=n)
-            std = analysis_std(on_mesh, of, u, background)
+            std = analysis_std(on_mesh, of, u, background) * transfer.slopes(v, v.of(at[v.field].values))
             meshes.setdefault(like.mesh.fingerprint, {})[name] = Field(name, like.mesh, std, like.location)
     on_rank_0(lambda: _save(path.with_suffix(".npz"), arrays), comm)
     for k, fields in enumerate(meshes.values(), 1):

@@ -145,8 +145,8 @@ def _std(analysis, background, state, comm, kept):
     transfer, whole, used = background.transfer, background.transform, analysis.inputs
     hessian = used and used.hessian
     meshes = tuple(state[name].mesh.fingerprint for name in transfer.field_names)
-    # an H that is not linear, and Huber's norm, give each analysis errors of its own
-    lasting = used is None or hessian is not None
+    # an H that is not linear, Huber's norm and an anamorphosis give each analysis errors of its own
+    lasting = (used is None or hessian is not None) and not transfer.anamorphoses
     if lasting and kept.fields and kept.hessian is hessian and kept.meshes == meshes:
         return kept.fields
     errors, transform = prior(whole.n_control), whole
@@ -158,6 +158,7 @@ def _std(analysis, background, state, comm, kept):
         to_mesh, n = transfer.interpolation(like).to_mesh, len(transfer.variables)
         on_mesh = partial(mesh_std, to_mesh=to_mesh, column=column, n_columns=n)
         std = analysis_std(on_mesh, errors, transform, whole)
+        std = std * transfer.slopes(v, v.of(analysis.changes.get(v.field, like).values))
         fields[name] = Field(name, like.mesh, std, like.location)
     if lasting:
         kept.hessian, kept.meshes, kept.fields = hessian, meshes, fields

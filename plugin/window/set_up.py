@@ -74,6 +74,7 @@ def set_up(case: CycleCase, comm: MPI.Comm, said: Callable[[str], None] = lambda
     readings = on_rank_0(lambda: readings_of(case, said), comm)
     made = background(case, comm, case.run / "cache", said)
     state, source = _state(case, restart, made.transfer, comm)
+    state = made.transfer.within_bounds(state)
     window = _first_window(readings, case, restart)
     window = with_errors(window, of.error_model)
     at_readings = made.transfer.at_readings(state, window.position, window.variable)

@@ -15,6 +15,7 @@ from petsc4py import PETSc
 from small_problem import N, make_problem, places, rows_of
 from wind_problem import make_wind
 
+from da.background.anamorphosis import Logarithm, NormalScore, Pointwise, SquareRoot
 from da.background.biased_transform import BiasedTransform
 from da.background.latent import decoded_transform, latent_modes
 from da.background.linear_transform import LinearTransform
@@ -22,6 +23,7 @@ from da.background.localisation import Taper
 from da.background.modes import Modes
 from da.background.modulation import modulated_transform
 from da.background.transform import Transform
+from da.observation.anamorphosed import AnamorphosedOperator
 from da.observation.bias import BiasedOperator
 from da.observation.correlated_error import correlated_error, given_error
 from da.observation.correlation import correlation_matrix
@@ -29,6 +31,7 @@ from da.observation.diagonal_error import diagonal_error
 from da.observation.error import ObservationError
 from da.observation.matrix_operator import MatrixOperator
 from da.observation.operator import ObservationOperator
+from da.observation.speed import SpeedOperator
 
 STD = np.array([0.5, 2.0, 30.0])  # prior standard deviations of three stations' biases
 M = 12  # rows of the errors
@@ -160,6 +163,42 @@ def _speed_linearised(comm):
     return OperatorCase(of.operator.linearised(np.random.default_rng(14).normal(size=N)[of.rows]), of.rows)
 
 
+def _anamorphosed(comm, speed=False):
+    """Roots, logarithms, ranks and values as they are at nodes; observations are speeds of them or weighted sums."""
+    of = _speed(comm) if speed else _interpolation(comm)
+    nodes = of.operator.components if speed else of.operator
+    first, end = nodes.matrix.getOwnershipRange()
+    rng = np.random.default_rng(17)
+    kinds = [SquareRoot(0.0, 1e-3), Logarithm(0.0, 0.1), NormalScore(0.0, (0.0, 0.5, 4.0), (-1.0, 0.2, 2.0))]
+    whole = 1.0 + rng.random((2, nodes.matrix.getSize()[0]))
+    variable, mine = np.arange(first, end) % 4 - 1, whole[0, first:end]
+    if speed:  # the order of the rows depends on the ranks
+        variable = (of.operator.reading + of.operator.rows.start) % 4 - 1
+        mine = 1.0 + 0.2 * np.abs(of.operator.background)
+    function = Pointwise(kinds, variable)
+    if speed:
+        wind, matrix = of.operator, _diagonal_matrix(np.ones(end - first), comm)
+        outer = SpeedOperator(MatrixOperator(matrix), function.values(mine), wind.reading, wind.is_speed)
+    else:
+        outer = MatrixOperator(_diagonal_matrix(whole[1, first:end], comm))
+    return OperatorCase(AnamorphosedOperator(nodes, mine, function, outer), of.rows)
+
+
+def _diagonal_matrix(values, comm):
+    first = comm.scan(len(values)) - len(values)
+    matrix = PETSc.Mat().createAIJ(
+        ((len(values), None), (len(values), None)),
+        csr=(
+            np.arange(len(values) + 1, dtype=PETSc.IntType),
+            np.arange(first, first + len(values), dtype=PETSc.IntType),
+            values,
+        ),
+        comm=comm,
+    )
+    matrix.assemble()
+    return matrix
+
+
 def _observed_with_biases(comm, make):
     of = make(comm)
     return OperatorCase(_of_stations(of.operator, comm), of.rows, n_biases=len(STD))
@@ -172,6 +211,9 @@ OPERATORS: dict[str, Callable[[MPI.Comm], OperatorCase]] = {
     "speed, linearised": _speed_linearised,
     "selection with biases": partial(_observed_with_biases, make=_selection),
     "speed with biases": partial(_observed_with_biases, make=_speed),
+    "anamorphoses": _anamorphosed,
+    "speed of anamorphoses": partial(_anamorphosed, speed=True),
+    "anamorphoses with biases": partial(_observed_with_biases, make=_anamorphosed),
 }
 
 

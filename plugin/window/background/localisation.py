@@ -10,6 +10,7 @@ from da.background.localisation import Taper, check_between, localised_transform
 from da.background.modulation import ModulatedTransform, modulated_transform
 from da.background.transform import RowTransform
 from da.diagnostics.posterior import Posterior, marginal, prior
+from da.observation.anamorphosed import AnamorphosedOperator
 from da.observation.matrix_operator import MatrixOperator
 from da.observation.operator import ObservationOperator
 from da.observation.speed import SpeedOperator
@@ -66,7 +67,7 @@ def _between(settings: BackgroundSection, names: list[str]) -> np.ndarray:
 def localised(
     transform: LinearTransform,
     taper: Taper | None,
-    operator: ObservationOperator | SpeedOperator,
+    operator: ObservationOperator | SpeedOperator | AnamorphosedOperator,
     content: tuple[np.ndarray, ...],
     cached: CachedResult,
     comm: MPI.Comm,
@@ -75,7 +76,7 @@ def localised(
 
     Each reading has a column of U; of more than 5,000 the modes are modulated instead (`da.background.modulation`).
 
-    operator : H; of wind speeds the components' rows count
+    operator : H; of wind speeds the components' rows count, with an anamorphosis those of the nodes about sensors
     content : what U depends on beside H
 
     Raises
@@ -109,9 +110,10 @@ def _modulated(transform: LinearTransform, taper: Taper, n_observations: int) ->
     return made
 
 
-def linear_part(operator: ObservationOperator | SpeedOperator) -> MatrixOperator:
-    """The values of the state that H reads, as a matrix; of wind speeds their components."""
+def linear_part(operator: ObservationOperator | SpeedOperator | AnamorphosedOperator) -> MatrixOperator:
+    """The values of the state that H reads, as a matrix; of wind speeds their components, of anamorphoses the nodes."""
     linear = operator.components if isinstance(operator, SpeedOperator) else operator
+    linear = operator.nodes if isinstance(operator, AnamorphosedOperator) else linear
     if not isinstance(linear, MatrixOperator):
         raise TypeError(f"{type(linear).__name__} has no matrix, which localisation needs")
     return linear

@@ -6,7 +6,8 @@
     /singular_values  (S,) float64; not there where they were not needed
     /coefficients     (S, s) float64, of each mode in each state; not there where they were not needed
     /mask             (points,) uint8, 1 where a point takes part; not there without a mask
-    attributes        format, version, name, n_samples; about: JSON, what the caller says they were made from
+    attributes        format, version, name, n_samples; about: JSON, what the caller says they were made from;
+                      anamorphoses: JSON, {variable: its description}, of those that were transformed
 
 Rows are those of the whole state, whatever number of ranks wrote them or reads them. What `about`
 holds — grid, variables, training period, a fingerprint of the snapshots — is the caller's; it is
@@ -16,7 +17,7 @@ the finished file in its place.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from mpi4py import MPI
 from coupling.common.collective import refuse_together
 from coupling.common.hdf5 import claim_problem
 from coupling.common.headers import cut_short, header_differences
+from da.background.anamorphosis import Anamorphosis, described
 from da.background.anomalies import PRECISIONS
 from da.background.modes import Modes
 
 FORMAT, VERSION = "modes of the background covariance", 1
+_ABSENT: dict[str, Any] = {"anamorphosis": {}}  # items that a file need not have, and what they are then
 _BLOCK = 1 << 27  # bytes written or read at once: MPI counts in 32 bits
 
 
@@ -46,12 +49,14 @@ class StoredModes:
     scale : (n_local,) factor of each value, in the state's units
     mask : (points of this rank,) bool, true where a point takes part; None where none was stored
     about : what the modes were made from, as it was given
+    anamorphoses : {name of a variable: Anamorphosis} that the snapshots were transformed by
     """
 
     modes: Modes
     scale: np.ndarray
     mask: np.ndarray | None
     about: dict
+    anamorphoses: Mapping[str, Anamorphosis] = field(default_factory=dict)
 
 
 def save_modes(
@@ -61,6 +66,7 @@ def save_modes(
     about: Mapping[str, Any],
     comm: MPI.Comm,
     mask: np.ndarray | None = None,
+    anamorphoses: Mapping[str, Anamorphosis] | None = None,
 ) -> None:
     """Write modes into a new file, all ranks their own rows. Collective.
 
@@ -72,6 +78,7 @@ def save_modes(
     about : dict of what JSON can hold, the same on every rank
     comm : MPI communicator
     mask : (points of this rank,) bool; None for none
+    anamorphoses : {name of a variable: Anamorphosis}; None for none
 
     Raises
     ------
@@ -93,6 +100,8 @@ def save_modes(
     with h5py.File(path, "w", **how) as file:
         file.attrs.update({"format": FORMAT, "version": VERSION, "name": modes.name, "n_samples": modes.n_samples})
         file.attrs["about"] = json.dumps(about)
+        if anamorphoses:
+            file.attrs["anamorphoses"] = json.dumps({name: of.description for name, of in anamorphoses.items()})
         for name, values in (("vectors", modes.vectors), ("mean", modes.mean), ("scale", scale)):
             _write(file, name, values, comm)
         if mask is not None:
@@ -190,8 +199,10 @@ def _header(file, path):
         raise ModesFileError(f"{path}: version {file.attrs.get('version')}, expected {VERSION}; make the modes anew")
     try:
         name, n_samples = str(file.attrs["name"]), int(file.attrs["n_samples"])
-        about = json.loads(file.attrs["about"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        about = dict(json.loads(file.attrs["about"]))
+        described_by = json.loads(file.attrs.get("anamorphoses", "{}"))
+        anamorphoses = {str(name): described(of) for name, of in described_by.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModesFileError(f"{path}: is damaged: {error}; make the modes anew") from None
     vectors = _dataset(file, "vectors", path, 2)
     n_state, n_modes = vectors.shape
@@ -207,7 +218,8 @@ def _header(file, path):
             raise ModesFileError(f"{path}: coefficients of shape {shape}, expected {expected}; make the modes anew")
     if "mask" in file and (n_state % max(1, len(_dataset(file, "mask", path, 1)))) != 0:
         raise ModesFileError(f"{path}: mask of {len(file['mask'])} points for {n_state} values; make the modes anew")
-    return {"name": name, "n_samples": n_samples, "about": about, "n_state": n_state, "n_modes": n_modes}
+    header = {"name": name, "n_samples": n_samples, "about": about, "n_state": n_state, "n_modes": n_modes}
+    return {**header, "anamorphoses": anamorphoses}
 
 
 def _dataset(file, name, path, n_axes):
@@ -224,6 +236,7 @@ def _dataset(file, name, path, n_axes):
 
 
 def _compare(stored, expected, path):
+    stored = {**_ABSENT, **stored}
     for item, had, wanted in header_differences(stored, expected, lambda value: cut_short(json.dumps(value))):
         if had is None:
             raise ModesFileError(f"{path}: does not say {item}, expected {wanted}; make the modes anew")
@@ -252,7 +265,7 @@ def _read(path, header, first, n_local):
         if not all(np.isfinite(values[rows]).all() for rows in _pieces(values)):
             raise ModesFileError(f"{path}: {name} holds values that are no numbers; make the modes anew")
     modes = Modes(vectors, sigma, mean, header["n_samples"], header["name"], coefficients)
-    return StoredModes(modes, scale, mask, header["about"])
+    return StoredModes(modes, scale, mask, header["about"], header["anamorphoses"])
 
 
 def _rows(dataset, first, count):

@@ -6,7 +6,7 @@ of them may be kept in a file, with all that they depend on; it is used only whe
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,7 @@ from coupling.geometry.mesh import Mesh, State
 from coupling.geometry.points import MeshPoints, mesh_points
 from coupling.vtk.vtu import piece_paths
 from da.background.adaptive import FactorRule
+from da.background.anamorphosis import Anamorphosis
 from da.background.blocks import cover
 from da.background.linear_transform import LinearTransform
 from da.background.local_modes import CodeLengths, local_modes
@@ -39,11 +40,18 @@ from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
 from plugin.case.variables import field_of
 from plugin.state.transfer import Transfer, variables_of
+from plugin.window.background.anamorphosis import (
+    asked_for,
+    check_variables,
+    make_anamorphoses,
+    transform_snapshots,
+)
 from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.localisation import make_taper
 from plugin.window.background.modes_file import ModesFileError, load_modes, save_modes
 
 Plan = list[tuple[Series, int]]  # open series, number of a state in it
+Made = tuple[Modes, np.ndarray, dict[str, Anamorphosis]]  # modes, (n_local,) scale, anamorphoses of variables
 
 _WAIT = 3600.0  # s for another job to make the modes, where it cannot be seen whether it still runs
 
@@ -191,20 +199,22 @@ def background(
     grid = make_grid_of(case, mesh, comm, cache)
     transfer = Transfer(grid, variables_of(case.variables, first), comm, cache)
     settings = case.background
+    check_variables(settings, transfer)
     taper = make_taper(settings, transfer)
     rule = None if settings.adaptive is None else FactorRule(**settings.adaptive.model_dump())
     latent = read_latent(case, transfer, comm) if settings.by_network else None
 
-    def make() -> tuple[Modes, np.ndarray]:
+    def make() -> Made:
         columns = columns_of(transfer, first, states, plan, said)
         return _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
 
     if settings.modes is None:
-        modes, scale = make()
+        modes, scale, anamorphoses = make()
     else:
         about = _about(settings, transfer, plan, mesh, comm)
-        modes, scale = _kept_or_made(settings.modes, about, make, transfer, comm, said)
+        modes, scale, anamorphoses = _kept_or_made(settings.modes, about, make, transfer, comm, said)
     close_all(plan)
+    transfer = replace(transfer, anamorphoses=anamorphoses)
     return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent, taper, rule)
 
 
@@ -257,6 +267,7 @@ def _about(settings, transfer, plan, mesh, comm):
         "number of states": len(plan),
         "states": on_rank_0(lambda: fingerprint(plan, times), comm),
         "transform": settings.linear_transform,
+        "anamorphosis": asked_for(settings, transfer),
         **blocks,
         **{name: getattr(settings, name) for name in ("truncation", "scaling", "unbiased", "precision")},
     }
@@ -284,26 +295,26 @@ def fingerprint(plan: Plan, times: Sequence[float]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _kept(path: Path, about: dict, transfer: Transfer, comm: MPI.Comm) -> tuple[Modes, np.ndarray] | None:
-    """(Modes, (n_local,) scale) from a file, or None where there is no file. Collective."""
+def _kept(path: Path, about: dict, transfer: Transfer, comm: MPI.Comm) -> Made | None:
+    """What a file holds, or None where there is no file. Collective."""
     if not on_rank_0(path.exists, comm):
         return None
     try:
         stored = load_modes(path, transfer.n_local, comm, about)
     except ModesFileError as error:
         raise ConfigurationError(f"background.modes: {error}") from error
-    return stored.modes, stored.scale
+    return stored.modes, stored.scale, dict(stored.anamorphoses)
 
 
 def _kept_or_made(
     path: Path,
     about: dict,
-    make: Callable[[], tuple[Modes, np.ndarray]],
+    make: Callable[[], Made],
     transfer: Transfer,
     comm: MPI.Comm,
     said: Callable[[str], None],
-) -> tuple[Modes, np.ndarray]:
-    """(Modes, (n_local,) scale) from a file, which is made if it is not there. Collective.
+) -> Made:
+    """What a file holds, which is made if it is not there. Collective.
 
     Of several jobs that need the file at once one makes it, and the others wait for it.
     """
@@ -319,18 +330,19 @@ def _kept_or_made(
     return stored
 
 
-def _keep(path: Path, made: tuple[Modes, np.ndarray], about: dict, transfer: Transfer, comm: MPI.Comm) -> None:
+def _keep(path: Path, made: Made, about: dict, transfer: Transfer, comm: MPI.Comm) -> None:
     rows = transfer.grid.rows(comm)
     with whole_shared_file(path, comm, replace=False) as beside:
         # tried by one first: an MPI open that fails may leave ranks waiting
         on_rank_0(beside.touch, comm)
-        save_modes(beside, *made, about, comm, transfer.grid.fluid_points[rows.start : rows.stop])
+        modes, scale, anamorphoses = made
+        save_modes(beside, modes, scale, about, comm, transfer.grid.fluid_points[rows.start : rows.stop], anamorphoses)
 
 
-def _made(
-    settings: BackgroundSection, transfer: Transfer, snapshots: np.ndarray, comm: MPI.Comm
-) -> tuple[Modes, np.ndarray]:
-    """(Modes, (n_local,) scale) of states on the grid, whose memory they take."""
+def _made(settings: BackgroundSection, transfer: Transfer, snapshots: np.ndarray, comm: MPI.Comm) -> Made:
+    """Modes, their scale and anamorphoses, of states on the grid, whose memory they take."""
+    anamorphoses = make_anamorphoses(settings, transfer, snapshots)
+    transform_snapshots(snapshots, anamorphoses, transfer)
     rows = transfer.grid.rows(comm)
     fluid = transfer.grid.fluid_points[rows.start : rows.stop]
     spread = point_scaling if settings.scaling == "point" else variable_scaling
@@ -346,7 +358,7 @@ def _made(
             modes = reduced_modes(snapshots, comm, settings.unbiased, **kept)
     except ValueError as error:  # too few states, or too many modes asked of them: all ranks find the same
         raise ConfigurationError(f"background: {error}") from error
-    return modes, scale
+    return modes, scale, anamorphoses
 
 
 def _local(

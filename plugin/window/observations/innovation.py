@@ -7,7 +7,8 @@ import numpy as np
 from coupling.geometry.mesh import State
 from da.observation.observations import Observations
 from da.observation.quality import Flag
-from plugin.state.transfer import ModelAtReadings, Transfer
+from plugin.state.at_readings import ModelAtReadings
+from plugin.state.transfer import Transfer
 from plugin.window.observations.errors import with_errors
 from plugin.window.observations.operator import ReadingOperator, make_operator
 from plugin.window.observations.selection import ObservationSettings

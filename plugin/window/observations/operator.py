@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
 from da.background.linear_transform import LinearTransform
+from da.observation.anamorphosed import AnamorphosedOperator
 from da.observation.bias import BiasedOperator
 from da.observation.correlated_error import correlated_error, given_error
 from da.observation.diagonal_error import diagonal_error
@@ -21,11 +22,12 @@ from da.observation.thinning import Superobs
 from plugin.case.configuration import ConfigurationError
 from plugin.case.observations import ErrorSection
 from plugin.readings.error_matrix import given_matrix
-from plugin.state.transfer import ModelAtReadings, Transfer
+from plugin.state.at_readings import ModelAtReadings
+from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import CachedResult
 from plugin.window.observations.errors import factors
 
-Operator = ObservationOperator | SpeedOperator | BiasedOperator
+Operator = ObservationOperator | SpeedOperator | AnamorphosedOperator | BiasedOperator
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,16 @@ class ReadingOperator:
     inside : (number of readings,) bool, false where a sensor lies outside the model's air
     """
 
-    operator: ObservationOperator | SpeedOperator
+    operator: ObservationOperator | SpeedOperator | AnamorphosedOperator
     reading: np.ndarray
     mean: csr_matrix
     inside: np.ndarray
+
+    def observe_analysis(self, increment: np.ndarray) -> np.ndarray:
+        """(M_local,) what H gets of an increment as the analysis has it, within bounds. Collective."""
+        if isinstance(self.operator, AnamorphosedOperator):
+            return self.operator.observe_within_bounds(increment)
+        return self.operator.observe(increment)
 
 
 def make_operator(
@@ -59,7 +67,7 @@ def make_operator(
 
     Returns
     -------
-    ReadingOperator, its operator not linear where a speed is read
+    ReadingOperator, its operator not linear where a speed is read, or a variable has an anamorphosis
     (number of readings,) background at the analysis time on every rank, in the readings' units; zero outside
     """
     speeds = ~np.isin(readings.variable, [v.name for v in transfer.variables])
@@ -67,13 +75,15 @@ def make_operator(
     if superobs is not None:
         matrix, of, background = _averaged(at_readings, superobs, speeds, transfer.comm)
     components = MatrixOperator(matrix)
-    operator: MatrixOperator | SpeedOperator
+    operator: MatrixOperator | SpeedOperator | AnamorphosedOperator
     if speeds.any():
         number, row = np.unique(of, return_inverse=True)
         operator = SpeedOperator(components, background, row, speeds[number])
         background = operator.background_value()
     else:
         number, operator = of, components
+    if at_readings.nodes is not None:
+        operator = at_readings.nodes.operator(operator)
     if superobs is None:
         mean = csr_matrix((np.ones(len(number)), number, np.arange(len(number) + 1)), (len(number), len(readings)))
     else:

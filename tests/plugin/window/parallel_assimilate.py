@@ -7,6 +7,7 @@ import numpy as np
 from assimilation import make_background, make_readings
 from mpi4py import MPI
 
+from da.background.anamorphosis import Logarithm, SquareRoot
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, QualitySection
@@ -46,6 +47,17 @@ for name, speeds, treatment in (
     found = assimilate(tapered, state, make_readings(background, state, speeds), comm, MinimiserSection(), treatment)
     # the control's signs are those of eigenvectors, and depend on the ranks
     kept[name] = np.array([np.nan if row["residual"] is None else row["residual"] for row in found.table])
+for name, of, speeds, treatment in (
+    ("anamorphoses", background, False, ObservationSettings(quality=quality, bias=bias, outer_loops=40)),
+    ("anamorphoses_speeds", background, True, ObservationSettings(outer_loops=40)),
+    ("anamorphoses_localised", tapered, False, ObservationSettings(outer_loops=40, withheld=("a",))),
+):
+    kinds = {"Tracer": SquareRoot(0.0, 1e-3), "Velocity.y": Logarithm(-20.0, 0.1)}
+    of = replace(of, transfer=replace(of.transfer, anamorphoses=kinds))
+    found = assimilate(of, state, make_readings(background, state, speeds), comm, MinimiserSection(), treatment)
+    residual = [np.nan if row["residual"] is None else row["residual"] for row in found.table]
+    tracer = comm.allreduce(found.changes["Tracer"].values.min(initial=np.inf), MPI.MIN)
+    kept[name] = np.append(residual, tracer)
 readings = make_readings(background, state)
 sure = replace(readings, error=np.full(len(readings), 0.01))
 found = assimilate(
