@@ -62,6 +62,7 @@ from plugin.window.gates.apply import make_gates
 from plugin.window.gates.mesh_operators import check_boundary
 from plugin.window.gates.summary import gates_summary
 from plugin.window.iau import forecast_in_parts
+from plugin.window.observations.earlier import lacking_line, recorded_in
 from plugin.window.observations.selection import belongs_to_window, window_readings
 from plugin.window.observations.table import write_table
 
@@ -124,6 +125,9 @@ def _run(case, comm, resume, after, progress):
     on_rank_0(lambda: check_boundary(case.gates, first), comm)
     _check_parts(case.cycle.iau, first)
     progress.say(_background_line(statistics, readings, progress))
+    ends = [first.time + number * case.cycle.window for number in range(1, case.cycle.windows + 1)]
+    if line := lacking_line(readings, ends, first.time, case.observations, 0.5 * first.timestep):
+        progress.say(line)
     on_rank_0(lambda: begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
     cache = AnalysisCache()
     for number in range(done + 1, case.cycle.windows + 1):
@@ -169,7 +173,7 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
         forecast, recovery = forecast_from(beginning, begin, case.model.on_failure, folder, comm, progress.say)
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
-        usable, settings = _window_readings(readings, beginning, forecast, case.observations, statistics, comm, cache)
+        usable, settings = _window_readings(readings, beginning, forecast, case, number, statistics, comm, cache)
         guard = case.analysis.guard
         analysis = assimilate(
             statistics, forecast.state, usable, comm, case.minimiser, settings, cache, guard, beginning.factors
@@ -183,7 +187,7 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     with progress.stage("restart", f"{label}: writing the restart"):
         restart = write_restart(forecast.restart, folder / "analysis", comm, analysis.changes, manifest=True)
     reached("restart written")
-    entry = _entry(number, forecast, restart, usable, analysis, case, progress)
+    entry = _entry(number, forecast, restart, analysis, case, progress)
     entry.get("analysis", {}).update(statistics_of_analysis)
     if recovery is not None:
         entry["recovery"] = recovery
@@ -194,16 +198,20 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     return Beginning(restart, forecast.restart if analysis.analysis else None, analysis.biases, analysis.factors)
 
 
-def _window_readings(readings, beginning, forecast, settings, statistics, comm, cache):
+def _window_readings(readings, beginning, forecast, case, number, statistics, comm, cache):
     """The readings of a window, and how they are treated. Collective."""
+    settings = case.observations
     end, step, biases = forecast.state.time, forecast.restart.timestep, beginning.biases
     in_time = belongs_to_window(readings, beginning.restart.time, end, settings, 0.5 * step, _SAME * step)
     # the dumps are looked into for times within the window only
-    within = settings.window != ANALYSIS_TIME and in_time.any()
+    within = settings.window != ANALYSIS_TIME and (settings.lagged is not None or in_time.any())
+    reach = 0 if settings.lagged is None else math.ceil(max(settings.lagged.lags) / case.cycle.window)
+    earlier = [window_folder(case.run, n) / "readings.csv" for n in range(max(1, number - reach), number)]
     with open_series(forecast.folder, comm) if within else nullcontext() as dumps:
         return window_readings(
-            readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, cache, biases=biases
-        )
+            readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, cache, 0.5 * step,
+            recorded_in(earlier, comm), biases=biases,
+        )  # fmt: skip
 
 
 def _keep(case, folder, entry, analysis, background):
@@ -216,11 +224,11 @@ def _keep(case, folder, entry, analysis, background):
     prune(case.run, [entry["window"] - 1], case.cycle.keep)
 
 
-def _entry(number, forecast, restart, usable, analysis, case, progress):
+def _entry(number, forecast, restart, analysis, case, progress):
     entry = {
         "window": number,
         "time": forecast.state.time,
-        "readings": len(usable),
+        "readings": len(analysis.table),
         "used": sum(row["used"] == "yes" for row in analysis.table),
         "left_out": dict(Counter(row["used"].removeprefix("no: ") for row in analysis.table if row["used"] != "yes")),
         "restart": str(restart.options.relative_to(case.run)),
@@ -228,6 +236,8 @@ def _entry(number, forecast, restart, usable, analysis, case, progress):
         "seconds": {name: round(s, 4) for name, s in progress.seconds.items() if name != "background"},
         "model_seconds": round(forecast.seconds, 4),
     }
+    if case.observations.lagged is not None:
+        entry["earlier_readings"] = analysis.earlier
     if analysis.biases:
         entry["biases"] = analysis.biases
     if analysis.factors:
@@ -265,10 +275,11 @@ def _window_line(label: str, entry: Mapping[str, Any]) -> str:
     instead = f"  by TSVD, not by the network: {by['reason']}" if "reason" in by else ""
     factors = ", ".join(f"{name} {value:.2g}" for name, value in entry.get("background_factors", {}).items())
     factors = f"  background errors times {factors}" if factors else ""
+    earlier = f" and {entry['earlier_readings']} earlier ones" if entry.get("earlier_readings") else ""
     gates = gates_summary(entry.get("gates", {}))
     gates = f"  gates: {gates}" if gates else ""
     return (
-        f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings  "
+        f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings{earlier}  "
         f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {a['iterations']} iterations  "
         f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}"
         f"{gates}{factors}{guard_line(entry.get('guard'))}"

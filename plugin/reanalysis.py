@@ -54,6 +54,7 @@ from plugin.run.settings import first_difference, kept_settings, relocated, sett
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.background.of_case import Background, Series, background, close_all, fingerprint, plan_of
 from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates
+from plugin.window.observations.earlier import lacking_line
 from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
 
 _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
@@ -146,6 +147,10 @@ def _reanalyse(case, comm, resume, progress):
     close_all(plan)
     work = Work(case, steps, own, within, readings, made, gates, group, threads[1])
     blocks = [steps[first : first + of.block] for first in range(0, len(steps), of.block)]
+    spacing = min(step.spacing for step in steps)
+    ends = [step.time for step in steps]
+    if line := lacking_line(readings, ends, ends[0], case.observations, 0.5 * spacing):
+        progress.say(line)
     todo = on_rank_0(lambda: [block for block in blocks if not _folder(case, block).is_dir()], comm)
     progress.say(_start_line(work, blocks, todo))
     with progress.stage("analyses"):

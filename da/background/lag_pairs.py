@@ -31,7 +31,7 @@ class LagPairs:
         return self.numbers.shape[1]
 
 
-def lag_pairs(times: np.ndarray, lags: Sequence[float], run: np.ndarray | None = None) -> LagPairs:
+def lag_pairs(times: np.ndarray, lags: Sequence[float] | np.ndarray, run: np.ndarray | None = None) -> LagPairs:
     """The snapshots that have others of their run by all the lags before them.
 
     Parameters

@@ -36,6 +36,7 @@ from da.background.localisation import Taper, representer_root
 from da.background.modes import Modes
 from da.observation.matrix_operator import MatrixOperator
 
+LAGGED = "lagged"  # name of the modes of longer increments
 _BLOCK = 1 << 20  # covariances computed at once
 
 
@@ -121,7 +122,7 @@ def lagged_transform(
         products = [values[:, part] @ one.T for one, part in zip(with_now, parts, strict=True)]
         vectors[rows] = (in_time[0, observed.lag] * _combined(products, near, observed.taper)) @ projection
     vectors[n_local:] = by_reading[before] @ root
-    modes = Modes(vectors, None, np.zeros(len(vectors)), inner.modes.n_samples, "lagged")
+    modes = Modes(vectors, None, np.zeros(len(vectors)), inner.modes.n_samples, LAGGED)
     return Lagged(LinearTransform(modes, None, comm), _extended(operator, np.asarray(lag), comm))
 
 

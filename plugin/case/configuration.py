@@ -8,8 +8,9 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
+import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
@@ -207,6 +208,31 @@ class Case(Section):
                 f"observations.error_model.factor: {unknown[0]} is not analysed; the variables are "
                 f"{', '.join(self.variables)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _earlier_readings_need_the_snapshots(self) -> Self:
+        lagged = self.observations and self.observations.lagged
+        if not lagged:
+            return self
+        if self.background.transform not in ("tsvd", "reduced"):
+            raise ValueError(
+                f"observations.window: lagged goes with background.transform: tsvd or reduced, whose modes are made of "
+                f"whole snapshots; it is {self.background.transform}"
+            )
+        if self.background.variables:
+            name = next(iter(self.background.variables))
+            raise ValueError(
+                f"observations.window: lagged takes variables as they are; {name} has an anamorphosis "
+                "(background.variables); leave one of them out"
+            )
+        window = self.cycle.window if self.cycle else np.inf
+        for lag in lagged.lags:
+            if lag > window and abs(lag / window - round(lag / window)) > 1e-6:
+                raise ValueError(
+                    f"observations.lagged.lags: {lag:g} s is longer than a window of {window:g} s and no multiple of "
+                    "it; windows before have readings of their ends only"
+                )
         return self
 
     @model_validator(mode="after")

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from plugin.case.dates import parse_date
@@ -11,6 +12,7 @@ from plugin.case.sections import Part, Positive, Section
 
 Kind = Literal["exponential", "soar", "gaspari-cohn"]
 ANALYSIS_TIME: Final = "analysis time"
+LAGGED: Final = "lagged"
 
 
 class DuplicateSection(Section):
@@ -105,6 +107,30 @@ class BiasSection(Section):
     )
 
 
+class LaggedSection(Section):
+    """Readings of the same sensors before now, with covariances of snapshots that lie as far apart in time."""
+
+    lags: tuple[Positive, ...] = Field(
+        min_length=1, description="how long before the analysis the readings are [s]; snapshots must be as far apart"
+    )
+    time_scale: Positive | None = Field(
+        None,
+        description="T of exp(−δ²/2T²), by which covariances over a time δ fall [s]; twice the longest lag if left out",
+    )
+
+    @property
+    def scale(self) -> float:
+        """T [s]."""
+        return 2.0 * max(self.lags) if self.time_scale is None else self.time_scale
+
+    @field_validator("lags")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"lags {', '.join(f'{lag:g}' for lag in value)}, expected each once")
+        return tuple(sorted(value))
+
+
 class ObservationSection(Section):
     """Sensor readings."""
 
@@ -114,11 +140,12 @@ class ObservationSection(Section):
     tolerance: Positive | None = Field(
         None, description="readings this far from the analysis time are used [s]; half a time step if left out"
     )
-    window: Literal["analysis time", "nearest", "interpolate"] = Field(
+    window: Literal["analysis time", "nearest", "interpolate", "lagged"] = Field(
         ANALYSIS_TIME,
         description="readings near the analysis time; or all since the last one, each against the dump nearest in time "
-        "or values interpolated between dumps (FGAT)",
+        "or values interpolated between dumps (FGAT); or those near the analysis time and earlier ones (lagged)",
     )
+    lagged: LaggedSection | None = Field(None, description="the earlier readings of window: lagged")
     names: dict[str, str] = Field({}, description="variables of the case by their names in the file")
     errors: dict[str, Positive] = Field({}, description="standard deviations by variable, where the file gives none")
     units: dict[str, str] = Field(
@@ -149,6 +176,28 @@ class ObservationSection(Section):
         thinning = self.quality.thinning
         if self.error_model.matrix and thinning and thinning.method == "superob":
             raise ValueError("error_model's matrix is of readings, not of averages; use thinning's method: thin")
-        if self.tolerance is not None and self.window != ANALYSIS_TIME:
-            raise ValueError("tolerance goes with window: analysis time")
+        if self.tolerance is not None and self.window not in (ANALYSIS_TIME, LAGGED):
+            raise ValueError("tolerance goes with window: analysis time or lagged")
+        return self
+
+    @model_validator(mode="after")
+    def _what_earlier_readings_go_with(self) -> Self:
+        if (self.lagged is not None) != (self.window == LAGGED):
+            raise ValueError("window: lagged needs the section lagged, and only it has one")
+        if self.lagged is None:
+            return self
+        least = float(np.min(np.diff([0.0, *self.lagged.lags])))
+        if self.tolerance is not None and 2.0 * self.tolerance > least:
+            raise ValueError(
+                f"tolerance is {self.tolerance:g} s, but lags are {least:g} s apart; give half of that at most"
+            )
+        thinning = self.quality.thinning
+        for key, given in (
+            ("bias", self.bias is not None),
+            ("error_model's matrix", self.error_model.matrix is not None),
+            ("error_model's correlation", self.error_model.correlation is not None),
+            ("thinning's method: superob", thinning is not None and thinning.method == "superob"),
+        ):
+            if given:
+                raise ValueError(f"{key} does not go with window: lagged; leave one of them out")
         return self

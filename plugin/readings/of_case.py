@@ -43,6 +43,11 @@ def readings_of(case: Case, said: Callable[[str], None] = lambda text: None) -> 
             f"background.transform: bireduced takes values of the variables, and {of.file} has readings of "
             f"{speeds[0]}; leave them out, or take decoded"
         )
+    if speeds and of.lagged is not None:
+        raise ConfigurationError(
+            f"observations.window: lagged takes values of the variables, and {of.file} has readings of {speeds[0]}; "
+            "leave them out, or take window: interpolate"
+        )
     if of.error_model.matrix is not None:
         check_matrix(of.error_model.matrix)
     stations = readings.station.tolist() if readings.station is not None else []

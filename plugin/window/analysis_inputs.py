@@ -14,6 +14,7 @@ from da.observation.bias import BiasedOperator
 from da.observation.error import ObservationError
 from da.observation.observations import Observations
 from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.background.lagged import with_readings_before
 from plugin.window.background.localisation import localised
 from plugin.window.background.of_case import Background
 from plugin.window.observations.innovation import Innovation
@@ -31,6 +32,7 @@ class AnalysisInputs:
     reading_operator : ReadingOperator of them
     background : U of the background errors, neither localised nor with biases
     transform, operator, error : U, H and R of the analysis, with biases if there are
+    lag : (M_local,) number of the lag of each of H's rows, 0 for readings of now
     innovation : (M_local,) of H's rows, in the readings' units
     huber : Huber, or None
     hessian : of J_o; None where there are outer loops, Huber's norm, or a network's analysis
@@ -43,6 +45,7 @@ class AnalysisInputs:
     transform: Transform
     operator: Operator
     error: ObservationError
+    lag: np.ndarray
     innovation: np.ndarray
     huber: Huber | None
     hessian: ObservationHessian | None = None
@@ -74,14 +77,14 @@ def analysis_inputs(
     if means is not None:
         readings = replace(readings, error=means.error[means.number])
     operator: Operator = reading_operator.operator
-    transform: Transform = localised(
-        background.transform,
-        background.taper,
-        reading_operator.operator,
-        background.content,
-        cache.localised,
-        comm,
-    )
+    lag = innovation.lag[used][reading_operator.reading]
+    whole, taper, content = background.transform, background.taper, background.content
+    transform: Transform
+    if background.lagged is not None and innovation.lag[used].any():
+        of = whole, taper, background.lagged, reading_operator.operator, lag, content
+        transform, operator = with_readings_before(*of, cache.localised, comm)
+    else:
+        transform = localised(whole, taper, reading_operator.operator, content, cache.localised, comm)
     if biases.names:
         transform = BiasedTransform(transform, biases.std, comm)
         operator = BiasedOperator(operator, biases.number[used][reading_operator.reading], len(biases.names), comm)
@@ -89,7 +92,7 @@ def analysis_inputs(
     huber = None if settings.huber is None else Huber(*np.atleast_1d(settings.huber).tolist())
     departure = reading_operator.mean @ innovation.value[used]
     return AnalysisInputs(
-        readings, used, reading_operator, background.transform, transform, operator, error, departure, huber
+        readings, used, reading_operator, background.transform, transform, operator, error, lag, departure, huber
     )
 
 

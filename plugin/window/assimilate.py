@@ -35,15 +35,16 @@ class WindowAnalysis:
 
     changes : {field name: Field}, background plus increment; none where no reading is used
     analysis : Analysis, or None
-    table : one dict per reading, its keys those of TABLE: times in s, positions in m, the rest in the variable's
-        units; innovation and residual are None outside the model's air, and where there was no analysis the residual;
-        `used` says why a reading was left out
+    table : one dict per reading, but none for those of before, its keys those of TABLE: times in s, positions in m, the
+        rest in the variable's units; innovation and residual are None outside the model's air, and where there was no
+        analysis the residual; `used` says why a reading was left out
     biases : {"station variable": bias, in the variable's units}, with those that came in; none if not asked for
     inputs : AnalysisInputs; None where there is no analysis
     network : LatentAnalysis; None where the case has no network, or no reading is used
     gates : what each gate measured and did (:mod:`plugin.window.gates.apply`), by their names; none before
     verdict : Verdict on the analysis at readings that it did not know; None where it was not asked for
     factors : {field: factor of background errors}; none where they do not adapt
+    earlier : number of readings of before that are used
     """
 
     changes: dict[str, Field]
@@ -55,6 +56,7 @@ class WindowAnalysis:
     gates: dict = field(default_factory=dict)
     verdict: Verdict | None = None
     factors: dict[str, float] = field(default_factory=dict)
+    earlier: int = 0
 
 
 def assimilate(
@@ -99,10 +101,11 @@ def assimilate(
     flags = _quality_flags(innovation, background, state.time, settings, before, cache, comm)
     used = np.flatnonzero(flags == Flag.USED)
     if len(used) == 0:
-        residual = np.full(len(readings), np.nan)
-        table = reading_rows(innovation.readings, innovation.value, residual, flags)
+        table = _table(innovation, np.full(len(readings), np.nan), flags)
         return WindowAnalysis({}, None, table, dict(settings.biases), factors=before)
-    after = next_factors(before, background, innovation, used, lambda: _std(innovation, background, cache, comm))
+    # readings of before have been counted in the windows before
+    now = used[innovation.lag[used] == 0]
+    after = next_factors(before, background, innovation, now, lambda: _std(innovation, background, cache, comm))
     background = adapted(background, after)
     inputs = analysis_inputs(background, innovation, used, settings, cache, comm)
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
@@ -110,13 +113,20 @@ def assimilate(
     return WindowAnalysis(
         _analysed_fields(background, state, guarded.correction.increment),
         guarded.analysis,
-        reading_rows(innovation.readings, innovation.value, guarded.residual, flags),
+        _table(innovation, guarded.residual, flags),
         {**settings.biases, **_named(innovation, guarded.correction)},
         minimum.inputs,
         minimum.network,
         verdict=guarded.verdict,
         factors=after,
+        earlier=int(np.sum(innovation.lag[used] > 0)),
     )
+
+
+def _table(innovation: Innovation, residual: np.ndarray, flags: np.ndarray) -> list[dict]:
+    """Rows of the readings of now: those of before have been in the tables of windows before."""
+    now = np.arange(innovation.n_now)
+    return reading_rows(innovation.readings.select(now), innovation.value[now], residual[now], flags[now])
 
 
 def _std(innovation: Innovation, background: Background, cache: AnalysisCache, comm: MPI.Comm) -> np.ndarray:
@@ -138,30 +148,44 @@ def _quality_flags(
 
     factors : {field: factor of background errors} so far
     """
-    return control_quality(
-        innovation.readings,
-        settings.quality,
-        background.transfer.grid,
-        time,
-        innovation.value,
-        lambda: _std(innovation, background, cache, comm) * at_readings(factors, innovation.readings.variable),
-        [*innovation.flagged, *settings.flagged],
-        settings.withheld,
-    )
+    flags, readings = np.zeros(len(innovation.readings), np.int8), innovation.readings
+    lags = (0.0, *(() if background.lagged is None else background.lagged.lags))
+
+    def std() -> np.ndarray:
+        return _std(innovation, background, cache, comm) * at_readings(factors, readings.variable)
+
+    for number in range(int(innovation.lag.max(initial=0)) + 1):  # readings of one time are asked beside each other
+        of = np.flatnonzero(innovation.lag == number)
+
+        def std_of(of: np.ndarray = of) -> np.ndarray:
+            return std()[of]
+
+        marked = [(flag, marks[of]) for flag, marks in (*innovation.flagged, *settings.flagged)]
+        flags[of] = control_quality(
+            readings.select(of),
+            settings.quality,
+            background.transfer.grid,
+            time - lags[number],
+            innovation.value[of],
+            std_of,
+            marked,
+            settings.withheld,
+        )
+    return flags
 
 
 @dataclass(frozen=True)
 class _Correction:
-    """What the minimum adds: increment (n_local,) to the state, biases (K,) to those before, in their units."""
+    """What the minimum adds: increment (n_local,) to the state of now, biases (K,) to those before, in their units."""
 
     increment: np.ndarray
     biases: np.ndarray
 
 
-def _correction(minimum: Minimum, innovation: Innovation) -> _Correction:
+def _correction(minimum: Minimum, innovation: Innovation, n_local: int) -> _Correction:
     increment, names = minimum.analysis.increment, innovation.biases.names
     if not names:
-        return _Correction(increment, np.zeros(0))
+        return _Correction(increment[:n_local], np.zeros(0))
     transform = cast(BiasedTransform, minimum.inputs.transform)
     return _Correction(transform.state_increment(increment), transform.bias(minimum.analysis.control))
 
@@ -186,7 +210,7 @@ def _guarded(
     comm: MPI.Comm,
 ) -> _Guarded:
     """The correction as far as readings that the analysis did not know bear it out. Collective."""
-    correction = _correction(minimum, innovation)
+    correction = _correction(minimum, innovation, background.transfer.n_local)
     residual = innovation.value - _fitted(correction, innovation, comm)
     if guard == "off":
         return _Guarded(correction, minimum.analysis, residual, None)
@@ -195,9 +219,12 @@ def _guarded(
     if np.all(by_variable == 1.0):
         return _Guarded(correction, minimum.analysis, residual, verdict)
     factor = np.tile(by_variable, background.transfer.n_local // len(by_variable))
+    inputs = minimum.inputs
+    before = fields_of(inputs.readings.variable[inputs.reading_operator.reading[inputs.lag > 0]])
+    whole = np.append(factor, [verdict.factor(str(name)) for name in before])
     correction = replace(correction, increment=factor * correction.increment)
     residual = innovation.value - _fitted(correction, innovation, comm)
-    return _Guarded(correction, _scaled(minimum, factor, comm), residual, verdict)
+    return _Guarded(correction, _scaled(minimum, whole, comm), residual, verdict)
 
 
 def _verdict(
@@ -232,9 +259,10 @@ def _scaled(minimum: Minimum, factor: np.ndarray, comm: MPI.Comm) -> Analysis:
 
 
 def _fitted(correction: _Correction, innovation: Innovation, comm: MPI.Comm) -> np.ndarray:
-    """(M,) what the correction explains of the innovation of every reading, used or not. Collective."""
+    """(M,) what the correction explains of the innovation of every reading of now, used or not. Collective."""
     operator = innovation.operator
     at_readings = by_reading(operator, operator.observe_analysis(correction.increment), len(innovation.readings), comm)
+    at_readings[innovation.lag > 0] = np.nan
     return at_readings + innovation.biases.at_readings(correction.biases)
 
 

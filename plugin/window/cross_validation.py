@@ -137,7 +137,8 @@ def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: Analy
     parts = inputs.reading_operator.reading, inputs.innovation, without
     reading, before, after = (np.concatenate(comm.allgather(part)) for part in parts)
     std = inputs.readings.error[reading]
-    known = np.isfinite(after)
+    now = np.concatenate(comm.allgather(inputs.lag)) == 0
+    known = np.isfinite(after) & now
     names = fields_of(inputs.readings.variable[reading])
     return Departures(names[known], (before / std)[known], (after / std)[known])
 

@@ -23,6 +23,7 @@ from plugin.case.configuration import DiagnosticsSection
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_inputs import quadratic_form
 from plugin.window.assimilate import WindowAnalysis
+from plugin.window.background.lagged import state_rows
 from plugin.window.background.localisation import analysis_std
 from plugin.window.background.of_case import Background
 from plugin.window.observations.operator import by_reading
@@ -68,7 +69,7 @@ def diagnose(
         entry, own = _influence(analysis, errors, operator, error, residual, comm)
     entry.update(_statistics(of, residual, own, settings.stations, comm))
     if settings.posterior and errors is not None:
-        transforms = of.background, state_transform(of.transform)
+        transforms = of.background, state_transform(of.transform, background.transfer.n_local)
         states = state, State(state.time, {**state.fields, **analysis.changes})
         write_posterior(folder / "posterior", errors, *transforms, background.transfer, *states, comm)
     return entry
@@ -98,6 +99,8 @@ def _influence(analysis, errors, operator, error, residual, comm):
     for name in COLUMNS:
         everyone = by_reading(of.reading_operator, getattr(influences, name), len(of.readings), comm)
         for number, value in zip(of.numbers, everyone, strict=True):
+            if number >= len(analysis.table):  # a reading of before
+                continue
             analysis.table[number][name] = float(value) if np.isfinite(value) else None
     parts = influences.influence, of.reading_operator.reading
     own, reading = (np.concatenate(comm.allgather(part)) for part in parts)
@@ -109,8 +112,10 @@ def _influence(analysis, errors, operator, error, residual, comm):
 
 
 def _statistics(of, residual, own, stations, comm):
-    parts = of.innovation, residual, of.error.solve(residual), of.reading_operator.reading
-    d, r, weighted, reading = (np.concatenate(comm.allgather(part)) for part in parts)
+    parts = of.innovation, residual, of.error.solve(residual), of.reading_operator.reading, of.lag
+    d, r, weighted, reading, lag = (np.concatenate(comm.allgather(part)) for part in parts)
+    d, r, weighted, reading = (one[lag == 0] for one in (d, r, weighted, reading))
+    own = own if own is None else own[lag == 0]
     variable = of.readings.variable[reading]
     groups = {"by_variable": variable}
     if stations:
@@ -121,9 +126,10 @@ def _statistics(of, residual, own, stations, comm):
     }
 
 
-def state_transform(transform: Transform) -> RowTransform:
-    """A linear U without biases."""
-    return cast(RowTransform, transform.inner if isinstance(transform, BiasedTransform) else transform)
+def state_transform(transform: Transform, n_local: int) -> RowTransform:
+    """A linear U of the state's n_local values on this rank, without biases and what readings of before observe."""
+    inner = cast(RowTransform, transform.inner if isinstance(transform, BiasedTransform) else transform)
+    return state_rows(inner, n_local)
 
 
 def write_posterior(

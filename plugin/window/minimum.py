@@ -91,7 +91,7 @@ def _hessian(
     inputs: AnalysisInputs, background: Background, cache: AnalysisCache, comm: MPI.Comm
 ) -> ObservationHessian:
     """The Hessian of the last analysis if its sensors and errors are those of now. Collective."""
-    content = (*inputs.operator.content, *inputs.error.content, *background.content)
+    content = (*inputs.operator.content, *inputs.error.content, *background.content, inputs.lag)
     if isinstance(inputs.transform, BiasedTransform):
         # the modes within stay those of the background
         content = (*content, inputs.transform.std)

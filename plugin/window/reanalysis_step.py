@@ -118,10 +118,11 @@ def analysed(
     -------
     State to keep, dict for the table of steps (COLUMNS), list of dicts for that of readings
     """
-    of, slack = case.observations, _SAME * step.spacing
-    in_time = belongs_to_window(readings, step.began, step.time, of, 0.5 * step.spacing, slack)
+    of, slack, half = case.observations, _SAME * step.spacing, 0.5 * step.spacing
+    in_time = belongs_to_window(readings, step.began, step.time, of, half, slack)
     within = series if of.window != ANALYSIS_TIME else None
-    usable, settings = window_readings(readings, in_time, step.time, of, background.transfer, within, slack, cache)
+    which = readings, in_time, step.time, of, background.transfer, within, slack, cache
+    usable, settings = window_readings(*which, half_width=half)
     gates.check(state, f"the state at {state.time:g} s", MeshError)
     analysis = gates.passed(
         assimilate(background, state, usable, comm, case.minimiser, settings, cache, case.analysis.guard), state
@@ -137,7 +138,7 @@ def analysed(
                 fields[f"{name}_{kind}"] = Field(f"{name}_{kind}", old.mesh, values, old.location)
     if "std" in case.reanalysis.keep:
         fields.update(_std(analysis, background, state, comm, kept))
-    return State(state.time, fields), _row(step, usable, analysis), analysis.table
+    return State(state.time, fields), _row(step, analysis), analysis.table
 
 
 def _std(analysis, background, state, comm, kept):
@@ -151,7 +152,7 @@ def _std(analysis, background, state, comm, kept):
         return kept.fields
     errors, transform = prior(whole.n_control), whole
     if used is not None:
-        errors, transform = posterior_of(analysis, comm), state_transform(used.transform)
+        errors, transform = posterior_of(analysis, comm), state_transform(used.transform, transfer.n_local)
     fields: dict[str, Field] = {}
     for column, v in enumerate(transfer.variables):
         like, name = state[v.field], f"{v.name}_std"
@@ -165,8 +166,8 @@ def _std(analysis, background, state, comm, kept):
     return fields
 
 
-def _row(step, usable, analysis):
-    row = dict.fromkeys(COLUMNS) | {"time": step.time, "readings": len(usable)}
+def _row(step, analysis):
+    row = dict.fromkeys(COLUMNS) | {"time": step.time, "readings": len(analysis.table)}
     row["used"] = sum(line["used"] == "yes" for line in analysis.table)
     if analysis.analysis is None:
         return row

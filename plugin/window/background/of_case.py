@@ -46,6 +46,7 @@ from plugin.window.background.anamorphosis import (
     make_anamorphoses,
     transform_snapshots,
 )
+from plugin.window.background.lagged import LaggedSnapshots, lagged_snapshots
 from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.localisation import make_taper
 from plugin.window.background.modes_file import ModesFileError, load_modes, save_modes
@@ -67,6 +68,7 @@ class Background:
     taper : Taper of the covariances; None keeps those of U
     adaptive : FactorRule by which a factor on U follows the innovations; None for no factor
     factor : (v,) that U already has by variable; None for none
+    lagged : LaggedSnapshots, where readings of before are used; None where they are not
     """
 
     transfer: Transfer
@@ -76,6 +78,7 @@ class Background:
     taper: Taper | None = None
     adaptive: FactorRule | None = None
     factor: np.ndarray | None = None
+    lagged: LaggedSnapshots | None = None
 
     @property
     def content(self) -> tuple[np.ndarray, ...]:
@@ -193,6 +196,9 @@ def background(
         if states cannot be read, lack a variable, or do not fit the grid
     """
     plan = plan_of(case.background.snapshots, comm)
+    times, numbers = [float(series.times[step]) for series, step in plan], dict[int, int]()
+    run = [numbers.setdefault(id(series), len(numbers)) for series, _ in plan]
+    lagged = lagged_snapshots(None if case.observations is None else case.observations.lagged, times, run)
     states = states_of(case, plan)
     first = next(states)
     mesh = next(iter(first.fields.values())).mesh
@@ -215,7 +221,8 @@ def background(
         modes, scale, anamorphoses = _kept_or_made(settings.modes, about, make, transfer, comm, said)
     close_all(plan)
     transfer = replace(transfer, anamorphoses=anamorphoses)
-    return Background(transfer, LinearTransform(modes, settings.inflation * scale, comm), modes, latent, taper, rule)
+    transform = LinearTransform(modes, settings.inflation * scale, comm)
+    return Background(transfer, transform, modes, latent, taper, rule, lagged=lagged)
 
 
 def states_of(case: Case, plan: Plan) -> Iterator[State]:

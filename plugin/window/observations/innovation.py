@@ -25,6 +25,7 @@ class Innovation:
     biases : StationBiases
     value : (M,) in the readings' units, NaN outside the model's air
     flagged : pairs (Flag, (M,) bool) of readings that the model cannot be compared with
+    lag : (M,) int, number of each reading's lag, 0 for those of now, which come first
     """
 
     readings: Observations
@@ -33,6 +34,12 @@ class Innovation:
     biases: StationBiases
     value: np.ndarray
     flagged: list[tuple[Flag, np.ndarray]]
+    lag: np.ndarray
+
+    @property
+    def n_now(self) -> int:
+        """Readings of the analysis time or its window: all but those of before."""
+        return int(np.sum(self.lag == 0))
 
 
 def compare_with_background(
@@ -49,10 +56,13 @@ def compare_with_background(
     at_readings = transfer.at_readings(state, readings.position, readings.variable)
     operator, model = make_operator(transfer, at_readings, readings)
     inside, untimely = operator.inside, []
+    lag = np.zeros(len(readings), int) if settings.lag is None else settings.lag
     if (guess := settings.first_guess) is not None:
-        model, inside = np.where(guess.in_time, guess.value, 0.0), inside & guess.inside
-        untimely = [(Flag.NO_STATE, ~guess.in_time)]
+        asked = np.ones(len(readings), bool) if settings.lag is None else lag > 0
+        model = np.where(asked, np.where(guess.in_time, guess.value, 0.0), model)
+        inside = inside & (guess.inside | ~asked)
+        untimely = [(Flag.NO_STATE, asked & ~guess.in_time)]
     biases = station_biases(readings, settings)
     departure = readings.value - np.nan_to_num(model) - biases.at_readings(biases.prior)
     value = np.where(inside, departure, np.nan)
-    return Innovation(readings, at_readings, operator, biases, value, [(Flag.OUTSIDE, ~inside), *untimely])
+    return Innovation(readings, at_readings, operator, biases, value, [(Flag.OUTSIDE, ~inside), *untimely], lag)

@@ -8,10 +8,18 @@ import numpy as np
 from coupling.archive.series import Series
 from da.observation.observations import Observations
 from da.observation.quality import Flag
-from plugin.case.observations import ANALYSIS_TIME, BiasSection, ErrorSection, ObservationSection, QualitySection
+from plugin.case.observations import (
+    ANALYSIS_TIME,
+    LAGGED,
+    BiasSection,
+    ErrorSection,
+    ObservationSection,
+    QualitySection,
+)
 from plugin.state.fgat import FirstGuess, first_guess
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.observations.earlier import Recorded, earlier_guess, with_earlier
 from plugin.window.observations.quality_control import stuck_sensors
 
 
@@ -23,6 +31,7 @@ class ObservationSettings:
     first_guess : the model at the readings' own times, or None for the analysis time
     flagged : pairs (Flag, (M,) bool) of readings that earlier checks have marked
     biases : {"station variable": bias so far, in the variable's units}
+    lag : (M,) int, number of each reading's lag, 0 for those of now, which come first; None where all are
     """
 
     quality: QualitySection = QualitySection()
@@ -34,6 +43,7 @@ class ObservationSettings:
     first_guess: FirstGuess | None = None
     flagged: tuple = ()
     biases: dict[str, float] = field(default_factory=dict)
+    lag: np.ndarray | None = None
 
     @classmethod
     def from_section(cls, settings: ObservationSection, **of_window: Any) -> "ObservationSettings":
@@ -59,7 +69,7 @@ def belongs_to_window(
     -------
     (M,) bool
     """
-    if settings.window == ANALYSIS_TIME:
+    if settings.window in (ANALYSIS_TIME, LAGGED):
         return np.abs(readings.time - end) <= (settings.tolerance or half_width)
     # both ends are moved alike, so that windows one after another share no reading and lose none
     return (readings.time > began + slack) & (readings.time <= end + slack)
@@ -74,6 +84,8 @@ def window_readings(
     dumps: Series | None,
     slack: float,
     cache: AnalysisCache | None = None,
+    half_width: float = 0.0,
+    recorded: Recorded | None = None,
     **of_window: Any,
 ) -> tuple[Observations, ObservationSettings]:
     """The readings of an analysis, and how they are treated. Collective.
@@ -88,19 +100,27 @@ def window_readings(
     dumps : series of the model's states over the window, None where readings are of the analysis time
     slack : times this near are the same [s]
     cache : of the run's analyses, so that each window need not go through all earlier readings again
+    half_width : as for `belongs_to_window`, of readings of before
+    recorded : the model at readings that the dumps do not reach, see `earlier_guess`
     of_window : further fields of the ObservationSettings
 
     Returns
     -------
     Observations, ObservationSettings
     """
-    usable = readings.select(in_time)
+    numbers = np.flatnonzero(in_time)
+    if settings.lagged is not None:
+        numbers, of_window["lag"] = with_earlier(readings, in_time, end, settings, half_width)
+    usable = readings.select(numbers)
     if (stuck := settings.quality.stuck) is not None:
         content = (readings.time, readings.value, readings.position, readings.station, readings.variable)
         since = (cache or AnalysisCache()).stuck.result_for(
             content, lambda: stuck_sensors(readings, stuck), transfer.comm
         )
-        of_window["flagged"] = ((Flag.STUCK, since[in_time] <= usable.time.max(initial=end)),)
-    if dumps is not None and len(usable):
+        of_window["flagged"] = ((Flag.STUCK, since[numbers] <= usable.time.max(initial=end)),)
+    if dumps is not None and settings.lagged is not None:
+        lag = of_window["lag"]
+        of_window["first_guess"] = earlier_guess(dumps, transfer, usable, lag, slack, recorded)
+    elif dumps is not None and len(usable):
         of_window["first_guess"] = first_guess(dumps, transfer, usable, settings.window, slack)
     return usable, ObservationSettings.from_section(settings, **of_window)
