@@ -15,11 +15,12 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.common.collective import on_rank_0
+from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.locks import sole_writer
 from models import zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
+from models.training.linear_start import begins_at_modes, begun
 from models.training.loop import Recipe, Trained
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.case.network import TrainingSection
@@ -67,12 +68,16 @@ def _train(case, comm, progress, start):
     start = on_rank_0(lambda: first_epoch("network.file", section.file, start), comm)
     with progress.stage("training set"):
         data = training_set(case, comm, case.run / "cache", progress.say)
-    model = _network(section, data)
+    model, cross_fitted = _network(section, data, comm)
     recipe = recipe_of(section.training)
     trained = run_training(
-        title, section.file, model, data, recipe, data.about, comm, progress, every=section.training.keep, start=start
-    )
+        title, section.file, model, data, recipe, data.about, comm, progress,
+        every=section.training.keep, start=start, cross_fitted=cross_fitted,
+    )  # fmt: skip
     codes, round_trips = codes_and_round_trips(model, data.samples, comm, data.part)
+    if cross_fitted is not None:  # errors above are of states that made no modes; all make those that are kept
+        cross_fitted.final.load(model)
+        codes, _ = codes_and_round_trips(model, data.samples, comm, data.part)
     arrays = {
         "mean": data.mean, "scale": data.scale, "times": data.times,
         "codes": codes, "round_trips": round_trips[-data.n_validation :],
@@ -90,13 +95,20 @@ def recipe_of(settings: TrainingSection) -> Recipe:
     return Recipe(**{**values, "augmentation": augmentation})
 
 
-def _network(section, data):
+def _network(section, data, comm):
+    """The network before its training, and the modes it begins at, or None. Collective."""
     options = {name: getattr(section, name) for name in ("n_latent", "width", "activation", "block")}
+    more = {"blocks": section.blocks and list(section.blocks), "overlap": section.overlap}
+    options |= {name: value for name, value in more.items() if value is not None}
+    training = section.training
     try:
-        return zoo.make(
-            section.name, data.samples.shape[1], data.grid.shape,
-            **options, mask=data.grid.fluid, seed=section.training.seed,
-        )  # fmt: skip
+        model = zoo.make(
+            section.name, data.samples.shape[1], data.grid.shape, **options, mask=data.grid.fluid, seed=training.seed
+        )
+        if not begins_at_modes(model):
+            return model, None
+        words = (data.n_validation, training.folds, training.gap, training.seed)
+        return on_rank_0_asleep(lambda: begun(model, data.samples, *words), comm)
     except ValueError as error:
         raise ConfigurationError(f"network: {error}") from error
 

@@ -21,17 +21,21 @@ from torch import nn
 
 from coupling.common.collective import on_rank_0
 from models.training import ranks, state
+from models.training.averaging import Average
 from models.training.dataset import (
     NETWORK,
     OBJECTIVE,
+    ORDER,
     Samples,
     batches_of,
     batches_together,
+    random,
     random_seed,
     read_batches,
     share,
 )
 from models.training.errors import TrainingError
+from models.training.linear_start import CrossFitted
 from models.training.objectives import OBJECTIVES, Batch, reconstruction
 from models.training.optimisers import make_optimisers
 from models.training.recipe import Recipe, check, rate_factor
@@ -68,6 +72,7 @@ def train(
     every: int = 10,
     about: Mapping[str, Any] | None = None,
     resume: int | None = None,
+    cross_fitted: CrossFitted | None = None,
     after_epoch: Callable[[list[dict[str, Any]]], None] = lambda history: None,
     stepped: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Trained:
@@ -85,6 +90,8 @@ def train(
     every : the last state, and every so-manieth, stays
     about : {item: value} on the data, which a state must agree in
     resume : epoch to go on from, its state in `folder`, where later ones are removed; None starts anew
+    cross_fitted : modes of a network that begins at them; each batch is of one fold, and sees its modes. The trained
+        network has those of `cross_fitted.validation`
     after_epoch : called after each epoch with the records so far
     stepped : called after each step with the number of steps done and all steps of the epoch
 
@@ -106,12 +113,14 @@ def train(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     about = {**(about or {}), **{name: getattr(recipe, name) for name in ("objective", "optimiser", "batch", "seed")}}
+    if recipe.average:
+        about["average"] = recipe.average
     with ranks.joined(comm, device), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # channels_last_3d would save a seventh of a CPU's time, but gives gradients wrong by a hundredth (torch 2.13)
         model.to(device)
         every_value = model.mask.expand(model.channels, *model.shape)
         counted = every_value if part is None else torch.as_tensor(np.array(part))
-        run = _Run(model, samples, n_validation, recipe, comm, device, counted.to(model.mask))
+        run = _Run(model, samples, n_validation, recipe, comm, device, counted.to(model.mask), cross_fitted)
         optimisers = make_optimisers(model, recipe.optimiser, recipe.rate, recipe.weight_decay)
         current = state.TrainingState()
         if resume is not None:
@@ -119,10 +128,13 @@ def train(
                 raise ValueError(f"epoch {resume} to go on from, and no folder that holds it")
             current = state.load_state(folder, resume, model, optimisers, about)
             on_rank_0(lambda: state.forget_after(folder, resume), comm)
+        average = Average(model, recipe.average, current.average)
         with ranks.norms_over_ranks(model, comm):
             while current.epoch < recipe.epochs and current.epoch - current.best_epoch < recipe.patience:
-                record = _epoch(run, optimisers, current.epoch, stepped)
-                _note(current, record, model)
+                record = _epoch(run, optimisers, average, current.epoch, stepped)
+                with average.in_place():
+                    _note(current, record, model)
+                current.average = average.values
                 if folder is not None:
                     on_rank_0(lambda: state.save_state(folder, model, optimisers, current, about, every), comm)
                 after_epoch(current.history)
@@ -142,6 +154,7 @@ class _Run:
     comm: MPI.Comm
     device: torch.device
     part: torch.Tensor
+    cross_fitted: CrossFitted | None
 
     @property
     def n_training(self) -> int:
@@ -151,6 +164,26 @@ class _Run:
     def together(self) -> int:
         """Batches that are in memory at a time."""
         return batches_together(self.samples, self.recipe.batch)
+
+    def epoch(self, number: int) -> tuple[list[np.ndarray], list[int]]:
+        """Numbers of an epoch's samples, batch by batch, and the fold of each batch."""
+        recipe = self.recipe
+        if self.cross_fitted is None:
+            batches = batches_of(self.n_training, recipe.batch, self.together, recipe.seed, number)
+            return batches, [0] * len(batches)
+        made = [
+            (of_fold[batch], fold)
+            for fold, of_fold in enumerate(self.cross_fitted.numbers)
+            for batch in batches_of(len(of_fold), recipe.batch, self.together, recipe.seed, number)
+        ]
+        order = random(ORDER, recipe.seed, number, len(made)).permutation(len(made))
+        return [made[k][0] for k in order], [made[k][1] for k in order]
+
+    def begin_at(self, fold: int | None) -> None:
+        """Give the network the modes of a fold, or those for validation."""
+        of = self.cross_fitted
+        if of is not None:
+            (of.validation if fold is None else of.folds[fold]).load(self.model)
 
     def batches(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """(numbers, this rank's fields on its device) of global batches."""
@@ -180,12 +213,12 @@ class _Run:
         return torch.Generator(self.device).manual_seed(seed)
 
 
-def _epoch(run, optimisers, done, stepped):
+def _epoch(run, optimisers, average, done, stepped):
     """One epoch and its record. Collective."""
     began, recipe, comm = time.perf_counter(), run.recipe, run.comm
     epoch = done + 1
     torch.manual_seed(random_seed(NETWORK, recipe.seed, epoch, comm.rank))  # for networks that draw, by dropout
-    batches = batches_of(run.n_training, recipe.batch, run.together, recipe.seed, epoch)
+    batches, folds = run.epoch(epoch)
     groups = [group for optimiser in optimisers for group in optimiser.param_groups]
     parameters = [p for group in groups for p in group["params"]]
     minimised = OBJECTIVES[recipe.objective]
@@ -198,6 +231,7 @@ def _epoch(run, optimisers, done, stepped):
         factor = rate_factor(recipe.schedule, (done + k / len(batches)) / recipe.epochs)
         for group in groups:
             group["lr"] = factor * group["peak"]
+        run.begin_at(folds[k])
         batch = run.augmented(fields, numbers, epoch)
         with run.half():
             loss = minimised(run.model, batch, run.generator(epoch, k))
@@ -209,12 +243,15 @@ def _epoch(run, optimisers, done, stepped):
         norm = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
         for optimiser in optimisers:
             optimiser.step()
+        average.update(done * len(batches) + k + 1)
         sums += torch.stack([loss.detach() * len(numbers), norm])
         stepped(k + 1, len(batches))
     ranks.share_buffers(run.model, comm)
     total, gradient = sums.tolist()
     trained = comm.allreduce(total) / run.n_training
-    validation, error = _validate(run)
+    run.begin_at(None)
+    with average.in_place():
+        validation, error = _validate(run)
     if not (math.isfinite(trained) and math.isfinite(validation)):
         raise TrainingError(
             f"epoch {epoch}: the loss is {trained:g} in training and {validation:g} in validation; "

@@ -20,6 +20,7 @@ class Recipe:
     optimiser : "adamw" or "muon"; rate : its largest learning rate, None for its own
     schedule : of the rate, "cosine" or "constant", both after a short rise from zero
     weight_decay : on convolutions' and dense layers' weights
+    average : decay of the mean of weights over steps that is judged and kept (Polyak & Juditsky 1992); 0 for none
     settle : part of the epochs after which batch norm keeps the statistics it has, as in evaluation; 1 for never
     clip : largest norm of the gradient, or None
     objective : a name of :mod:`models.training.objectives`
@@ -36,6 +37,7 @@ class Recipe:
     weight_decay: float = 1e-4
     patience: int = 50
     clip: float | None = 1.0
+    average: float = 0.0
     settle: float = 1.0
     objective: str = "reconstruction"
     augmentation: Augmentation | SensorDraws | None = Augmentation()

@@ -15,7 +15,7 @@ from models.zoo.autoencoder import Autoencoder
 from models.zoo.observation_encoder import ObservationEncoder
 
 _NAME = "epoch-{:04d}.safetensors"
-_MOMENT = "moment."
+_MOMENT, _AVERAGE = "moment.", "average."
 
 
 @dataclass
@@ -25,6 +25,7 @@ class TrainingState:
     epoch : epochs done
     history : a dict for each of them
     best_epoch, best_loss, best : the epoch of least validation loss, and its weights by name, on the CPU
+    average : averaged weights by name, where the recipe has an average
     """
 
     epoch: int = 0
@@ -32,6 +33,7 @@ class TrainingState:
     best_epoch: int = 0
     best_loss: float = float("inf")
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save_state(
@@ -56,9 +58,10 @@ def save_state(
         for name, value in of.items()
     }
     best = {files.BEST + name: value for name, value in state.best.items()}
+    average = {_AVERAGE + name: value for name, value in state.average.items()}
     progress = {"epoch": state.epoch, "history": state.history, "best": [state.best_epoch, state.best_loss]}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    files.save(Path(folder) / _NAME.format(state.epoch), model, {**about, **progress}, moments | best)
+    files.save(Path(folder) / _NAME.format(state.epoch), model, {**about, **progress}, moments | best | average)
     before = state.epoch - 1
     if before % every:
         (Path(folder) / _NAME.format(before)).unlink(missing_ok=True)
@@ -102,9 +105,11 @@ def load_state(
             moments.setdefault(int(k), {})[kind] = arrays[name]
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     best = {name.removeprefix(files.BEST): value for name, value in arrays.items() if name.startswith(files.BEST)}
+    average = {name.removeprefix(_AVERAGE): value for name, value in arrays.items() if name.startswith(_AVERAGE)}
     try:
         best_epoch, best_loss = header["best"]
-        return TrainingState(int(header["epoch"]), list(header["history"]), int(best_epoch), float(best_loss), best)
+        history = list(header["history"])
+        return TrainingState(int(header["epoch"]), history, int(best_epoch), float(best_loss), best, average)
     except (KeyError, TypeError, ValueError) as error:
         raise files.ModelFileError(f"{path}: does not say where its training stood ({error}); name another") from None
 

@@ -6,16 +6,23 @@
     RAB-<number>-<block>
     GRDN-<block>
     Tucodec-<block>
+    PCA-UNet
+    PCA-<block>
+    PCA-RAB-<number>-<block>
+    PCA-Tucodec-<block>
 
+Those of PCA begin as principal components of blocks of the grid (:mod:`models.zoo.corrected`).
 <block> is a name of `models.layers.block.BLOCKS`. Any of them may end with -<activation>.
 """
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 
 from models.layers.activation import ACTIVATIONS
 from models.layers.block import BLOCKS
 from models.names.nearest import unknown
+from models.zoo.corrected import Corrected, CorrectedCodes
 from models.zoo.stack import backbone, grdn, rab, rdb, resnext
 from models.zoo.tucodec import Tucodec
 
@@ -27,6 +34,10 @@ NAMES = (
     "GRDN-NeXt+CBAM",
     "Tucodec-NeXt",
     "Tucodec-vanilla",
+    "PCA-UNet",
+    "PCA-NeXt",
+    "PCA-RAB-2-NeXt",
+    "PCA-Tucodec-NeXt",
 )
 _FAMILIES = (
     (r"Backbone", backbone, False),
@@ -35,6 +46,10 @@ _FAMILIES = (
     (r"RAB-(?P<number>\d+)", rab, True),
     (r"GRDN", grdn, True),
     (r"Tucodec", Tucodec, True),
+    (r"PCA-UNet", partial(Corrected, net="UNet"), False),
+    (r"PCA-RAB-(?P<number>\d+)", partial(Corrected, net="RAB"), True),
+    (r"PCA-Tucodec", CorrectedCodes, True),
+    (r"PCA", partial(Corrected, net="blocks"), True),
 )
 
 

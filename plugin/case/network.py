@@ -72,6 +72,10 @@ class TrainingSection(Section):
     )
     weight_decay: NotNegative = Field(1e-4, description="on the weights of convolutions and dense layers")
     clip: Positive | None = Field(1.0, description="largest norm of the gradient; null for any")
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="decay of the mean of the weights over steps, which is judged and kept; 0: the weights themselves",
+    )
     settle: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="part of the epochs after which batch norm keeps its statistics as they are"
     )
@@ -81,6 +85,13 @@ class TrainingSection(Section):
         "combinations of codes; the square with codes near a unit Gaussian",
     )
     augmentation: AugmentationSection | None = Field(AugmentationSection(), description="null for none")
+    folds: int = Field(
+        5,
+        ge=2,
+        description="of networks that begin at principal components (PCA-…): parts of the training period whose states "
+        "are learnt with components of the other parts, as states that come later will be seen",
+    )
+    gap: int = Field(8, ge=0, description="states next to a fold, before and after, that its components leave out")
     precision: Annotated[str, OneOf(PRECISIONS)] = Field(
         "bfloat16", description="of the convolutions on a GPU; CPUs train in float32"
     )
@@ -131,6 +142,12 @@ class NetworkSection(Section):
     width: int | None = Field(None, ge=1, description="channels of the features; the network's own if left out")
     activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(None, description="the name's, or PReLU, if left out")
     block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        None, description="numbers of blocks along x, y, z of PCA-…; of about 12 points along each axis if left out"
+    )
+    overlap: int | None = Field(
+        None, ge=0, description="points by which a block of PCA-… reaches into its neighbours; none if left out"
+    )
     scaling: Scaling = Field(
         "point", description="each variable by its standard deviation, over all or by point; the mean is by point"
     )

@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from models import files
+from models.training.linear_start import CrossFitted
 from models.training.loop import Trained, train
 from models.training.recipe import Recipe
 from models.training.state import kept_epochs
@@ -74,6 +75,7 @@ def run_training(
     *,
     every: int,
     start: int | None,
+    cross_fitted: CrossFitted | None = None,
 ) -> Trained:
     """Train, with a bar and a table of the epochs. Collective.
 
@@ -86,6 +88,7 @@ def run_training(
     comm : MPI communicator
     progress : Progress
     start : of `first_epoch`
+    cross_fitted : as for `models.training.loop.train`
 
     Returns
     -------
@@ -111,7 +114,8 @@ def run_training(
         try:
             return train(
                 model, data.samples, data.n_validation, recipe, comm, part=data.part, folder=folder,
-                every=every, about=about, resume=start, after_epoch=after_epoch, stepped=bar.step,
+                every=every, about=about, resume=start, cross_fitted=cross_fitted,
+                after_epoch=after_epoch, stepped=bar.step,
             )  # fmt: skip
         except ValueError as error:  # ModelFileError too
             raise ConfigurationError(f"network: {error}") from error

@@ -27,6 +27,9 @@ def network(request):
         return Linear(CHANNELS, SHAPE, 5, vectors, mask).eval()
     options = {} if name == "Identity" else {"width": 8, **_OPTIONS.get(name, {})}
     model = zoo.make(_FEWER.get(name, name), CHANNELS, SHAPE, mask=mask, **options).train()
+    for parameter in model.parameters():  # networks that begin at a linear one have layers of zeros
+        if name.startswith("PCA-") and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
     model(torch.randn(3, CHANNELS, *SHAPE))
     return model.eval()
 
