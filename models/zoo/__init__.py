@@ -18,12 +18,12 @@ from torch import nn
 
 from models.names.nearest import unknown
 from models.zoo.autoencoder import Autoencoder, Mask, Wrapped, as_mask
-from models.zoo.grammar import NAMES, spell
+from models.zoo.grammar import NAMES, PCA_NAMES, spell
 from models.zoo.identity import Identity
 from models.zoo.linear import Linear
 from models.zoo.observation_encoder import ObservationEncoder
 
-__all__ = ["ENTRY_POINTS", "NAMES", "is_own", "make"]
+__all__ = ["ENTRY_POINTS", "NAMES", "PCA_NAMES", "is_own", "make"]
 
 ENTRY_POINTS = "fluidity_da.autoencoders"
 _PLAIN = {"Linear": Linear, "Identity": Identity}
@@ -47,8 +47,8 @@ def make(
 
     Parameters
     ----------
-    name : one of `NAMES`, a variant (:mod:`models.zoo.grammar`), "Linear", "Identity", an entry point of the group
-        "fluidity_da.autoencoders", or "package.module:function" of a user's own. A user's function or class is called
+    name : one of `NAMES` or `PCA_NAMES`, a variant (:mod:`models.zoo.grammar`), "Linear", "Identity", an entry point of
+        the group "fluidity_da.autoencoders", or "package.module:function" of a user's own. A user's function or class is called
         with (channels, shape) and those options below that are not None; it gives an `Autoencoder`, or any nn.Module
         with `encode` and `decode`, whose latent may have any shape and which need not know the mask
     channels : variables at a grid point
@@ -60,7 +60,7 @@ def make(
     mask : (nx, ny, nz), 1 for fluid points, 0 for solid; None for fluid only
     seed : of the weights; the same seed gives the same network, and leaves torch's own generator as it was
     observations : options of an ObservationEncoder, for that of the network in place of itself; None for the network
-    extra : further options of one network, such as `multiscale_decoder` of Tucodec
+    extra : further options of one network, such as `multiscale_decoder` of Tucodec, `blocks` and `overlap` of PCA-…
 
     Returns
     -------

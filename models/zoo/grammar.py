@@ -34,11 +34,8 @@ NAMES = (
     "GRDN-NeXt+CBAM",
     "Tucodec-NeXt",
     "Tucodec-vanilla",
-    "PCA-UNet",
-    "PCA-NeXt",
-    "PCA-RAB-2-NeXt",
-    "PCA-Tucodec-NeXt",
 )
+PCA_NAMES = ("PCA-UNet", "PCA-NeXt", "PCA-RAB-2-NeXt", "PCA-Tucodec-NeXt")
 _FAMILIES = (
     (r"Backbone", backbone, False),
     (r"ResNeXt(?P<layers>\d+)-(?P<cardinality>\d+)-(?P<depth>\d+)", resnext, True),
@@ -87,4 +84,4 @@ def spell(name: str) -> Spelled:
             if min(numbers.values(), default=1) < 1:
                 raise ValueError(f"network {name!r}: its numbers must be 1 or more")
             return Spelled(build, {**numbers, **options}, blocks)
-    raise unknown("network", name, NAMES)
+    raise unknown("network", name, (*NAMES, *PCA_NAMES))

@@ -7,6 +7,7 @@
     truncation     error against the number of modes
     sparse         error against the number of real sensors, with optimal interpolation and a plain regression
     localised      the same for linear analyses, with covariances as in the sample and localised
+    codecs         the case's trained network beside linear codecs of as many numbers, each encoding the test states
     cycled         finished runs of a forecast model: without analyses, and cycles of different kinds
 
 The section `experiment` of the case file holds the protocol and what each of them needs; the output is a folder of CSV,
@@ -22,6 +23,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.experiment.experiments.codecs import codecs
 from plugin.experiment.experiments.cycled import cycled
 from plugin.experiment.experiments.localised import localised
 from plugin.experiment.experiments.observations import observations
@@ -37,7 +39,7 @@ from plugin.run.progress import Progress
 
 EXPERIMENTS: dict[str, Callable[[ExperimentInputs], Result]] = {
     function.__name__: function
-    for function in (tables, observations, tradeoff, steps, truncation, sparse, localised, cycled)
+    for function in (tables, observations, tradeoff, steps, truncation, sparse, localised, codecs, cycled)
 }
 
 

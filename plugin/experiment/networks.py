@@ -16,6 +16,7 @@ from torch import nn
 from models import files, zoo
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
+from models.training.linear_start import begins_at_modes, begun
 from models.training.loop import train
 from models.training.recipe import Recipe
 from models.zoo.autoencoder import Autoencoder
@@ -25,6 +26,7 @@ from plugin.experiment.states import COMM, ExperimentInputs
 COMBINED = Augmentation(noise=(0.0, 0.0), combine=1.0)
 RECIPE = Recipe(batch=8, optimiser="muon", objective="relative", settle=0.5, patience=10**6, augmentation=COMBINED)
 _TRIAL = 4  # batches to time
+_FOLDS, _GAP = 5, 8  # of networks that begin at modes
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,12 @@ def _train(
     states, progress = inputs.states, inputs.progress
     progress.say(f"{spec.title}: {path} is not there; training for {recipe.epochs} epochs")
     began, processor = time.perf_counter(), time.process_time()
+    fields, start = states.fields[: states.n_training], None
+    if begins_at_modes(model):
+        model, start = begun(model, fields, n_validation(inputs), _FOLDS, _GAP, recipe.seed)
     with progress.bar(spec.title) as bar:
         result = train(
-            model, states.fields[: states.n_training], n_validation(inputs), recipe, COMM, part=states.part,
+            model, fields, n_validation(inputs), recipe, COMM, part=states.part, cross_fitted=start,
             stepped=bar.step, after_epoch=lambda history: bar.describe(_progress(spec.title, history, recipe.epochs)),
         )  # fmt: skip
     trained = {
@@ -159,7 +164,11 @@ def _train(
     }  # fmt: skip
     details = {"trained": trained, "objective": recipe.objective, "optimiser": recipe.optimiser, "batch": recipe.batch}
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.save(path, model, {**about, **details, "hardware": result.device}, spec.arrays(model))
+    arrays = spec.arrays(model)
+    if start is not None:  # errors are of modes that did not know the validation states, codes of those that are kept
+        start.final.load(model)
+        arrays = {**spec.arrays(model), "round_trips": arrays["round_trips"]}
+    files.save(path, model, {**about, **details, "hardware": result.device}, arrays)
 
 
 def _epochs(spec: NetworkSpec, minutes: float, seed: int, inputs: ExperimentInputs) -> int:

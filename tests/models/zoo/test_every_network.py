@@ -14,7 +14,7 @@ SHAPE, CHANNELS = (17, 4, 3), 2
 # of parts that are repeated one is enough; names are the table's otherwise, and so are all options
 _FEWER = {"ResNeXt3-27-1-vanilla+CBAM": "ResNeXt1-2-1-vanilla+CBAM", "RDB3-27-4-vanilla+CBAM": "RDB1-2-4-vanilla+CBAM"}
 _OPTIONS = {"GRDN-NeXt+CBAM": {"groups": 1, "growth": 4, "depth": 1}}
-NAMES = (*zoo.NAMES, "Linear", "Identity")
+NAMES = (*zoo.NAMES, *zoo.PCA_NAMES, "Linear", "Identity")
 
 
 @pytest.fixture(params=NAMES)

@@ -1,0 +1,79 @@
+"""The experiment of codecs: its linear ones, a trained network, and one that saw test states."""
+
+import csv
+
+import numpy as np
+import pytest
+from experiment_case import N_TRAINING, SHAPE, write_states
+from mpi4py import MPI
+
+from models import files
+from plugin.case.configuration import ConfigurationError, read_case
+from plugin.experiment.__main__ import run
+from plugin.experiment.states import read_states
+from plugin.run.progress import Progress
+from plugin.train import train_network
+from plugin.training.runs import LAST
+
+COMM = MPI.COMM_SELF
+CASE = """
+grid: {{shape: {shape}}}
+variables: [Tracer]
+background: {{snapshots: [{{path: {states}, until: {until}}}]}}
+network:
+  file: codec-{until}.safetensors
+  name: {name}
+  n_latent: 6
+  blocks: [2, 1, 1]
+  overlap: 2
+  width: 4
+  training: {{epochs: {epochs}, batch: 6, folds: 2, gap: 1, average: 0.9}}
+experiment: {{states: [{{path: {states}}}]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codecs")
+    write_states(folder / "states")
+    return folder / "states"
+
+
+def case_of(folder, states, until=N_TRAINING - 1, epochs=2, name="PCA-UNet"):
+    text = CASE.format(shape=list(SHAPE), states=states, until=until, epochs=epochs, name=name)
+    (folder / "case.yml").write_text(text)
+    return read_case(folder / "case.yml", needed=("experiment", "network"))
+
+
+def test_a_network_is_trained_gone_on_with_and_compared(states, tmp_path):
+    case = case_of(tmp_path, states)
+    with pytest.raises(ConfigurationError, match="no such file; python -m plugin.train makes it"):
+        run("codecs", case, Progress(COMM), tmp_path / "out")
+    train_network(case, COMM)
+    train_network(case_of(tmp_path, states, epochs=3), COMM, start=LAST)
+    network, about = files.load(case.network.file)
+    assert about["n_latent"] == 6 and sum(about["options"]["modes"]) == 6 and about["options"]["overlap"] == 2
+    assert [record["epoch"] for record in about["history"]] == [1, 2, 3]
+    # the codes kept are of the modes kept
+    known = read_states(case)
+    codes = files.load_arrays(case.network.file, ("codes",))["codes"]
+    assert codes.shape == (6, N_TRAINING) and np.isfinite(codes).all()
+    run("codecs", case, Progress(COMM), tmp_path / "out")
+    with open(tmp_path / "out/codecs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    systems = ["TSVD, τ = 6", "2 × 1 × 1 blocks", "2 × 1 × 1 blocks, overlap 2", "PCA-UNet"]
+    assert [row["system"] for row in rows] == systems
+    errors = [float(row["error"]) for row in rows]
+    # components of the whole grid, as numpy has them
+    training, test = known.rows[:N_TRAINING], known.rows[N_TRAINING:]
+    vectors = np.linalg.svd(training - training.mean(0), full_matrices=False)[2][:6].T
+    apart = np.linalg.norm(test - test @ vectors @ vectors.T, axis=1) / np.linalg.norm(test, axis=1)
+    assert errors[0] == pytest.approx(apart.mean(), rel=1e-3)
+    assert errors[3] == pytest.approx(errors[2], rel=0.2)  # it began there
+
+
+def test_a_network_that_saw_test_states_is_refused(states, tmp_path):
+    case = case_of(tmp_path, states, until=N_TRAINING + 1, epochs=1)
+    train_network(case, COMM)
+    with pytest.raises(ConfigurationError, match="learnt from states up to 25 s, but test states begin at 24 s"):
+        run("codecs", case, Progress(COMM), tmp_path / "out")
