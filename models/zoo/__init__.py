@@ -48,9 +48,9 @@ def make(
     Parameters
     ----------
     name : one of `NAMES` or `PCA_NAMES`, a variant (:mod:`models.zoo.grammar`), "Linear", "Identity", an entry point of
-        the group "fluidity_da.autoencoders", or "package.module:function" of a user's own. A user's function or class is called
-        with (channels, shape) and those options below that are not None; it gives an `Autoencoder`, or any nn.Module
-        with `encode` and `decode`, whose latent may have any shape and which need not know the mask
+        the group "fluidity_da.autoencoders", or "package.module:function" of a user's own. A user's function or class
+        is called with (channels, shape) and those options below that are not None; it gives an `Autoencoder`, or any
+        nn.Module with `encode` and `decode`, whose latent may have any shape and which need not know the mask
     channels : variables at a grid point
     shape : (nx, ny, nz), any grid; networks with five halvings need one side of 17 points
     n_latent : numbers in the latent vector; None for the network's own, 64 for each point of the coarsest grid
