@@ -43,7 +43,7 @@ def codecs(inputs: ExperimentInputs) -> Result:
 
     modes = tsvd(states, inputs.protocol, min(m, states.n_training - 1))
     assert modes.singular_values is not None  # TSVD's modes have them
-    base = (modes.vectors / modes.singular_values).astype(np.float32)
+    base = (modes.vectors / modes.singular_values[: modes.n_modes]).astype(np.float32)
     scored(f"TSVD, τ = {base.shape[1]}", lambda truth: truth @ base @ base.T, base.size)
     counts = model.linear.blocks.counts if begins_at_modes(model) else network.blocks
     for overlap in sorted({0, network.overlap or 0}) if counts else ():
