@@ -15,6 +15,7 @@ He et al. 2016, Identity Mappings in Deep Residual Networks, https://arxiv.org/a
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -146,8 +147,8 @@ class CorrectedCodes(Autoencoder):
         self.linear = _linear(channels, shape, beside.n_latent, blocks, overlap, modes)
         self.register_buffer("deviation", self.mask.expand(self.channels, *self.shape).clone())
         self.register_buffer("spread", torch.ones(self.n_latent))
-        _zero(beside.encoder.last)
-        _zero(beside.decoder[-1])
+        for layers in (beside.encoder, beside.decoder):
+            _zero(list(cast(nn.Module, layers).children())[-1])
 
     def encode(self, fields: torch.Tensor) -> torch.Tensor:
         fields = self.without_solids(fields)

@@ -46,7 +46,9 @@ def codecs(inputs: ExperimentInputs) -> Result:
     base = (modes.vectors / modes.singular_values[: modes.n_modes]).astype(np.float32)
     scored(f"TSVD, τ = {base.shape[1]}", lambda truth: truth @ base @ base.T, base.size)
     counts = model.linear.blocks.counts if begins_at_modes(model) else network.blocks
-    for overlap in sorted({0, network.overlap or 0}) if counts else ():
+    for overlap in sorted({0, network.overlap or 0}):
+        if counts is None:
+            break
         blocks = GridBlocks(states.grid.shape, counts, overlap)
         name = f"{' × '.join(map(str, counts))} blocks" + (f", overlap {overlap}" if overlap else "")
         codec = _of_blocks(states, blocks, m)
