@@ -75,16 +75,24 @@ class Taper:
         check_between(self.between)
 
     def factors(self, other: "Taper") -> tuple[np.ndarray, np.ndarray]:
-        """C and T of this rank's values with those of another Taper: (n, n_other) each."""
-        mine, theirs = self.variable[:, None], other.variable[None, :]
-        across = np.hypot(*(self.position[:, None, axis] - other.position[None, :, axis] for axis in (0, 1)))
-        along = np.abs(self.position[:, None, 2] - other.position[None, :, 2])
-        squared, overlap = 0.0, 1.0
-        for distance, length, dimensions in ((across, self.horizontal, 2), (along, self.vertical, 1)):
-            table, joint = _joint_lengths(length, dimensions)
-            squared = squared + (distance / table[mine, theirs]) ** 2
-            overlap = overlap * joint[mine, theirs]
-        return np.asarray(self.between)[mine, theirs], overlap * gaspari_cohn(np.sqrt(squared))
+        """C and T of this rank's values with those of another Taper: (n, n_other) each, to be read only."""
+        squared = np.zeros((len(self.variable), len(other.variable)))
+        overlap: Any = 1.0
+        for axes, length in (((0, 1), self.horizontal), ((2,), self.vertical)):
+            table, joint = _joint_lengths(length, len(axes))
+            if np.all(np.isinf(table)):
+                continue
+            apart = sum((self.position[:, None, axis] - other.position[None, :, axis]) ** 2 for axis in axes)
+            squared += apart / self._of_pairs(table**2, other)
+            overlap = overlap * self._of_pairs(joint, other)
+        return self._of_pairs(self.between, other), overlap * gaspari_cohn(np.sqrt(squared))
+
+    def _of_pairs(self, table: np.ndarray, other: "Taper") -> np.ndarray:
+        """A (v, v) table's entry for each pair of values, (n, n_other); a view of one number where all are the same."""
+        table = np.asarray(table, dtype=np.float64)
+        if np.all(table == table.flat[:1]):
+            return np.broadcast_to(table.flat[:1], (len(self.variable), len(other.variable)))
+        return table[self.variable[:, None], other.variable[None, :]]
 
     def rows(self, chosen: Any) -> "Taper":
         """The Taper of some of the values: a slice or numbers of rows."""
@@ -145,7 +153,7 @@ def localised_transform(inner: LinearTransform, taper: Taper, operator: MatrixOp
     """
     comm, n_local = inner.comm, inner.n_local
     taper.refuse_other_modes(inner)
-    columns, weights = _observed_columns(operator, comm)
+    columns, weights = observed_columns(operator, comm)
     values, observed = _observed_rows(inner, taper, operator, columns, comm)
     reduced = _covariance(values, observed, values, observed) @ weights.T
     root = comm.bcast(representer_root(weights @ reduced) if comm.rank == 0 else None)
@@ -181,7 +189,7 @@ def representer_root(observed: np.ndarray) -> np.ndarray:
     return unit[:, None] * vectors / np.sqrt(eigenvalues)
 
 
-def _observed_columns(operator: MatrixOperator, comm: MPI.Comm) -> tuple[np.ndarray, csr_matrix]:
+def observed_columns(operator: MatrixOperator, comm: MPI.Comm) -> tuple[np.ndarray, csr_matrix]:
     """Numbers of the values that H uses, rising, (P,), and H in terms of them, (M, P); the same on every rank."""
     start, column, weight = operator.matrix.getValuesCSR()
     parts = comm.allgather((np.diff(start), column, weight))

@@ -16,10 +16,13 @@ def soar(distance: np.ndarray) -> np.ndarray:
 def gaspari_cohn(distance: np.ndarray) -> np.ndarray:
     """Piecewise rational of fifth order, near a Gaussian, zero from r = 2 on (Gaspari & Cohn 1999, eq. 4.10)."""
     r = np.asarray(distance, dtype=np.float64)
-    near = 1.0 + r**2 * (-5.0 / 3.0 + r * (5.0 / 8.0 + r * (0.5 - 0.25 * r)))
-    far_off = np.clip(r, 1.0, 2.0)
-    far = 4.0 + far_off * (-5.0 + far_off * (5.0 / 3.0 + far_off * (5.0 / 8.0 + far_off * (-0.5 + far_off / 12.0))))
-    return np.where(r <= 1.0, near, np.where(r < 2.0, far - 2.0 / (3.0 * far_off), 0.0))
+    result = np.zeros(r.shape)
+    near, far = r <= 1.0, (r > 1.0) & (r < 2.0)  # mostly, most places are farther apart, which costs nothing
+    x = r[near]
+    result[near] = 1.0 + x**2 * (-5.0 / 3.0 + x * (5.0 / 8.0 + x * (0.5 - 0.25 * x)))
+    x = r[far]
+    result[far] = 4.0 + x * (-5.0 + x * (5.0 / 3.0 + x * (5.0 / 8.0 + x * (-0.5 + x / 12.0)))) - 2.0 / (3.0 * x)
+    return result
 
 
 CORRELATIONS = {"exponential": exponential, "soar": soar, "gaspari-cohn": gaspari_cohn}
