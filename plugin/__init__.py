@@ -3,6 +3,7 @@
     python -m plugin.check        the machine and a case, before a run
     python -m plugin.verify       the mathematics on a case's own data (its parts are in `verification`)
     python -m plugin.modes        background errors, made once for many runs
+    python -m plugin.tune         settings of background and observation errors, by cross-validation
     python -m plugin.train        an autoencoder or an observation encoder (`training`)
     python -m plugin.cycle        the loop of forecast and analysis
     python -m plugin.reanalysis   independent analyses of the states of an archive

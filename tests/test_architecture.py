@@ -42,6 +42,7 @@ ARROWS = {
     "plugin.window": {"case", "readings", "run", "state"},
     "plugin.training": {"case", "readings", "run", "state", "window"},
     "plugin.verification": {"case", "state", "window"},
+    "plugin.tune": {"case", "readings", "run", "state", "window"},
     "plugin.check": {"case", "readings", "run", "state", "window"},
     "plugin.experiment": {"case", "run", "state", "training", "window"},
     "plugin.report": {"case", "readings", "run", "state"},

@@ -212,7 +212,7 @@ def background(
 
     def make() -> Made:
         columns = columns_of(transfer, first, states, plan, said)
-        return _made(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
+        return made_modes(settings, transfer, collected(columns, transfer.n_local, len(plan), settings.scratch), comm)
 
     if settings.modes is None:
         modes, scale, anamorphoses = make()
@@ -346,8 +346,11 @@ def _keep(path: Path, made: Made, about: dict, transfer: Transfer, comm: MPI.Com
         save_modes(beside, modes, scale, about, comm, transfer.grid.fluid_points[rows.start : rows.stop], anamorphoses)
 
 
-def _made(settings: BackgroundSection, transfer: Transfer, snapshots: np.ndarray, comm: MPI.Comm) -> Made:
-    """Modes, their scale and anamorphoses, of states on the grid, whose memory they take."""
+def made_modes(settings: BackgroundSection, transfer: Transfer, snapshots: np.ndarray, comm: MPI.Comm) -> Made:
+    """Modes, their scale and anamorphoses, of states on the grid, (n_local, S), whose memory they take. Collective.
+
+    ConfigurationError on every rank, if they give no modes as the settings ask for them
+    """
     anamorphoses = make_anamorphoses(settings, transfer, snapshots)
     transform_snapshots(snapshots, anamorphoses, transfer)
     rows = transfer.grid.rows(comm)
