@@ -82,8 +82,9 @@ def _dumps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
             FAIL, f"/io/dump_format is {form!r}; the cycle reads VTU files", Change("io/dump_format", "vtk")
         )
     window, period = case.cycle.window, flml.dump_period(tree)
-    if case.observations.window == ANALYSIS_TIME or period is None:
-        return
+    lagged = case.observations.lagged
+    if case.observations.window == ANALYSIS_TIME or period is None or (lagged and min(lagged.lags) >= window):
+        return  # nothing is read within a window
     if period.seconds is None:
         text = f"/{period.option} is a Python function, which is not looked at: several dumps per window are needed"
         yield Finding(OK, _NAME, text), ()

@@ -41,6 +41,13 @@ def test_dumps_in_timesteps_may_be_enough(tmp_path):
     assert {finding.level for finding, _ in options(within, tree_of(dumps_in_timesteps(4)))} == {OK}
 
 
+def test_readings_of_before_ask_for_dumps_where_they_are_within_a_window(tmp_path):
+    rare = tree_of(lambda tree: flml.set_option(tree, "io/dump_period/constant", 8.0))
+    for lag, level in ((4.0, {OK, WARN}), (8.0, {OK})):
+        given = {"file": "a.csv", "window": "lagged", "lagged": {"lags": [lag]}}
+        assert {finding.level for finding, _ in options(case_of(tmp_path, observations=given), rare)} == level
+
+
 def test_solvers_that_may_fail_are_named_and_mended(tmp_path):
     def ignore(tree):
         (solver,) = tree.getroot().iter("solver")
