@@ -80,6 +80,9 @@ class LocalisedSection(Section):
         min_length=1,
         description="σ_o² that are compared, in standard deviations squared",
     )
+    values: int = Field(
+        3000, ge=1, description="random values of a state by which settings are compared; test states are scored at all"
+    )
     lags: list[Annotated[list[Positive], Field(min_length=1)]] = Field(
         [],
         description="sets of lags [s] of earlier readings of the same sensors that are compared; none: no such system",

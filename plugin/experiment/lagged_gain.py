@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from da.background.lag_pairs import LagPairs, lag_pairs, time_taper
-from plugin.experiment.localised_gain import Localising, SampleCovariance
+from plugin.experiment.localised_gain import EVERYWHERE, Localising, SampleCovariance
 from plugin.experiment.states import StandardisedStates
 
 
@@ -44,47 +44,55 @@ class LaggedCovariance:
         self.covariance, self.times = covariance, times[covariance.numbers]
 
     def analyses(
-        self, sensors: np.ndarray, readings: np.ndarray, settings: Sequence[Lagging]
+        self,
+        sensors: np.ndarray,
+        readings: np.ndarray,
+        settings: Sequence[Lagging],
+        at: np.ndarray | slice = EVERYWHERE,
     ) -> Iterator[tuple[Lagging, np.ndarray]]:
         """Increments of many states with each setting; all of them have the same lags.
 
         sensors : (M,) numbers of values of a state; readings : (L + 1, M, k) innovations, those of now first
+        at : which of the values that take part are wanted
 
         Yields
         ------
-        the setting, (len(used), k) increments
+        the setting, (values wanted, k) increments
         """
         of, rows = self.covariance, np.searchsorted(self.covariance.used, sensors)
         pairs = lag_pairs(self.times, settings[0].lags)
         innovation = readings.reshape(-1, readings.shape[2])
         parts: dict[int, tuple[tuple[np.ndarray, ...], ...]] = {}
-        tapers: dict[tuple, np.ndarray] = {}
+        tapers: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
         for setting in settings:
             space = setting.space
             if space.modes not in parts:
                 parts.clear()
-                parts[space.modes] = self._parts(rows, pairs, space.modes)
+                parts[space.modes] = self._parts(rows, at, pairs, space.modes)
             (kept, rest), (kept_observed, rest_observed) = parts[space.modes]
             key = (space.horizontal, space.vertical)
             if key not in tapers:
                 tapers.clear()
-                tapers[key] = of.taper(space, rows)
-            taper, in_time, m = tapers[key], time_taper(pairs.lags, setting.time_scale), len(rows)
+                tapers[key] = of.taper(space, rows, at), of.taper(space, rows, rows)
+            (taper, observed_taper), in_time = tapers[key], time_taper(pairs.lags, setting.time_scale)
+            m = len(rows)
             observed = np.kron(in_time, np.ones((m, m))) * (
-                kept_observed + np.tile(taper[rows], in_time.shape) * rest_observed
+                kept_observed + np.tile(observed_taper, in_time.shape) * rest_observed
             )
             observed = 0.5 * (observed + observed.T)
             observed[np.diag_indices_from(observed)] += space.variance
             weights = cho_solve(cho_factor(observed, lower=True), innovation)
-            increments = np.zeros((len(of.used), innovation.shape[1]))
+            increments = np.zeros((len(taper), innovation.shape[1]))
             for lag, factor in enumerate(in_time[0]):
                 columns = slice(lag * m, (lag + 1) * m)
                 gain = kept[:, columns] + taper * rest[:, columns]
                 increments += factor * (gain @ weights[columns])
             yield setting, increments
 
-    def _parts(self, rows: np.ndarray, pairs: LagPairs, modes: int) -> tuple[tuple[np.ndarray, ...], ...]:
-        """Covariances by leading modes and by the rest: of all values with readings, and of readings."""
+    def _parts(
+        self, rows: np.ndarray, at: np.ndarray | slice, pairs: LagPairs, modes: int
+    ) -> tuple[tuple[np.ndarray, ...], ...]:
+        """Covariances by leading modes and by the rest: of values wanted with readings, and of readings."""
         of = self.covariance
         n_samples, factor = of.anomalies.shape[1], (of.anomalies.shape[1] - 1) / (pairs.n_pairs - 1)
         leading = of.leading[:, :modes]
@@ -97,7 +105,7 @@ class LaggedCovariance:
             spread = np.zeros((n_samples, len(lagged)))
             spread[pairs.numbers[0]] = lagged.T
             inside = leading @ (leading.T @ spread)
-            states.append(factor * (of.anomalies @ (inside if projected else spread - inside)))
+            states.append(factor * (of.anomalies[at] @ (inside if projected else spread - inside)))
         return tuple(states), tuple(readings)
 
 

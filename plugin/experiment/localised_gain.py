@@ -14,6 +14,8 @@ from scipy.linalg import cho_factor, cho_solve, eigh
 from da.background.localisation import Taper
 from plugin.experiment.states import StandardisedStates
 
+EVERYWHERE = slice(None)
+
 
 @dataclass(frozen=True)
 class Localising:
@@ -57,39 +59,47 @@ class SampleCovariance:
         return eigh(self.anomalies.T @ self.anomalies)[1][:, ::-1]
 
     def analyses(
-        self, sensors: np.ndarray, readings: np.ndarray, settings: Sequence[Localising]
+        self,
+        sensors: np.ndarray,
+        readings: np.ndarray,
+        settings: Sequence[Localising],
+        at: np.ndarray | slice = EVERYWHERE,
     ) -> Iterator[tuple[Localising, np.ndarray]]:
         """Increments of many states with each setting.
 
         sensors : (M,) numbers of values of a state; readings : (M, k) innovations
+        at : which of the values that take part are wanted
 
         Yields
         ------
-        the setting, (len(used), k) increments
+        the setting, (values wanted, k) increments
         """
         rows = np.searchsorted(self.used, sensors)
-        whole = self.anomalies @ self.anomalies[rows].T
-        tapers: dict[tuple, np.ndarray] = {}
+        wanted = self.anomalies[at], self.anomalies[rows]
+        whole = [part @ wanted[1].T for part in wanted]
+        tapers: dict[tuple, list[np.ndarray]] = {}
         for of in settings:
-            covariance = whole
+            covariance, observed = whole
             if of.localised:
                 key = (of.horizontal, of.vertical)
                 if key not in tapers:
                     tapers.clear()  # one is as large as a covariance
-                    tapers[key] = self.taper(of, rows)
-                patterns = self.anomalies @ self.leading[:, : of.modes]
-                kept = patterns @ patterns[rows].T
-                covariance = kept + tapers[key] * (whole - kept)
-            observed = covariance[rows]
+                    tapers[key] = [self.taper(of, rows, at), self.taper(of, rows, rows)]
+                leading = self.leading[:, : of.modes]
+                patterns = [part @ leading for part in wanted]
+                kept = [part @ patterns[1].T for part in patterns]
+                covariance, observed = (
+                    own + taper * (both - own) for own, both, taper in zip(kept, whole, tapers[key], strict=True)
+                )
             observed = 0.5 * (observed + observed.T)
             observed[np.diag_indices_from(observed)] += of.variance
             yield of, covariance @ cho_solve(cho_factor(observed, lower=True), readings)
 
-    def taper(self, of: Localising, rows: np.ndarray) -> np.ndarray:
-        """(len(used), M) factors of distance to the values of some rows."""
+    def taper(self, of: Localising, rows: np.ndarray, at: np.ndarray | slice = EVERYWHERE) -> np.ndarray:
+        """(values wanted, M) factors of distance to the values of some rows."""
         across, along = (
             np.full(self.n_variables, np.inf if one is None else one) for one in (of.horizontal, of.vertical)
         )
         between = np.ones((self.n_variables, self.n_variables))
         every = Taper(self.position, self.variable, across, along, between)
-        return every.factors(every.rows(rows))[1]
+        return every.rows(at).factors(every.rows(rows))[1]

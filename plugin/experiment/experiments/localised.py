@@ -1,9 +1,9 @@
 """Few sensors and linear analyses: the sample's covariances as they are, localised, and with readings of before.
 
 Lengths, leading modes and σ_o² are chosen by validation: the last tenth of the training states, analysed with
-covariances of those before. With readings of before, lengths and modes are chosen first, at the σ_o² of the analysis
-without them, and then σ_o², lags and their time scale. The test states are analysed once, all of them, with covariances
-of all training states.
+covariances of those before, scored at some of the values. With readings of before, lengths and modes are chosen first,
+at the σ_o² of the analysis without them, and then σ_o², lags and their time scale. The test states are analysed once,
+all of them, with covariances of all training states.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from plugin.case.experiment import LocalisedSection
 from plugin.experiment.experiments.rows import Row
 from plugin.experiment.lagged_gain import LaggedCovariance, Lagging, readings_before
-from plugin.experiment.localised_gain import Localising, SampleCovariance
+from plugin.experiment.localised_gain import EVERYWHERE, Localising, SampleCovariance
 from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.states import ExperimentInputs, StandardisedStates
 
-_NOISE = 9  # stream of random numbers
+_NOISE, _VALUES = 9, 10  # streams of random numbers
 _NAMES = ("sample covariance", "localised", "localised, with earlier readings")
 _Setting = TypeVar("_Setting")
 
@@ -33,12 +33,13 @@ def localised(inputs: ExperimentInputs) -> Result:
     before = np.arange(states.n_training - validation)
     fitted = SampleCovariance(states, before), SampleCovariance(states, np.arange(states.n_training))
     parts = np.arange(states.n_training - validation, states.n_training), states.test()
+    some = _some(len(states.used), settings.values)
     rows: list[Row] = []
     for noise, count in product(settings.noise, sorted(settings.sensors)):
         inputs.progress.say(f"  {count} sensors, noise {noise:g}")
         validated, tested = (
-            _Trial(covariance, states, numbers, count, noise, seeds)
-            for covariance, numbers in zip(fitted, parts, strict=True)
+            _Trial(covariance, states, numbers, count, noise, seeds, at)
+            for covariance, numbers, at in zip(fitted, parts, (some, EVERYWHERE), strict=True)
         )
         plain, tapered = _best(validated.errors(_candidates(settings)))
         scored: list[Lagging] = [Lagging(plain, (), np.inf), Lagging(tapered, (), np.inf)]
@@ -69,6 +70,13 @@ def localised(inputs: ExperimentInputs) -> Result:
     return Result("localised", (ScoreTable("Few sensors, linear analyses", columns, rows),), lambda f: _draw(f, rows))
 
 
+def _some(n_used: int, count: int) -> np.ndarray | slice:
+    """Random ones of the values that take part, all where there are no more."""
+    if count >= n_used:
+        return EVERYWHERE
+    return np.sort(np.random.default_rng(_VALUES).choice(n_used, count, replace=False))
+
+
 def _candidates(settings: LocalisedSection) -> list[Localising]:
     """All settings that are compared; those of one taper follow one another."""
     plain = [Localising(None, None, 0, variance) for variance in settings.variances]
@@ -87,6 +95,7 @@ class _Trial:
 
     numbers : of the states
     count : of sensors; noise of their readings, in standard deviations; seeds of their places and of the noise
+    at : the values that are scored, of those that take part
     """
 
     covariance: SampleCovariance
@@ -95,11 +104,12 @@ class _Trial:
     count: int
     noise: float
     seeds: range
+    at: np.ndarray | slice
 
     def errors(self, settings: Sequence[Localising]) -> list[dict[Localising, float]]:
         """For each seed {setting: mean of ‖x_a − x_t‖ / ‖x_t‖ over states}, as the other experiments score."""
         return [
-            self._scored(self.covariance.analyses(sensors, self._readings(sensors, seed, ())[0], settings))
+            self._scored(self.covariance.analyses(sensors, self._readings(sensors, seed, ())[0], settings, self.at))
             for seed, sensors in self._sensors()
         ]
 
@@ -107,7 +117,7 @@ class _Trial:
         """The same with earlier readings beside those of now; all settings have the same lags."""
         lagged = LaggedCovariance(self.covariance, self.states.times)
         return [
-            self._scored(lagged.analyses(sensors, self._readings(sensors, seed, settings[0].lags), settings))
+            self._scored(lagged.analyses(sensors, self._readings(sensors, seed, settings[0].lags), settings, self.at))
             for seed, sensors in self._sensors()
         ]
 
@@ -123,7 +133,7 @@ class _Trial:
         return readings_before(self.states, self.numbers, sensors, lags, self.noise * drawn)
 
     def _scored(self, analyses: Iterable[tuple[_Setting, np.ndarray]]) -> dict[_Setting, float]:
-        truth = self.states.rows[self.numbers][:, self.covariance.used].astype(np.float64).T
+        truth = self.states.rows[self.numbers][:, self.covariance.used[self.at]].astype(np.float64).T
         size = np.linalg.norm(truth, axis=0)
         return {of: float(np.mean(np.linalg.norm(one - truth, axis=0) / size)) for of, one in analyses}
 

@@ -71,6 +71,20 @@ def test_the_gain_with_earlier_readings_is_the_product_s_analysis(states, tmp_pa
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-7 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("space", [Localising(40.0, 30.0, 2, 0.01), Localising(None, None, 0, 0.1)])
+def test_increments_at_some_values_are_those_of_all_there(states, tmp_path, space):
+    known = read_states(experiment_case(tmp_path, states / "states"))
+    covariance = SampleCovariance(known, np.arange(known.n_training))
+    lagged, of = LaggedCovariance(covariance, known.times), Lagging(space, (1.0,), 2.0)
+    sensors, at = known.sensors(5, 0), np.array([3, 50, 51, 400])
+    readings = np.random.default_rng(0).standard_normal((2, 5, 3))
+    for analyses, given, setting in ((covariance.analyses, readings[0], space), (lagged.analyses, readings, of)):
+        ((_, everywhere),) = analyses(sensors, given, [setting])
+        ((_, some),) = analyses(sensors, given, [setting], at)
+        assert some.shape == (4, 3)
+        np.testing.assert_allclose(some, everywhere[at], atol=1e-12 * np.abs(everywhere).max())
+
+
 def test_readings_of_before_are_those_of_the_states_before(states, tmp_path):
     known = read_states(experiment_case(tmp_path, states / "states"))
     numbers, sensors = np.array([5, 25, 29]), known.sensors(4, 0)
