@@ -10,6 +10,7 @@ from plugin.case.sections import Positive, Scaling, Section, SeriesSection, Trun
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Inner = Annotated[float, Field(gt=0, lt=1)]
+Points = Annotated[int, Field(ge=1)]
 
 
 class ProtocolSection(Section):
@@ -44,7 +45,9 @@ class NetworksSection(Section):
 
     folder: Path = Field(Path("networks"), description="where trained networks are kept, NAME-LONG-SEED.safetensors")
     names: list[str] | None = Field(None, description="networks of Table 1; all that the paper has if left out")
-    beside: str | None = Field("Tucodec-NeXt", description="the network beside TSVD in the other experiments")
+    beside: str | None = Field(
+        "Tucodec-NeXt", description="the network beside TSVD in the other experiments; null: no network there"
+    )
     minutes: Positive = Field(10.0, description="of the processor, that each network is trained for")
     longer: dict[str, Positive] = Field({}, description="minutes of single networks, {name: minutes}")
     epochs: int | None = Field(None, ge=1, description="epochs of training in place of minutes")
@@ -56,7 +59,10 @@ class SparseSection(Section):
     """Few real sensors, and the true H."""
 
     sensors: list[Annotated[int, Field(ge=1)]] = Field([10, 30, 100, 300, 1000], min_length=1, description="M")
-    every: int = Field(10, ge=1, description="use every so-many-th test state; analyses by a decoder take their time")
+    every: int = Field(1, ge=1, description="use every so-many-th test state")
+    decoded_every: int = Field(
+        10, ge=1, description="the same for analyses through a decoder, which take a second each; 1 for all"
+    )
 
 
 class LocalisedSection(Section):
@@ -92,6 +98,19 @@ class LocalisedSection(Section):
     )
 
 
+class BlocksSection(Section):
+    """Principal components of blocks of grid points as a codec, beside TSVD with as many numbers."""
+
+    numbers: list[Annotated[int, Field(ge=1)]] = Field(
+        [256, 512, 1024, 2304], min_length=1, description="numbers of components over all blocks, m"
+    )
+    points: list[tuple[Points, Points, Points]] = Field(
+        [(8, 8, 8), (12, 11, 16), (16, 15, 16)],
+        min_length=1,
+        description="grid points along a block's sides that are compared; the best is chosen by validation for each m",
+    )
+
+
 class CycledSection(Section):
     """Runs of a forecast model side by side, judged by a truth that none of them knew."""
 
@@ -121,6 +140,7 @@ class ExperimentSection(Section):
         min_length=1,
         description="M / n of the experiment observations",
     )
+    blocks: BlocksSection = BlocksSection()
     sparse: SparseSection = SparseSection()
     localised: LocalisedSection = LocalisedSection()
     cycled: CycledSection | None = Field(None, description="needed by the experiment cycled")

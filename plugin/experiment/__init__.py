@@ -7,6 +7,8 @@ Started by `python -m plugin.experiment NAME case.yml`. The protocol is the case
     states           states, standardised and split in time; readings of a truth
     systems          what is compared: built once, prepared for a set of sensors, then asked for an analysis
     networks         trained networks from a folder, or trained now
+    block_codec      principal components of blocks, all values observed
+    mode_errors      errors of TSVD's analyses of few readings, for many settings
     sensor_networks  systems that begin with a network of the readings
     scores           errors and times over test states and random sensors
     results          a table as CSV, JSON, Markdown and a figure

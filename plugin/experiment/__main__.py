@@ -1,11 +1,12 @@
 """Run an experiment of Mack et al. 2020, or of ours: python -m plugin.experiment NAME case.yml [--out FOLDER]
 
-    tables         Table 1 (networks), 2 (TSVD at a truncation, and a network), 3 (TSVD with all modes)
+    tables         Table 1 (networks), 2 (TSVD at a truncation, and a network), 3 (TSVD with all modes), blocks
     observations   error and time against the number of readings
     tradeoff       error against time over all systems
     steps          the error of each test step, for TSVD and a network
-    truncation     error against the number of modes
-    sparse         error against the number of real sensors, with optimal interpolation and a plain regression
+    truncation     error against the number of modes, of the whole and of blocks
+    sparse         error against the number of real sensors, with optimal interpolation and a plain regression;
+                   by the paper's protocol, and with settings chosen by validation
     localised      the same for linear analyses, with covariances as in the sample and localised
     codecs         the case's trained network beside linear codecs of as many numbers, each encoding the test states
     cycled         finished runs of a forecast model: without analyses, and cycles of different kinds

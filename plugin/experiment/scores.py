@@ -32,14 +32,15 @@ class Score:
     def figures(self) -> dict[str, Any]:
         """Columns of a table: mean error, median time, each with its standard deviation over the draws."""
         return {
-            **_spread("error", self.errors.mean(axis=1)),
-            **_spread("seconds", np.median(self.seconds, axis=1)),
+            **spread("error", self.errors.mean(axis=1)),
+            **spread("seconds", np.median(self.seconds, axis=1)),
             "prepare": float(self.prepare.mean()),
             "failed": self.failed,
         }
 
 
-def _spread(name: str, values: np.ndarray) -> dict[str, float | None]:
+def spread(name: str, values: np.ndarray) -> dict[str, float | None]:
+    """A mean and, of more than one value, their standard deviation as columns of a table."""
     return {name: float(values.mean()), f"{name}_std": float(values.std(ddof=1)) if len(values) > 1 else None}
 
 

@@ -32,8 +32,8 @@ _BATCH = 8  # states encoded at a time
 _STATES = 64  # states that R_l is estimated from
 
 
-def voronoi(inputs: ExperimentInputs) -> System:
-    """A plain regression from readings to the field."""
+def voronoi(inputs: ExperimentInputs, seed: int = 0) -> System:
+    """A plain regression from readings to the field; seed : of its training."""
     states = inputs.states
     grid = VoronoiGridding(states.grid.spacing, states.part)
 
@@ -42,7 +42,7 @@ def voronoi(inputs: ExperimentInputs) -> System:
         observations = {"spacing": list(states.grid.spacing), "seed": seed}
         return zoo.make("Identity", variables, shape, mask=states.grid.fluid, seed=seed, observations=observations)
 
-    _, model, _ = trained_network(_spec(VORONOI, build, grid, inputs), 0, inputs)
+    _, model, _ = trained_network(_spec(VORONOI, build, grid, inputs), seed, inputs)
 
     def prepared(sensors: np.ndarray) -> Analysed:
         layout = _layout(grid, sensors)
@@ -57,8 +57,8 @@ def voronoi(inputs: ExperimentInputs) -> System:
     return System(VORONOI, states.n, weights(model), prepared)
 
 
-def encoded(network: Network, inputs: ExperimentInputs) -> System:
-    """The analysis in latent space, d_l = f°(y), with R_l from f°'s own error."""
+def encoded(network: Network, inputs: ExperimentInputs, seed: int = 0) -> System:
+    """The analysis in latent space, d_l = f°(y), with R_l from f°'s own error; seed : of its training."""
     states, protocol = inputs.states, inputs.protocol
     grid, codes = InverseDistanceGridding(states.grid.spacing, states.part), network.codes
 
@@ -67,7 +67,7 @@ def encoded(network: Network, inputs: ExperimentInputs) -> System:
 
     spec = _spec(f"{network.path.stem}-{ENCODED}", build, grid, inputs)
     _, model, _ = trained_network(
-        replace(spec, about={**spec.about, "autoencoder": file_hash(network.path)}), 0, inputs
+        replace(spec, about={**spec.about, "autoencoder": file_hash(network.path)}), seed, inputs
     )
     transform = latent(states, protocol, network.model, codes)
     modes, first = transform.modes, states.n_training - n_validation(inputs)

@@ -1,7 +1,7 @@
 """States for the protocol: on the grid, standardised by their training part, split in time; and their sensors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,13 @@ class StandardisedStates:
         """Indices of the test states."""
         return np.arange(self.n_training, len(self.rows), every)
 
+    def validation(self) -> "StandardisedStates":
+        """The training states alone, the last tenth of them as test states: settings are chosen by these."""
+        n_training = self.n_training - max(1, round(0.1 * self.n_training))
+        return replace(
+            self, rows=self.rows[: self.n_training], times=self.times[: self.n_training], n_training=n_training
+        )
+
     def truth(self, number: int) -> np.ndarray:
         """(n,) one state in float64."""
         return self.rows[number].astype(np.float64)
@@ -103,6 +110,11 @@ class ExperimentInputs:
     def protocol(self) -> ProtocolSection:
         """The settings' protocol."""
         return self.settings.protocol
+
+    def changed(self, **sections: Any) -> "ExperimentInputs":
+        """The same states with other sections of the settings."""
+        settings = self.settings.model_copy(update=sections)
+        return replace(self, case=self.case.model_copy(update={"experiment": settings}))
 
 
 def experiment_section(case: Case) -> ExperimentSection:

@@ -47,6 +47,6 @@ def test_experiments(clone):
     names = ("tables", "observations", "tradeoff", "steps", "truncation", "sparse", "localised", "cycled")
     for name in names:
         assert all((folder / f"{name}.{kind}").is_file() for kind in ("md", "json", "png", "svg"))
-    with open(folder / "truncation.csv", newline="") as file:
+    with open(folder / "truncation-1.csv", newline="") as file:
         found = [float(row["error"]) for row in csv.DictReader(file)]
     assert found[-1] < found[0] < 1.0

@@ -5,6 +5,7 @@ from typing import Any
 
 from plugin.case.experiment import NetworksSection
 from plugin.experiment import mack_2020
+from plugin.experiment.block_codec import codec_errors
 from plugin.experiment.networks import trained_networks
 from plugin.experiment.scores import score
 from plugin.experiment.states import ExperimentInputs
@@ -80,6 +81,32 @@ def linear_rows(compared: SystemAndPaper, parts: Iterable[float], inputs: Experi
             "numbers": system.numbers, **scores.figures(), "magic_error": error, "magic_seconds": seconds,
         }  # fmt: skip
         rows.append(reported(row, inputs))
+    return rows
+
+
+def block_rows(inputs: ExperimentInputs) -> list[Row]:
+    """A row for each number of components of blocks, all values observed; the block's size is chosen by validation.
+
+    `least` is the error of the state described by the components, `error` that of the analysis.
+    """
+    states, protocol, settings = inputs.states, inputs.protocol, inputs.settings.blocks
+    counts = sorted(settings.numbers)
+    trials = {
+        points: codec_errors(states.validation(), points, counts, protocol) for points in dict.fromkeys(settings.points)
+    }
+    best = [min(trials, key=lambda points: float(trials[points][k].codec.mean())) for k in range(len(counts))]
+    scored = {points: codec_errors(states, points, counts, protocol) for points in dict.fromkeys(best)}
+    rows = []
+    for k, points in enumerate(best):
+        of = scored[points][k]
+        shape = " × ".join(map(str, points))
+        row: Row = {
+            "system": f"blocks of {shape} points, m = {of.numbers}", "numbers": of.numbers, "points": shape,
+            "part": 1.0, "count": len(states.used), "error": float(of.analysis.mean()), "error_std": None,
+            "least": float(of.codec.mean()), "magic_error": None,
+        }  # fmt: skip
+        inputs.progress.say(f"{row['system']}: error {row['error']:.4g}, as a codec {row['least']:.4g}")
+        rows.append(row)
     return rows
 
 

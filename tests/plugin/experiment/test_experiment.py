@@ -8,16 +8,19 @@ import subprocess
 import sys
 
 import pytest
-from experiment_case import COMM, experiment_case, write_states
+from experiment_case import COMM, N_TRAINING, experiment_case, write_states
 from rich.console import Console
 
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment import networks
 from plugin.experiment.__main__ import EXPERIMENTS, run
+from plugin.experiment.mode_errors import ModeErrors, Truncating
+from plugin.experiment.states import read_states
 from plugin.run.progress import Progress
 
 NETWORKS = "{folder: networks, names: [Backbone], beside: Backbone, epochs: 2, seeds: 2}"
-SPARSE = "{sensors: [5, 20], every: 3}"
+SPARSE = "{sensors: [5, 20], every: 3, decoded_every: 4}"
+LOCALISED = "{noise: [0.0, 0.1], horizontal: [40], vertical: [null], modes: [0], variances: [0.01, 0.1]}"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,8 @@ def folder(tmp_path_factory):
 
 
 def case_of(folder, **changed):
-    settings = {"networks": NETWORKS, "sparse": SPARSE, "truncations": [1, 4, 99], "parts": [1.0, 0.1], **changed}
+    settings = {"networks": NETWORKS, "sparse": SPARSE, "truncations": [1, 4, 99], "parts": [1.0, 0.1]}
+    settings |= {"localised": LOCALISED, "blocks": "{numbers: [4, 20], points: [[8, 8, 7]]}", **changed}
     return experiment_case(folder, folder / "states", **settings)
 
 
@@ -52,7 +56,8 @@ def ran(name, folder, **changed):
 
 def test_tables(folder):
     _, tables, text = ran("tables", folder)
-    one, two, three = (tables[f"tables-{k}.csv"] for k in (1, 2, 3))
+    one, two, three, four = (tables[f"tables-{k}.csv"] for k in (1, 2, 3, 4))
+    assert [row["system"] for row in four] == [f"blocks of 8 × 8 × 7 points, m = {m}" for m in (4, 20)]
     assert [row["system"] for row in one] == ["Backbone"] and float(one[0]["error_std"]) > 0.0
     assert one[0]["epochs"] == "2" and one[0]["magic_error"] == "0.1665"
     assert [row["system"] for row in two] == ["background", "TSVD, τ = 4", "TSVD, τ = 4", "Backbone"]
@@ -107,7 +112,7 @@ def test_tradeoff(folder):
 
 
 def test_truncation(folder):
-    rows = ran("truncation", folder)[1]["truncation.csv"]
+    rows = ran("truncation", folder)[1]["truncation-1.csv"]
     assert [row["numbers"] for row in rows] == ["1", "4", "23"]
     errors, least = ([float(row[key]) for row in rows] for key in ("error", "least"))
     assert errors == sorted(errors, reverse=True) and all(
@@ -115,8 +120,12 @@ def test_truncation(folder):
     )
 
 
+LINEAR = ["TSVD", "sample covariance", "localised"]
+
+
 def test_sparse(folder):
-    rows = ran("sparse", folder)[1]["sparse.csv"]
+    tables = ran("sparse", folder)[1]
+    rows, chosen = tables["sparse-1.csv"], tables["sparse-2.csv"]
     systems = dict.fromkeys(row["system"] for row in rows)
     assert [*systems] == ["TSVD, τ = 4", "TSVD, τ = S", "decoded", "bireduced", "optimal interpolation", "Voronoi-CNN"]
     assert [row["count"] for row in rows] == ["5", "20"] * 6 and all(float(row["error"]) > 0.0 for row in rows)
@@ -124,6 +133,35 @@ def test_sparse(folder):
     assert found["optimal interpolation", "20"] < min(1.0, found["optimal interpolation", "5"])
     # two epochs leave a network whose decoder gives next to nothing: its searches may fail
     assert not any(int(row["failed"]) for row in rows if row["system"] != "decoded")
+    assert [*dict.fromkeys(row["system"] for row in chosen)] == [*LINEAR, "decoded", "bireduced", "Voronoi-CNN"]
+    assert len(chosen) == 6 * 2 * 2 and {row["noise"] for row in chosen} == {"0.0", "0.1"}
+    for row in chosen:
+        assert (row["variance"] in ("0.01", "0.1")) == (row["system"] in [*LINEAR, "decoded"])
+        assert row["states"] == ("6" if row["system"] in LINEAR else "2")
+
+
+def test_sparse_without_networks_has_linear_analyses_of_all_test_states_alone(folder):
+    tables = ran("sparse", folder, networks="{beside: null}", sparse="{sensors: [5, 20]}")[1]
+    systems = [[*dict.fromkeys(row["system"] for row in tables[f"sparse-{k}.csv"])] for k in (1, 2)]
+    assert systems == [["TSVD, τ = 4", "TSVD, τ = S", "optimal interpolation"], LINEAR]
+    assert {row["states"] for k in (1, 2) for row in tables[f"sparse-{k}.csv"]} == {"6"}
+    errors = {(row["system"], row["noise"], row["count"]): float(row["error"]) for row in tables["sparse-2.csv"]}
+    for name in LINEAR:
+        assert errors[name, "0.0", "20"] < min(1.0, errors[name, "0.0", "5"])
+
+
+def test_the_truncation_and_variance_are_those_of_least_validation_error(folder):
+    rows = ran("sparse", folder, networks="{beside: null}", sparse="{sensors: [20]}")[1]["sparse-2.csv"]
+    case = case_of(folder)
+    states, protocol = read_states(case), case.experiment.protocol
+    before = ModeErrors(states.validation(), protocol)
+    tried = [Truncating(tau, variance) for tau in (1, 4, before.n_modes) for variance in (0.01, 0.1)]
+    for noise in (0.0, 0.1):
+        draws = [before.errors(20, seed, tried, noise) for seed in range(3)]
+        best = min(tried, key=lambda of: sum(errors[of].mean() for errors in draws))
+        (row,) = (row for row in rows if row["system"] == "TSVD" and float(row["noise"]) == noise)
+        assert float(row["variance"]) == best.variance
+        assert int(row["modes"]) == (best.modes if best.modes < before.n_modes else N_TRAINING - 1)
 
 
 @pytest.mark.parametrize(
