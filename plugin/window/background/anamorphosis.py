@@ -58,7 +58,8 @@ def _made(of: VariableSection, sample: np.ndarray) -> Anamorphosis:
     if offset is None:
         offset = _PART * float(np.std(np.maximum(sample, lower)))
         if offset == 0.0:
-            raise ValueError("does not vary in the snapshots; leave it out, or give an offset")
+            bound = "" if of.lower is None else f" above lower: {of.lower:g}"
+            raise ValueError(f"does not vary in the snapshots{bound}; leave it out, or give another bound")
     if of.anamorphosis == "quantile":
         return normal_score(sample, lower, offset)
     return {"sqrt": SquareRoot, "log": Logarithm}[of.anamorphosis](lower, offset)

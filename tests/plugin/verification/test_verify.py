@@ -69,6 +69,8 @@ def test_a_sound_case_passes(sound):
         {"grid": {"shape": [8, 7, 4], "box": [[10, 20, 0], [50, 60, 10]]}, "variables": ["Velocity.x", "Tracer"]},
         {"grid": {"space": "mesh"}},
         {"background__precision": "float32", "observations__error_model": {"correlation": {"length": 5.0}}},
+        {"background__variables": {"Tracer": {"anamorphosis": "sqrt"}}, "observations__file": "speeds.csv"},
+        {"background__variables": {"Tracer": {"anamorphosis": "quantile"}}, "grid": {"space": "mesh"}},
     ],
 )
 def test_other_sound_cases_pass(folder, tmp_path, changes):

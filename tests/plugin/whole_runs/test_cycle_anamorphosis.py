@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from cycle_case import COMM, NOT_SENSORS, SENSORS, WINDOWS, analysis, cycle, forecast, ledger, values_at, write_settings
 
+from coupling.archive import Archive
 from coupling.vtk.vtu import read_state
+from plugin.case.configuration import read_case
+from plugin.reanalysis import reanalyse
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +38,21 @@ def test_it_stays_above_zero_and_helps(twin, runs):
     assert min(below) < 0.0
     for entry in ledger(runs["sqrt"]):
         assert entry["used"] and entry["analysis"]["cost"] < entry["analysis"]["cost_initial"]
+
+
+def test_a_reanalysis_and_its_errors(twin, tmp_path):
+    given = {
+        "states": [{"path": str(twin / "training/0"), "from": 8, "until": 16}],
+        "output": str(tmp_path / "analyses.vtkhdf"),
+        "keep": ["analysis", "std"],
+    }
+    words = {"reanalysis": given, "background__variables": {"Tracer": {"anamorphosis": "sqrt", "offset": 1e-3}}}
+    file = write_settings(tmp_path / "case.yml", twin, tmp_path / "run", **words)
+    reanalyse(read_case(file, needed=()), COMM)
+    with Archive(tmp_path / "analyses.vtkhdf", COMM) as archive:
+        for number in range(len(archive)):
+            state = archive.read(number)
+            tracer, std = state["Tracer"].values, state["Tracer_std"].values
+            assert tracer.min() >= 0.0 and (std > 0.0).any() and np.isfinite(std).all()
+            # errors of the root times its slope: small where there is no tracer
+            assert std[tracer < 1e-6].max(initial=0.0) < 0.2 * std.max()

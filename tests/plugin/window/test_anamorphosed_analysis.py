@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from assimilation import OUTSIDE, make_background, make_readings
 from mpi4py import MPI
+from ranks import assert_same_on_ranks
 from scipy.optimize import least_squares
 from test_background import case, dumps  # noqa: F401
 
+from coupling.archive.series import open_series
 from coupling.geometry.mesh import State
+from da.background.adaptive import FactorRule
 from da.background.anamorphosis import Logarithm, SquareRoot, normal_score
 from da.observation.anamorphosed import AnamorphosedOperator
 from da.observation.correlation import gaspari_cohn
@@ -236,7 +239,60 @@ def test_errors_are_those_of_the_variable(given, tmp_path):
 
 def case_of(tmp_path, dumps, section, **settings):  # noqa: F811
     """A case with `background.variables`."""
-    return case(tmp_path, dumps, truncation=3, unbiased=f"true\n  variables: {section}", **settings)
+    return case(tmp_path, dumps, **{"truncation": 3, **settings}, unbiased=f"true\n  variables: {section}")
+
+
+@pytest.mark.parametrize("grid", ["{shape: [6, 5, 4]}", "{space: mesh}"])
+@pytest.mark.parametrize("transform", ["reduced", "local"])
+def test_modes_are_anomalies_of_transformed_values(tmp_path, dumps, grid, transform):  # noqa: F811
+    section = "{Tracer: {anamorphosis: sqrt, lower: -20, offset: 0.3}}"
+    more = {"transform": transform, "truncation": "null"}
+    if transform == "local":
+        more = {"transform": "local", "truncation": 5, "local": "{size: 1000, overlap: false}"}
+    made = background(case_of(tmp_path, dumps, section, grid=grid, **more), COMM)
+    assert made.transfer.anamorphoses == {"Tracer": SquareRoot(-20.0, 0.3)}
+    with open_series(dumps, COMM) as series:
+        states = np.stack([made.transfer.to_grid(series.read(k, ["Tracer", "Velocity"])) for k in range(6)], axis=1)
+    states[1::2] = np.sqrt(states[1::2] + 20.3)
+    anomalies = (states - states.mean(axis=1, keepdims=True)) / np.sqrt(5)
+    some = np.flatnonzero(np.repeat(made.transfer.grid.fluid_points, 2))[::17]
+    u, expected = made.transform.scale[some, None] * made.modes.vectors[some], anomalies[some]
+    np.testing.assert_allclose(u @ u.T, expected @ expected.T, atol=1e-9)
+
+
+def test_anamorphoses_are_the_same_on_one_and_two_ranks(mpirun, tmp_path):
+    kept = assert_same_on_ranks(
+        mpirun, tmp_path, "tests/plugin/window/parallel_anamorphosis.py", ranks=(1, 2), timeout=100
+    )
+    assert kept["sqrt: numbers"][0] == 0.0 and 0.0 < kept["sqrt: numbers"][1] < 0.01
+
+
+def test_factors_of_the_day_and_the_guard_go_with_it(given):
+    of, readings = transformed(given, "sqrt"), readings_of(given)
+    background = replace(of[0], adaptive=FactorRule(fewest=2))
+    minimiser, settings = MinimiserSection(), ObservationSettings(outer_loops=40)
+    found = assimilate(background, of[1], readings, COMM, minimiser, settings, guard="shrink")
+    assert set(found.factors) == {"Tracer", "Velocity"} and found.changes["Tracer"].values.min() >= 0.0
+    sure = replace(readings, error=np.full(len(readings), 0.01))
+    shrunk = assimilate(of[0], of[1], sure, COMM, minimiser, settings, guard="shrink")
+    assert shrunk.verdict.worse and shrunk.changes["Tracer"].values.min() >= 0.0
+    there, _ = values_at(changed(shrunk, of), of[0].transfer, sure.position, sure.variable)
+    known = [k for k, row in enumerate(shrunk.table) if row["residual"] is not None]
+    residual = [shrunk.table[k]["residual"] for k in known]
+    np.testing.assert_allclose(residual, (sure.value - there)[known], atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "section, sentence",
+    [
+        ("{Salt: {anamorphosis: sqrt}}", "background.variables: Salt is not analysed; the variables are Velocity.y, T"),
+        ("{Tracer: {anamorphosis: quantile, offset: 1000}}", "background.variables.Tracer: values from .* no ranks"),
+        ("{Tracer: {anamorphosis: sqrt, lower: 1000}}", "background.variables.Tracer: does not vary .*above.* 1000"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, dumps, section, sentence):  # noqa: F811
+    with pytest.raises(ConfigurationError, match=sentence):
+        background(case_of(tmp_path, dumps, section), COMM)
 
 
 def test_modes_are_of_transformed_snapshots_and_their_file_knows(tmp_path, dumps):  # noqa: F811
