@@ -138,6 +138,11 @@ def read_states(case: Case, said: Callable[[str], None] = lambda text: None) -> 
         as `plugin.training.training_set.standardised_states`
     """
     section, cache = experiment_section(case), case.run / "cache"
+    if case.background.variables:
+        raise ConfigurationError(
+            f"background.variables.{next(iter(case.background.variables))}: found an anamorphosis; experiments analyse "
+            "variables as they are, leave the key out for them"
+        )
     stored = standardised_states(
         case, section.states or case.background.snapshots, 1.0 - section.protocol.training, COMM, cache, cache,
         scaling=section.protocol.scaling, said=said, section="experiment",

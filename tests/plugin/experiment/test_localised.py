@@ -15,6 +15,8 @@ from da.background.localisation import Taper, localised_transform
 from da.background.modes import truncated_modes
 from da.observation.diagonal_error import diagonal_error
 from da.observation.matrix_operator import selection
+from plugin.case.anamorphosis import VariableSection
+from plugin.case.configuration import ConfigurationError
 from plugin.experiment.__main__ import run
 from plugin.experiment.experiments.localised import _best
 from plugin.experiment.lagged_gain import LaggedCovariance, Lagging, readings_before
@@ -128,3 +130,10 @@ def test_the_choice_is_the_least_mean_of_the_seeds():
     plain, near, far = Localising(None, None, 0, 0.1), Localising(10.0, None, 0, 0.1), Localising(90.0, None, 0, 0.1)
     errors = [{plain: 0.9, near: 0.2, far: 0.6}, {plain: 0.8, near: 0.9, far: 0.4}]
     assert _best(errors) == [plain, far] and N_TRAINING == 24
+
+
+def test_a_case_with_an_anamorphosis_is_refused(tmp_path):
+    case = experiment_case(tmp_path, tmp_path / "none")
+    of = case.background.model_copy(update={"variables": {"Tracer": VariableSection(anamorphosis="sqrt")}})
+    with pytest.raises(ConfigurationError, match="background.variables.Tracer: found an anamorphosis; experiments"):
+        read_states(case.model_copy(update={"background": of}))
