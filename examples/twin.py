@@ -44,6 +44,13 @@ COMM = MPI.COMM_SELF
 Say = Callable[[str], None]  # shows a line of progress
 Series = Archive | DumpSeries
 _ROOT = Path(__file__).resolve().parent.parent
+# Open MPI's mpirun refuses root and more ranks than cores otherwise, as in the Makefile
+_ALLOWED = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,12 @@ def assimilate(twin: Twin, processes: int, say: Say, show: Show = lambda _: None
         command("plugin.cycle", file, under=mpirun)
         ready[name] = file
         show(replace(twin, cycles=dict(ready)))
+
+
+def allow_mpirun() -> None:
+    """Let this process start mpirun as root, and with more ranks than cores."""
+    for name, value in _ALLOWED.items():
+        os.environ.setdefault(name, value)
 
 
 def launcher(processes: int) -> list[str]:

@@ -4,7 +4,6 @@ It needs `fluidity` on PATH. See README.md beside this file.
 """
 
 import argparse
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,18 +17,11 @@ from coupling.common.files import FileError
 from coupling.fluidity.driver import FluidityModel
 from coupling.simulation.launch import ModelError
 from examples.street.demo import earlier_winds, experiment, street_twin
-from examples.twin import Twin
+from examples.twin import Twin, allow_mpirun
 
 HERE = Path(__file__).resolve().parent
 WINDOWS, RUNS = 10, 10
 _STATES = 20  # of an earlier run: one each 10 s for 200 s; as many modes at most can be made of them
-# Open MPI's mpirun refuses root and more ranks than cores otherwise, as in the Makefile
-_ALLOWED = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-}
 
 
 def fluidity_twin(run: Path, case: Path, windows: int = WINDOWS, runs: int = RUNS) -> Twin:
@@ -87,8 +79,7 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(words)
     if shutil.which("fluidity") is None:
         raise SystemExit("fluidity is not on PATH; install it, or add its bin folder to PATH")
-    for name, value in _ALLOWED.items():
-        os.environ.setdefault(name, value)
+    allow_mpirun()
     with tempfile.TemporaryDirectory() as folder:
         case = HERE / "case.yml"
         if (asked.windows, asked.runs) != (WINDOWS, RUNS):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from coupling.common.files import FileError
 from coupling.fluidity.driver import embedded_model
+from coupling.simulation.launch import ModelError
 from examples.score import present, score, write_page
-from examples.twin import Network, Twin, run_twin
+from examples.twin import Network, Twin, allow_mpirun, run_twin
 
 HERE = Path(__file__).resolve().parent
 SPIN_UP, TRAINING_TIME, WINDOW, WINDOWS = 150.0, 270.0, 30.0, 14  # s
@@ -99,7 +101,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", action="store_true", help="also train a network, and run its cycle")
     asked = parser.parse_args(words)
     twin = street_twin(HERE / "run", asked.train)
-    experiment(twin, asked.processes, "A forecast in the street, pulled towards its sensors")
+    allow_mpirun()
+    try:
+        experiment(twin, asked.processes, "A forecast in the street, pulled towards its sensors")
+    except (ModelError, FileError) as error:
+        raise SystemExit(f"the experiment stopped: {error}") from None
 
 
 def experiment(twin: Twin, processes: int, title: str) -> None:
