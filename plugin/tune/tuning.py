@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from coupling.geometry.grid import Grid
 from plugin.case.configuration import Case, ConfigurationError
+from plugin.case.observations import ANALYSIS_TIME, LAGGED
 from plugin.run.progress import Progress
 from plugin.tune.candidates import Coordinate, Domain, coordinates, start
 from plugin.tune.folds import Fold, correlation_time, folds_of, runs_of
@@ -87,6 +88,12 @@ def tune(case: Case, comm: MPI.Comm, options: Options, progress: Progress) -> Tu
         raise ConfigurationError(
             f"background.variables.{next(iter(case.background.variables))}: found an anamorphosis; plugin.tune chooses "
             "settings of variables as they are; leave it out"
+        )
+    assert case.observations is not None  # the command needs it
+    if case.observations.window == LAGGED:
+        raise ConfigurationError(
+            f"observations.window: found {LAGGED}; plugin.tune takes readings of one time, expected {ANALYSIS_TIME}; "
+            "tune with that and without the section lagged"
         )
     with progress.stage("states"):
         states = read_states(case, comm, options.places, case.run / "cache", progress.say)

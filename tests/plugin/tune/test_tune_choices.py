@@ -200,6 +200,7 @@ def scored(before, after):
         ({}, {"background": 0.1}, "cannot be taken from states 2 s apart"),
         ({}, {"given": {"background.radius": [1.0]}}, "--try background.radius: no key that is varied with tsvd"),
         ({"variables": {"Tracer": {"anamorphosis": "sqrt"}}}, {}, "background.variables.Tracer: found an anamorphosis"),
+        ({"observations": {"window": "lagged", "lagged": {"lags": [2.0]}}}, {}, "observations.window: found lagged"),
         ({"truncation": 3}, {"given": {"background.truncation": [-1]}}, "background.truncation"),
         (
             {"observations": {"error_model": {"factor": {"Tracer.x": 2.0}}}},
