@@ -248,7 +248,9 @@ def _improve(values, blocks, modes, bases):
         if not len(columns):
             continue
         size, at_points = np.diag(second)[columns], _values(values, cell)
-        ridge = _RIDGE * (size + 0.1 * size.mean()) + np.finfo(np.float64).tiny
+        if not size.any():  # blocks without variance keep modes of zero
+            continue
+        ridge = _RIDGE * (size + 0.1 * size.mean())
         moments = (codes[:, columns].T @ at_points).astype(np.float64)
         rows = solve(second[np.ix_(columns, columns)] + np.diag(ridge), moments, assume_a="pos")
         split = np.split(rows, np.cumsum([modes[k] for k in numbers])[:-1])

@@ -69,6 +69,14 @@ def test_overlapping_blocks_leave_out_less_of_the_states_they_learn():
     assert errors[0] == pytest.approx(plain, rel=1e-4)
 
 
+def test_blocks_without_variance_have_modes_of_zero(recwarn):
+    still = SAMPLES.copy()
+    still[:, :, 9:] = 0.0
+    modes = codec(replace(BLOCKS, overlap=1), (3, 2, 2), local_bases(still, replace(BLOCKS, overlap=1), (3, 2, 2)))
+    assert not modes.get_buffer("basis_2").any() and modes.get_buffer("basis_0").any()
+    assert torch.isfinite(modes.encode(torch.from_numpy(still))).all() and not recwarn.list
+
+
 def network(name="PCA-UNet", **options):
     return make_network(name, blocks=[2, 1, 1], overlap=1, **options)
 
