@@ -75,9 +75,9 @@ def latent_of(background, comm):
 def save_encoder(path, network, **metadata):
     """Write an observation encoder, as it is before training, of the network in a file."""
     model, about = load(network)
-    channels, shape, factors = model.channels, model.shape, model.factors.double().numpy()
     kept = np.random.default_rng(12).normal(size=(N_MODES, 30)) * 10.0
-    arrays = {"fields": (factors @ kept).T.reshape(-1, channels, *shape), "codes": kept}
+    with torch.no_grad():
+        arrays = {"fields": model.double().decode(torch.as_tensor(kept.T.copy())).numpy(), "codes": kept}
     told = {"variables": about["variables"], "grid": about["grid"], "autoencoder": file_hash(network), **metadata}
     save(path, ObservationEncoder(model, about["grid"]["spacing"], width=4), told, arrays)
 
