@@ -127,7 +127,7 @@ def local_bases(values: np.ndarray, blocks: GridBlocks, modes: Sequence[int], tu
     if blocks.overlap:
         for _ in range(turns):
             _improve(values, blocks, modes, bases)
-    return [of.reshape(-1, of.shape[-1]) for of in bases]
+    return [_flat(of) for of in bases]
 
 
 def cross_fitted(
@@ -232,6 +232,11 @@ def _components(values, count):
     return np.where(sound, variances, 0.0), vectors
 
 
+def _flat(modes):
+    """(values, modes) of a block; it may have no modes at all."""
+    return modes.reshape(int(np.prod(modes.shape[:-1])), modes.shape[-1])
+
+
 def _within(inner, outer):
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
 
@@ -239,7 +244,7 @@ def _within(inner, outer):
 def _improve(values, blocks, modes, bases):
     """One turn: codes by least squares, then each point's row of the modes by ridge regression; in place."""
     codec = LocalModes(values.shape[1], blocks, modes)
-    codec.load_bases([of.reshape(-1, of.shape[-1]) for of in bases])
+    codec.load_bases([_flat(of) for of in bases])
     codes = np.concatenate([codec.encode(torch.from_numpy(of)).numpy() for of in _runs(values)])
     second = (codes.T @ codes).astype(np.float64)
     starts, boxes = np.cumsum([0, *modes]), blocks.boxes()

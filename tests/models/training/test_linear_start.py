@@ -77,6 +77,13 @@ def test_blocks_without_variance_have_modes_of_zero(recwarn):
     assert torch.isfinite(modes.encode(torch.from_numpy(still))).all() and not recwarn.list
 
 
+@pytest.mark.parametrize("overlap", [0, 1])
+def test_a_block_may_have_no_modes(overlap):
+    blocks = replace(BLOCKS, overlap=overlap)
+    bases = local_bases(SAMPLES, blocks, (3, 0, 2))
+    assert bases[1].shape[1] == 0 and left_out(codec(blocks, (3, 0, 2), bases), SAMPLES) > 0.0
+
+
 def network(name="PCA-UNet", **options):
     return make_network(name, blocks=[2, 1, 1], overlap=1, **options)
 
