@@ -8,6 +8,7 @@
     sparse         error against the number of real sensors, with optimal interpolation and a plain regression;
                    by the paper's protocol, and with settings chosen by validation
     localised      the same for linear analyses, with covariances as in the sample and localised
+    refined        localised linear analyses of one variable, and the same refined by a network
     codecs         the case's trained network beside linear codecs of as many numbers, each encoding the test states
     cycled         finished runs of a forecast model: without analyses, and cycles of different kinds
 
@@ -28,6 +29,7 @@ from plugin.experiment.experiments.codecs import codecs
 from plugin.experiment.experiments.cycled import cycled
 from plugin.experiment.experiments.localised import localised
 from plugin.experiment.experiments.observations import observations
+from plugin.experiment.experiments.refined import refined
 from plugin.experiment.experiments.sparse import sparse
 from plugin.experiment.experiments.steps import steps
 from plugin.experiment.experiments.tables import tables
@@ -40,7 +42,7 @@ from plugin.run.progress import Progress
 
 EXPERIMENTS: dict[str, Callable[[ExperimentInputs], Result]] = {
     function.__name__: function
-    for function in (tables, observations, tradeoff, steps, truncation, sparse, localised, codecs, cycled)
+    for function in (tables, observations, tradeoff, steps, truncation, sparse, localised, refined, codecs, cycled)
 }
 
 

@@ -44,7 +44,7 @@ def test_reanalysis(clone):
 def test_experiments(clone):
     ran(clone, "examples.experiments.demo")
     folder = clone / "examples/experiments/run/results"
-    names = ("tables", "observations", "tradeoff", "steps", "truncation", "sparse", "localised", "cycled")
+    names = ("tables", "observations", "tradeoff", "steps", "truncation", "sparse", "localised", "refined", "cycled")
     for name in names:
         assert all((folder / f"{name}.{kind}").is_file() for kind in ("md", "json", "png", "svg"))
     with open(folder / "truncation-1.csv", newline="") as file:
