@@ -122,7 +122,7 @@ def _reanalyse(case, comm, resume, progress):
         raise ConfigurationError(
             "observations.bias: biases go on from window to window, states are analysed alone here"
         )
-    if case.background.adaptive is not None:
+    if case.background.adaptive is not None and "adaptive" in case.background.model_fields_set:
         raise ConfigurationError(
             "background.adaptive goes with plugin.cycle, because a reanalysis takes each state by itself; "
             "give background.inflation instead"
@@ -174,9 +174,8 @@ def _backgrounds(case, comm, n_steps, progress):
     """(Background of this rank's group, RankGroup); the modes are made by all ranks, and read by each group."""
     of, settings = case.reanalysis, case.background
     cache = case.run / "cache"
-    if settings.modes is None:
-        settings = settings.model_copy(update={"modes": cache / "modes.h5"})
-        case = case.model_copy(update={"background": settings})
+    settings = settings.model_copy(update={"adaptive": None, "modes": settings.modes or cache / "modes.h5"})
+    case = case.model_copy(update={"background": settings})
     made = background(case, comm, cache, progress.say)
     size = made.modes.vectors.dtype.itemsize * comm.allreduce(made.modes.vectors.size)
     memory = None if of.memory is None else of.memory * 2**30

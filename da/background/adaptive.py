@@ -6,7 +6,8 @@ better than that. Where R and the shape of B are right, innovations have the var
     λ̂ = (Σ d²/σ_o² − M) / Σ σ_b²/σ_o²
 
 estimates the factor λ of B (Wang & Bishop 2003; Li, Kalnay & Miyoshi 2009, their OMB²). One window's estimate is noisy;
-it is joined with those before by a geometric mean whose weights fall by 1 − 1/m from window to window.
+it is joined with those before by a geometric mean whose weights fall by 1 − 1/m from window to window. The first window
+has none before it: what B itself assumes is no estimate.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class FactorRule:
     fewest : readings that an estimate needs
     """
 
-    memory: float = 3.0
+    memory: float = 2.0
     lowest: float = 0.1
     highest: float = 3.0
     fewest: int = 5
@@ -39,17 +40,19 @@ def variance_factor(innovation: np.ndarray, background_std: np.ndarray, error: n
 
 
 def next_factor(
-    before: float, innovation: np.ndarray, background_std: np.ndarray, error: np.ndarray, rule: FactorRule
-) -> float:
-    """The factor of the standard deviation, √λ, after a window.
+    before: float | None, innovation: np.ndarray, background_std: np.ndarray, error: np.ndarray, rule: FactorRule
+) -> float | None:
+    """The factor of the standard deviation, √λ, after a window; None where there is no estimate yet.
 
-    before : the one so far; 1 at first
+    before : the one so far; None before the first estimate
     """
     if len(error) < rule.fewest:
         return before
     estimate = variance_factor(innovation, background_std, error)
     if not np.isfinite(estimate):
         return before
-    bounded = np.sqrt(np.clip(estimate, rule.lowest**2, rule.highest**2))
+    bounded = float(np.sqrt(np.clip(estimate, rule.lowest**2, rule.highest**2)))
+    if before is None:
+        return bounded
     part = 1.0 / rule.memory
     return float(np.clip(before ** (1.0 - part) * bounded**part, rule.lowest, rule.highest))

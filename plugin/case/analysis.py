@@ -13,8 +13,8 @@ class AnalysisSection(Section):
     """How far an analysis is believed. It is compared with its forecast at readings that it did not know."""
 
     guard: Guard = Field(
-        "warn",
-        description="what follows where the analysis is farther than its forecast from readings that are withheld, or "
-        "left out one at a time: a line in output, ledger and report (warn); also an increment of the size that these "
-        "readings bear out, by field (shrink); or none (skip); off: no comparison",
+        "shrink",
+        description="what follows from readings that are withheld, or left out one at a time: where the analysis is "
+        "farther from them than its forecast, a line in output, ledger and report (warn) and no increment of the field "
+        "(skip); in every window an increment of the size that they bear out for certain (shrink); off: no comparison",
     )

@@ -14,7 +14,7 @@ from plugin.case.sections import Positive, Precision, Scaling, Section, SeriesSe
 class AdaptiveSection(Section):
     """A factor on the background standard deviation of each field, from the innovations of this run (plugin.cycle)."""
 
-    memory: float = Field(3.0, ge=1, description="windows over which an innovation's word fades; 1: the last one alone")
+    memory: float = Field(2.0, ge=1, description="windows over which an innovation's word fades; 1: the last one alone")
     lowest: Positive = Field(0.1, description="least factor")
     highest: Positive = Field(3.0, description="largest factor")
 
@@ -74,15 +74,16 @@ class BackgroundSection(Section):
         {}, description="variables that are analysed by an anamorphosis: {Tracer: {anamorphosis: sqrt}}"
     )
     adaptive: AdaptiveSection | None = Field(
-        None, description="a further factor by field that follows the innovations; none if left out"
+        AdaptiveSection(), description="a further factor by field that follows the innovations; null for none"
     )
     localisation: LocalisationSection | None = Field(
         None, description="covariances that fall with distance; as far as the sample's reach if left out"
     )
-    between: Between = Field(
-        {},
-        description="covariances between variables: {Tracer: [Velocity]} leaves those of tracer and wind out, "
-        "{Tracer: {Velocity: 0.5}} halves them; as in the sample if left out",
+    between: Between | None = Field(
+        None,
+        description="covariances between variables: sample keeps all; {Tracer: [Velocity]} leaves those of tracer and "
+        "wind out, {Tracer: {Velocity: 0.5}} halves them, the others are kept. If left out, each field is "
+        "corrected by its own readings alone",
     )
     latent: LatentSection = LatentSection()
     modes: Path | None = Field(None, description="file (.h5) of the modes: used if it is there and fits, else made")

@@ -1,6 +1,7 @@
 """The case file's `background.localisation` and `background.between`: which covariances of the sample are kept."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -9,7 +10,7 @@ from plugin.case.sections import Part, Positive, Section
 from plugin.case.variables import field_of, is_of
 
 Lengths = Positive | dict[str, Positive]
-Between = dict[str, list[str] | dict[str, Part]]
+Between = Literal["sample"] | dict[str, list[str] | dict[str, Part]]
 
 
 class LocalisationSection(Section):
@@ -38,12 +39,19 @@ def lengths_of(lengths: Lengths | None, variables: Sequence[str], key: str) -> n
     return np.array(given, dtype=np.float64)
 
 
-def between_matrix(between: Between, variables: Sequence[str]) -> np.ndarray:
-    """(v, v) factors of the covariances between variables: one where nothing is said.
+def between_matrix(between: Between | None, variables: Sequence[str]) -> np.ndarray:
+    """(v, v) factors of the covariances between variables; one where entries say nothing.
+
+    None : those of different fields are zero; "sample" : all are one
 
     ValueError if a name is of no variable, or of the same field, or two entries disagree
     """
     factors = np.ones((len(variables),) * 2)
+    if between is None:
+        fields = np.array([field_of(name) for name in variables])
+        return np.asarray(fields[:, None] == fields[None, :], np.float64)
+    if between == "sample":
+        return factors
     given: dict[frozenset[str], float] = {}
     for one, entry in between.items():
         pairs = entry.items() if isinstance(entry, Mapping) else [(name, 0.0) for name in entry]

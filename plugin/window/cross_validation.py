@@ -4,6 +4,10 @@ An analysis always fits the readings that it was made of. What it does between s
 know: the withheld ones, and each of its own in an analysis without it, which is known in closed form
 (:mod:`da.diagnostics.influence`). Departures are in units of the readings' errors; a field counts by itself where it
 has enough readings, and by all of them otherwise.
+
+The factor of the increment that fits these readings best is itself an estimate, and from some tens of readings a poor
+one. `shrink` multiplies the increment by that factor less its standard error, within 0 and 1: what the readings do not
+bear out is left away, and an increment that they bear out well stays as it is.
 """
 
 from collections.abc import Mapping
@@ -24,6 +28,7 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
 
 _FEWEST = 5  # readings that a comparison needs
+_WHOLE = 0.9  # a factor from here on gains less than the choice between it and one is known
 _MOST = 5000  # readings that are left out one at a time: each costs s² FLOPs
 ALL = "all"
 
@@ -47,18 +52,26 @@ class Comparison:
 
     count : number of readings
     forecast, analysis : root mean square departures, in units of the readings' errors
-    factor : of the increment, in [0, 1], that leaves the least departures
+    factor : of the increment, that leaves the least departures
+    factor_error : its standard error, which allows for departures of unequal size (White 1980)
     """
 
     count: int
     forecast: float
     analysis: float
     factor: float
+    factor_error: float = 0.0
 
     @property
     def worse(self) -> bool:
         """Whether the analysis is farther from the readings than the forecast."""
         return self.count >= _FEWEST and self.analysis > self.forecast
+
+    @property
+    def borne_out(self) -> float:
+        """The factor that is at least right, within [0, 1]; from 0.9 on the whole increment."""
+        least = max(0.0, self.factor - self.factor_error)
+        return 1.0 if least >= _WHOLE else least
 
 
 @dataclass(frozen=True)
@@ -85,9 +98,11 @@ class Verdict:
             return 1.0
         of = self.fields.get(name)
         of = self.fields[ALL] if of is None or of.count < _FEWEST else of
-        if not of.worse:
+        if of.count < _FEWEST:
             return 1.0
-        return of.factor if self.action == "shrink" else 0.0
+        if self.action == "shrink":
+            return of.borne_out
+        return 0.0 if of.worse else 1.0
 
     def summary(self) -> dict[str, Any]:
         """For the ledger."""
@@ -107,12 +122,19 @@ def judge(departures: Departures, action: Guard) -> Verdict:
         if not mine.any():
             continue
         before, after = departures.forecast[mine], departures.analysis[mine]
-        moved = before - after
-        square = float(moved @ moved)
-        best = float(moved @ before) / square if square > 0.0 else 1.0
         far = [float(np.sqrt(np.mean(of**2))) for of in (before, after)]
-        compared[name] = Comparison(int(mine.sum()), far[0], far[1], min(1.0, max(0.0, best)))
+        compared[name] = Comparison(int(mine.sum()), far[0], far[1], *_best_factor(before, before - after))
     return Verdict(action, compared)
+
+
+def _best_factor(before: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
+    """The factor of `moved` that leaves least of `before`, and its standard error."""
+    square, count = float(moved @ moved), len(moved)
+    if square == 0.0:
+        return 1.0, 0.0
+    best = float(moved @ before) / square
+    unexplained = moved * (before - best * moved)
+    return best, float(np.sqrt(unexplained @ unexplained * count / max(1, count - 1))) / square
 
 
 def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: AnalysisCache, comm: MPI.Comm) -> Departures:
@@ -149,9 +171,13 @@ def increment_factors(verdict: Verdict, variables: tuple[Variable, ...]) -> np.n
 
 
 def guard_line(entry: Mapping[str, Any] | None) -> str:
-    """What a window's line says of its ledger entry; "" where no analysis is worse than its forecast."""
-    if not entry or not entry["worse"]:
+    """What a window's line says of its ledger entry; "" where increments are as they were found."""
+    if not entry:
         return ""
+    applied = {name: of["applied"] for name, of in entry["fields"].items() if name != ALL}
+    if not entry["worse"]:
+        smaller = ", ".join(f"{name} {factor:.2g}" for name, factor in applied.items() if factor < 1.0)
+        return f"  increments times {smaller}" if smaller else ""
     done = {"warn": "it is used all the same", "shrink": "increment times {:.2g}", "skip": "the forecast is kept"}
     parts = []
     for name in entry["worse"]:

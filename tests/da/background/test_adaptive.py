@@ -25,6 +25,15 @@ def test_it_goes_to_the_truth_in_some_windows_and_stays():
     assert np.mean(factors[15:]) == pytest.approx(0.4, rel=0.15)
 
 
+def test_the_first_estimate_counts_by_itself():
+    given, rule = innovations(0.4, 50), FactorRule()
+    first = next_factor(None, *given, rule)
+    assert first == pytest.approx(np.sqrt(variance_factor(*given)), rel=1e-12)
+    assert next_factor(first, *given, rule) == pytest.approx(first, rel=1e-12)
+    few = [of[:4] for of in given]
+    assert next_factor(None, *few, rule) is None
+
+
 def test_memory_one_is_the_last_window_alone():
     given = innovations(0.7, 200)
     assert next_factor(3.0, *given, FactorRule(memory=1.0)) == pytest.approx(np.sqrt(variance_factor(*given)))

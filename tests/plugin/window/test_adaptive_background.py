@@ -54,7 +54,7 @@ def test_factors_and_analysis_equal_dense(given, tmp_path):
     std = np.linalg.norm(hu, axis=1)
     expected = {
         "Tracer": next_factor(0.5, d[tracer], std[tracer], readings.error[tracer], RULE),
-        "Velocity": next_factor(1.0, d[~tracer], std[~tracer], readings.error[~tracer], RULE),
+        "Velocity": next_factor(None, d[~tracer], std[~tracer], readings.error[~tracer], RULE),
     }
     assert found.factors == pytest.approx(expected, rel=1e-10)
     g = hu * np.where(tracer, expected["Tracer"], expected["Velocity"])[:, None]

@@ -116,9 +116,24 @@ def test_it_is_made_once_while_the_sensors_stay(given):
 
 
 def test_no_taper_where_none_is_asked_for(given):
-    assert make_taper(section(), given[0].transfer) is None
+    assert make_taper(section(between="sample"), given[0].transfer) is None
     own = make_taper(section(localisation={"horizontal": {"Tracer": 30.0, "Velocity": 90.0}}), given[0].transfer)
     assert own.horizontal.tolist() == [30.0, 90.0, 90.0] and np.isinf(own.vertical).all()
+
+
+def test_fields_are_apart_unless_the_case_says_otherwise(given):
+    apart = make_taper(section(), given[0].transfer)
+    assert apart.between.tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]
+    assert np.isinf(apart.horizontal).all() and np.isinf(apart.vertical).all()
+    background, state = given
+    readings = make_readings(background, state)
+    only = readings.select(np.array([v.startswith("Tracer") for v in readings.variable]))
+    # a column for each reading, or for twelve modes of two fields with more readings than that
+    for chosen in (only, only.select(np.tile(np.arange(len(only)), 9))):
+        found = analysed((replace(background, taper=apart), state), chosen)
+        increment = found.analysis.increment.reshape(-1, 3)
+        assert np.abs(increment[:, 0]).max() > 1e-3 and not increment[:, 1:].any()
+    assert analysed(given, only).analysis.increment.reshape(-1, 3)[:, 1:].any()
 
 
 @pytest.mark.parametrize(
