@@ -317,9 +317,9 @@ def _absolute(value, base):
     if isinstance(value, Path):
         return value if value.is_absolute() else base / value
     if isinstance(value, BaseModel):
-        return value.model_copy(
-            update={name: _absolute(getattr(value, name), base) for name in type(value).model_fields}
-        )
+        parts = {name: _absolute(getattr(value, name), base) for name in type(value).model_fields}
+        # what stays is not counted among what the case gives
+        return value.model_copy(update={name: of for name, of in parts.items() if of != getattr(value, name)})
     if isinstance(value, list):
         return [_absolute(item, base) for item in value]
     if isinstance(value, dict):
