@@ -21,7 +21,7 @@ def next_factors(
 ) -> dict[str, float]:
     """{field: factor of the background's standard deviation} with this window's innovations.
 
-    before : of the windows before; fields that are not there have 1
+    before : of the windows before; fields without an estimate are not there
     used : numbers of the readings that passed quality control
     std : function that computes (M,) of the background at all readings, without a factor; called if it is needed
     """
@@ -33,7 +33,9 @@ def next_factors(
     factors, spread = {}, std()[used]
     for name in dict.fromkeys(v.field for v in background.transfer.variables):
         of = field == name
-        factors[name] = next_factor(before.get(name, 1.0), value[of], spread[of], error[of], rule)
+        factor = next_factor(before.get(name), value[of], spread[of], error[of], rule)
+        if factor is not None:
+            factors[name] = factor
     return factors
 
 

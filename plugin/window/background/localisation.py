@@ -25,19 +25,18 @@ _CONTROL = 10000  # numbers of a control whose Hessian every rank can hold: 0.8 
 
 
 def make_taper(settings: BackgroundSection, transfer: Transfer) -> Taper | None:
-    """The Taper of this rank's values; None where the case asks for none.
+    """The Taper of this rank's values; None where all covariances stay as they are.
 
     Raises
     ------
     ConfigurationError
         if a name is not of a variable that is analysed, or no covariance has the factors between variables
     """
-    localisation = settings.localisation
-    if localisation is None and not settings.between:
-        return None
-    names = [v.name for v in transfer.variables]
+    localisation, names = settings.localisation, [v.name for v in transfer.variables]
     try:
         between = _between(settings, names)
+        if localisation is None and np.all(between == 1.0):
+            return None
         horizontal = lengths_of(
             None if localisation is None else localisation.horizontal, names, "localisation.horizontal"
         )
