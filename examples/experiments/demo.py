@@ -14,7 +14,7 @@ import numpy as np
 
 from examples.reanalysis.demo import small_street
 from examples.street.demo import earlier_winds
-from examples.twin import command, run_twin
+from examples.twin import allow_mpirun, command, run_twin
 from plugin.experiment.__main__ import EXPERIMENTS
 
 HERE = Path(__file__).resolve().parent
@@ -25,6 +25,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.experiments.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycles")
     asked, began = parser.parse_args(words), time.monotonic()
+    allow_mpirun()
     street = small_street(HERE / "run")
     twin = replace(
         street,

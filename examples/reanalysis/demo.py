@@ -26,6 +26,7 @@ from examples.twin import (  # noqa: E402
     COMM,
     Series,
     Twin,
+    allow_mpirun,
     analysis_times,
     command,
     dumps,
@@ -106,6 +107,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.reanalysis.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the reanalysis")
     asked, began = parser.parse_args(words), time.monotonic()
+    allow_mpirun()
     twin = small_street(HERE / "run")
     shutil.rmtree(twin.run, ignore_errors=True)
 

@@ -8,6 +8,10 @@ has enough readings, and by all of them otherwise.
 The factor of the increment that fits these readings best is itself an estimate, and from some tens of readings a poor
 one. `shrink` multiplies the increment by that factor less its standard error, within 0 and 1: what the readings do not
 bear out is left away, and an increment that they bear out well stays as it is.
+
+Where a plume that has moved is at two sensors and nowhere else, these alone decide; and each of them is predicted worst
+without the other, however good the analysis is with both. So a comparison counts only where more than two readings
+share in it: (Σ p²)² / Σ p⁴ of them, p being the increments at readings left out, is 2.5 at least.
 """
 
 from collections.abc import Mapping
@@ -28,6 +32,7 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
 
 _FEWEST = 5  # readings that a comparison needs
+_SHARING = 2.5  # of them, each counted by its share in the factor
 _WHOLE = 0.9  # a factor from here on gains less than the choice between it and one is known
 _MOST = 5000  # readings that are left out one at a time: each costs s² FLOPs
 ALL = "all"
@@ -54,18 +59,25 @@ class Comparison:
     forecast, analysis : root mean square departures, in units of the readings' errors
     factor : of the increment, that leaves the least departures
     factor_error : its standard error, which allows for departures of unequal size (White 1980)
+    sharing : how many of the readings share in the factor, from 1 where one decides to `count` where all do alike
     """
 
     count: int
     forecast: float
     analysis: float
     factor: float
-    factor_error: float = 0.0
+    factor_error: float
+    sharing: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether readings enough share in it."""
+        return self.count >= _FEWEST and self.sharing >= _SHARING
 
     @property
     def worse(self) -> bool:
-        """Whether the analysis is farther from the readings than the forecast."""
-        return self.count >= _FEWEST and self.analysis > self.forecast
+        """Whether the analysis is farther from the readings than the forecast, by the word of enough of them."""
+        return self.counts and self.analysis > self.forecast
 
     @property
     def borne_out(self) -> float:
@@ -98,7 +110,7 @@ class Verdict:
             return 1.0
         of = self.fields.get(name)
         of = self.fields[ALL] if of is None or of.count < _FEWEST else of
-        if of.count < _FEWEST:
+        if not of.counts:
             return 1.0
         if self.action == "shrink":
             return of.borne_out
@@ -127,14 +139,15 @@ def judge(departures: Departures, action: Guard) -> Verdict:
     return Verdict(action, compared)
 
 
-def _best_factor(before: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
-    """The factor of `moved` that leaves least of `before`, and its standard error."""
+def _best_factor(before: np.ndarray, moved: np.ndarray) -> tuple[float, float, float]:
+    """The factor of `moved` that leaves least of `before`, its standard error, and how many readings share in it."""
     square, count = float(moved @ moved), len(moved)
     if square == 0.0:
-        return 1.0, 0.0
+        return 1.0, 0.0, float(count)
     best = float(moved @ before) / square
     unexplained = moved * (before - best * moved)
-    return best, float(np.sqrt(unexplained @ unexplained * count / max(1, count - 1))) / square
+    error = float(np.sqrt(unexplained @ unexplained * count / max(1, count - 1))) / square
+    return best, error, square**2 / float(np.sum(moved**4))
 
 
 def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: AnalysisCache, comm: MPI.Comm) -> Departures:

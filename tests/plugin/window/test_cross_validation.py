@@ -60,7 +60,9 @@ def test_what_stays_while_the_sensors_do_is_made_once(given):
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_warn_shrink_and_skip(given, bias):
-    readings = sure(make_readings(*given))
+    readings = make_readings(*given)
+    noise = np.random.default_rng(3).choice([-3.0, 3.0], len(readings))
+    readings = sure(replace(readings, value=readings.value + noise), 0.5)
     settings = {"bias": BiasSection(std={"Tracer": 0.05})} if bias else {}
     warned, shrunk, skipped = (analysed(given, readings, guard, **settings) for guard in ("warn", "shrink", "skip"))
     assert warned.verdict.worse and warned.verdict.fields[ALL].worse
@@ -77,7 +79,7 @@ def test_warn_shrink_and_skip(given, bias):
         np.testing.assert_array_equal(found.analysis.increment[n:], warned.analysis.increment[n:])
         rms = np.sqrt(np.mean([row["residual"] ** 2 for row in found.table if row["used"] == "yes"]))
         assert found.analysis.residual.rms == pytest.approx(rms, rel=1e-9)
-        assert found.analysis.chi_squared == pytest.approx((rms / 0.01) ** 2, rel=1e-9)
+        assert found.analysis.chi_squared == pytest.approx((rms / 0.5) ** 2, rel=1e-9)
     state = given[1]
     for name in skipped.verdict.worse:
         if name != ALL:
@@ -154,3 +156,19 @@ def test_the_line_says_what_was_done():
     assert guard_line(judge(departures, "skip").summary()).endswith("(the forecast is kept)")
     assert "increment times 0." in guard_line(judge(departures, "shrink").summary())
     assert guard_line(None) == ""
+
+
+def test_two_readings_do_not_judge_a_field():
+    """A plume that has moved from one sensor to the next: each is predicted wrongly without the other."""
+    forecast = np.array([10.0, -10.0, *np.random.default_rng(3).normal(size=20)])
+    moved = np.array([-3.0, 12.0, *np.zeros(20)])
+    names = np.full(22, "Tracer")
+    verdict = judge(Departures(names, forecast, forecast - moved), "shrink")
+    of = verdict.fields["Tracer"]
+    assert of.analysis > 1.5 * of.forecast and of.factor + 2.0 * of.factor_error < 0.0
+    assert 1.0 <= of.sharing < 2.0 and verdict.worse == [] and verdict.factor("Tracer") == 1.0
+    # the same where four times as many share in it
+    spread = [np.repeat(of, 4) for of in (names[:2], forecast[:2], (forecast - moved)[:2])]
+    many = judge(Departures(*spread), "shrink")
+    assert many.fields["Tracer"].sharing == pytest.approx(4.0 * 153.0**2 / (9.0**2 + 144.0**2))
+    assert many.worse == ["Tracer"] and many.factor("Tracer") == 0.0
