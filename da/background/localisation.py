@@ -74,6 +74,11 @@ class Taper:
             raise ValueError(f"{self.untapered} leading modes, expected none or more")
         check_between(self.between)
 
+    @property
+    def falls_with_distance(self) -> bool:
+        """Whether there is a length; if not, `between` alone makes covariances smaller."""
+        return bool(np.isfinite(self.horizontal).any() or np.isfinite(self.vertical).any())
+
     def factors(self, other: "Taper") -> tuple[np.ndarray, np.ndarray]:
         """C and T of this rank's values with those of another Taper: (n, n_other) each, to be read only."""
         squared = np.zeros((len(self.variable), len(other.variable)))

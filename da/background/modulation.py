@@ -13,7 +13,8 @@ C comes from a lattice of anchors at half a length (Nyström's method): T betwee
 inverse root of T at the anchors, without directions below a hundredth of the largest eigenvalue; rows are then divided
 by their norms, so that variances stay as they are. C Cᵀ is a covariance whatever the lengths, within some 0.03 of T.
 
-U is never formed. For n_local rows, s modes and J patterns, on this rank:
+Where nothing falls with distance C is f, and U is exact. It is never formed. For n_local rows, s modes and J patterns,
+on this rank:
 
     memory  8 n_local J bytes for C, and an s J × s J Hessian
     FLOPs   2 n_local s J for U w or Uᵀ δx
@@ -156,7 +157,8 @@ def modulated_transform(inner: LinearTransform, taper: Taper) -> ModulatedTransf
     between, vectors = np.linalg.eigh(np.asarray(taper.between, np.float64))
     kept = between > 1e-12 * between[-1]
     leading = (vectors[:, kept] * np.sqrt(between[kept]))[taper.variable]
-    return ModulatedTransform(inner, leading, _patterns(taper, inner.comm), taper.untapered)
+    tapered = _patterns(taper, inner.comm) if taper.falls_with_distance else leading
+    return ModulatedTransform(inner, leading, tapered, taper.untapered)
 
 
 def _patterns(taper: Taper, comm: MPI.Comm) -> np.ndarray:

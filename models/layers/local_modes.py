@@ -1,7 +1,9 @@
 """Linear modes that live in blocks of the grid: what a principal component analysis of neighbourhoods gives.
 
-Malvar & Staelin 1989, The LOT: transform coding without blocking effects, https://doi.org/10.1109/29.17536 (for
-    overlapping blocks, whose codes are those of least squares here)
+Blocks may overlap; their codes are then those of least squares:
+
+Malvar & Staelin 1989, The LOT: transform coding without blocking effects,
+    https://doi.org/10.1109/29.17536
 """
 
 from collections.abc import Iterator, Sequence

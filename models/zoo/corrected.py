@@ -6,10 +6,11 @@
 S are modes in blocks (:mod:`models.layers.local_modes`), S⁺ its pseudo-inverse, σ the standard deviation, at each
 point, of what S leaves out and λ that of the codes. The last layer of each network is zero at the start, so that
 training begins at the linear codec exactly. S is made from the training states (:mod:`models.training.linear_start`);
-it takes no part in the training.
+it takes no part in the training. A network beside principal components is the first paper's, a block that begins as
+nothing the second's.
 
 Milano & Koumoutsakos 2002, Neural network modeling for near wall turbulent flow,
-    https://doi.org/10.1006/jcph.2002.7146 (a network beside the principal components)
+    https://doi.org/10.1006/jcph.2002.7146
 He et al. 2016, Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027
 """
 

@@ -11,7 +11,7 @@ bear out is left away, and an increment that they bear out well stays as it is.
 
 Where a plume that has moved is at two sensors and nowhere else, these alone decide; and each of them is predicted worst
 without the other, however good the analysis is with both. So a comparison counts only where more than two readings
-share in it: (Σ p²)² / Σ p⁴ of them, p being the increments at readings left out, is 2.5 at least.
+share in it: (Σ p²)² / Σ p⁴ is above 2, p being the increments at readings left out.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
 
 _FEWEST = 5  # readings that a comparison needs
-_SHARING = 2.5  # of them, each counted by its share in the factor
+_SHARING = 2.0  # of them, each counted by its share in the factor; more than these count
 _WHOLE = 0.9  # a factor from here on gains less than the choice between it and one is known
 _MOST = 5000  # readings that are left out one at a time: each costs s² FLOPs
 ALL = "all"
@@ -72,7 +72,7 @@ class Comparison:
     @property
     def counts(self) -> bool:
         """Whether readings enough share in it."""
-        return self.count >= _FEWEST and self.sharing >= _SHARING
+        return self.count >= _FEWEST and self.sharing > _SHARING
 
     @property
     def worse(self) -> bool:

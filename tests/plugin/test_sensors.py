@@ -20,8 +20,9 @@ from plugin.window.set_up import set_up
 
 @pytest.fixture(scope="module")
 def of(folder, tmp_path_factory):  # noqa: F811
-    """The set-up with a few of its readings only, so that there is something left to gain."""
+    """The set-up with all covariances and a few of its readings, so that there is something left to gain."""
     found = set_up(read_case(case_file(folder, tmp_path_factory.mktemp("sensors"))), COMM)
+    found = replace(found, background=replace(found.background, taper=None))
     few = found.readings.select(np.arange(3))
     reading_operator, model = make_operator(
         found.background.transfer, found.background.transfer.at_readings(found.state, few.position, few.variable), few

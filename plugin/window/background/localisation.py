@@ -21,6 +21,7 @@ from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import CachedResult
 
 _REPRESENTERS = 5000  # observations that get a column each
+_APART = 1000  # numbers of a control that cost less than a column for each of some tens of readings
 _CONTROL = 10000  # numbers of a control whose Hessian every rank can hold: 0.8 GB
 
 
@@ -73,7 +74,8 @@ def localised(
 ) -> RowTransform:
     """U of a window's readings, made once while they stay where they are. Collective.
 
-    Each reading has a column of U; of more than 5,000 the modes are modulated instead (`da.background.modulation`).
+    Each reading has a column of U. Of more than 5,000, and where nothing falls with distance, the modes are modulated
+    instead (`da.background.modulation`).
 
     operator : H; of wind speeds the components' rows count, with an anamorphosis those of the nodes about sensors
     content : what U depends on beside H
@@ -88,7 +90,8 @@ def localised(
         return transform
     linear = linear_part(operator)
     try:
-        if linear.n_observations > _REPRESENTERS:
+        apart = not taper.falls_with_distance and len(taper.between) * transform.n_control <= _APART
+        if apart or linear.n_observations > _REPRESENTERS:
             return cached.result_for(content, lambda: _modulated(transform, taper, linear.n_observations), comm)
         return cached.result_for(
             (*linear.content, *content), lambda: localised_transform(transform, taper, linear), comm

@@ -90,3 +90,13 @@ def test_what_does_not_fit_is_refused():
         modulated_transform(problem.transform, taper(rows=slice(10)))
     with pytest.raises(ValueError, match="lengths of 0.01 and inf m need a lattice of .* points"):
         modulated_transform(problem.transform, taper(length=(0.01, 0.01)))
+
+
+@pytest.mark.parametrize("between", [0.0, 0.3])
+def test_without_lengths_factors_between_variables_are_exact(between):
+    problem = make_problem(COMM, "tsvd", 12)
+    of = taper(length=(np.inf, np.inf), between=between)
+    made = modulated_transform(problem.transform, of)
+    assert made.n_control == 2 * problem.transform.n_control
+    u = made.rows(slice(None))
+    assert relative_difference(u @ u.T, dense_covariance(problem, of)) < 1e-12

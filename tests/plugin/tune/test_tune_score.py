@@ -121,7 +121,8 @@ def test_the_network_is_that_of_an_analysis(folder, observations):
     of = list(states_of(case, plan))
     close_all(plan)
     modes, scale, _ = made_modes(case.background, states.transfer, states.rows[:, fold.training], COMM)
-    background = Background(states.transfer, LinearTransform(modes, scale, COMM), modes)
+    taper = make_taper(case.background, states.transfer)
+    background = Background(states.transfer, LinearTransform(modes, scale, COMM), modes, taper=taper)
     network, (number,), (before,) = states.network, fold.withheld, fold.before
     # readings of the withheld state itself, one by one
     value, _ = values_at(of[number], states.transfer, network.readings.position, network.readings.variable)
