@@ -109,7 +109,8 @@ class ModulatedTransform:
         """(k, n_control) float64 rows of U, in the state's units; `chosen` is a slice or numbers of this rank's."""
         values = self.inner.rows(chosen)
         products = [values[:, modes, None] * patterns[chosen][:, None, :] for modes, patterns, _ in self._parts()]
-        return np.concatenate([part.reshape(len(values), -1) for part in products], axis=1)
+        # a rank may be asked for none of its rows
+        return np.concatenate([part.reshape(len(values), part.shape[1] * part.shape[2]) for part in products], axis=1)
 
     def operator_product(self, operator: ObservationOperator) -> np.ndarray:
         """H U: (M_local, n_control), from the rows that H uses. Collective."""

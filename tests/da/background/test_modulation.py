@@ -98,5 +98,6 @@ def test_without_lengths_factors_between_variables_are_exact(between):
     of = taper(length=(np.inf, np.inf), between=between)
     made = modulated_transform(problem.transform, of)
     assert made.n_control == 2 * problem.transform.n_control
+    assert made.rows(np.empty(0, np.int64)).shape == (0, made.n_control)
     u = made.rows(slice(None))
     assert relative_difference(u @ u.T, dense_covariance(problem, of)) < 1e-12
