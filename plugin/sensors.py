@@ -18,8 +18,6 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_file
 from coupling.geometry.grid import Grid
-from da.background.linear_transform import LinearTransform
-from da.background.localisation import localised_transform
 from da.diagnostics.posterior import metric, posterior
 from da.diagnostics.sensor_placement import next_sensors
 from da.minimisation.hessian import ObservationHessian
@@ -27,7 +25,8 @@ from da.observation.matrix_operator import selection, stacked
 from plugin.case.configuration import ConfigurationError, read_cycle_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
-from plugin.window.background.localisation import linear_part
+from plugin.window.analysis_cache import CachedResult
+from plugin.window.background.localisation import linear_part, localised
 from plugin.window.set_up import SetUp, set_up
 
 _SEED = 20
@@ -63,7 +62,7 @@ def propose(
     n : how many
     comm : MPI communicator
     candidates : places tried at most; of more grid points so many are drawn, with a seed. None for 20,000, or 2,000
-        where B is localised
+        where covariances fall with distance
     only : count the variance of this variable only; else each variable's in its own units
 
     Returns
@@ -85,8 +84,9 @@ def propose(
         raise ConfigurationError("sensors are placed at points of a grid; the case has grid: {space: mesh}")
     column, m = names.index(variable), len(names)
     points = np.flatnonzero(transfer.grid.fluid_points)
+    taper = of.background.taper
     if candidates is None:
-        candidates = _CANDIDATES if of.background.taper is None else _LOCALISED
+        candidates = _LOCALISED if taper is not None and taper.falls_with_distance else _CANDIDATES
     if len(points) > candidates:
         points = np.sort(np.random.default_rng(_SEED).choice(points, candidates, replace=False))
     if not 1 <= n <= len(points):
@@ -98,25 +98,18 @@ def propose(
     counts = (scale > 0.0) & ((np.arange(len(scale)) % m == column) | (not only))
     weight = np.divide(1.0, scale**2, out=np.zeros(len(counts)), where=counts)
     background = float(np.trace(metric(transform, weight)))
-    if of.background.taper is not None:
-        # what no reading and no candidate sees of B stays as it is
-        there, new = linear_part(of.reading_operator.operator), selection(points * m + column, transfer.n_local, comm)
-        transform = localised_transform(transform, of.background.taper, stacked([there, new], comm))
+    there, new = linear_part(of.reading_operator.operator), selection(points * m + column, transfer.n_local, comm)
+    # U as an analysis of all these readings has it; what none of them sees of B stays as it is
+    u = localised(transform, taper, stacked([there, new], comm), (), CachedResult(), comm)
     slope = transfer.slopes_on_grid(of.state)[mine]  # readings are in the variable's own units
-    sensitivity = slope[:, None] * _sensitivity(transform, mine, error)
-    valued = metric(transform, weight)
-    errors = posterior(ObservationHessian(transform, of.operator, of.error, comm).information)
+    sensitivity = slope[:, None] * u.rows(mine) / error
+    valued = metric(u, weight)
+    errors = posterior(ObservationHessian(u, of.operator, of.error, comm).information)
     placed = next_sensors(errors, sensitivity, n, comm, valued)
     total = background - float(np.trace(valued)) + placed.total
     gain = np.concatenate(comm.allgather(placed.first_gain)) / background
     places = transfer.grid.coordinates(points)
     return Proposal(places[placed.chosen], total / background, places, gain)
-
-
-def _sensitivity(transform: LinearTransform, rows: np.ndarray, error: float) -> np.ndarray:
-    """(K_local, s) R_c^{-1/2} H_c U of candidates that read single values."""
-    vectors = transform.modes.vectors[rows]
-    return (vectors if transform.scale is None else transform.scale[rows, None] * vectors) / error
 
 
 def main(argv: Sequence[str], comm: MPI.Comm) -> int:
@@ -127,7 +120,9 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     parser.add_argument("--variable", help="what they read; the case's first variable if left out")
     parser.add_argument("--error", type=float, help="standard deviation of their errors; else the readings' median")
     parser.add_argument("--only", action="store_true", help="count the errors of this variable only")
-    parser.add_argument("--candidates", type=int, help="places tried at most: 20,000, or 2,000 where B is localised")
+    parser.add_argument(
+        "--candidates", type=int, help="places tried at most: 20,000, or 2,000 with background.localisation"
+    )
     parser.add_argument("--map", type=Path, metavar="FILE.npz", help="keep what each place would gain")
     words = read_words(parser, argv, comm)
     case, progress = read_cycle_case(words.case), Progress(comm)

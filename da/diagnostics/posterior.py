@@ -158,12 +158,12 @@ def mesh_std(of: Posterior, transform: RowTransform, to_mesh: PETSc.Mat, column:
     return result
 
 
-def metric(transform: LinearTransform, weight: np.ndarray | None = None) -> np.ndarray:
+def metric(transform: RowTransform, weight: np.ndarray | None = None) -> np.ndarray:
     """Uᵀ W U, so that tr W (U C Uᵀ) = tr (Uᵀ W U) C: what the errors of a control are in the state. Collective.
 
     Parameters
     ----------
-    transform : LinearTransform, U
+    transform : RowTransform, U; without a weight a LinearTransform
     weight : (n_local,) diagonal of W, not negative: zero for what does not count, 1/unit² where variables have unlike
         units; None counts every value in units of the transform's scale
 
@@ -176,22 +176,23 @@ def metric(transform: LinearTransform, weight: np.ndarray | None = None) -> np.n
     ValueError
         on every rank, if the weights do not fit, or one is negative or no number
     """
-    vectors = transform.modes.vectors
-    refuse_together(_weight_problem(weight, len(vectors)), transform.comm)
-    if weight is not None:
-        scale = 1.0 if transform.scale is None else transform.scale
-        root = np.sqrt(weight) * scale
-    elif transform.scale is not None:
-        root = (transform.scale > 0.0).astype(np.float64)
-    else:
-        root = np.ones(len(vectors))
-    summed = np.zeros((vectors.shape[1],) * 2)
-    for rows in _blocks(*vectors.shape):
-        block = root[rows, None] * vectors[rows]
+    refuse_together(_weight_problem(weight, transform.n_local), transform.comm)
+    root = np.sqrt(weight) if weight is not None else _per_scale(transform)
+    summed = np.zeros((transform.n_control,) * 2)
+    for rows in _blocks(transform.n_local, transform.n_control):
+        block = root[rows, None] * transform.rows(rows)
         summed += block.T @ block
     transform.comm.Reduce(MPI.IN_PLACE if transform.comm.rank == 0 else summed, summed)
     transform.comm.Bcast(summed)
     return summed
+
+
+def _per_scale(transform: RowTransform) -> np.ndarray:
+    """(n_local,) one over the transform's scale, zero where that is."""
+    scale = transform.scale if isinstance(transform, LinearTransform) else None
+    if scale is None:
+        return np.ones(transform.n_local)
+    return np.divide(1.0, scale, out=np.zeros(len(scale)), where=scale > 0.0)
 
 
 def row_norms(rows: np.ndarray, root: np.ndarray) -> np.ndarray:
