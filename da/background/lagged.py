@@ -192,13 +192,7 @@ def _observed(
     first, end = operator.matrix.getOwnershipRangeColumn()
     mine = pairs[0][(pairs[0] >= first) & (pairs[0] < end)] - first
     values = np.concatenate(comm.allgather(inner.rows(mine)))
-    if taper is None:
-        return _Observed(values, None, pairs[1], weights)
-    place, variable = (
-        np.concatenate(part) for part in zip(*comm.allgather((taper.position[mine], taper.variable[mine])), strict=True)
-    )
-    whole = Taper(place, variable, taper.horizontal, taper.vertical, taper.between, taper.untapered)
-    return _Observed(values, whole, pairs[1], weights)
+    return _Observed(values, None if taper is None else taper.gathered(mine, comm), pairs[1], weights)
 
 
 def _extended(operator: MatrixOperator, lag: np.ndarray, comm: MPI.Comm) -> MatrixOperator:

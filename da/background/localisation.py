@@ -105,6 +105,12 @@ class Taper:
             self.position[chosen], self.variable[chosen], self.horizontal, self.vertical, self.between, self.untapered
         )  # fmt: skip
 
+    def gathered(self, chosen: np.ndarray, comm: MPI.Comm) -> "Taper":
+        """The Taper of each rank's chosen values, in the order of the ranks, the same on every rank. Collective."""
+        parts = comm.allgather((self.position[chosen], self.variable[chosen]))
+        position, variable = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Taper(position, variable, self.horizontal, self.vertical, self.between, self.untapered)
+
     def refuse_other_modes(self, inner: LinearTransform) -> None:
         """ValueError on every rank if the modes of a transform do not fit. Collective."""
         problem = None
@@ -210,6 +216,4 @@ def _observed_rows(
     """Rows of scale · V and the Taper of the values that H uses, on every rank: each has its own, in their order."""
     first, end = operator.matrix.getOwnershipRangeColumn()
     mine = columns[(columns >= first) & (columns < end)] - first
-    parts = comm.allgather((inner.rows(mine), taper.position[mine], taper.variable[mine]))
-    values, position, variable = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return values, Taper(position, variable, taper.horizontal, taper.vertical, taper.between, taper.untapered)
+    return np.concatenate(comm.allgather(inner.rows(mine))), taper.gathered(mine, comm)

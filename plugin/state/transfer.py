@@ -98,6 +98,12 @@ class Transfer:
         """Rows of the grid state on this rank."""
         return len(self.grid.rows(self.comm)) * len(self.variables)
 
+    @property
+    def fluid(self) -> np.ndarray:
+        """(points,) bool, which of this rank's points of the grid are in the air."""
+        rows = self.grid.rows(self.comm)
+        return self.grid.fluid_points[rows.start : rows.stop]
+
     def interpolation(self, of: Field) -> Interpolation:
         """P and Q of a field's mesh. Collective."""
         key = (of.mesh.fingerprint, of.location)

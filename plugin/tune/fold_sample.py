@@ -13,13 +13,12 @@ from mpi4py import MPI
 
 from da.background.anomalies import anomaly_blocks
 from da.background.modes import n_kept
-from da.background.scaling import point_scaling, variable_scaling
 from da.background.spectrum import positive_eigenpairs
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import ConfigurationError
 from plugin.tune.folds import Fold
 from plugin.tune.states import TuningStates
-from plugin.window.background.of_case import made_modes
+from plugin.window.background.of_case import made_modes, scale_of
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,9 @@ class FoldSample:
     @cached_property
     def _scale(self) -> np.ndarray:
         """(n_local,) as the case's modes have it. Collective."""
-        transfer, rows = self._states.transfer, self._states.transfer.grid.rows(self._comm)
-        fluid = transfer.grid.fluid_points[rows.start : rows.stop]
-        spread = point_scaling if self._settings.scaling == "point" else variable_scaling
         snapshots = self._states.rows[:, self._fold.training]
         try:
-            return spread(snapshots, [v.name for v in transfer.variables], self._comm, fluid).scale
+            return scale_of(self._settings, self._states.transfer, snapshots)
         except ValueError as error:
             raise ConfigurationError(f"background: {error}") from error
 
@@ -79,15 +75,7 @@ class FoldSample:
             values = states.rows[np.ix_(rows, training)]
             return takes_part[rows, None] * (values - values.mean(axis=1, keepdims=True)) / root
 
-        return Root(centred(states.scored), self._shared(centred(self._own_columns)))
-
-    @cached_property
-    def _own_columns(self) -> np.ndarray:
-        """Numbers of this rank's rows that H uses."""
-        grid, v = self._states.transfer.grid, len(self._states.transfer.variables)
-        rows, columns = grid.rows(self._comm), self._states.network.columns
-        mine = (columns >= v * rows.start) & (columns < v * rows.stop)
-        return columns[mine] - v * rows.start
+        return Root(centred(states.scored), self._shared(centred(states.observed)))
 
     def _shared(self, own: np.ndarray) -> np.ndarray:
         """Rows of the values that H uses, on every rank, rising: each rank has a run of them. Collective."""
@@ -146,4 +134,4 @@ class FoldSample:
         def scaled(rows: np.ndarray) -> np.ndarray:
             return scale[rows, None] * np.asarray(modes.vectors[rows], np.float64)
 
-        return Root(scaled(states.scored), self._shared(scaled(self._own_columns)))
+        return Root(scaled(states.scored), self._shared(scaled(states.observed)))

@@ -143,7 +143,7 @@ class Judge:
         if taper is None:
             observed = [weights @ root.observed for root in roots]
             return [(root.scored @ of.T, of @ of.T) for root, of in zip(roots, observed, strict=True)]
-        theirs = self._observed_taper(taper)
+        theirs = taper.gathered(self._states.observed, self._comm)
         mine = taper.rows(self._states.scored)
         scored = self._localised([(root.scored, root.observed) for root in roots], "scored", mine, theirs)
         own = self._localised([(root.observed, root.observed) for root in roots], "observed", theirs, theirs)
@@ -195,15 +195,6 @@ class Judge:
         if known is None or any(pair[0] is not of for pair, of in zip(pairs, known[0], strict=True)):
             known = self._kept[name] = [one for one, _ in pairs], [one @ other.T for one, other in pairs]
         return known[1]
-
-    def _observed_taper(self, taper: Taper) -> Taper:
-        """The Taper of the values that H uses, on every rank. Collective."""
-        transfer, v = self._states.transfer, len(self._states.transfer.variables)
-        columns, rows = self._states.network.columns, transfer.grid.rows(self._comm)
-        mine = columns[(columns >= v * rows.start) & (columns < v * rows.stop)] - v * rows.start
-        parts = self._comm.allgather((taper.position[mine], taper.variable[mine]))
-        position, variable = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Taper(position, variable, taper.horizontal, taper.vertical, taper.between, taper.untapered)
 
     def _squares(self, values: np.ndarray) -> np.ndarray:
         """(groups, n) sums of squares of (k_local, n) over each group of rows. Collective."""

@@ -44,6 +44,13 @@ class TuningStates:
         return self.transfer.field_names
 
     @property
+    def observed(self) -> np.ndarray:
+        """Numbers of this rank's rows that H uses."""
+        grid, v, columns = self.transfer.grid, len(self.transfer.variables), self.network.columns
+        rows = grid.rows(self.transfer.comm)
+        return columns[(columns >= v * rows.start) & (columns < v * rows.stop)] - v * rows.start
+
+    @property
     def field_of_row(self) -> np.ndarray:
         """(k_local,) number of the field that each scored row is of."""
         of = np.array([self.fields.index(v.field) for v in self.transfer.variables])

@@ -338,12 +338,17 @@ def _kept_or_made(
 
 
 def _keep(path: Path, made: Made, about: dict, transfer: Transfer, comm: MPI.Comm) -> None:
-    rows = transfer.grid.rows(comm)
     with whole_shared_file(path, comm, replace=False) as beside:
         # tried by one first: an MPI open that fails may leave ranks waiting
         on_rank_0(beside.touch, comm)
         modes, scale, anamorphoses = made
-        save_modes(beside, modes, scale, about, comm, transfer.grid.fluid_points[rows.start : rows.stop], anamorphoses)
+        save_modes(beside, modes, scale, about, comm, transfer.fluid, anamorphoses)
+
+
+def scale_of(settings: BackgroundSection, transfer: Transfer, snapshots: np.ndarray) -> np.ndarray:
+    """(n_local,) what snapshots, (n_local, S), are divided by. Collective; ValueError if there are too few."""
+    spread = point_scaling if settings.scaling == "point" else variable_scaling
+    return spread(snapshots, [v.name for v in transfer.variables], transfer.comm, transfer.fluid).scale
 
 
 def made_modes(settings: BackgroundSection, transfer: Transfer, snapshots: np.ndarray, comm: MPI.Comm) -> Made:
@@ -353,11 +358,8 @@ def made_modes(settings: BackgroundSection, transfer: Transfer, snapshots: np.nd
     """
     anamorphoses = make_anamorphoses(settings, transfer, snapshots)
     transform_snapshots(snapshots, anamorphoses, transfer)
-    rows = transfer.grid.rows(comm)
-    fluid = transfer.grid.fluid_points[rows.start : rows.stop]
-    spread = point_scaling if settings.scaling == "point" else variable_scaling
     try:
-        scale = spread(snapshots, [v.name for v in transfer.variables], comm, fluid).scale
+        scale = scale_of(settings, transfer, snapshots)
         overwrite = settings.scratch is None
         kept: dict[str, Any] = {"scale": scale, "precision": settings.precision, "overwrite": overwrite}
         if settings.linear_transform == "local" and settings.local is not None:
