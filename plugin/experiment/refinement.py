@@ -145,11 +145,6 @@ def _load(network: Refinement, path: Path, about: str) -> None:
         raise ConfigurationError(f"{path}: does not hold this refinement ({error}); remove it") from error
 
 
-def validation_numbers(states: StandardisedStates) -> np.ndarray:
-    """The training states that validate, the last tenth in time."""
-    return np.arange(states.n_training - max(1, round(0.1 * states.n_training)), states.n_training)
-
-
 def _train(refined: Refined, settings: RefinedSection, progress: Progress) -> None:
     """Train a refinement's network, whose weights become their mean over the steps."""
     draws, network = _Draws(refined.variable, settings), refined.network
@@ -197,7 +192,7 @@ class _Draws:
             self.steps = steps_before(self.states, settings.lags)
         except ValueError as error:
             raise ConfigurationError(f"experiment.refined.lags: {error}") from error
-        train = np.arange(validation_numbers(self.states)[0])
+        train = np.arange(self.states.validating[0])
         self.periods = [period[period >= self.steps.max()] for period in np.array_split(train, _PERIODS)]
         gap = min(_GAP, len(train) // 20)
         others = [train[(train < p[0] - gap) | (train > p[-1] + gap)] for p in np.array_split(train, _PERIODS)]

@@ -67,12 +67,15 @@ class StandardisedStates:
         """Indices of the test states."""
         return np.arange(self.n_training, len(self.rows), every)
 
+    @property
+    def validating(self) -> np.ndarray:
+        """Numbers of the training states by which settings are chosen, the last tenth in time."""
+        return np.arange(self.n_training - max(1, round(0.1 * self.n_training)), self.n_training)
+
     def validation(self) -> "StandardisedStates":
-        """The training states alone, the last tenth of them as test states: settings are chosen by these."""
-        n_training = self.n_training - max(1, round(0.1 * self.n_training))
-        return replace(
-            self, rows=self.rows[: self.n_training], times=self.times[: self.n_training], n_training=n_training
-        )
+        """The training states alone, those by which settings are chosen as test states."""
+        known = slice(self.n_training)
+        return replace(self, rows=self.rows[known], times=self.times[known], n_training=int(self.validating[0]))
 
     def truth(self, number: int) -> np.ndarray:
         """(n,) one state in float64."""

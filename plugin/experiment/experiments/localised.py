@@ -12,13 +12,13 @@ from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from plugin.case.experiment import LocalisedSection
-from plugin.experiment.experiments.rows import Row
+from plugin.experiment.experiments.rows import Row, draw_by_sensors
 from plugin.experiment.lagged_gain import LaggedCovariance, Lagging, readings_before
 from plugin.experiment.localised_gain import EVERYWHERE, Localising, SampleCovariance
 from plugin.experiment.results import Result, ScoreTable
+from plugin.experiment.scores import spread
 from plugin.experiment.states import ExperimentInputs, StandardisedStates
 
 _NOISE, _VALUES = 9, 10  # streams of random numbers
@@ -29,10 +29,8 @@ _Setting = TypeVar("_Setting")
 def localised(inputs: ExperimentInputs) -> Result:
     """Errors against the number of sensors, for each noise of the readings."""
     states, settings, seeds = inputs.states, inputs.settings.localised, range(inputs.protocol.seeds)
-    validation = max(1, round(0.1 * states.n_training))
-    before = np.arange(states.n_training - validation)
-    fitted = SampleCovariance(states, before), SampleCovariance(states, np.arange(states.n_training))
-    parts = np.arange(states.n_training - validation, states.n_training), states.test()
+    parts = states.validating, states.test()
+    fitted = [SampleCovariance(states, np.arange(part[0])) for part in parts]
     some = _some(len(states.used), settings.values)
     rows: list[Row] = []
     for noise, count in product(settings.noise, sorted(settings.sensors)):
@@ -53,8 +51,7 @@ def localised(inputs: ExperimentInputs) -> Result:
                 else [one[space] for one in tested.errors([space])]
             )
             row: dict[str, Any] = {
-                "system": name, "noise": noise, "count": count, "error": float(np.mean(by_seed)),
-                "error_std": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+                "system": name, "noise": noise, "count": count, **spread("error", np.array(by_seed)),
                 "horizontal": space.horizontal, "vertical": space.vertical,
                 "modes": space.modes if space.localised else None, "variance": space.variance,
                 "lags": lags or None, "time_scale": of.time_scale if lags else None,
@@ -67,7 +64,11 @@ def localised(inputs: ExperimentInputs) -> Result:
     }  # fmt: skip
     if settings.lags:
         columns |= {"lags": "lags [s]", "time_scale": "T [s]"}
-    return Result("localised", (ScoreTable("Few sensors, linear analyses", columns, rows),), lambda f: _draw(f, rows))
+    return Result(
+        "localised",
+        (ScoreTable("Few sensors, linear analyses", columns, rows),),
+        lambda f: draw_by_sensors(f, rows, dict(zip(_NAMES, ("--", "-", ":"), strict=True))),
+    )
 
 
 def _some(n_used: int, count: int) -> np.ndarray | slice:
@@ -165,20 +166,3 @@ def _best_lagged(settings: LocalisedSection, variance: float, trial: _Trial) -> 
 def _means(errors: Sequence[dict[_Setting, float]]) -> dict[_Setting, float]:
     """{setting: mean over the seeds}."""
     return {of: float(np.mean([one[of] for one in errors])) for of in errors[0]}
-
-
-def _draw(figure: Figure, rows: list[Row]) -> None:
-    axes = figure.subplots()
-    for noise in dict.fromkeys(row["noise"] for row in rows):
-        for name in _NAMES:
-            own = [row for row in rows if row["noise"] == noise and row["system"] == name]
-            label = name if not noise else f"{name}, noise {noise:g} σ"
-            if not own:
-                continue
-            spread = [row["error_std"] or 0.0 for row in own]
-            axes.errorbar(
-                [row["count"] for row in own], [row["error"] for row in own], spread,
-                marker="o", markersize=3, linestyle=("--", "-", ":")[_NAMES.index(name)], label=label,
-            )  # fmt: skip
-    axes.set(xlabel="number of sensors M", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
-    axes.legend(fontsize="small")

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from plugin.case.experiment import RefinedSection
-from plugin.experiment.experiments.rows import Row
+from plugin.experiment.experiments.rows import Row, draw_by_sensors
 from plugin.experiment.refinement import (
     BATCH,
     AnalysedVariable,
@@ -23,10 +22,10 @@ from plugin.experiment.refinement import (
     noisy_readings,
     relative_errors,
     trained_refinement,
-    validation_numbers,
 )
 from plugin.experiment.refinement_inputs import LocalisedAnalyses, steps_before
 from plugin.experiment.results import Result, ScoreTable
+from plugin.experiment.scores import spread
 from plugin.experiment.states import ExperimentInputs
 
 _NOISE = 12  # stream of random numbers
@@ -50,13 +49,15 @@ def refined(inputs: ExperimentInputs) -> Result:
             length, errors = scored.best(count, noise, _REFINED in names)
             for system, by_seed in zip(names, errors.T, strict=False):
                 row: dict[str, Any] = {
-                    "system": system, "noise": noise, "count": count, "error": float(by_seed.mean()),
-                    "error_std": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None, "horizontal": length,
+                    "system": system, "noise": noise, "count": count, **spread("error", by_seed), "horizontal": length,
                 }  # fmt: skip
                 inputs.progress.say(f"  {count} sensors, noise {noise:g}, {system}: error {row['error']:.4g}")
                 rows.append(row)
     columns = {"system": "system", "noise": "noise", "count": "M", "error": "error", "horizontal": "L_h [m]"}
-    return Result("refined", (ScoreTable("Few sensors, refined", columns, rows),), lambda f: _draw(f, rows))
+    styles = {name: "-" if name == _REFINED else "--" for names in compared for name in names}
+    return Result(
+        "refined", (ScoreTable("Few sensors, refined", columns, rows),), lambda f: draw_by_sensors(f, rows, styles)
+    )
 
 
 class _Scored:
@@ -65,7 +66,7 @@ class _Scored:
     def __init__(self, of: Refined, settings: RefinedSection, seeds: range) -> None:
         self.of, self.settings, self.seeds = of, settings, seeds
         states = of.variable.analysed
-        self.numbers = validation_numbers(states), states.test()
+        self.numbers = states.validating, states.test()
         self.known = [LocalisedAnalyses(states, np.arange(part[0])) for part in self.numbers]
         self.steps = steps_before(states, settings.lags)
 
@@ -96,18 +97,3 @@ class _Scored:
                         sums[1] += relative_errors(of.analyses(inputs), wanted).sum().item()
             errors[seed] = sums / len(numbers)
         return errors
-
-
-def _draw(figure: Figure, rows: list[Row]) -> None:
-    axes = figure.subplots()
-    for noise in dict.fromkeys(row["noise"] for row in rows):
-        for name in dict.fromkeys(row["system"] for row in rows):
-            own = [row for row in rows if row["noise"] == noise and row["system"] == name]
-            label = name if not noise else f"{name}, noise {noise:g} σ"
-            spread = [row["error_std"] or 0.0 for row in own]
-            axes.errorbar(
-                [row["count"] for row in own], [row["error"] for row in own], spread,
-                marker="o", markersize=3, linestyle="-" if name == _REFINED else "--", label=label,
-            )  # fmt: skip
-    axes.set(xlabel="number of sensors M", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
-    axes.legend(fontsize="small")

@@ -1,7 +1,10 @@
 """Rows of scores that several experiments share."""
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from plugin.case.experiment import NetworksSection
 from plugin.experiment import mack_2020
@@ -108,6 +111,20 @@ def block_rows(inputs: ExperimentInputs) -> list[Row]:
         inputs.progress.say(f"{row['system']}: error {row['error']:.4g}, as a codec {row['least']:.4g}")
         rows.append(row)
     return rows
+
+
+def draw_by_sensors(figure: Figure, rows: Iterable[Row], styles: Mapping[str, str]) -> None:
+    """Errors against the number of sensors, a line for each noise and system; styles by system."""
+    axes, rows = figure.subplots(), list(rows)
+    for noise, name in product(dict.fromkeys(row["noise"] for row in rows), styles):
+        own = [row for row in rows if row["noise"] == noise and row["system"] == name]
+        if not own:
+            continue
+        counts, errors, bars = zip(*((row["count"], row["error"], row["error_std"] or 0.0) for row in own), strict=True)
+        label = name if not noise else f"{name}, noise {noise:g} σ"
+        axes.errorbar(counts, errors, bars, marker="o", markersize=3, linestyle=styles[name], label=label)
+    axes.set(xlabel="number of sensors M", ylabel="DA MSE", xscale="log", ylim=(0.0, None))
+    axes.legend(fontsize="small")
 
 
 def reported(row: Row, inputs: ExperimentInputs) -> Row:
