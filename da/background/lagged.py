@@ -26,7 +26,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from mpi4py import MPI
-from petsc4py import PETSc
 from scipy.sparse import csr_matrix
 
 from coupling.common.collective import refuse_together
@@ -34,7 +33,7 @@ from da.background.lag_pairs import LagPairs, time_taper
 from da.background.linear_transform import LinearTransform
 from da.background.localisation import Taper, representer_root
 from da.background.modes import Modes
-from da.observation.matrix_operator import MatrixOperator
+from da.observation.matrix_operator import MatrixOperator, of_rows
 
 LAGGED = "lagged"  # name of the modes of longer increments
 _BLOCK = 1 << 20  # covariances computed at once
@@ -208,15 +207,6 @@ def _extended(operator: MatrixOperator, lag: np.ndarray, comm: MPI.Comm) -> Matr
     rows = [(moved[a:b], weight[a:b]) for a, b in zip(start[:-1], start[1:], strict=True)]
     for number, row in zip(own, before, strict=True):
         rows[row] = np.array([number]), np.ones(1)
-    counts = [len(of) for of, _ in rows]
-    matrix = PETSc.Mat().createAIJ(
-        size=((len(rows), None), (n_local + len(before), None)),
-        csr=(
-            np.concatenate([[0], np.cumsum(counts)]).astype(PETSc.IntType),
-            np.concatenate([np.empty(0), *(of for of, _ in rows)]).astype(PETSc.IntType),
-            np.concatenate([np.empty(0), *(of for _, of in rows)]),
-        ),
-        comm=comm,
-    )
-    matrix.assemble()
-    return MatrixOperator(matrix)
+    counts = np.array([len(of) for of, _ in rows])
+    column, weight = (np.concatenate([np.empty(0), *(row[k] for row in rows)]) for k in (0, 1))
+    return of_rows(counts, column, weight, n_local + len(before), comm)

@@ -169,12 +169,23 @@ def selection(index: np.ndarray, n_local: int, comm: MPI.Comm) -> MatrixOperator
     if len(outside):
         raise ValueError(f"value {outside[0]} of the state is to be observed, but the state has values 0 to {n - 1}")
     first, end = len(index) * comm.rank // comm.size, len(index) * (comm.rank + 1) // comm.size
-    m_local = end - first
-    matrix = PETSc.Mat().createAIJ(
-        size=((m_local, None), (n_local, None)),
-        csr=(np.arange(m_local + 1, dtype=_INT), index[first:end], np.ones(m_local)),
-        comm=comm,
-    )
+    ones = np.ones(end - first)
+    return of_rows(ones, index[first:end], ones, n_local, comm)
+
+
+def of_rows(counts: np.ndarray, column: np.ndarray, weight: np.ndarray, n_local: int, comm: MPI.Comm) -> MatrixOperator:
+    """H from its rows on this rank. Collective.
+
+    Parameters
+    ----------
+    counts : (M_local,) entries of each row
+    column, weight : of the entries, row after row; columns by global number
+    n_local : values of the state on this rank
+    comm : MPI communicator
+    """
+    start = np.concatenate([[0], np.cumsum(counts)])
+    csr = start.astype(_INT), np.asarray(column).astype(_INT), np.asarray(weight, np.float64)
+    matrix = PETSc.Mat().createAIJ(size=((len(counts), None), (n_local, None)), csr=csr, comm=comm)
     matrix.assemble()
     return MatrixOperator(matrix)
 
@@ -185,8 +196,4 @@ def stacked(operators: Sequence[MatrixOperator], comm: MPI.Comm) -> MatrixOperat
     counts, column, weight = (
         np.concatenate(part) for part in zip(*((np.diff(start), *rest) for start, *rest in parts), strict=True)
     )
-    m_local, n_local = len(counts), operators[0].matrix.getLocalSize()[1]
-    start = np.concatenate([[0], np.cumsum(counts)]).astype(_INT)
-    matrix = PETSc.Mat().createAIJ(size=((m_local, None), (n_local, None)), csr=(start, column, weight), comm=comm)
-    matrix.assemble()
-    return MatrixOperator(matrix)
+    return of_rows(counts, column, weight, operators[0].matrix.getLocalSize()[1], comm)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
+from ranks import assert_same_on_ranks
 from small_problem import N_SAMPLES, N, dense, make_problem, places, relative_difference
 
 from da.analysis import analyse, prepare
@@ -133,15 +134,7 @@ def test_float32_modes_are_nearly_the_same():
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_the_same_on_several_ranks(tmp_path, mpirun, ranks):
     program = Path(__file__).with_name("parallel_lagged.py")
-    results = []
-    for n in (1, ranks):
-        path = tmp_path / f"{n}.npz"
-        mpirun(n, program, path)
-        results.append(np.load(path))
-    alone, together = results
-    assert set(alone) == set(together) and len(alone.files) == 8
-    for name in alone:
-        assert relative_difference(together[name], alone[name]) < 1e-10, name
+    assert len(assert_same_on_ranks(mpirun, tmp_path, program, ranks=(1, ranks))) == 8
 
 
 @pytest.mark.parametrize(
