@@ -154,28 +154,71 @@ def modulated_transform(inner: LinearTransform, taper: Taper) -> ModulatedTransf
         so short that the lattice of anchors is too large
     """
     taper.refuse_other_modes(inner)
-    # the leading modes: factors between variables alone
-    between, vectors = np.linalg.eigh(np.asarray(taper.between, np.float64))
-    kept = between > 1e-12 * between[-1]
-    leading = (vectors[:, kept] * np.sqrt(between[kept]))[taper.variable]
-    tapered = _patterns(taper, inner.comm) if taper.falls_with_distance else leading
+    leading = _between_variables(taper)[taper.variable]
+    tapered = taper_patterns(taper, inner.comm).at(taper) if taper.falls_with_distance else leading
     return ModulatedTransform(inner, leading, tapered, taper.untapered)
 
 
-def _patterns(taper: Taper, comm: MPI.Comm) -> np.ndarray:
-    """(n_local, J) C with C Cᵀ ≈ T ∘ (factors between variables), its rows of norm one. Collective."""
+@dataclass(frozen=True)
+class TaperPatterns:
+    """Smooth patterns c_j with C Cᵀ ≈ T ∘ (factors between variables), at any place of the domain.
+
+    anchors : Taper of every variable at each point of a lattice over the domain, the same on every rank; None where
+        nothing falls with distance
+    projection : (anchors, J) from factors with the anchors to patterns; without anchors (variables, J), the patterns
+        themselves
+    """
+
+    anchors: Taper | None
+    projection: np.ndarray
+
+    @property
+    def n_patterns(self) -> int:
+        """J."""
+        return self.projection.shape[1]
+
+    def at(self, taper: Taper) -> np.ndarray:
+        """(k, J) patterns at a Taper's k values, each row of norm one, so that variances stay; nothing collective.
+
+        ValueError if a value lies so far outside the domain that no anchor is near
+        """
+        if self.anchors is None:
+            return self.projection[taper.variable]
+        patterns = np.empty((len(taper.variable), self.n_patterns))
+        step = max(1, _BLOCK // len(self.anchors.variable))
+        for first in range(0, len(patterns), step):
+            rows = slice(first, first + step)
+            between, distance = taper.rows(rows).factors(self.anchors)
+            patterns[rows] = (between * distance) @ self.projection
+        norm = np.linalg.norm(patterns, axis=1)
+        if len(far := np.flatnonzero(norm == 0.0)):
+            place = ", ".join(f"{x:g}" for x in taper.position[far[0]])
+            raise ValueError(f"({place}) m lies outside the domain whose covariances are tapered")
+        return patterns / norm[:, None]
+
+
+def taper_patterns(taper: Taper, comm: MPI.Comm) -> TaperPatterns:
+    """The patterns of a taper; its leading modes do not count. Collective.
+
+    Raises
+    ------
+    ValueError
+        on every rank, if lengths are so short that the lattice of anchors is too large
+    """
+    if not taper.falls_with_distance:
+        return TaperPatterns(None, _between_variables(taper))
     anchors = _anchors(taper, comm)
     between, distance = anchors.factors(anchors)
     values, vectors = positive_eigenpairs(between * distance)
     kept = values > _LEAST * values.max()
-    projection = comm.bcast(vectors[:, kept] / np.sqrt(values[kept]) if comm.rank == 0 else None)
-    patterns = np.empty((len(taper.variable), projection.shape[1]))
-    step = max(1, _BLOCK // len(anchors.variable))
-    for first in range(0, len(patterns), step):
-        rows = slice(first, first + step)
-        between, distance = taper.rows(rows).factors(anchors)
-        patterns[rows] = (between * distance) @ projection
-    return patterns / np.linalg.norm(patterns, axis=1)[:, None]
+    return TaperPatterns(anchors, comm.bcast(vectors[:, kept] / np.sqrt(values[kept]) if comm.rank == 0 else None))
+
+
+def _between_variables(taper: Taper) -> np.ndarray:
+    """(variables, G) F with F Fᵀ the factors between variables alone."""
+    between, vectors = np.linalg.eigh(np.asarray(taper.between, np.float64))
+    kept = between > 1e-12 * between[-1]
+    return np.asarray(vectors[:, kept] * np.sqrt(between[kept]))
 
 
 def _anchors(taper: Taper, comm: MPI.Comm) -> Taper:
