@@ -220,12 +220,6 @@ class Case(Section):
                 f"observations.window: lagged goes with background.transform: tsvd or reduced, whose modes are made of "
                 f"whole snapshots; it is {self.background.transform}"
             )
-        if self.background.variables:
-            name = next(iter(self.background.variables))
-            raise ValueError(
-                f"observations.window: lagged takes variables as they are; {name} has an anamorphosis "
-                "(background.variables); leave one of them out"
-            )
         window = self.cycle.window if self.cycle else np.inf
         for lag in lagged.lags:
             if lag > window and abs(lag / window - round(lag / window)) > 1e-6:

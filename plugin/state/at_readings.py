@@ -84,6 +84,41 @@ class ModelAtReadings:
         reading = np.searchsorted(numbers, self.reading[chosen])
         return ModelAtReadings(reading, self.background[chosen], operator, self.inside[numbers], nodes)
 
+    def at_own_times(self, own: np.ndarray, value: np.ndarray) -> "ModelAtReadings":
+        """Readings of other times, whose background is known at the sensors alone. Collective.
+
+        Each gets a node of its own, the sensor itself: an increment of the analysed values is interpolated to it, and ψ
+        taken there. Without an anamorphosis nothing depends on the background, and nothing changes.
+
+        own : (number of readings,) bool, those of other times; none of a speed
+        value : (number of readings,) their background in the readings' units, not below a bound
+        """
+        if self.nodes is None:
+            return self
+        nodes, comm = self.nodes, self.operator.getComm()
+        start, column, weight = self.operator.getValuesCSR()
+        column, theirs = column - self.operator.getOwnershipRangeColumn()[0], own[self.reading]
+        rows, of_now = np.flatnonzero(theirs), ~np.repeat(theirs, np.diff(start))
+        used, local = np.unique(column[of_now], return_inverse=True)
+        variable, known = nodes.function.variable[column[start[rows]]], value[self.reading[rows]]
+        kept, kinds = nodes.select(used), nodes.function.kinds
+        analysed = [float((kinds[k].forward if k >= 0 else float)(x)) for k, x in zip(variable, known, strict=True)]
+        at_sensor = self.operator.matMult(nodes.matrix).getValuesCSR()
+        entries = _entries(at_sensor[0], rows)
+        sensors = np.append(0, np.cumsum(np.diff(at_sensor[0])[rows])), at_sensor[1][entries], at_sensor[2][entries]
+        n_nodes = len(used) + len(rows)
+        nodes = Nodes(
+            sparse_rows(n_nodes, nodes.matrix.getLocalSize()[1], *_joined([kept.matrix.getValuesCSR(), sensors]), comm),
+            np.append(kept.background, analysed),
+            Pointwise(kinds, np.append(kept.function.variable, variable)),
+        )
+        number = np.repeat(np.arange(len(theirs)), np.diff(start))[of_now]
+        row, to = np.append(number, rows), np.append(local, len(used) + np.arange(len(rows)))
+        share, order = np.append(weight[of_now], np.ones(len(rows))), np.argsort(row, kind="stable")
+        to = to[order] + _first(n_nodes, comm.tompi4py())
+        operator = sparse_rows(len(theirs), n_nodes, row[order], to, share[order], comm)
+        return ModelAtReadings(self.reading, self.background, operator, self.inside, nodes)
+
 
 @dataclass(frozen=True)
 class ThroughNodes:

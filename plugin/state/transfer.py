@@ -160,6 +160,14 @@ class Transfer:
                 fields[v.field] = fields[v.field].replaced(values)
         return State(state.time, fields) if self.anamorphoses else state
 
+    def bounded(self, variable: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """(M,) values of variables, by their names, those with an anamorphosis at or above their bounds."""
+        result = np.array(values, np.float64)
+        for name, form in self.anamorphoses.items():
+            mine = np.asarray(variable) == name
+            result[mine] = form.bounded(result[mine])
+        return result
+
     def slopes(self, variable: Variable, values: np.ndarray) -> np.ndarray:
         """How much a variable changes with its transformed value, at values of it; one without an anamorphosis."""
         form = self.anamorphoses.get(variable.name)

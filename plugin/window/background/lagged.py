@@ -11,6 +11,8 @@ from da.background.lagged import LAGGED, Lagged, lagged_transform
 from da.background.linear_transform import LinearTransform
 from da.background.localisation import Taper
 from da.background.transform import RowTransform
+from da.observation.anamorphosed import AnamorphosedOperator
+from da.observation.matrix_operator import MatrixOperator
 from da.observation.operator import ObservationOperator
 from da.observation.speed import SpeedOperator
 from plugin.case.configuration import ConfigurationError
@@ -60,13 +62,15 @@ def with_readings_before(
     transform: LinearTransform,
     taper: Taper | None,
     snapshots: LaggedSnapshots,
-    operator: ObservationOperator | SpeedOperator,
+    operator: ObservationOperator | SpeedOperator | AnamorphosedOperator,
     lag: np.ndarray,
     content: tuple[np.ndarray, ...],
     cached: CachedResult,
     comm: MPI.Comm,
-) -> tuple[RowTransform, ObservationOperator]:
+) -> tuple[RowTransform, MatrixOperator | AnamorphosedOperator]:
     """(U, H) of readings of now and before, made once while they stay where they are. Collective.
+
+    With an anamorphosis the values at nodes count as readings do, and H is not linear (`da.observation.anamorphosed`).
 
     lag : (M_local,) number of the lag of each row of H, 0 for now
     content : what U depends on beside H
@@ -77,10 +81,12 @@ def with_readings_before(
         if there are too many readings, or the modes do not know their snapshots
     """
     linear = linear_part(operator)
+    if isinstance(operator, AnamorphosedOperator):
+        lag = _at_nodes(operator, lag)
     if linear.n_observations > _MOST:
         raise ConfigurationError(
-            f"observations.window: lagged: {linear.n_observations} readings with those of before, expected at most "
-            f"{_MOST}; use fewer lags, or fewer readings (thinning)"
+            f"observations.window: lagged: {linear.n_observations} readings, or nodes about them, with those of "
+            f"before, expected at most {_MOST}; use fewer lags, or fewer readings (thinning)"
         )
     there = np.unique(np.concatenate([np.zeros(1, int), *comm.allgather(lag)]))  # of the lags that readings have
     lags = snapshots.lags[there[1:] - 1]
@@ -93,7 +99,18 @@ def with_readings_before(
         made = cached.result_for((*linear.content, lag, *content), compute, comm)
     except ValueError as error:
         raise ConfigurationError(f"observations.window: lagged: {error}") from error
+    if isinstance(operator, AnamorphosedOperator):
+        return made.transform, replace(operator, nodes=made.operator)
     return made.transform, made.operator
+
+
+def _at_nodes(operator: AnamorphosedOperator, lag: np.ndarray) -> np.ndarray:
+    """(K,) number of the lag of each node: those of readings of before are theirs alone."""
+    assert isinstance(operator.outer, MatrixOperator)  # speeds have no lags
+    matrix, result = operator.outer.matrix, np.zeros(len(operator.background), int)
+    start, column, _ = matrix.getValuesCSR()
+    result[column - matrix.getOwnershipRangeColumn()[0]] = np.repeat(lag, np.diff(start))
+    return result
 
 
 def state_rows(transform: RowTransform, n_local: int) -> RowTransform:

@@ -54,12 +54,18 @@ def compare_with_background(
     """
     readings = with_errors(readings, settings.error_model)
     at_readings = transfer.at_readings(state, readings.position, readings.variable)
+    lag = np.zeros(len(readings), int) if settings.lag is None else settings.lag
+    guess, guessed = settings.first_guess, np.zeros(len(readings))
+    if guess is not None:
+        guessed = np.where(guess.in_time, guess.value, 0.0)
+        if lag.any():
+            guessed = transfer.bounded(readings.variable, guessed)
+            at_readings = at_readings.at_own_times(lag > 0, guessed)
     operator, model = make_operator(transfer, at_readings, readings)
     inside, untimely = operator.inside, []
-    lag = np.zeros(len(readings), int) if settings.lag is None else settings.lag
-    if (guess := settings.first_guess) is not None:
+    if guess is not None:
         asked = np.ones(len(readings), bool) if settings.lag is None else lag > 0
-        model = np.where(asked, np.where(guess.in_time, guess.value, 0.0), model)
+        model = np.where(asked, guessed, model)
         inside = inside & (guess.inside | ~asked)
         untimely = [(Flag.NO_STATE, asked & ~guess.in_time)]
     biases = station_biases(readings, settings)

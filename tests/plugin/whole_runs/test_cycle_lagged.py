@@ -17,6 +17,8 @@ COMM = MPI.COMM_SELF
 HALF = WINDOW / 2
 LAGS = [HALF, WINDOW, 2 * WINDOW]  # a dump within the window, its beginning, and the end of a window before
 N = len(SENSORS) * len(ERROR)
+ROOT = {"background__variables": {"Tracer": {"anamorphosis": "sqrt"}}}
+RUNS = "ranks", "resumed"
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,34 @@ def test_a_resumed_run_gives_the_same_bits(folder, whole, tmp_path, keep):
     assert [entry["analysis"]["cost"] for entry in one] == [entry["analysis"]["cost"] for entry in two]
 
 
+@pytest.fixture(scope="module")
+def roots(folder, tmp_path_factory):
+    """A whole run that analyses the tracer's root."""
+    run = tmp_path_factory.mktemp("roots")
+    run_cycle(read_case(case_file(folder, run, **ROOT)), COMM)
+    return run
+
+
+def test_the_root_of_the_tracer_goes_with_it(whole, roots):
+    below = [analysis(whole, number)["Tracer"].values.min() for number in (1, 2, 3)]
+    assert min(below) < 0.0
+    for number, entry in enumerate(ledger(roots), 1):
+        assert entry["earlier_readings"] == number * N
+        assert analysis(roots, number)["Tracer"].values.min() >= 0.0
+        assert entry["analysis"]["cost"] < entry["analysis"]["cost_initial"]
+
+
+def test_the_root_on_two_ranks_and_resumed_is_the_same(folder, roots, tmp_path):
+    cycle(case_file(folder, tmp_path / "ranks", **ROOT), ranks=2)
+    for windows in (1, 2, 3):
+        path = case_file(folder, tmp_path / "resumed", cycle__windows=windows, **ROOT)
+        run_cycle(read_case(path), COMM, resume=windows > 1)
+    for name in ("Tracer", "Velocity"):
+        whole, two, resumed = (analysis(run, 3)[name].values for run in (roots, *map(tmp_path.joinpath, RUNS)))
+        assert np.abs(whole - two).max() <= 1e-8 * np.abs(whole).max(), name  # outer loops end within 1e-8
+        np.testing.assert_array_equal(resumed, whole)
+
+
 def test_checks_and_withheld_stations_go_with_it(folder, tmp_path):
     quality = {"range": {"Tracer": [-1.0, 100.0]}, "background": 50.0, "duplicates": {"distance": 0.1}}
     changes = {"quality": quality, "withheld": ["s3"], "diagnostics": {"influence": True, "posterior": True}}
@@ -154,8 +184,6 @@ def test_a_reanalysis_takes_the_states_at_the_readings_own_times(folder, tmp_pat
         ({"lags": [4.0, 4.0]}, "lags 4, 4, expected each once"),
         ({"background__transform": "local", "background__local": {"size": 20.0}},
          "observations.window: lagged goes with background.transform: tsvd or reduced"),
-        ({"background__variables": {"Tracer": {"anamorphosis": "sqrt"}}},
-         "observations.window: lagged takes variables as they are; Tracer has an anamorphosis"),
         ({"tolerance": 3.0}, "tolerance is 3 s, but lags are 4 s apart; give half of that at most"),
         ({"quality": {"thinning": {"method": "superob"}}}, "thinning's method: superob does not go with window"),
     ],

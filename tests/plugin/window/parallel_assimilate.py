@@ -4,15 +4,17 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-from assimilation import make_background, make_readings
+from assimilation import OUTSIDE, make_background, make_readings
 from mpi4py import MPI
 
 from da.background.anamorphosis import Logarithm, SquareRoot
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import MinimiserSection
-from plugin.case.observations import BiasSection, ErrorSection, QualitySection
+from plugin.case.observations import BiasSection, ErrorSection, LaggedSection, QualitySection
+from plugin.state.fgat import FirstGuess
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
+from plugin.window.background.lagged import lagged_snapshots
 from plugin.window.background.localisation import make_taper
 from plugin.window.observations.selection import ObservationSettings
 
@@ -58,6 +60,18 @@ for name, of, speeds, treatment in (
     residual = [np.nan if row["residual"] is None else row["residual"] for row in found.table]
     tracer = comm.allreduce(found.changes["Tracer"].values.min(initial=np.inf), MPI.MIN)
     kept[name] = np.append(residual, tracer)
+once = make_readings(background, state).select(np.arange(12) != OUTSIDE)
+lag, rng, n = np.repeat([0, 1, 2], 11), np.random.default_rng(5), background.modes.n_samples
+earlier = replace(once.select(np.tile(np.arange(11), 3)), time=state.time - lag)
+guess = FirstGuess(earlier.value + 0.2 * rng.normal(size=33), *np.ones((2, 33), bool))
+before = lagged_snapshots(LaggedSection(lags=(1.0, 2.0), time_scale=3.0), np.arange(float(n)), [0] * n)
+for name, of in (("lagged", background), ("lagged_localised", tapered)):
+    of = replace(of, lagged=before, transfer=replace(of.transfer, anamorphoses=kinds))
+    treatment = ObservationSettings(lag=lag, first_guess=guess, withheld=("a",), outer_loops=40)
+    found = assimilate(of, state, earlier, comm, MinimiserSection(), treatment)
+    residual = [np.nan if row["residual"] is None else row["residual"] for row in found.table]
+    tracer = comm.allreduce(found.changes["Tracer"].values.min(initial=np.inf), MPI.MIN)
+    kept[f"anamorphoses_{name}"] = np.append(residual, tracer)
 readings = make_readings(background, state)
 sure = replace(readings, error=np.full(len(readings), 0.01))
 found = assimilate(

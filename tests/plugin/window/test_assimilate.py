@@ -336,6 +336,6 @@ def test_same_on_one_and_two_ranks(mpirun, tmp_path):
         mpirun(n, "tests/plugin/window/parallel_assimilate.py", tmp_path / f"{n}.npz", timeout=100)
         with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
             found[n] = dict(stored)
-    assert len(found[1]) == 12
+    assert len(found[1]) == 14
     for name, expected in found[1].items():
         np.testing.assert_allclose(found[2][name], expected, rtol=1e-8, atol=1e-10, err_msg=name)
