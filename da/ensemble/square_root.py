@@ -48,34 +48,38 @@ def inverse_roots(matrices: np.ndarray, largest: float) -> np.ndarray:
     -------
     (k, N, N)
     """
-    steps = _scalings(1.0 / np.sqrt(largest))
+    scale, shifts = _shifts(1.0 / np.sqrt(largest))
     diagonal = np.arange(matrices.shape[-1])
-    y = matrices / largest  # tends to the root, z to its inverse
-    z = np.empty_like(y)
-    factor, spare = np.empty_like(y), np.empty_like(y)
-    for number, scaling in enumerate(steps):
-        if number:
-            np.matmul(z, y, out=factor)
-        else:
-            factor[:] = y  # z is I
-        factor *= -0.5 * scaling**3
-        factor[:, diagonal, diagonal] += 1.5 * scaling
-        if number:
-            np.matmul(factor, z, out=spare)
-            z, spare = spare, z
-        else:
-            z[:] = factor
-        if number < len(steps) - 1:
-            np.matmul(y, factor, out=spare)
-            y, spare = spare, y
-    z /= np.sqrt(largest)
+    y = matrices * (-(scale**2) / largest)  # tends to the negative root, z to its inverse
+    z = y.copy()
+    z[:, diagonal, diagonal] += shifts[0]  # the first step begins with z = I
+    factor, spare = z, np.empty_like(y)
+    product = np.empty_like(y)
+    for shift in shifts[1:]:
+        np.matmul(y, factor, out=spare)
+        y, spare = spare, y
+        factor = product
+        np.matmul(z, y, out=factor)
+        factor[:, diagonal, diagonal] += shift
+        np.matmul(factor, z, out=spare)
+        z, spare = spare, z
+    z *= scale / np.sqrt(largest)
     return z
 
 
-def _scalings(smallest: float) -> list[float]:
-    """Factors that bring singular values from [smallest, 1] nearest to one in each step."""
+def _shifts(smallest: float) -> tuple[float, list[float]]:
+    """Steps x → x (shift − x²) that bring [smallest, 1] times a scale to one: the scale, and a shift for each.
+
+    Chen and Chow's steps are x → α x (3 − α² x²)/2, the last with α = 1. With x in units that change from step to step
+    the factor of x² is one, which saves a pass over the matrices each.
+    """
     scalings = []
     while 1.0 - smallest > _NEAR:
         scalings.append(float(np.sqrt(3.0 / (1.0 + smallest + smallest**2))))
         smallest *= 0.5 * scalings[-1] * (3.0 - (scalings[-1] * smallest) ** 2)
-    return [*scalings, 1.0]
+    shifts, scale = [], 1.0
+    for alpha in [1.0, *scalings[::-1]]:
+        before = float(np.cbrt(0.5 * scale)) * alpha
+        shifts.append(1.5 * alpha * scale / before)
+        scale = before
+    return scale, shifts[::-1]
