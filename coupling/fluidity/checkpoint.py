@@ -2,10 +2,10 @@
 
 A checkpoint is an options file (.flml) and the files it names: one .msh (with a .halo per process in
 parallel) for each mesh read from file, one VTU or PVTU set for each mesh that carries prognostic
-fields. The model demands the same nodes in the same order, partition and precision, takes halo
-values as they are written, and accepts NaN silently. So all that is not analysed is copied byte for
-byte, analysed fields replace their array in place, for owned nodes and halos alike, and nothing that
-is not finite is ever written.
+fields; a parameters.json beside the options belongs to it, too. The model demands the same nodes in
+the same order, partition and precision, takes halo values as they are written, and accepts NaN
+silently. So all that is not analysed is copied byte for byte, analysed fields replace their array in
+place, for owned nodes and halos alike, and nothing that is not finite is ever written.
 
 The simulation's name grows by `_checkpoint` with every restart of Fluidity. Here a restart's files
 always have the names below, so that nothing grows and no run can overwrite what it starts from:
@@ -36,7 +36,9 @@ from coupling.fluidity.named_files import (
     pieces_of,
     prognostic_fields,
 )
+from coupling.fluidity.option_paths import set_number
 from coupling.geometry.mesh import Field, MeshError, State
+from coupling.simulation.parameters import PARAMETERS, Numbers, read_entries, write_entries
 from coupling.vtk.vtu import CellsError, arrays_of, piece_paths, read_grid, read_state
 
 
@@ -281,6 +283,7 @@ def write_restart(
     changes: Mapping[str, Field] | None = None,
     edit: Edit | None = None,
     manifest: bool = False,
+    numbers: Numbers | None = None,
 ) -> FluidityRestart:
     """Write a checkpoint under the names above, with some fields changed. Collective.
 
@@ -292,6 +295,7 @@ def write_restart(
     changes : {name: Field} as given by `read_fields`, with other values
     edit : function of the options tree, to change options on the way
     manifest : with a list of the files and their hashes, for :func:`coupling.common.manifest.check_manifest`
+    numbers : parameters, which replace options that are there and entries of parameters.json
 
     Returns
     -------
@@ -301,10 +305,14 @@ def write_restart(
     ------
     MeshError
         if a value is not finite, or a field's mesh is not that of its file
+    FileError
+        if a parameter's option is not there, or its value is not finite
     """
     changes = dict(changes or {})
     raise_together(_refusal(changes, restart), comm)
     tree = flml.read_options(restart.options)
+    for option, value in (numbers.options if numbers else {}).items():
+        set_number(tree, option, value, restart.options)
     renamed = restart_names(tree)
     with whole_folder(folder, comm) as beside:
         changed = {restart.fields[name].path for name in changes}
@@ -313,6 +321,9 @@ def write_restart(
             new = beside / renamed[path.relative_to(restart.folder).as_posix()]
             fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
             write_changed(path, new, fields, comm)
+        if numbers and numbers.entries:
+            entries, own = numbers.entries, restart.folder / PARAMETERS
+            on_rank_0(lambda: write_entries(beside / PARAMETERS, entries, read_entries(own)), comm)
         on_rank_0(lambda: write_options_renamed(tree, renamed, edit, beside / "restart.flml"), comm)
         if manifest:
             write_manifest(beside, comm)

@@ -11,6 +11,7 @@ from lxml import etree
 
 from coupling.common.files import FileError, leads_out
 from coupling.fluidity.halo import halo_header
+from coupling.simulation.parameters import PARAMETERS
 from coupling.vtk.vtu import piece_paths
 
 FIELD_FILES = (".vtu", ".pvtu")
@@ -104,8 +105,9 @@ def other_files(tree: etree._ElementTree, options: Path) -> list[Path]:
     """Paths of what else the options name, each once; only what is there, for the model may make such a file itself.
 
     A name may also be the beginning of several files' names: of `points` come points.groups and points.positions.dat.
+    A parameters.json beside the options belongs to them by its name alone: their Python functions may read it.
     """
-    paths: list[Path] = []
+    paths: list[Path] = [path for path in (options.parent / PARAMETERS,) if path.is_file()]
     for element in other_elements(tree):
         path = options.parent / file_name(element)
         if path.parent.is_dir():
