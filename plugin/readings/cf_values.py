@@ -20,6 +20,7 @@ _DEFAULT_FILL: dict[str, float | int] = {
     "f4": 9.9692099683868690e36,
     "f8": 9.9692099683868690e36,
 }
+_SAME_FLOAT = float(np.finfo(np.float32).eps)
 
 
 def unpacked(raw: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
@@ -39,6 +40,8 @@ def unpacked(raw: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
     stored = signed_as_meant(raw, attributes)
     packing = [number for name in ("scale_factor", "add_offset") for number in _numbers(name, attributes, stored)]
     scale = float(_one("scale_factor", attributes, stored, 1.0))
+    if scale == 0.0:
+        raise ValueError("scale_factor is 0, with which all values would be the same; expected another number")
     offset = float(_one("add_offset", attributes, stored, 0.0))
     values = stored.astype(np.float64) * scale + offset
     wider = packing and np.result_type(*packing).kind == "f" and stored.dtype.kind in "iu"
@@ -119,16 +122,15 @@ def _one(name: str, attributes: Mapping[str, Any], stored: np.ndarray, usual: fl
 
 
 def _equal(stored: np.ndarray, fills: np.ndarray) -> np.ndarray:
-    """Where a value is one of these, compared with no more digits than either type has."""
+    """Where a value is one of these, compared with no more digits than a float32 has: either may once have been one."""
     equal = np.zeros(stored.shape, bool)
     for fill in fills:
         if fill.dtype.kind == "f" and not np.isfinite(fill):
             continue  # what is not finite is missing by itself
         if stored.dtype.kind == "f":
-            narrow = min(stored.dtype, fill.dtype, key=lambda t: t.itemsize) if fill.dtype.kind == "f" else stored.dtype
-            with np.errstate(over="ignore"):
-                equal |= stored.astype(narrow) == fill.astype(narrow)
-        elif float(fill) == int(fill) and np.iinfo(stored.dtype).min <= int(fill) <= np.iinfo(stored.dtype).max:
+            equal |= np.isclose(stored.astype(np.float64), float(fill), rtol=_SAME_FLOAT, atol=0.0)
+        # as whole numbers: a float has not all digits of one of 64 bits
+        elif fill == int(fill) and np.iinfo(stored.dtype).min <= int(fill) <= np.iinfo(stored.dtype).max:
             equal |= stored == stored.dtype.type(int(fill))
     return equal
 

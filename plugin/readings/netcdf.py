@@ -88,7 +88,19 @@ def read_netcdf(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
         raise ReadingsError(
             f"{path}: no wanted variable; found {sorted(source.variables)}, expected {choice.variables or 'readings'}"
         )
+    _each_once(path, chosen, choice)
     return joined([_readings(source, frame, name, known, choice) for name, known in chosen.items()])
+
+
+def _each_once(path: Path, chosen: dict[str, str], choice: Choice) -> None:
+    """Refuse two variables that are the case's same one and would count twice, unless the case itself maps both."""
+    for known in set(chosen.values()):
+        same = [name for name, of in chosen.items() if of == known]
+        if len(same) > 1 and not all(name in choice.names for name in same):
+            raise ReadingsError(
+                f"{path}: {' and '.join(same)} are both {known}; map those to be read to it by observations.names, and "
+                "others to a name that is not analysed"
+            )
 
 
 def _not_in_groups(source: NetcdfSource, choice: Choice) -> None:

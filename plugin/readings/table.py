@@ -4,10 +4,10 @@ Columns, in any order: time [s of the simulation], x, y, z [m], variable (as in 
 Tracer, Velocity.x … or Velocity.speed), value and error (standard deviation), both in the field's
 units; and where there are such, station and instrument. A column may name its unit, `x [km]`, and a
 column unit may name that of value and error. Each row has its own place, so sensors may move. Further
-columns are left alone.
+columns are left alone. Names of columns may have capitals.
 
-Columns are parted by commas, semicolons or tabs; numbers have decimal commas where all have them, and
-columns are not parted by commas.
+Columns are parted by commas, semicolons or tabs, or as a spreadsheet's first line `sep=|` says; numbers have
+decimal commas where all have them, and columns are not parted by commas.
 """
 
 import csv
@@ -28,6 +28,7 @@ OPTIONAL = ("station", "instrument")
 _UNIT = ("unit", "units")
 _NUMBERS = tuple(column for column in COLUMNS if column != "variable")
 _OWN_UNITS = {"time": "s", "x": "m", "y": "m", "z": "m"}
+_PARTED = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)
 _WITH_UNIT = re.compile(r"\s*(\w+)\s*(?:\[(?P<a>[^]]*)\]|\((?P<b>[^)]*)\))\s*")
 
 
@@ -92,6 +93,8 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], bool]:
         while first and not first.strip(" ,;\t\r\n"):
             above, first = above + 1, file.readline()
         parting = max(",;\t", key=first.count)
+        if said := _PARTED.fullmatch(first.rstrip("\r\n")):
+            parting, above, first = said[1], above + 1, file.readline()
         reader = csv.reader(chain([first], file), delimiter=parting, skipinitialspace=True, strict=True)
         header = [cell.strip() for cell in next(reader, [])]
         rows = [(above + reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
@@ -105,6 +108,7 @@ def _columns(path: Path, header: list[str], choice: Choice) -> tuple[dict[str, i
     for k, cell in enumerate(header):
         match = _WITH_UNIT.fullmatch(cell)
         name, unit = (match[1], (match["a"] or match["b"] or "").strip()) if match else (cell, "")
+        name = name.lower()
         if name not in (*COLUMNS, *OPTIONAL, *_UNIT):
             continue
         if name in _UNIT:
@@ -165,7 +169,7 @@ def _reading(
         _converted(_number(row[column], column, where, decimal_comma), units.get(column, ""), column, where)
         for column in _OWN_UNITS
     ]
-    unit = (row.get("unit") or "").strip() or units.get("value", "")
+    unit = _unit_of(row, units, where)
     to_model = choice.to_model(variable, unit, where)
     value = to_model.factor * _number(row["value"], "value", where, decimal_comma) + to_model.offset
     if choice.errors and not (row.get("error") or "").strip():
@@ -178,6 +182,17 @@ def _reading(
         raise ReadingsError(f"{where}: error is {row['error']}, expected a standard deviation above zero")
     names = [clean_name(row.get(name) or "", f"{where}, column {name!r}") for name in OPTIONAL]
     return [*place, value, error], [variable, *names]
+
+
+def _unit_of(row: Mapping[str, str | None], units: Mapping[str, str], where: str) -> str:
+    """The unit of a row's value: its own, or the header's; ReadingsError if both are there and differ."""
+    own, of_header = (row.get("unit") or "").strip(), units.get("value", "")
+    if own and of_header and own != of_header:
+        raise ReadingsError(
+            f"{where}: column 'unit' is {own!r}, the header says that values are in {of_header!r}; "
+            "leave one of them out"
+        )
+    return own or of_header
 
 
 def _number(cell: str | None, column: str, where: str, decimal_comma: bool) -> float:

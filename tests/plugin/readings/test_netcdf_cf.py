@@ -29,11 +29,17 @@ def same(raw, attributes, expected):
         (np.array([0.31, 9.969209968386869e36], "f8"), {}, [0.31, NAN]),
         (np.array([1, SHORT_FILL], "i2"), {}, [1, NAN]),
         (np.array([1, -2147483647], "i4"), {"missing_value": np.int32(0)}, [1, NAN]),
+        (np.array([1, -9223372036854775806], "i8"), {}, [1, NAN]),
+        (np.array([1, 18446744073709551614], "u8"), {}, [1, NAN]),
+        (np.array([1, -9223372036854775805], "i8"), {}, [1, -9223372036854775805]),
+        (np.array([0.31, FLOAT_FILL], "f8"), {}, [0.31, NAN]),
         (np.array([1, -127], "i1"), {}, [1, -127]),
         (np.array([1, FLOAT_FILL], "f4"), {"_FillValue": np.float32(-1)}, [1, FLOAT_FILL]),
         # a missing value of another type than the data's
         (np.array([0.31, -999.9], "f4"), {"missing_value": np.float64(-999.9)}, [0.31, NAN]),
         (np.array([0.31, -999.9], "f8"), {"missing_value": np.float32(-999.9)}, [0.31, NAN]),
+        (np.array([0.31, np.float32(-999.9)], "f8"), {"missing_value": -999.9}, [0.31, NAN]),
+        (np.array([0.0, 1e-300], "f8"), {"missing_value": 1e-300}, [0.0, NAN]),
         (np.array([0.31, 1e20], ">f4"), {"missing_value": 1e20}, [0.31, NAN]),
         (np.array([31, -99], "i2"), {"missing_value": -99.0}, [31, NAN]),
         (np.array([31, -99], "i2"), {"missing_value": -99.5}, [31, -99]),
@@ -65,6 +71,7 @@ def test_raw_values_become_numbers(raw, attributes, expected):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
+        ({"scale_factor": 0.0}, "Tracer: scale_factor is 0, with which all values would be the same"),
         ({"scale_factor": "much"}, "Tracer: scale_factor is 'much', expected a number"),
         ({"add_offset": np.array([1.0, 2.0])}, r"Tracer: add_offset is \[1.0, 2.0\], expected one finite number"),
         ({"valid_range": 1.0}, r"Tracer: valid_range is \[1.0\], expected two numbers"),

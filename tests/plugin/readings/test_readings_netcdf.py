@@ -143,6 +143,27 @@ def test_counts_must_fit(tmp_path):
         read_points(tmp_path, {**STATION, **PLACES, **HEIGHT, **wrong}, Choice(errors={"Tracer": 1.0}))
 
 
+@pytest.mark.parametrize("kind", ["netcdf4", "classic"])
+def test_two_variables_that_are_the_same_one(tmp_path, kind):
+    more = points(co=(("obs",), [0.5, 0.6], {}), co_error=(("obs",), [0.1, 0.1], {}))
+
+    def read(**names):
+        return read_points(tmp_path, more, Choice(("Tracer",), names=names), kind)
+
+    assert sorted(read().value) == [0.1, 0.2]
+    message = "Tracer and co are both Tracer; map those to be read to it by observations.names"
+    with pytest.raises(ReadingsError, match="a.nc: " + message):
+        read(co="Tracer")
+    assert sorted(read(co="Tracer", Tracer="unused").value) == [0.5, 0.6]
+    assert sorted(read(co="Tracer", Tracer="Tracer").value) == [0.1, 0.2, 0.5, 0.6]
+
+
+def test_two_kinds_of_wind_that_are_the_same_one(tmp_path):
+    winds = {name: (("obs",), [1.0, 2.0], {"standard_name": name}) for name in ("x_wind", "eastward_wind")}
+    with pytest.raises(ReadingsError, match="(x_wind|eastward_wind) and (x_wind|eastward_wind) are both Velocity.x"):
+        read_points(tmp_path, points(**winds), Choice(errors={"Velocity": 0.1}))
+
+
 def test_what_is_no_such_file(tmp_path):
     with pytest.raises(ReadingsError, match="featureType is 'grid', expected one of point"):
         read_points(tmp_path, points(), featureType="grid")
