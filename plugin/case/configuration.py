@@ -333,6 +333,8 @@ def _explain(error: ErrorDetails, file: YamlFile) -> str:
     if error["type"] == "missing":
         return f"{where}: this key is missing"
     problem = re.sub("^Value error, ", "", error["msg"])
+    if error["type"] in ("string_type", "path_type") and 0 < len(word := file.word(location)) <= _QUOTED:
+        problem = f'expected a text, write it in quotes: "{word}"'
     if error["type"] == "value_error" and isinstance(error["input"], dict):  # of keys that do not go together
         return f"{where}: {problem}" if key else f"line {file.line(location)}: {problem}"
     return f"{where}: found {_short(error['input'])}; {problem}"

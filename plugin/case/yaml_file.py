@@ -6,6 +6,7 @@ A file that is too large, too deep, or too large once its aliases are written ou
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,18 @@ class YamlFile:
 
     def line(self, location: tuple[str | int, ...]) -> int:
         """Line, from 1, of the deepest part of a location that the file has."""
-        node, line = self.root, self.root.start_mark.line if self.root else 0
+        lines = [line for line, _ in self._way(location)]
+        return (lines[-1] if lines else self.root.start_mark.line if self.root else 0) + 1
+
+    def word(self, location: tuple[str | int, ...]) -> str:
+        """A number, date or constant of a location as the file writes it; empty if something else is there."""
+        nodes = [node for _, node in self._way(location)]
+        node = nodes[-1] if nodes and len(nodes) == len(location) else None
+        return node.value if isinstance(node, ScalarNode) and node.style is None else ""
+
+    def _way(self, location: tuple[str | int, ...]) -> Iterator[tuple[int, Node]]:
+        """(line, from 0, and node) of each part of a location that the file has."""
+        node = self.root
         for part in location:
             below = None
             if isinstance(node, MappingNode):
@@ -52,9 +64,9 @@ class YamlFile:
                 below = node.value[part]
                 line = below.start_mark.line
             if below is None:
-                break
+                return
+            yield line, below
             node = below
-        return line + 1
 
 
 def read_yaml(path: Path) -> YamlFile:

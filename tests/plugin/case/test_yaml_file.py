@@ -1,5 +1,6 @@
 """The case file as YAML 1.2: texts that YAML 1.1 takes for something else, and files that would take all memory."""
 
+import re
 import time
 from datetime import UTC, datetime
 
@@ -118,6 +119,19 @@ def test_what_is_refused_takes_neither_memory_nor_time(tmp_path, text, line, mes
 def test_a_device_without_end(tmp_path):
     with pytest.raises(ConfigurationError, match="/dev/zero: is larger than 1 MiB"):
         read_case("/dev/zero")
+
+
+@pytest.mark.parametrize("word", ["null", "~", "True", "007", "0x1F", "1e5", "1.10", ".nan"])
+def test_words_that_are_no_texts_are_quoted_in_the_advice(tmp_path, word):
+    texts = CASE.replace("EPOCH", "2020-01-31").replace(", 010: NO", "")
+    for old, new, where in (
+        ("NO2, on", f"NO2, {word}", "line 2: variables.2"),
+        ("file: a.nc", f"file: a.nc, withheld: [S1, {word}]", "line 4: observations.withheld.1"),
+    ):
+        message = re.escape(f'expected a text, write it in quotes: "{word}"')
+        with pytest.raises(ConfigurationError, match=f"{where}: found .*; {message}"):
+            read_case(written(tmp_path, texts.replace(old, new)), needed=())
+        read_case(written(tmp_path, texts.replace(old, new.replace(word, f'"{word}"'))), needed=())
 
 
 def test_messages_stay_short(tmp_path):
