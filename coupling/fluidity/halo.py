@@ -17,6 +17,9 @@ from mpi4py import MPI
 from coupling.common.files import FileError
 from coupling.vtk.xml import first_element, parse_xml, write_xml
 
+_MOST = 2**31 - 1  # as Fluidity counts
+_SHOWN = 20  # letters of what is no such number
+
 
 @dataclass(frozen=True)
 class HaloLevel:
@@ -109,8 +112,9 @@ def halo_header(path: str | Path) -> tuple[int, int]:
 
 def _number(element, name, path):
     text = element.get(name, "")
-    if not text.strip().isdigit():
-        raise FileError(f"{path}: <{element.tag} {name}={text!r}>, expected a whole number")
+    if not text.strip().isdigit() or len(text) > len(str(_MOST)) or int(text) > _MOST:
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        raise FileError(f"{path}: <{element.tag} {name}={shown!r}>, expected a whole number up to {_MOST:,}")
     return int(text)
 
 

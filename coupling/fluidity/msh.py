@@ -52,6 +52,8 @@ def read_msh(path: str | Path) -> GmshMesh:
             mesh = meshio.read(path, file_format="gmsh")
     except (meshio.ReadError, ValueError, OSError, EOFError, KeyError, IndexError, AssertionError) as error:
         raise FileError(f"{path}: not a readable gmsh mesh: {error or type(error).__name__}") from None
+    except (MemoryError, OverflowError):  # before memory is taken: its numbers of nodes and cells are made up
+        raise FileError(f"{path}: claims more nodes or cells than memory holds; was it written whole?") from None
     if "tetra" not in mesh.cells_dict:
         raise FileError(f"{path}: holds {sorted(mesh.cells_dict)}, expected tetrahedra (and triangles at the boundary)")
     cells, cell_ids = _cells(mesh, "tetra", 4, path)

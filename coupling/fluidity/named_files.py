@@ -67,13 +67,15 @@ def pieces_of(folder: Path, base: str) -> list[Path]:
     Raises
     ------
     FileError
-        if the .halo files are of different cuts
+        if the .halo files are of different cuts, or of more pieces than there are files
     """
     first = folder / f"{base}_0.msh"
     halo = first.with_suffix(".halo")
     if not halo.is_file():
         return [first] if first.is_file() and not (folder / f"{base}.msh").is_file() else []
     _, n_processes = halo_header(halo)
+    if n_processes > sum(1 for _ in folder.iterdir()):
+        raise FileError(f"{halo}: says that its mesh is in {n_processes:,} pieces, of which most are not beside it")
     pieces = [folder / f"{base}_{k}.msh" for k in range(n_processes)]
     for k, piece in enumerate(pieces):
         other = piece.with_suffix(".halo")

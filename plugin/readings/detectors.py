@@ -21,6 +21,7 @@ from plugin.readings.names import clean_name
 _TIME, _POSITION = "ElapsedTime", "position"
 _HEADER_END = b"</header>"
 _REALS = {4: "f4", 8: "f8"}
+_MOST_COLUMNS = 2**31  # as Fluidity counts them
 
 
 def read_detectors(path: str | Path, choice: Choice = NO_CHOICE) -> Observations:
@@ -87,14 +88,21 @@ def _header(path, content):
     for f in fields:
         if several and f["phase"]:
             f["name"] = f"{f['phase']}::{f['name']}"
-    bad = [f for f in fields if f["column"] < 1 or f["components"] < 1]
+    bad = [f for f in fields if not (0 < f["column"] < _MOST_COLUMNS and 0 < f["components"] <= _most_components(f))]
     if bad or not fields:
-        raise ReadingsError(f"{path}: header names {bad[0] if bad else 'no field'}, expected columns counted from 1")
+        raise ReadingsError(
+            f"{path}: header names {bad[0] if bad else 'no field'}, expected columns counted from 1, and at "
+            "most three components of a position, nine of a field"
+        )
     counts = Counter((f["name"], f["statistic"]) for f in fields)
     (name, statistic), most = counts.most_common(1)[0]
     if most > 1:
         raise ReadingsError(f"{path}: header names {name!r} of {statistic!r} {most} times, expected once")
     return constants, fields
+
+
+def _most_components(field):
+    return 3 if field["statistic"] == _POSITION else 9
 
 
 def _rows(path, content, constants, n_columns):

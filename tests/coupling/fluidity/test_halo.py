@@ -43,6 +43,8 @@ def test_a_mesh_that_is_not_cut_has_no_halo():
         ("<halos ", "<other ", "well-formed"),
         ('nprocs="2"', 'nprocs="1"', "of process 1 of 1"),
         ('n_private_nodes="743"', 'n_private_nodes="many"', "whole number"),
+        ('n_private_nodes="743"', f'n_private_nodes="{2**31}"', "expected a whole number up to 2,147,483,647"),
+        ('n_private_nodes="743"', f'n_private_nodes="{"9" * 5000}"', "'9{20}…'>, expected a whole number"),
         ('level="1" n_private_nodes="743"', 'level="1" n_private_nodes="700"', "one number for all"),
         ('level="1"', 'level="3"', r"levels \[2, 3\] of halo; expected 1 and 2"),
         ("<send>5 ", "<send>five ", "invalid literal"),

@@ -1,5 +1,7 @@
 """Gmsh meshes: what Fluidity wrote is read, and written again as it was."""
 
+import resource
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,34 @@ def test_other_files_are_refused_by_name(tmp_path, content, expected):
     with pytest.raises(FileError, match=expected) as caught:
         read_msh(tmp_path / "bad.msh")
     assert "bad.msh" in str(caught.value)
+
+
+NODES = b"$MeshFormat\n2.1 1 8\n\1\0\0\0\n$EndMeshFormat\n$Nodes\n4\n" + b"".join(
+    np.int32(k + 1).tobytes() + point.tobytes() for k, point in enumerate(np.vstack([np.zeros(3), np.eye(3)]))
+)
+
+
+@pytest.mark.parametrize("number", [b"2000000000", b"1" + b"0" * 12, b"9" * 30])
+@pytest.mark.parametrize(
+    "content",
+    [
+        NODES.replace(b"$Nodes\n4\n", b"$Nodes\nNUMBER\n"),
+        b"$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$Nodes\nNUMBER\n1 0 0 0\n$EndNodes\n",
+        NODES + b"\n$EndNodes\n$Elements\nNUMBER\n" + np.array([4, 2**31 - 1, 2], "<i4").tobytes(),
+        NODES + b"\n$EndNodes\n$Elements\nNUMBER\n" + np.array([4, 1, 2**31 - 1], "<i4").tobytes(),
+    ],
+    ids=["nodes", "nodes as text", "cells", "marks"],
+)
+def test_a_file_that_claims_more_than_it_holds_is_refused(tmp_path, content, number):
+    (tmp_path / "bad.msh").write_bytes(content.replace(b"NUMBER", number))
+    began = memory_taken()
+    with pytest.raises(FileError, match="bad.msh: (claims more nodes or cells than memory holds|not a readable)"):
+        read_msh(tmp_path / "bad.msh")
+    assert memory_taken() - began < 100 * 2**10
+
+
+def memory_taken():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
 
 
 def test_a_missing_or_truncated_file_is_refused(fluidity_data, tmp_path):

@@ -229,6 +229,14 @@ def test_pieces_of_two_cuts_are_refused(cold):
         open_restart(cold / "case.flml")
 
 
+def test_more_pieces_than_files_are_refused_at_once(cold):
+    cut(cold, "mesh.msh", 2)
+    halo = cold / "mesh_0.halo"
+    halo.write_text(halo.read_text().replace('nprocs="2"', 'nprocs="100000000"'))
+    with pytest.raises(FileError, match="mesh_0.halo: says that its mesh is in 100,000,000 pieces, of which most are"):
+        open_restart(cold / "case.flml")
+
+
 def test_a_missing_piece_is_named(cold):
     cut(cold, "mesh.msh", 2)
     (cold / "mesh_1.msh").unlink()

@@ -135,6 +135,24 @@ def test_two_columns_of_one_field_at_one_detector_are_refused(tmp_path):
         read_readings(path, Choice(errors=ERRORS))
 
 
+@pytest.mark.parametrize("rows", ["", "10 4 10 7 0.31 0.77 1 2 3\n"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name="D1" statistic="position" components="3"', 'name="D1" statistic="position" components="4"'),
+        ('material_phase="Air" components="3"', 'material_phase="Air" components="1000000000"'),
+        ('column="7"', f'column="{10**25}"'),
+        ('column="7"', f'column="{2**31}"'),
+        ('column="7"', 'column="0"'),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(tmp_path, rows, old, new):
+    header = PHASES.format(second="Dust")
+    assert old in header
+    with pytest.raises(ReadingsError, match="truth.detectors: header names .*expected columns counted from 1"):
+        read_readings(_write(tmp_path, rows, header.replace(old, new)), Choice(errors=ERRORS))
+
+
 def test_a_cut_off_binary_row(tmp_path):
     path = _write(tmp_path, "", HEADER.format(extra=BINARY))
     (tmp_path / "truth.detectors.dat").write_bytes(ROWS.tobytes()[:-4])
