@@ -21,9 +21,9 @@ def in_windows(files: CaseFiles) -> Iterator[Finding]:
     if len(readings) == 0:
         yield Finding(FAIL, "readings", f"{case.observations.file} has none")
         return
-    sensors = len(np.unique(sensors_of(readings)))
-    of_sensors = "1 sensor" if sensors == 1 else f"{sensors} sensors"
-    about = f"{len(readings)} readings of {of_sensors} from {readings.time.min():g} to {readings.time.max():g} s"
+    sensors = _number(len(np.unique(sensors_of(readings))), "sensor")
+    about = f"{_number(len(readings), 'reading')} of {sensors}"
+    about += f" from {readings.time.min():g} to {readings.time.max():g} s"
     ends = restart.time + case.cycle.window * np.arange(1, case.cycle.windows + 1)
     half, slack = 0.5 * restart.timestep, _SAME * restart.timestep
     counts = [
@@ -42,6 +42,10 @@ def in_windows(files: CaseFiles) -> Iterator[Finding]:
         yield Finding(OK, "readings", f"{about}; {min(counts)} to {max(counts)} in each window")
 
 
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n != 1 else ''}"
+
+
 def in_air(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the places of the sensors."""
     readings, transfer = files.readings, files.transfer
@@ -51,7 +55,8 @@ def in_air(files: CaseFiles) -> Iterator[Finding]:
     _, inside = values_at(files.state, transfer, sensors.position, sensors.variable)
     out = np.flatnonzero(~inside)
     if len(out) == 0:
-        yield Finding(OK, "sensors", f"all {len(sensors)} lie in the model's air")
+        all_of_them = f"all {len(sensors)} lie" if len(sensors) > 1 else "the one there is lies"
+        yield Finding(OK, "sensors", f"{all_of_them} in the model's air")
         return
     place = ", ".join(f"{c:g}" for c in sensors.position[out[0]])
     text = f"{len(out)} of {len(sensors)} lie outside the model's air, the first at ({place}) m"
