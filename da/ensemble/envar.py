@@ -106,7 +106,7 @@ class EnVarUpdate:
         return modulated_update(prior, self.global_weights, None)
 
     def summary(self) -> dict[str, Any]:
-        """χ², degrees of freedom for signal, J and the minimiser's iterations; None for what is not defined."""
+        """For the ledger: χ², degrees of freedom for signal, J, iterations; None for what is undefined."""
         return dict(self.values)
 
 
@@ -154,9 +154,10 @@ def mean_by_minimisation(
     TAO starts at the Kalman gain's solution by the spectrum of G, which the members need anyway, and confirms it.
     """
     subspace = observed_subspace(parts, readings.error)
+    counts = {"members": readings.n_members, "readings": len(readings)}
     if len(readings) == 0:
         none = dict.fromkeys(("chi_squared", "cost_initial", "cost", "cost_background"))
-        numbers = {"degrees_of_freedom": 0.0, "iterations": 0, "evaluations": 0, "reason": "no readings"}
+        numbers = {**counts, "degrees_of_freedom": 0.0, "iterations": 0, "evaluations": 0, "reason": "no readings"}
         return Mean(np.zeros(subspace.n_control), None, {**none, **numbers})
     innovation = readings.whitened()[0]
     of = spectrum(subspace, comm)
@@ -164,6 +165,7 @@ def mean_by_minimisation(
     minimum = minimise(cost, comm, **{"start": of.gain(kalman, innovation), **minimiser})
     misfit = cost.misfit(minimum.control)
     values = {
+        **counts,
         "chi_squared": float(misfit @ misfit) / len(readings),
         "degrees_of_freedom": of.degrees_of_freedom,
         "cost_initial": 0.5 * float(innovation @ innovation),

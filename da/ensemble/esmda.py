@@ -12,13 +12,10 @@ covariance of the parameters are those of one Kalman update, to rounding.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from mpi4py import MPI
 
 from da.ensemble.ensemble import EnsembleReadings
-from da.ensemble.etkf import etkf
 
 
 def coefficients(iterations: int, fall: float = 1.0) -> np.ndarray:
@@ -37,31 +34,13 @@ def coefficients(iterations: int, fall: float = 1.0) -> np.ndarray:
     return np.asarray(shape * np.sum(1.0 / shape))
 
 
-def assimilated(
-    parameters: np.ndarray, readings: EnsembleReadings, factor: float, comm: MPI.Comm
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Parameters after one of the assimilations. Collective.
+def weaker(readings: EnsembleReadings, factor: float) -> EnsembleReadings:
+    """The readings with R times a factor of 1 or more, for one of the updates: `etkf(weaker(readings, α_k), comm)`.
 
-    Parameters
-    ----------
-    parameters : (P, N) unbounded, the same on every rank
-    readings : EnsembleReadings of the members that were run with these parameters
-    factor : α ≥ 1, of R
-    comm : MPI communicator
-
-    Returns
-    -------
-    (P, N) parameters to run the members with next, and the update's plain numbers: of R itself, `chi_squared` of the
-    mean of H(x_i) before the update
+    Only R^{-1/2} of innovation and anomalies enters an update, so these are divided, and R stays as it is. ValueError
+    if the factor is below 1
     """
     if not factor >= 1.0:
         raise ValueError(f"factor {factor:g} on R, expected 1 or more")
     root = np.sqrt(factor)
-    # only R^{-1/2} of both enters an update, so that this is R times α
-    weaker = replace(readings, innovation=readings.innovation / root, anomalies=readings.anomalies / root)
-    update = etkf(weaker, comm)
-    innovation = readings.whitened()[0]
-    chi_squared = float(innovation @ innovation) / len(readings) if len(readings) else None
-    degrees = update.summary()["degrees_of_freedom"]
-    figures = {"factor": float(factor), "chi_squared": chi_squared, "degrees_of_freedom": degrees}
-    return update.parameters(parameters), figures
+    return replace(readings, innovation=readings.innovation / root, anomalies=readings.anomalies / root)
