@@ -58,7 +58,7 @@ def adaptive_factors(
     readings: EnsembleReadings,
     before: Mapping[str, float],
     *,
-    spread: float = 0.04,
+    spread: float = 0.2,
     bounds: tuple[float, float] = (0.9, 2.0),
 ) -> dict[str, float]:
     """Factors of the forecast's spread by field, from the innovations of this window and the factors of before.
@@ -72,7 +72,7 @@ def adaptive_factors(
     ----------
     readings : EnsembleReadings of the forecast, before any factor
     before : {field: factor of the last window}; a field that is not in it begins at one
-    spread : √v, how far α is believed to change from window to window
+    spread : √v, how far α is believed to change from window to window; Miyoshi's 0.04 suits years of windows
     bounds : of the factor
 
     Returns

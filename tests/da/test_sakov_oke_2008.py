@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from lorenz_96 import FORCING, N, run, stepped
+from lorenz_96 import mean_rmse as rmse_after
 from mpi4py import MPI
 
 from da.analysis import analyse, prepare
@@ -27,29 +29,8 @@ from da.observation.diagonal_error import diagonal_error
 from da.observation.matrix_operator import selection
 
 COMM = MPI.COMM_SELF
-N, FORCING, STEP = 40, 8.0, 0.05
 ANALYSES, BURN_IN = 1400, 400
-NEXT, LAST, BEFORE_LAST = ((np.arange(N) + k) % N for k in (1, -1, -2))
 CLIMATOLOGY, OPTIMAL_INTERPOLATION, VARIATIONAL = 3.6, 0.95, 0.41
-
-
-def slope(x):
-    """dx_i/dt = (x_{i+1} − x_{i−2}) x_{i−1} − x_i + F."""
-    return (x[NEXT] - x[BEFORE_LAST]) * x[LAST] - x + FORCING
-
-
-def stepped(x):
-    a = slope(x)
-    b = slope(x + 0.5 * STEP * a)
-    c = slope(x + 0.5 * STEP * b)
-    return x + STEP / 6.0 * (a + 2.0 * b + 2.0 * c + slope(x + STEP * c))
-
-
-def run(x, n):
-    states = np.empty((n, N))
-    for k in range(n):
-        x = states[k] = stepped(x)
-    return states
 
 
 @dataclass(frozen=True)
@@ -87,8 +68,7 @@ def cycled(world, weight, forecast):
 
 
 def mean_rmse(states, truth):
-    """As DAPPER tells it: the mean over time, after the burn-in, of the rms over the variables."""
-    return np.mean(np.sqrt(np.mean((states - truth)[BURN_IN:] ** 2, axis=1)))
+    return rmse_after(states, truth, BURN_IN)
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_adaptive_factors_approach_the_true_one():
     rng, factors = np.random.default_rng(2), {}
     path = []
     for _ in range(400):
-        factors = adaptive_factors(_drawn(1.3, rng), factors)
+        factors = adaptive_factors(_drawn(1.3, rng), factors, spread=0.04)
         path.append(factors["Tracer"])
     assert np.mean(path[-100:]) == pytest.approx(1.3, abs=0.02)
     assert path[0] < 1.1  # and not at once
