@@ -14,6 +14,8 @@ files are on the disk; `--resume` goes on after the last window in it.
     RUN/0001/failed/         what a model left that failed, where `model.on_failure` asks for another try
     RUN/0001/posterior.*     standard deviations of background and analysis, if `diagnostics` asks for them
     RUN/cache/               interpolations between mesh and grid
+
+With a section `ensemble` a window has several models and their restarts: :mod:`plugin.ensemble.cycle`.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +37,14 @@ from coupling.common.faults import reached
 from coupling.common.files import sync
 from coupling.common.watchdog import watched
 from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, restart_files, write_restart
-from coupling.fluidity.driver import wrong_processes
 from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.launch import ModelError
 from da.observation.observations import Observations
 from da.observation.quality import Flag
-from plugin.case.configuration import Case, ConfigurationError, CycleCase, IauSection, ModelSection, read_cycle_case
+from plugin.case.configuration import Case, ConfigurationError, CycleCase, IauSection, read_cycle_case
 from plugin.case.observations import ANALYSIS_TIME
-from plugin.readings import ReadingsError
+from plugin.ensemble.cycle import run_ensemble
+from plugin.ensemble.members import MEMBERS_DEPTH
 from plugin.readings.of_case import readings_of
 from plugin.report.beside_cycle import report_beside_cycle, report_is_current
 from plugin.run.drivers import forecast_model
@@ -52,7 +55,6 @@ from plugin.run.lock import locked
 from plugin.run.progress import Progress
 from plugin.run.recovery import Beginning, forecast_from
 from plugin.run.retention import disk_need, prune, window_folder
-from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background.of_case import Background, background
@@ -65,6 +67,7 @@ from plugin.window.iau import forecast_in_parts
 from plugin.window.observations.earlier import lacking_line, recorded_in
 from plugin.window.observations.selection import belongs_to_window, window_readings
 from plugin.window.observations.table import write_table
+from plugin.window.refusals import check_processes, check_times, check_variables, wrong_step
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
@@ -95,6 +98,10 @@ def run_cycle(
         as the stages raise them; finished windows stay as they are
     """
     progress = progress or Progress(comm)
+    if case.ensemble is not None:
+        with locked(case.run, comm, progress.say, MEMBERS_DEPTH), watched(case.watchdog):
+            run_ensemble(case, comm, resume, after, progress, partial(_report, case.run, comm=comm, progress=progress))
+        return
     with locked(case.run, comm, progress.say), watched(case.watchdog):
         _run(case, comm, resume, after, progress)
 
@@ -106,8 +113,8 @@ def _run(case, comm, resume, after, progress):
         raise ConfigurationError(f"model.start: {problem}")
     model = forecast_model(case.model)
     readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
-    _check_times(readings, first, case)
-    on_rank_0(lambda: _check_processes(first, case.model), comm)
+    check_times(readings, first, case)
+    on_rank_0(lambda: check_processes(first, case.model), comm)
     on_rank_0(lambda: check_time(first), comm)
     check_nodes(first, comm)
 
@@ -118,7 +125,7 @@ def _run(case, comm, resume, after, progress):
     check_disk(done)
     with progress.stage("background"):
         statistics = background(case, comm, case.run / "cache", progress.say)
-    _check_variables(readings, statistics.transfer, case.observations.file)
+    check_variables(readings, statistics.transfer, case.observations.file)
     if first.fields:  # a cold start has none to look at
         statistics.transfer.to_grid(read_fields(first, comm, statistics.transfer.field_names))
     gates = make_gates(case.gates, statistics.transfer)
@@ -292,41 +299,6 @@ def _check_parts(iau: IauSection | None, first: FluidityRestart) -> None:
             f"cycle.iau: {iau.parts} parts over {iau.over:g} s are nearer to each other than the model's time step of "
             f"{first.timestep:g} s; give fewer parts, or more time"
         )
-
-
-def _check_times(readings: Observations, first: FluidityRestart, case: CycleCase) -> None:
-    """Refuse readings that are all of other times than the run: most often their epoch is wrong."""
-    began, end = first.time, first.time + case.cycle.windows * case.cycle.window
-    near = case.observations.tolerance or first.timestep
-    if len(readings) and not ((readings.time >= began - near) & (readings.time <= end + near)).any():
-        raise ReadingsError(
-            f"{case.observations.file}: none of the {len(readings)} readings, of {readings.time.min():g} to "
-            f"{readings.time.max():g} s, is of a window of this run, {began:g} to {end:g} s; see observations.epoch, "
-            "or give a file of this time"
-        )
-
-
-def wrong_step(restart: FluidityRestart) -> str | None:
-    """Why no forecast can go on from a restart's time and time step, None if one can."""
-    if not math.isfinite(restart.time):
-        return f"{restart.options}: its time is {restart.time:g} s, expected a number"
-    if not (math.isfinite(restart.timestep) and restart.timestep > 0.0):
-        return f"{restart.options}: its time step is {restart.timestep:g} s, expected a positive number"
-    return None
-
-
-def _check_processes(first: FluidityRestart, settings: ModelSection) -> None:
-    if problem := wrong_processes(first, settings.processes):
-        raise ConfigurationError(problem)
-
-
-def _check_variables(readings: Observations, transfer: Transfer, path: Path) -> None:
-    known, readable = [v.name for v in transfer.variables], transfer.readable
-    for name, time in zip(readings.variable, readings.time, strict=True):
-        if name not in readable:
-            raise ReadingsError(
-                f"{path}: reading of {str(name)!r} at {time:g} s, which is not analysed; variables are {known}"
-            )
 
 
 def main(argv: Sequence[str], comm: MPI.Comm) -> int:

@@ -1,17 +1,23 @@
-"""The case file's `analysis`: what follows from an analysis that is worse than its forecast."""
+"""The case file's `analysis`: its method, and what follows from one that is worse than its forecast."""
 
 from typing import Literal
 
 from pydantic import Field
 
+from plugin.case.ensemble import Method
 from plugin.case.sections import Section
 
 Guard = Literal["off", "warn", "shrink", "skip"]
 
 
 class AnalysisSection(Section):
-    """How far an analysis is believed. It is compared with its forecast at readings that it did not know."""
+    """How an analysis is made, and how far it is believed."""
 
+    method: Method | None = Field(
+        None,
+        description="3dvar of one model run; with the section ensemble etkf, or letkf with background.localisation. "
+        "If left out, 3dvar without an ensemble, else letkf where background.localisation is given and etkf where not",
+    )
     guard: Guard = Field(
         "shrink",
         description="what follows from readings that are withheld, or left out one at a time: where the analysis is "

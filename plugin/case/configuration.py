@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from plugin.case.analysis import AnalysisSection
 from plugin.case.background import BackgroundSection
+from plugin.case.ensemble import EnsembleSection, refusal
 from plugin.case.experiment import ExperimentSection
 from plugin.case.gates import GatesSection
 from plugin.case.network import NetworkSection
@@ -162,6 +163,7 @@ class Case(Section):
     background: BackgroundSection
     observations: ObservationSection | None = Field(None, description="needed by all but plugin.train, plugin.modes")
     analysis: AnalysisSection = AnalysisSection()
+    ensemble: EnsembleSection | None = Field(None, description="several models side by side; one if left out")
     minimiser: MinimiserSection = MinimiserSection()
     gates: GatesSection = GatesSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()
@@ -233,6 +235,12 @@ class Case(Section):
     def _iau_leaves_dumps_in_several_folders(self):
         if self.cycle and self.cycle.iau and self.observations and self.observations.window != ANALYSIS_TIME:
             raise ValueError(f"cycle.iau goes with observations.window: {ANALYSIS_TIME}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_an_ensemble_goes_with(self) -> Self:
+        if problem := refusal(self):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -19,7 +21,11 @@ from plugin.run.retention import prune, window_folder
 from plugin.run.settings import first_difference, kept_settings, relocated, settings_of
 
 # what may be another at a resume: how long a run goes on, how its model is watched, what is kept and shown
-_CHANGEABLE = {"cycle": ("windows", "keep", "report"), "model": ("timeout", "silence", "on_failure")}
+_CHANGEABLE = {
+    "cycle": ("windows", "keep", "report"),
+    "model": ("timeout", "silence", "on_failure"),
+    "ensemble": ("at_once", "failures"),
+}
 _OTHERS = ("diagnostics", "reanalysis", "experiment", "watchdog")
 
 
@@ -44,22 +50,35 @@ def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int |
     FileError
         if the restart to go on from is not as it was written; the message names the nearest ones that are
     """
-    entries = on_rank_0(lambda: _entries(case, resume, after), comm)
+    entries = on_rank_0(lambda: finished(case, resume, after), comm)
     if not entries:
         return 0, Beginning(open_restart(case.model.start), None, {})
     entry = entries[-1]
-    restart = on_rank_0(lambda: _own(case.run, entry["restart"]), comm)
-    try:
-        check_manifest(restart.parent, comm)
-    except FileError as error:
-        raise FileError(f"{error}; {_advice(case.run, len(entries), comm)}") from error
-    background = open_restart(_own(case.run, entry["forecast"])) if "analysis" in entry else None
+    restart = on_rank_0(lambda: own_file(case.run, entry["restart"]), comm)
+    check_restarts([restart.parent], case.run, len(entries), comm)
+    background = open_restart(own_file(case.run, entry["forecast"])) if "analysis" in entry else None
     carried = entry.get("biases", {}), entry.get("background_factors", {})
     return len(entries), Beginning(open_restart(restart), background, *carried)
 
 
-def _entries(case, resume, after):
-    """Entries of the ledger that the run is to go on after."""
+def check_restarts(folders: Iterable[Path], run: Path, asked: int, comm: MPI.Comm) -> None:
+    """FileError if the files of a window's restarts are not as they were written. Collective.
+
+    folders : of the restarts
+    run : Path; asked : number of the window
+    """
+    try:
+        for folder in folders:
+            check_manifest(folder, comm)
+    except FileError as error:
+        raise FileError(f"{error}; {_advice(run, asked, comm)}") from error
+
+
+def finished(case: CycleCase, resume: bool, after: int | None) -> list[dict[str, Any]]:
+    """Entries of the ledger that a run is to go on after. Not collective.
+
+    ConfigurationError as `find_run`
+    """
     kept = case.run / "case.json"
     if not resume:
         if kept.exists():
@@ -89,7 +108,7 @@ def _lasting(settings):
     """What a run keeps to."""
     return {
         name: {key: value for key, value in section.items() if key not in _CHANGEABLE[name]}
-        if name in _CHANGEABLE
+        if name in _CHANGEABLE and section is not None
         else section
         for name, section in settings.items()
         if name not in _OTHERS
@@ -114,11 +133,20 @@ def _first_whole(run: Path, numbers: Iterable[int], comm: MPI.Comm) -> int | Non
     """The first of some windows whose restart is as it was written, None if there is none. Collective."""
     for number in numbers:
         try:
-            check_manifest(window_folder(run, number) / "analysis", comm)
+            for folder in on_rank_0(partial(_restart_folders, run, number), comm):
+                check_manifest(folder, comm)
         except FileError:
             continue
         return number
     return None
+
+
+def _restart_folders(run, number):
+    """Folders of the restarts that a window left: one, or those of the members."""
+    folder = window_folder(run, number)
+    if (folder / "members").is_dir():
+        return [member / "analysis" for member in sorted((folder / "members").iterdir())]
+    return [folder / "analysis"]
 
 
 def _remove(folder):
@@ -129,7 +157,7 @@ def _remove(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _own(run, name):
+def own_file(run: Path, name: str) -> Path:
     """Path of a file of the run, by its name in the ledger. FileError if that leads out of the run folder."""
     if leads_out(run, name):
         raise FileError(f"{run / 'ledger.jsonl'}: names {name}, which lies outside of the run folder; restore the file")
@@ -149,11 +177,11 @@ def begin_run(case: CycleCase, resume: bool, done: int) -> None:
         go_back(ledger, done)
     for folder in sorted(case.run.iterdir()):
         name = folder.name.removeprefix(".").removesuffix(".unfinished")
-        if not name.isdecimal() or int(name) <= done:
+        if not name.isdecimal() or 0 < done >= int(name):
             continue
         aside = folder.with_name(f".{name}.unfinished")
         if folder != aside:
             _remove(aside)
             os.replace(folder, aside)  # a model that outlived its cycle may still write there
         _remove(aside)
-    prune(case.run, range(1, done), case.cycle.keep)
+    prune(case.run, range(done), case.cycle.keep)

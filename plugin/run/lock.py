@@ -13,7 +13,9 @@ from plugin.case.configuration import ConfigurationError
 
 
 @contextmanager
-def locked(folder: Path, comm: MPI.Comm, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+def locked(
+    folder: Path, comm: MPI.Comm, say: Callable[[str], None] = lambda text: None, depth: int = 1
+) -> Iterator[None]:
     """Have a run folder, made if it is not there, for the time of the block. Collective.
 
     Parameters
@@ -21,6 +23,7 @@ def locked(folder: Path, comm: MPI.Comm, say: Callable[[str], None] = lambda tex
     folder : Path
     comm : MPI communicator
     say : function of a text, called on rank 0 if a lock is taken over
+    depth : levels of folders below whose files are the run's own, where no link is followed
 
     Raises
     ------
@@ -31,7 +34,7 @@ def locked(folder: Path, comm: MPI.Comm, say: Callable[[str], None] = lambda tex
     """
     on_rank_0(lambda: _take(folder, say), comm)
     try:
-        on_rank_0(lambda: refuse_links(folder, depth=1), comm)
+        on_rank_0(lambda: refuse_links(folder, depth), comm)
         yield
     finally:
         if comm.rank == 0:

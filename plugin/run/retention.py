@@ -32,7 +32,7 @@ def prune(run: Path, numbers: Iterable[int], keep: int | None) -> None:
     if not keep:
         return
     for number in numbers:
-        if number % keep:
+        if number % keep or number == 0:  # number 0: starts of the members of an ensemble
             for part in _own_folders(window_folder(run, number)):
                 _remove_states(part)
             reached("window pruned")
@@ -55,7 +55,7 @@ def _remove_states(folder):
                 os.rmdir(os.path.join(inside, name))
 
 
-def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection) -> str:
+def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection, members: int = 1) -> str:
     """What the windows to come need of the disk, and what there is, in words. Not collective.
 
     Parameters
@@ -65,6 +65,7 @@ def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection)
         the model, and another for the analysis
     done : number of windows done; the last of them shows what one needs
     cycle : CycleSection
+    members : models of each window
 
     Raises
     ------
@@ -76,7 +77,7 @@ def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection)
     if done:
         each, least = _size(window_folder(run, done)), ""
     else:
-        each, least = 2 * sum(path.stat().st_size for path in restart_files(start)), "at least "
+        each, least = 2 * members * sum(path.stat().st_size for path in restart_files(start)), "at least "
     need, free = n_kept * each, shutil.disk_usage(run).free
     sizes = f"{least}{bytes_in_words(each)} each: {least}{bytes_in_words(need)}"
     budget = f"{n_kept} windows to keep, {sizes}; {bytes_in_words(free)} are free"

@@ -45,10 +45,11 @@ from plugin.run.job import run_job
 WINDOWS, BEGAN = 3, 40.0
 KILLED, STOPPED, TIMED_OUT = -9, 143, 124
 MODEL = """#!/bin/sh
-# goes on for no time at all; waits for ever, or fails, where a file in FOLDER tells it
+# goes on for no time at all; waits for ever, or fails, where a file in FOLDER asks for it
 set -e
 if [ -e {folder}/wait ]; then echo $$ > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; exec sleep 600; fi
 case $PWD in */0002/*) if [ -e {folder}/fail ] && [ ! -e ../failed ]; then echo 'cannot bear it'; exit 7; fi;; esac
+case $PWD/ in $(cat {folder}/broken 2>/dev/null)) echo 'broken'; exit 7;; esac
 finish=$(sed -n 's/.*<finish_time><real_value rank="0">\\([^<]*\\)<.*/\\1/p' restart.flml)
 time=$(awk "BEGIN {{printf \\"%.0f\\", $finish}}")
 cp {folder}/dumps/$time.vtu case_1.vtu

@@ -19,7 +19,8 @@ def memory(files: CaseFiles, free: int) -> Iterator[Finding]:
     case = files.case.background
     modes = most_modes(case.truncation, count)
     per_value = 4 if case.precision == "float32" else 8
-    need = per_value * n * modes
+    members = 2 * 8 * n * _members(files) if files.case.ensemble else 0
+    need = per_value * n * modes + members
     if not (case.modes and case.modes.is_file()) and case.scratch is None:
         need = max(need, 8 * n * count)  # the modes take the states' place in memory
     text = (
@@ -35,7 +36,7 @@ def memory(files: CaseFiles, free: int) -> Iterator[Finding]:
 
 def disk(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the disk, which the cycle checks too, before it begins and after its first window."""
-    need = disk_need(files.scratch, files.restart, 0, files.case.cycle)
+    need = disk_need(files.scratch, files.restart, 0, files.case.cycle, _members(files))
     yield Finding(OK, "disk", need.removeprefix("disk: "))
 
 
@@ -45,10 +46,19 @@ def duration(files: CaseFiles, ranks: int) -> Iterator[Finding]:
     steps = max(1, round(case.cycle.window / files.restart.timestep))
     bandwidth, flops = speeds()
     model = steps * files.trial
+    each = f"{steps} × the step with start-up"
+    if (ensemble := case.ensemble) is not None:
+        at_once = min(ensemble.at_once or ranks, ensemble.members)
+        rounds = -(-ensemble.members // at_once)
+        model *= rounds
+        each += f", {rounds} times: {ensemble.members} members, {at_once} at once"
+        if at_once > ranks:
+            text = f"{at_once} models at once need as many ranks of the plugin, there are {ranks}"
+            yield Finding(FAIL, "ensemble", text, f"start with mpirun -n {at_once}, or set ensemble.at_once")
     analysis = 2 * 8 * n * most_modes(case.background.truncation, count) / bandwidth / ranks
     modes = 2.0 * n * count**2 / flops / ranks
     text = (
-        f"model at most {_clock(model)} ({steps} × the step with start-up), analysis about "
+        f"model at most {_clock(model)} ({each}), analysis about "
         f"{_clock(analysis)}; all windows at most {_clock((model + analysis) * case.cycle.windows)}"
     )
     if not (case.background.modes and case.background.modes.is_file()):
@@ -73,6 +83,11 @@ def speeds() -> tuple[float, float]:
     read = time.perf_counter()
     square @ square
     return long.nbytes / (read - began), 2 * 512**3 / (time.perf_counter() - read)
+
+
+def _members(files: CaseFiles) -> int:
+    """Models of a window."""
+    return 1 if files.case.ensemble is None else files.case.ensemble.members
 
 
 def _size(files: CaseFiles) -> tuple[int, int]:

@@ -204,6 +204,14 @@ def test_a_sound_case_is_let_pass_and_left_alone(twin, tmp_path, ranks):
     assert files(twin) | files(tmp_path) == before and not (tmp_path / "run").exists()
 
 
+def test_what_an_ensemble_costs_is_said(twin, tmp_path):
+    ensemble = {"members": 6, "at_once": 3}
+    file = write_settings(tmp_path / "case.yml", twin, tmp_path / "run", ensemble=ensemble)
+    code, found = examine(file)
+    assert code == 1 and "3 models at once need as many ranks of the plugin, there are 1" in found["ensemble"][0].text
+    assert "2 times: 6 members, 3 at once" in found["one window"][0].text
+
+
 def test_restart_of_a_checkpoint_comes_back(twin, tmp_path):
     (start,) = (twin / "truth").glob("*_checkpoint.flml")
     file = write_settings(tmp_path / "case.yml", twin, tmp_path / "run", model__start=str(start))

@@ -401,6 +401,7 @@ def test_the_schema_tells_every_section_and_key():
         "background",
         "observations",
         "analysis",
+        "ensemble",
         "minimiser",
         "gates",
         "diagnostics",
@@ -408,7 +409,7 @@ def test_the_schema_tells_every_section_and_key():
         "watchdog",
     }
     sections = schema["$defs"]
-    assert len(sections) == 41 and "from" in sections["SeriesSection"]["properties"]
+    assert len(sections) == 44 and "from" in sections["SeriesSection"]["properties"]
     for section in sections.values():
         assert section["description"]
         # a section within another tells its own

@@ -9,8 +9,8 @@ import pytest
 from crash_case import KILLED, WINDOWS, case_settings, cycled, hidden, left_by, make_case, reanalysed, write_case_file
 
 from coupling.fluidity.checkpoint import FluidityRestart
-from plugin.cycle import wrong_step
 from plugin.run.ledger import read_ledger
+from plugin.window.refusals import wrong_step
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,85 @@
+"""The case file's `ensemble`: how many members, how they differ at the start, and how their spread is kept."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from plugin.case.sections import Part, Positive, Section
+
+Method = Literal["3dvar", "etkf", "letkf"]
+
+
+class StartSection(Section):
+    """How the members differ at the start of a run."""
+
+    source: Literal["modes", "states", "restart"] = Field(
+        "modes",
+        alias="from",
+        description="draws from the background's modes around the start; earlier states of background.snapshots; or "
+        "all the same start (restart), where parameters make them differ",
+    )
+    factor: Positive = Field(1.0, description="factor on the standard deviation of the draws from modes")
+
+
+class InflationSection(Section):
+    """How the members' spread is kept from collapsing."""
+
+    factor: float = Field(1.0, ge=1, description="factor on the members' anomalies after each analysis")
+    rtps: Part = Field(
+        0.0, description="part of the spread before an analysis that is given back (Whitaker & Hamill 2012)"
+    )
+    adaptive: bool = Field(
+        False,
+        description="a factor on the forecasts' anomalies for each field, which follows the innovations (Miyoshi 2011)",
+    )
+
+
+class EnsembleSection(Section):
+    """A cycle of several models side by side, whose spread is the background error."""
+
+    members: int = Field(ge=2, description="number of models; one more costs one model run more in each window")
+    at_once: int | None = Field(
+        None,
+        ge=1,
+        description="models that run at the same time, each started by ranks of the plugin of its own; one for each "
+        "rank if left out",
+    )
+    start: StartSection = StartSection()
+    seed: int = Field(1, ge=0, description="of all random draws; the same seed gives the same run")
+    failures: int = Field(
+        0,
+        ge=0,
+        description="members that may be replaced by a draw over the whole run; one that fails is run again from its "
+        "background first",
+    )
+    inflation: InflationSection = InflationSection()
+
+    @model_validator(mode="after")
+    def _no_more_at_once_than_there_are(self) -> Self:
+        if self.at_once is not None and self.at_once > self.members:
+            raise ValueError(f"at_once is {self.at_once}, more than the {self.members} members")
+        return self
+
+
+def refusal(case: Any) -> str | None:
+    """What of a Case does not go with its `ensemble`, or with its `analysis.method`; None if all fits."""
+    ensemble, method, observations = case.ensemble, case.analysis.method, case.observations
+    if ensemble is None:
+        if method not in (None, "3dvar"):
+            return f"analysis.method: {method} needs the section ensemble"
+        return None
+    if method == "3dvar":
+        return "analysis.method: 3dvar has one model run; with the section ensemble it is etkf or letkf"
+    for key, given in (
+        ("background.transform: " + case.background.transform, case.background.by_network),
+        ("analysis.guard", "guard" in case.analysis.model_fields_set and case.analysis.guard != "off"),
+        ("cycle.iau", case.cycle is not None and case.cycle.iau is not None),
+        ("diagnostics.influence", case.diagnostics.influence),
+        ("diagnostics.posterior", case.diagnostics.posterior),
+        ("observations.bias", observations is not None and observations.bias is not None),
+        ("observations.huber", observations is not None and observations.huber is not None),
+        ("observations.window: lagged", observations is not None and observations.lagged is not None),
+    ):
+        if given:
+            return f"{key} is of a cycle with one model run; leave it out, or leave the section ensemble out"
+    return None

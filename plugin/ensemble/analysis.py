@@ -1,0 +1,168 @@
+"""The analysis of an ensemble: the update by its name, inflation, and the restart of each member."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.common.faults import reached
+from coupling.fluidity.checkpoint import FluidityRestart, write_restart
+from coupling.geometry.mesh import Field, State
+from da.ensemble.ensemble import EnsembleReadings, EnsembleUpdate
+from da.ensemble.etkf import etkf
+from da.ensemble.inflation import adaptive_factors, inflated, inflated_readings, relaxed_to_prior_spread
+from da.observation.observations import Observations
+from plugin.case.configuration import CycleCase
+from plugin.ensemble.forecasts import MemberForecast
+from plugin.ensemble.setting import Setting, method_of
+from plugin.ensemble.states import forecast_state
+from plugin.state.transfer import Transfer, values_at
+from plugin.window.assimilate import WindowAnalysis
+
+
+def update_of(case: CycleCase, readings: EnsembleReadings, setting: Setting, comm: MPI.Comm) -> EnsembleUpdate:
+    """The update by the method that the case names. Collective."""
+    return {"etkf": lambda: etkf(readings, comm)}[method_of(case)]()
+
+
+@dataclass(frozen=True)
+class EnsembleAnalysis:
+    """Members after an analysis.
+
+    state : (n_local, N) on the grid
+    summary : what the method says of itself; None where no reading is used
+    factors : {field: factor of the forecasts' spread}; none where it does not adapt
+    """
+
+    state: np.ndarray
+    summary: dict[str, Any] | None
+    factors: dict[str, float]
+
+
+def analyse(
+    case: CycleCase, prior: np.ndarray, readings: EnsembleReadings, before: Mapping[str, float], setting: Setting,
+    comm: MPI.Comm,
+) -> EnsembleAnalysis:  # fmt: skip
+    """The analysis of all members together, with the inflation that the case asks for. Collective.
+
+    Parameters
+    ----------
+    case : CycleCase with an ensemble
+    prior : (n_local, N) forecasts on the grid
+    readings : EnsembleReadings of them
+    before : {field: factor of the forecasts' spread} of the last window
+    setting : Setting
+    comm : MPI communicator
+    """
+    assert case.ensemble is not None
+    inflation, factors = case.ensemble.inflation, dict(before)
+    if inflation.adaptive:
+        factors = adaptive_factors(readings, before)
+        by_variable = [factors.get(v.field, 1.0) for v in setting.transfer.variables]
+        prior = inflated(prior, np.tile(by_variable, len(prior) // len(by_variable)))
+        readings = inflated_readings(readings, factors)
+    update = update_of(case, readings, setting, comm)
+    posterior = update.state(prior)
+    if inflation.rtps:
+        posterior = relaxed_to_prior_spread(prior, posterior, inflation.rtps)
+    return EnsembleAnalysis(inflated(posterior, inflation.factor), update.summary(), factors)
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a member's analysis is added to.
+
+    forecast : of the member itself, or where it was replaced of another one
+    column : (n_local,) of that forecast on the grid
+    own : whether it is the member's own
+    """
+
+    forecast: MemberForecast
+    column: np.ndarray
+    own: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """What members go on from.
+
+    restarts : of each member
+    changed : of each, whether it differs from the forecast that it was made of
+    values : (M, N) of the analyses at the readings, in their units; zero outside
+    gates : of each, what the gates measured and did
+    """
+
+    restarts: tuple[FluidityRestart, ...]
+    changed: tuple[bool, ...]
+    values: np.ndarray
+    gates: tuple[dict[str, Any], ...]
+
+
+def write_members(
+    bases: Sequence[Base],
+    prior: np.ndarray,
+    posterior: np.ndarray,
+    values: np.ndarray,
+    readings: Observations,
+    own_times: bool,
+    folders: Sequence[Path],
+    setting: Setting,
+    comm: MPI.Comm,
+) -> Written:
+    """Put each member's analysis through the gates and write its restart. Collective; one state is in memory at a time.
+
+    Parameters
+    ----------
+    bases : Base of each of N members
+    prior, posterior : (n_local, N) on the grid, before and after the analysis
+    values : (M, N) of the forecasts at the readings
+    readings : Observations
+    own_times : whether `values` are of the readings' own times; the analysis then changes them as it changes those of
+        the analysis time
+    folders : of the members in this window
+    setting : Setting
+    comm : MPI communicator
+
+    Raises
+    ------
+    GateError
+        if an analysis has a value that is not finite or out of `gates.range`
+    MeshError, OSError
+        as `write_restart`
+    """
+    transfer, gates = setting.transfer, setting.gates
+    restarts, changed, records = [], [], []
+    after = np.zeros_like(values)
+    for member, (base, folder) in enumerate(zip(bases, folders, strict=True)):
+        state = forecast_state(base.forecast, transfer, comm)
+        increment = posterior[:, member] - base.column
+        moved = bool(comm.allreduce(int(np.any(increment != 0.0))))
+        fields, record = {}, {}
+        if moved:
+            passed = gates.passed(
+                WindowAnalysis(_added(state, increment, transfer), None, []), state, base.forecast.restart
+            )
+            fields, record = passed.changes, passed.gates
+        restarts.append(write_restart(base.forecast.restart, folder / "analysis", comm, fields, manifest=True))
+        reached("member written")
+        changed.append(bool(fields) and base.own)
+        records.append(record)
+        if len(readings):
+            at = readings.position, readings.variable
+            now = values_at(State(state.time, {**state.fields, **fields}), transfer, *at)[0]
+            if own_times:
+                background = state
+                if not base.own:
+                    background = State(state.time, _added(state, prior[:, member] - base.column, transfer))
+                now = values[:, member] + now - values_at(background, transfer, *at)[0]
+            after[:, member] = now
+    return Written(tuple(restarts), tuple(changed), after, tuple(records))
+
+
+def _added(state: State, increment: np.ndarray, transfer: Transfer) -> dict[str, Field]:
+    """{field: state plus an increment of the grid} on the mesh. Collective."""
+    changes = transfer.to_mesh(state, increment)
+    return {name: state[name].replaced(state[name].values + dx) for name, dx in changes.items()}

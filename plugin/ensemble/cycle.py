@@ -1,0 +1,256 @@
+"""The loop over windows with several models: forecasts of all members, one analysis of them together, their restarts.
+
+RUN/0000/                      starts of the members, where draws make them differ
+RUN/0001/members/01/forecast/  what a member's model started from and wrote
+RUN/0001/members/01/analysis/  its restart of the next window
+RUN/0001/members/01/failed/    what its model left that failed before another try
+RUN/0001/readings.csv          each reading with innovation, residual and spread of the members
+RUN/ledger.jsonl               one line per finished window, once all files of all members are on the disk
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.common.collective import on_rank_0
+from coupling.common.faults import reached
+from coupling.common.files import sync
+from coupling.fluidity.checkpoint import open_restart, restart_files
+from coupling.fluidity.nodes import check_nodes, check_time
+from coupling.simulation.forecast import ForecastModel
+from coupling.simulation.launch import ModelError
+from da.observation.observations import Observations
+from plugin.case.configuration import ConfigurationError, CycleCase
+from plugin.case.ensemble import EnsembleSection
+from plugin.case.observations import ANALYSIS_TIME
+from plugin.ensemble.analysis import Base, EnsembleAnalysis, analyse, write_members
+from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of, replacement_weights
+from plugin.ensemble.members import Members, find_members, first_members, generator, member_folder
+from plugin.ensemble.readings import Compared, analysed_readings, compare
+from plugin.ensemble.record import beginning_line, entry_of, table_of, window_line
+from plugin.ensemble.setting import Setting, make_setting
+from plugin.ensemble.states import Columns, columns_of
+from plugin.readings.of_case import readings_of
+from plugin.run.drivers import forecast_model
+from plugin.run.folder import begin_run
+from plugin.run.ledger import append_entry
+from plugin.run.progress import Progress
+from plugin.run.rank_groups import RankGroup
+from plugin.run.recovery import Beginning
+from plugin.run.retention import disk_need, prune, window_folder
+from plugin.window.analysis_cache import AnalysisCache
+from plugin.window.observations.errors import with_errors
+from plugin.window.observations.selection import ObservationSettings, belongs_to_window, window_readings
+from plugin.window.observations.table import write_table
+from plugin.window.refusals import check_processes, check_times, check_variables, wrong_step
+
+_SAME = 1e-3  # times this near, in time steps, are the same
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every window needs.
+
+    case, setting, model, readings : of the run
+    group : RankGroup of this rank, which runs one model at a time
+    comm : MPI communicator of all ranks
+    cache : of what windows share
+    progress : Progress
+    """
+
+    case: CycleCase
+    setting: Setting
+    model: ForecastModel
+    readings: Observations
+    group: RankGroup
+    comm: MPI.Comm
+    cache: AnalysisCache
+    progress: Progress
+
+    @property
+    def ensemble(self) -> EnsembleSection:
+        """The case's section."""
+        assert self.case.ensemble is not None
+        return self.case.ensemble
+
+    def folders(self, number: int) -> list[Path]:
+        """Folders of the members in a window."""
+        return [member_folder(self.case.run, number, member) for member in range(self.ensemble.members)]
+
+
+def run_ensemble(
+    case: CycleCase,
+    comm: MPI.Comm,
+    resume: bool,
+    after: int | None,
+    progress: Progress,
+    report: Callable[[str], None],
+) -> None:
+    """Run all windows of a case with an ensemble, whose run folder is locked. Collective.
+
+    report : function of a label, called after each window
+
+    Raises
+    ------
+    as `plugin.cycle.run_cycle`; ModelError if more members fail than `ensemble.failures` allows
+    """
+    assert case.ensemble is not None
+    n = case.ensemble.members
+    done, members = find_members(case, comm, resume, after)
+    first = open_restart(case.model.start)
+    if problem := wrong_step(first):
+        raise ConfigurationError(f"model.start: {problem}")
+    model = forecast_model(case.model)
+    group = groups_of(case.ensemble.at_once, n, comm)
+    readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
+    check_times(readings, first, case)
+    on_rank_0(lambda: check_processes(first, case.model), comm)
+    on_rank_0(lambda: check_time(first), comm)
+    check_nodes(first, comm)
+
+    def check_disk(done: int) -> None:
+        if done < case.cycle.windows:
+            need = on_rank_0(lambda: disk_need(case.run, first, done, case.cycle, n), comm)
+            progress.say(need)
+
+    check_disk(done)
+    with progress.stage("background"):
+        setting = make_setting(case, first, members is None, comm, progress.say)
+    check_variables(readings, setting.transfer, case.observations.file)
+    progress.say(beginning_line(case, setting, group.count, readings, progress.seconds["background"]))
+    job = Job(case, setting, model, readings, group, comm, AnalysisCache(), progress)
+    on_rank_0(lambda: begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
+    if members is None:
+        with progress.stage("members", "starts of the members"):
+            members = first_members(first, case, setting, model, comm)
+    for number in range(done + 1, case.cycle.windows + 1):
+        members = _window(number, members, first.time + number * case.cycle.window, job)
+        if number == 1:
+            check_disk(number)  # now it is known what a window needs
+        if case.cycle.report:
+            report(f"window {number} of {case.cycle.windows}")
+    progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
+
+
+def _window(number: int, members: Members, until: float, job: Job) -> Members:
+    """Forecasts, analysis, restarts, ledger. Returns the members as the next window begins."""
+    case, comm, progress, transfer = job.case, job.comm, job.progress, job.setting.transfer
+    folder, folders = window_folder(case.run, number), job.folders(number)
+    on_rank_0(lambda: _make(folders), comm)
+    label = f"window {number} of {case.cycle.windows}"
+    reached("window begun")
+    with progress.stage("forecast", f"{label}: forecasts to {until:g} s"):
+        half = case.model.on_failure == "half"
+        forecasts = forecast_members(
+            members.beginnings, until, job.model, job.setting.gates, folders, job.group, comm, progress.say, half
+        )
+    replaced = _count_failures(label, forecasts, members.replaced, job)
+    reached("forecast there")
+    with progress.stage("analysis", f"{label}: analysis"):
+        step = next(iter(forecasts.good.values())).restart.timestep
+        end = next(iter(forecasts.good.values())).time
+        usable, settings = _readings_of_window(members.beginnings[0].restart.time, end, step, job)
+        own_times = None if case.observations.window == ANALYSIS_TIME else case.observations.window
+        there = list(forecasts.good.values())
+        columns = columns_of(there, usable, own_times, _SAME * step, transfer, comm)
+        bases, columns = _with_draws(forecasts, columns, number, job)
+        compared = compare(usable, columns.values, columns.inside, columns.in_time, end, settings, transfer.grid)
+        analysis = _analysed(columns, compared, settings, members.factors, job)
+    reached("analysis found")
+    with progress.stage("restart", f"{label}: writing the restarts"):
+        written = write_members(
+            bases,
+            columns.state,
+            analysis.state,
+            columns.values,
+            usable,
+            own_times is not None,
+            folders,
+            job.setting,
+            comm,
+        )
+    reached("restart written")
+    table = table_of(compared, written.values)
+    entry = entry_of(number, end, table, forecasts, bases, written, analysis, replaced, case.run, progress.seconds)
+    on_rank_0(lambda: _keep(case, folder, entry, table, forecasts), comm)
+    progress.say(window_line(label, entry))
+    beginnings = (
+        Beginning(restart, base.forecast.restart if changed else None, {})
+        for restart, base, changed in zip(written.restarts, bases, written.changed, strict=True)
+    )
+    return Members(tuple(beginnings), replaced, analysis.factors)
+
+
+def _make(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        folder.mkdir(parents=True)
+
+
+def _count_failures(label: str, forecasts: Forecasts, before: int, job: Job) -> int:
+    """Members replaced over the run so far. ModelError if they are more than the case allows, or too few are left."""
+    allowed, replaced = job.ensemble.failures, before + len(forecasts.failed)
+    if not forecasts.failed:
+        return replaced
+    texts = [f"member {member + 1}: {problem}" for member, problem in forecasts.failed.items()]
+    if len(forecasts.good) < 2 or replaced > allowed:
+        why = f"ensemble.failures allows {allowed} over the run, with this window there are {replaced}"
+        if len(forecasts.good) < 2:
+            why = f"{len(forecasts.good)} members are left, two are needed"
+        raise ModelError(
+            f"{label}: {len(texts)} members failed, also from their background; {why}\n  " + "\n  ".join(texts)
+        )
+    for text in texts:
+        job.progress.say(f"{label}: {text}; replaced by a draw around the others' mean")
+    return replaced
+
+
+def _readings_of_window(began: float, end: float, step: float, job: Job) -> tuple[Observations, ObservationSettings]:
+    """The readings of a window, their errors as they count, and how they are treated. Collective."""
+    settings = job.case.observations
+    in_time = belongs_to_window(job.readings, began, end, settings, 0.5 * step, _SAME * step)
+    usable, treated = window_readings(
+        job.readings, in_time, end, settings, job.setting.transfer, None, _SAME * step, job.cache
+    )
+    return with_errors(usable, settings.error_model), treated
+
+
+def _with_draws(forecasts: Forecasts, columns: Columns, number: int, job: Job) -> tuple[list[Base], Columns]:
+    """What each member's analysis is added to, and columns of all members: draws for those that failed."""
+    there = list(forecasts.good)
+    place = {member: k for k, member in enumerate(there)}
+    weights, bases = np.zeros((len(there), job.ensemble.members)), []
+    for member in range(job.ensemble.members):
+        if member in place:
+            of = place[member]
+            weights[of, member] = 1.0
+        else:
+            random = generator(job.ensemble.seed, number, member)
+            weights[:, member] = replacement_weights(len(there), random)
+            of = int(random.integers(len(there)))
+        bases.append(Base(forecasts.good[there[of]], columns.state[:, of], member in place))
+    return bases, columns.combined(weights) if forecasts.failed else columns
+
+
+def _analysed(
+    columns: Columns, compared: Compared, settings: ObservationSettings, factors: dict[str, float], job: Job
+) -> EnsembleAnalysis:
+    """The analysis of a window's readings. Collective."""
+    if len(compared.used) == 0:
+        return EnsembleAnalysis(columns.state, None, factors)
+    transfer = job.setting.transfer
+    readings = analysed_readings(compared, settings, transfer.grid, [v.name for v in transfer.variables])
+    return analyse(job.case, columns.state, readings, factors, job.setting, job.comm)
+
+
+def _keep(case: CycleCase, folder: Path, entry: dict, table: list[dict], forecasts: Forecasts) -> None:
+    for forecast in forecasts.good.values():  # the models wrote them, and did not see to it that they are on the disk
+        for path in restart_files(forecast.restart):
+            sync(path)
+    write_table(folder / "readings.csv", table)
+    reached("table written")
+    append_entry(case.run / "ledger.jsonl", entry)
+    reached("window recorded")
+    prune(case.run, [entry["window"] - 1], case.cycle.keep)

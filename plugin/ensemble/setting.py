@@ -1,0 +1,79 @@
+"""What all windows of an ensemble's run share: the space of the analysis, the gates and the background's modes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpi4py import MPI
+
+from coupling.fluidity.checkpoint import FluidityRestart, read_fields
+from plugin.case.configuration import ConfigurationError, CycleCase
+from plugin.state.transfer import Transfer, variables_of
+from plugin.window.background.of_case import Background, background, close_all, make_grid_of, plan_of, states_of
+from plugin.window.gates.apply import Gates, make_gates
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all windows share.
+
+    transfer : between meshes and the grid
+    gates : Gates
+    background : modes and what is made of them; None where nothing asks for them
+    """
+
+    transfer: Transfer
+    gates: Gates
+    background: Background | None
+
+
+def method_of(case: CycleCase) -> str:
+    """Name of the analysis' method: as the case has it, or else by whether it localises."""
+    return case.analysis.method or ("etkf" if case.background.localisation is None else "letkf")
+
+
+def make_setting(
+    case: CycleCase, first: FluidityRestart, begins: bool, comm: MPI.Comm, said: Callable[[str], None]
+) -> Setting:
+    """The Setting of a case. Collective.
+
+    Parameters
+    ----------
+    case : CycleCase with an ensemble
+    first : what the run starts from
+    begins : whether members are to be made, which may need modes
+    comm : MPI communicator
+    said : as in `plugin.window.background.of_case.background`
+
+    Raises
+    ------
+    ConfigurationError
+        if the modes cannot be made, or neither the start nor earlier states have the fields that are analysed
+    FileError, MeshError
+        if states cannot be read, lack a variable, or do not fit the grid
+    """
+    assert case.ensemble is not None
+    modes = begins and case.ensemble.start.source == "modes"
+    if modes or case.background.variables:  # anamorphoses may be made of the states
+        made = background(case, comm, case.run / "cache", said)
+        return Setting(made.transfer, make_gates(case.gates, made.transfer), made)
+    transfer = _transfer(case, first, comm)
+    return Setting(transfer, make_gates(case.gates, transfer), None)
+
+
+def _transfer(case: CycleCase, first: FluidityRestart, comm: MPI.Comm) -> Transfer:
+    """Between meshes and the grid, without modes. Collective."""
+    if case.background.snapshots:
+        plan = plan_of(case.background.snapshots, comm)
+        state = next(states_of(case, plan))
+        close_all(plan)
+    elif first.fields:
+        state = read_fields(first, comm)
+    else:
+        raise ConfigurationError(
+            f"model.start: {first.options} is a cold start, whose fields are in no file; name earlier states "
+            "(background.snapshots), on whose mesh the grid is laid, or start from a checkpoint"
+        )
+    cache = case.run / "cache"
+    mesh = next(iter(state.fields.values())).mesh
+    grid = make_grid_of(case, mesh, comm, cache)
+    return Transfer(grid, variables_of(case.variables, state), comm, cache)

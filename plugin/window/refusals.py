@@ -1,0 +1,48 @@
+"""What a cycle refuses before its first window, and a restart that no forecast can go on from."""
+
+import math
+from pathlib import Path
+
+from coupling.fluidity.checkpoint import FluidityRestart
+from coupling.fluidity.driver import wrong_processes
+from da.observation.observations import Observations
+from plugin.case.configuration import ConfigurationError, CycleCase, ModelSection
+from plugin.readings import ReadingsError
+from plugin.state.transfer import Transfer
+
+
+def check_times(readings: Observations, first: FluidityRestart, case: CycleCase) -> None:
+    """Refuse readings that are all of other times than the run: most often their epoch is wrong."""
+    began, end = first.time, first.time + case.cycle.windows * case.cycle.window
+    near = case.observations.tolerance or first.timestep
+    if len(readings) and not ((readings.time >= began - near) & (readings.time <= end + near)).any():
+        raise ReadingsError(
+            f"{case.observations.file}: none of the {len(readings)} readings, of {readings.time.min():g} to "
+            f"{readings.time.max():g} s, is of a window of this run, {began:g} to {end:g} s; see observations.epoch, "
+            "or give a file of this time"
+        )
+
+
+def wrong_step(restart: FluidityRestart) -> str | None:
+    """Why no forecast can go on from a restart's time and time step, None if one can."""
+    if not math.isfinite(restart.time):
+        return f"{restart.options}: its time is {restart.time:g} s, expected a number"
+    if not (math.isfinite(restart.timestep) and restart.timestep > 0.0):
+        return f"{restart.options}: its time step is {restart.timestep:g} s, expected a positive number"
+    return None
+
+
+def check_processes(first: FluidityRestart, settings: ModelSection) -> None:
+    """ConfigurationError if the model cannot start on as many processes as the case gives it."""
+    if problem := wrong_processes(first, settings.processes):
+        raise ConfigurationError(problem)
+
+
+def check_variables(readings: Observations, transfer: Transfer, path: Path) -> None:
+    """ReadingsError that names the first reading of what is not analysed."""
+    known, readable = [v.name for v in transfer.variables], transfer.readable
+    for name, time in zip(readings.variable, readings.time, strict=True):
+        if name not in readable:
+            raise ReadingsError(
+                f"{path}: reading of {str(name)!r} at {time:g} s, which is not analysed; variables are {known}"
+            )

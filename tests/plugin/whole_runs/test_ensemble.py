@@ -1,0 +1,364 @@
+"""A cycle of several models: what it writes, how it goes on, and what follows where a member fails."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from comparison import assert_same
+from crash_case import (
+    COMM,
+    KILLED,
+    WINDOWS,
+    case_settings,
+    cycled,
+    hidden,
+    left_by,
+    make_case,
+    python_ended,
+    write_case_file,
+)
+from cycle_case import cycle, ledger, table, values_at, write_settings
+from cycle_case import make_case as make_twin
+
+from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.vtk.vtu import read_state
+from plugin.run.ledger import read_ledger
+
+MEMBERS = 4
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    return make_case(tmp_path_factory.mktemp("ensemble") / "case")
+
+
+class Job:
+    """A cycle with an ensemble in a folder of its own."""
+
+    def __init__(self, case, folder, ranks=1, **changes):
+        self.run, self.ranks = folder / "run", ranks
+        changes = {"ensemble": {"members": MEMBERS}, **changes}
+        self.file = write_case_file(folder / "case.yml", case_settings(case, self.run, **changes))
+
+    def start(self, *words, **how):
+        begun = (self.run / "case.json").exists() and not words
+        words = ["--resume"] if begun else words
+        if self.ranks > 1:
+            return python_ended(self.ranks, "plugin.cycle", self.file, *words, **how)
+        return cycled(self.file, *words, **how)
+
+    def finish(self, *words):
+        ended = self.start(*words)
+        assert ended.code == 0, ended
+        assert hidden(self.run) == []
+        self.said = ended.said
+        return left_by(self.run)
+
+
+@pytest.fixture(scope="module")
+def whole(case, tmp_path_factory):
+    """A run that nothing stopped."""
+    job = Job(case, tmp_path_factory.mktemp("whole"))
+    job.left = job.finish()
+    return job
+
+
+def analysis(run, window, member):
+    options = run / f"{window:04d}/members/{member:02d}/analysis/restart.flml"
+    return read_fields(open_restart(options), COMM)
+
+
+def tracers(run, window):
+    """(nodes, MEMBERS) analyses."""
+    return np.column_stack([analysis(run, window, m)["Tracer"].values for m in range(1, MEMBERS + 1)])
+
+
+# What it does
+
+
+def test_members_differ_at_the_start_and_their_mean_is_the_start(case, whole):
+    (start,) = (case / "training/0").glob("*_checkpoint.flml")
+    start = read_fields(open_restart(start), COMM)["Tracer"].values
+    members = tracers(whole.run, 0)
+    assert np.abs(members.mean(axis=1) - start).max() < 1e-12 * np.abs(start).max()
+    assert members.std(axis=1).max() > 0.1 * start.std()
+
+
+def test_analyses_go_to_the_readings_and_spread_falls(whole):
+    for entry in ledger(whole.run):
+        of = entry["analysis"]
+        assert of["method"] == "etkf" and of["analysis_spread"] < of["spread"]
+        assert of["residual"]["rms"] < of["innovation"]["rms"] or entry["window"] > 1
+    assert tracers(whole.run, WINDOWS).std(axis=1).mean() < 0.5 * tracers(whole.run, 0).std(axis=1).mean()
+
+
+def test_each_member_starts_from_its_own_analysis(whole):
+    for member in range(1, MEMBERS + 1):
+        forecast = whole.run / f"0002/members/{member:02d}/forecast/restart.flml"
+        assert_same(read_fields(open_restart(forecast), COMM), analysis(whole.run, 1, member), ["Tracer"])
+
+
+def test_the_table_is_of_means_and_spreads(whole):
+    for entry in ledger(whole.run):
+        rows = table(whole.run, entry["window"])
+        assert len(rows) == entry["readings"] == entry["used"] > 0
+        states = [analysis(whole.run, entry["window"], m) for m in range(1, MEMBERS + 1)]
+        places = np.array([[float(row[c]) for c in "xyz"] for row in rows])
+        values = np.column_stack([values_at(state, places, "Tracer") for state in states])
+        value = np.array([float(row["value"]) for row in rows])
+        close = {"rtol": 0, "atol": 1e-12}
+        np.testing.assert_allclose([float(row["residual"]) for row in rows], value - values.mean(axis=1), **close)
+        np.testing.assert_allclose([float(row["analysis_spread"]) for row in rows], values.std(axis=1, ddof=1), **close)
+        told = entry["analysis"]["residual"]
+        assert told["rms"] == pytest.approx(np.sqrt(np.mean((value - values.mean(axis=1)) ** 2)), rel=1e-10)
+
+
+def test_the_ledger_names_the_restart_of_each_member(whole):
+    for entry in read_ledger(whole.run / "ledger.jsonl"):
+        assert len(entry["members"]) == MEMBERS and entry["replaced"] == 0
+        for of in entry["members"]:
+            assert open_restart(whole.run / of["restart"]).time == entry["time"]
+            assert open_restart(whole.run / of["forecast"]).time == entry["time"]
+            assert (whole.run / of["restart"]).with_name("manifest.json").is_file()
+
+
+def test_what_an_ensemble_costs_is_said_before_it_starts(whole):
+    assert "at least" in whole.said and "disk: 3 windows to keep" in whole.said
+    assert f"{MEMBERS} members (etkf), 1 at once: a window takes the time of {MEMBERS} model runs" in whole.said
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_gives_the_same_analyses(case, whole, tmp_path, ranks):
+    job = Job(case, tmp_path, ranks)
+    job.finish()
+    assert f"{ranks} at once" in job.said
+    for window in range(WINDOWS + 1):
+        one, other = tracers(whole.run, window), tracers(job.run, window)
+        assert np.abs(other - one).max() <= 1e-10 * np.abs(one).max(), window
+
+
+def test_members_begin_from_earlier_states(case, tmp_path):
+    start = {"from": "states"}
+    job = Job(case, tmp_path, ensemble={"members": MEMBERS, "start": start}, cycle__windows=1)
+    job.finish()
+    dumps = [path for path in (case / "training/0").glob("case_*.vtu") if "checkpoint" not in path.name]
+    states = [read_state(path, COMM)["Tracer"].values for path in dumps]
+    for member in tracers(job.run, 0).T:  # as the grid sees them
+        assert min(np.linalg.norm(member - state) for state in states) < 0.3 * np.linalg.norm(member)
+    few = Job(case, tmp_path / "few", ensemble={"members": 99, "start": start})
+    assert "99 members, but background.snapshots has" in few.start().said
+
+
+@pytest.mark.parametrize(
+    "inflation", [{"factor": 1.5}, {"rtps": 0.9}, {"adaptive": True}, {"factor": 1.1, "rtps": 0.5, "adaptive": True}]
+)
+def test_inflation_keeps_the_spread(case, whole, tmp_path, inflation):
+    job = Job(case, tmp_path, ensemble={"members": MEMBERS, "inflation": inflation})
+    left = job.finish()
+    plain, more = (tracers(of.run, WINDOWS).std(axis=1).mean() for of in (whole, job))
+    assert more > 1.05 * plain
+    entries = ledger(job.run)
+    if "adaptive" not in inflation:
+        assert "inflation" not in entries[-1]
+        return
+    assert entries[-1]["inflation"]["Tracer"] > 1.0
+    again = Job(case, tmp_path / "again", ensemble={"members": MEMBERS, "inflation": inflation})
+    assert again.start(fault="kill:window recorded:2").code == KILLED
+    assert again.finish() == left
+
+
+def test_the_seed_makes_the_members(case, whole, tmp_path):
+    other = Job(case, tmp_path, ensemble={"members": MEMBERS, "seed": 2}, cycle__windows=1)
+    other.finish()
+    assert np.abs(tracers(other.run, 0) - tracers(whole.run, 0)).max() > 0.01
+
+
+def test_readings_within_the_window_are_compared_at_their_own_times(case, tmp_path):
+    job = Job(case, tmp_path, observations__window="nearest", cycle__windows=2)
+    job.finish()
+    assert all(entry["used"] > 0 and "analysis" in entry for entry in ledger(job.run))
+
+
+def test_without_readings_the_forecasts_go_on_as_they_are(case, whole, tmp_path):
+    head = (case / "readings.csv").read_text().splitlines()
+    (tmp_path / "one.csv").write_text("\n".join([head[0], head[1].replace("48.0,", "64.0,", 1)]) + "\n")
+    job = Job(case, tmp_path, observations__file=str(tmp_path / "one.csv"))
+    job.finish()
+    assert "no readings of this time, the forecasts go on as they are" in job.said
+    np.testing.assert_array_equal(tracers(job.run, 1), tracers(job.run, 0))
+
+
+# How it goes on
+
+QUICK = ["members begun:1", "window begun:1", "program ended:3", "forecast there:1", "analysis found:1"]
+QUICK += ["member written:2", "restart written:1", "folder written:3", "folder in place:9", "file written:5"]
+QUICK += ["table written:1", "entry written:1", "window pruned:1", "window recorded:1", "member written:3"]
+
+
+def test_killed_at_each_of_its_moments_it_ends_with_the_same_bits(case, tmp_path):
+    undisturbed = Job(case, tmp_path / "whole", cycle__keep=2).finish()
+    job = Job(case, tmp_path, cycle__keep=2)
+    for moment in QUICK:
+        ended = job.start(fault=f"kill:{moment}")
+        assert ended.code == KILLED, (moment, ended)
+    assert job.finish() == undisturbed
+    assert not list((job.run / "0000").rglob("*.vtu")) and not list((job.run / "0001").rglob("*.vtu"))
+    assert list((job.run / "0002").rglob("*.vtu"))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "moment", ["program ended", "member written", "folder written", "folder in place", "file written", "file in place"]
+)
+def test_killed_at_every_passing_of_a_moment(case, whole, tmp_path, moment):
+    for passing in range(1, 1000):
+        job = Job(case, tmp_path / str(passing))
+        ended = job.start(fault=f"kill:{moment}:{passing}")
+        if ended.code == 0:
+            break
+        assert ended.code == KILLED, ended
+        assert job.finish() == whole.left, passing
+    assert passing > 1
+
+
+def test_two_ranks_of_which_one_is_killed(case, tmp_path):
+    undisturbed = Job(case, tmp_path / "whole", 2).finish()
+    job = Job(case, tmp_path, 2)
+    assert job.start(fault="kill:program ended:3:1").code != 0
+    assert job.start(fault="kill:member written:2:1").code != 0
+    assert job.finish() == undisturbed
+
+
+def test_a_restart_that_was_changed_is_refused_and_an_earlier_window_serves(case, whole, tmp_path):
+    job = Job(case, tmp_path)
+    assert job.finish() == whole.left
+    field = min((job.run / "0003/members/02/analysis").glob("*.vtu"))
+    content = bytearray(field.read_bytes())
+    content[-20] ^= 1
+    field.write_bytes(content)
+    ended = job.start()
+    assert ended.code == 2 and "0003/members/02/analysis/" in ended.said, ended
+    assert "--after 2 goes on after window 2" in ended.said
+    assert job.finish("--after", 2) == whole.left
+    assert job.finish("--after", 0) == whole.left
+
+
+def test_it_may_be_made_longer(case, whole, tmp_path):
+    job = Job(case, tmp_path, cycle__windows=2)
+    job.finish()
+    settings = case_settings(case, job.run, ensemble={"members": MEMBERS, "failures": 2})
+    write_case_file(job.file, settings)
+    assert job.finish() == whole.left
+    write_case_file(job.file, case_settings(case, job.run, ensemble={"members": MEMBERS + 1}))
+    ended = job.start()
+    assert ended.code == 2 and "another 'ensemble' section" in ended.said, ended
+
+
+# Members that fail
+
+
+@pytest.fixture
+def broken(case):
+    """broken(pattern): the model fails in folders that fit it, until the test ends."""
+    path = case / "broken"
+    yield path.write_text
+    path.unlink(missing_ok=True)
+
+
+def test_a_member_that_fails_is_run_again_from_its_background(case, whole, tmp_path):
+    (case / "fail").touch()
+    try:
+        job = Job(case, tmp_path)
+        job.finish()
+    finally:
+        (case / "fail").unlink()
+    members = ledger(job.run)[1]["members"]
+    assert [of["recovery"]["from"] for of in members] == ["background"] * MEMBERS
+    assert f"{MEMBERS} members run again from their background" in job.said
+    assert "member 3: the model ended with exit code 7; once more from the last forecast" in job.said
+    began = job.run / "0002/members/03/forecast/restart.flml"
+    before = ledger(job.run)[0]["members"][2]["forecast"]
+    assert_same(read_fields(open_restart(began), COMM), read_fields(open_restart(job.run / before), COMM), ["Tracer"])
+    assert (job.run / "0002/members/03/failed/launch.log").is_file()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_member_that_fails_again_is_replaced_by_a_draw_around_the_mean(case, whole, tmp_path, broken, ranks):
+    broken("*/0002/members/03/*")
+    job = Job(case, tmp_path, ranks, ensemble={"members": MEMBERS, "failures": 1})
+    left = job.finish()
+    entry = ledger(job.run)[1]
+    assert entry["replaced"] == 1 and "exit code 7" in entry["members"][2]["replaced"]["problem"]
+    assert "replaced by a draw around the others' mean" in job.said
+    good = [0, 1, 3]
+    new, others = tracers(job.run, 2)[:, 2], tracers(job.run, 2)[:, good]
+    assert np.linalg.matrix_rank(np.column_stack([others, new]) - others.mean(axis=1, keepdims=True), tol=1e-6) == 3
+    assert ledger(job.run)[2]["replaced"] == 1 and "replaced" not in ledger(job.run)[2]["members"][2]
+    again = Job(case, tmp_path / "again", ranks, ensemble={"members": MEMBERS, "failures": 1})
+    assert again.start(fault="kill:analysis found:2").code != 0
+    assert again.finish() == left
+
+
+def test_too_many_failures_end_the_job(case, tmp_path, broken):
+    broken("*/000[23]/members/03/*")
+    job = Job(case, tmp_path, ensemble={"members": MEMBERS, "failures": 1})
+    ended = job.start()
+    assert ended.code == 3 and "ensemble.failures allows 1 over the run, with this window there are 2" in ended.said
+    assert "member 3: the model ended with exit code 7" in ended.said
+    assert len(read_ledger(job.run / "ledger.jsonl")) == 2
+
+
+def test_a_model_that_always_fails_ends_the_job(case, tmp_path, broken):
+    broken("*")
+    ended = Job(case, tmp_path, ensemble={"members": MEMBERS, "failures": 9}).start()
+    assert ended.code == 3 and "0 members are left, two are needed" in ended.said
+
+
+def test_a_forecast_out_of_range_counts_as_failed(case, tmp_path):
+    low = {"range": {"Tracer": [-1e-9, 1e9]}}
+    ended = Job(case, tmp_path, gates=low, ensemble={"members": MEMBERS, "start": {"factor": 5.0}}).start()
+    assert ended.code == 4 and "gates.range" in ended.said, ended  # the draws themselves
+    bounds = {"bounds": {"Tracer": [0.0, None]}, **low}
+    job = Job(case, tmp_path / "kept", gates=bounds, ensemble={"members": MEMBERS, "start": {"factor": 5.0}})
+    job.finish()
+    assert min(tracers(job.run, window).min() for window in range(WINDOWS + 1)) >= 0.0
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ensemble": None, "analysis": {"method": "etkf"}}, "analysis.method: etkf needs the section ensemble"),
+        ({"analysis": {"method": "3dvar"}}, "analysis.method: 3dvar has one model run"),
+        ({"analysis": {"guard": "warn"}}, "analysis.guard is of a cycle with one model run"),
+        ({"observations__huber": 2.0}, "observations.huber is of a cycle with one model run"),
+        ({"ensemble": {"members": 1}}, "ensemble.members"),
+        ({"ensemble": {"members": 2, "at_once": 3}}, "at_once is 3, more than the 2 members"),
+        ({"ensemble": {"members": 4, "at_once": 3}}, "need 3 ranks of the plugin to start them, there are 1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_and_leaves_no_run(case, tmp_path, changes, words):
+    job = Job(case, tmp_path, **changes)
+    ended = job.start()
+    assert ended.code == 2 and words in ended.said, ended
+    assert not (job.run / "case.json").exists()
+
+
+# Around a model that is one
+
+
+def test_around_the_embedded_model_from_a_cold_start(tmp_path):
+    case, ensemble = make_twin(tmp_path / "case"), {"members": 4, "start": {"factor": 0.5}}
+    file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", cycle__windows=2, ensemble=ensemble)
+    said = cycle(file, ranks=2).stdout
+    assert "4 members (etkf), 2 at once" in said
+    entries = ledger(tmp_path / "run")
+    assert list((tmp_path / "run/0000/spin-up").glob("*.vtu"))
+    for entry in entries:
+        of = entry["analysis"]
+        assert of["residual"]["rms"] < 0.8 * of["innovation"]["rms"] and entry["replaced"] == 0
+    shutil.rmtree(case)
+    assert json.loads((tmp_path / "run/case.json").read_text())["ensemble"]["members"] == 4
