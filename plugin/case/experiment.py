@@ -66,7 +66,7 @@ class SparseSection(Section):
 
 
 class LocalisedSection(Section):
-    """Few real sensors, and linear analyses whose settings are chosen by validation."""
+    """Few real sensors, and linear analyses whose settings are chosen by cross-validation in time."""
 
     sensors: list[Annotated[int, Field(ge=1)]] = Field([10, 30, 100, 300, 1000], min_length=1, description="M")
     noise: list[NotNegative] = Field(
@@ -86,6 +86,13 @@ class LocalisedSection(Section):
         min_length=1,
         description="σ_o² that are compared, in standard deviations squared",
     )
+    folds: int = Field(
+        5, ge=2, description="blocks in time of the training states; each is analysed with covariances of the others"
+    )
+    gap: NotNegative = Field(
+        40.0, description="states nearer to a block are no sample of its covariances [s]; the longest lag is the least"
+    )
+    states: int = Field(40, ge=1, description="states of a block that are analysed at most, evenly spread over it")
     values: int = Field(
         3000, ge=1, description="random values of a state by which settings are compared; test states are scored at all"
     )

@@ -25,6 +25,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from plugin.case.configuration import Case, ConfigurationError, read_case
+from plugin.experiment.anamorphosis import with_anamorphoses
 from plugin.experiment.experiments.codecs import codecs
 from plugin.experiment.experiments.cycled import cycled
 from plugin.experiment.experiments.localised import localised
@@ -64,7 +65,7 @@ def run(name: str, case: Case, progress: Progress, folder: Path | None = None) -
     """
     section, before = experiment_section(case), conditions()
     with progress.stage("states"):
-        states = read_states(case, progress.say)
+        states = with_anamorphoses(read_states(case, progress.say), case.background.variables)
     summary = {
         "states": len(states.rows), "training": states.n_training, "test": len(states.test(section.protocol.every)),
         "variables": list(states.variables), "grid": " × ".join(map(str, states.grid.shape)), "n": len(states.used),

@@ -2,7 +2,8 @@
 
 With plain blocks and all values observed, the analysis of `background.transform: local` has a closed form: block by
 block, codes c = Eᵀ x are multiplied by λ / (λ + α σ_o²), with λ the variance of each. What lies outside the span stays,
-so that errors of all numbers of components come from one pass over the blocks, without their modes.
+so that errors of all numbers of components come from one pass over the blocks, without their modes. Where a variable
+has an anamorphosis errors are of the variable itself, and need the fields that the components make.
 """
 
 from collections.abc import Sequence
@@ -62,10 +63,8 @@ def codec_errors(
     unit = 1.0 / np.sqrt(states.n_training - 1) if protocol.unbiased else 1.0
     position = states.grid.coordinates(used // len(states.variables))
     owner = plain_blocks(states, points).weights(position).argmax(axis=1)
-    parts = [
-        _codes(anomalies[:, rows] * unit, truth[:, rows])
-        for rows in (np.flatnonzero(owner == block) for block in np.unique(owner))
-    ]
+    of_blocks = [np.flatnonzero(owner == block) for block in np.unique(owner)]
+    parts = [_codes(anomalies[:, rows] * unit, truth[:, rows]) for rows in of_blocks]
     variance, squared = (np.concatenate(of) for of in zip(*parts, strict=True))
     order = np.argsort(-variance, kind="stable")
     variance, squared = variance[order], squared[order]
@@ -79,6 +78,20 @@ def codec_errors(
         return np.sqrt(np.maximum(1.0 - part / size, 0.0))
 
     kept = [min(count, len(variance)) for count in counts]
+    if states.plain is not None:
+        fields = np.zeros((2, len(kept), len(used), len(numbers)))  # of the codec and of the analysis
+        starts = np.cumsum([0, *(len(own) for own, _ in parts)])
+        rank = np.argsort(order)  # of each component among all
+        for rows, first, end in zip(of_blocks, starts[:-1], starts[1:], strict=True):
+            modes = _modes(anomalies[:, rows] * unit)
+            codes = modes.T @ truth[:, rows].T
+            for k, m in enumerate(kept):
+                chosen = rank[first:end] < m
+                base, own = modes[:, chosen], codes[chosen]
+                gain = 1.0 - np.sqrt(left[rank[first:end][chosen]])
+                fields[0, k, rows], fields[1, k, rows] = base @ own, base @ (gain[:, None] * own)
+        coded, gained = ([states.errors(one, numbers, used) for one in of] for of in fields)
+        return [CodecError(*of) for of in zip(kept, coded, gained, strict=True)]
     return [CodecError(m, error(explained[m - 1]), error(analysed[m - 1])) for m in kept]
 
 
@@ -89,3 +102,11 @@ def _codes(anomalies: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
         return values, (truth @ vectors).T ** 2
     values, right = positive_eigenpairs(anomalies @ anomalies.T)
     return values, (right.T @ (anomalies @ truth.T)) ** 2 / values[:, None]
+
+
+def _modes(anomalies: np.ndarray) -> np.ndarray:
+    """(n_b, k) orthonormal components of a block, in the order of `_codes`."""
+    if anomalies.shape[1] < len(anomalies):
+        return positive_eigenpairs(anomalies.T @ anomalies)[1]
+    values, right = positive_eigenpairs(anomalies @ anomalies.T)
+    return anomalies.T @ (right / np.sqrt(values))

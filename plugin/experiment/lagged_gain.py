@@ -126,5 +126,5 @@ def readings_before(
         near = np.clip(np.searchsorted(states.times, wanted - slack), 0, len(states.times) - 1)
         if np.any(np.abs(states.times[near] - wanted) > slack):
             raise ValueError(f"a state has none {lag:g} s before it")
-        parts.append(states.rows[near][:, sensors].astype(np.float64).T + noise[near].T)
+        parts.append(states.readings(near, sensors, noise[near]).T)
     return np.stack(parts)

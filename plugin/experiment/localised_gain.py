@@ -47,7 +47,8 @@ class SampleCovariance:
     def __init__(self, states: StandardisedStates, numbers: np.ndarray) -> None:
         self.used, self.numbers = states.used, numbers
         sample = states.rows[numbers][:, self.used].astype(np.float64).T
-        self.anomalies = (sample - sample.mean(axis=1, keepdims=True)) / np.sqrt(len(numbers) - 1)
+        self.mean = sample.mean(axis=1)
+        self.anomalies = (sample - self.mean[:, None]) / np.sqrt(len(numbers) - 1)
         width = len(states.variables)
         self.position = states.grid.coordinates(self.used // width)
         self.variable = self.used % width

@@ -32,14 +32,17 @@ class ModeErrors:
 
     states : StandardisedStates; the training states give the modes, divided by √(S − 1)
     protocol : for noise and `every`
+    at : numbers of the values that are scored where a variable has an anamorphosis, whose errors need the fields; None
+        for all that take part
     """
 
-    def __init__(self, states: StandardisedStates, protocol: ProtocolSection) -> None:
+    def __init__(self, states: StandardisedStates, protocol: ProtocolSection, at: np.ndarray | None = None) -> None:
         self.states, self.protocol, self.numbers = states, protocol, states.test(protocol.every)
         modes = tsvd(states, protocol.model_copy(update={"unbiased": True}), 1.0)
         assert modes.singular_values is not None  # TSVD's modes have them
         self.modes, self.n_modes = modes.vectors, modes.n_modes
         self.sigma = modes.singular_values[: modes.n_modes]
+        self.at = states.used if at is None else at
         truth = states.rows[self.numbers].astype(np.float64).T
         self.size = np.sum(truth**2, axis=0)
         self.products = self.modes.T @ truth
@@ -54,7 +57,7 @@ class ModeErrors:
         sensors = self.states.sensors(count, seed)
         noisy = self.protocol.model_copy(update={"noise": noise_std})
         drawn = [noise(noisy, count, seed, number) for number in self.numbers]
-        readings = self.states.rows[np.ix_(self.numbers, sensors)].T.astype(np.float64) + np.transpose(drawn)
+        readings = self.states.readings(self.numbers, sensors, np.array(drawn)).T
         observed = self.modes[sensors]
         found = {}
         for tau in dict.fromkeys(of.modes for of in settings):
@@ -72,6 +75,8 @@ class ModeErrors:
     def _relative(self, weights: np.ndarray) -> np.ndarray:
         """(T,) errors from the (τ, T) weights of the leading modes."""
         tau = len(weights)
+        if self.states.plain is not None:
+            return self.states.errors(self.modes[self.at, :tau] @ weights, self.numbers, self.at)
         gained = 2.0 * np.sum(weights * self.products[:tau], axis=0)
         squared = self.size - gained + np.sum((self.sigma[:tau, None] * weights) ** 2, axis=0)
         return np.sqrt(np.maximum(squared, 0.0) / self.size)

@@ -89,6 +89,11 @@ def trained_networks(name: str, inputs: ExperimentInputs) -> list[Network]:
     TrainingError, OSError
         if the loss is no longer a number, or a file cannot be written
     """
+    if inputs.states.plain is not None:
+        raise ConfigurationError(
+            f"experiment.networks: {name} would learn a transformed variable (background.variables), but cases know "
+            "networks of variables as they are only; leave them out, networks: {names: [], beside: null}"
+        )
     return [_network(name, seed, inputs) for seed in range(inputs.settings.networks.seeds)]
 
 

@@ -15,7 +15,6 @@ from models.training.linear_start import begins_at_modes, local_bases, modes_of_
 from plugin.case.configuration import ConfigurationError
 from plugin.experiment.experiments.rows import Row
 from plugin.experiment.results import Result, ScoreTable
-from plugin.experiment.scores import relative_error
 from plugin.experiment.states import ExperimentInputs, StandardisedStates
 from plugin.experiment.systems import tsvd
 
@@ -35,8 +34,8 @@ def codecs(inputs: ExperimentInputs) -> Result:
         tests = states.test(inputs.protocol.every)
         errors = []
         for first in range(0, len(tests), _TOGETHER):
-            truth = states.rows[tests[first : first + _TOGETHER]]
-            errors += [relative_error(a, b) for a, b in zip(of(truth), truth, strict=True)]
+            numbers = tests[first : first + _TOGETHER]
+            errors += states.errors(of(states.rows[numbers])[:, states.used].T, numbers, states.used).tolist()
         row: Row = {"system": system, "numbers": m, "error": float(np.mean(errors)), "parameters": stored}
         inputs.progress.say(f"{system}, m = {m}: error {row['error']:.4g}")
         rows.append(row)
@@ -73,7 +72,7 @@ def _round_trip(states: StandardisedStates, encode, decode, mean=None, scale=Non
     def of(rows):
         inner = rows
         if scale is not None:
-            physical = states.mean + states.scale * rows.astype(np.float64)
+            physical = states.restored(rows.astype(np.float64))
             inner = np.divide(physical - mean, scale, out=np.zeros_like(physical), where=scale != 0.0)
         shape = (len(rows), *states.grid.shape, len(states.variables))
         fields = torch.from_numpy(np.ascontiguousarray(inner.reshape(shape).transpose(0, 4, 1, 2, 3), np.float32))
@@ -81,8 +80,7 @@ def _round_trip(states: StandardisedStates, encode, decode, mean=None, scale=Non
             back = decode(encode(fields)).numpy().transpose(0, 2, 3, 4, 1).reshape(len(rows), -1)
         if scale is None:
             return back
-        apart = mean + scale * back - states.mean
-        return np.divide(apart, states.scale, out=np.zeros_like(apart), where=states.scale != 0.0)
+        return states.standardised(mean + scale * back)
 
     return of
 

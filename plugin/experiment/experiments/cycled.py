@@ -126,7 +126,8 @@ def _grid(snapshots: Sequence[SeriesSection], inputs: ExperimentInputs) -> _Grid
     first = next(states_of(inputs.case, plan[:1]))
     close_all(plan)
     variables = variables_of(inputs.case.variables, first)
-    return _Grid(inputs.states, Transfer(inputs.states.grid, variables, COMM, inputs.case.run / "cache"))
+    states = inputs.states.plain or inputs.states
+    return _Grid(states, Transfer(states.grid, variables, COMM, inputs.case.run / "cache"))
 
 
 def _errors(states: Iterable[np.ndarray], truth: np.ndarray) -> list[float]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from plugin.case.configuration import ConfigurationError
 from plugin.case.experiment import RefinedSection
 from plugin.experiment.experiments.rows import Row, draw_by_sensors
 from plugin.experiment.refinement import (
@@ -35,6 +36,11 @@ _LINEAR, _ROOTS, _REFINED = "localised", "localised, square roots", "refined"
 def refined(inputs: ExperimentInputs) -> Result:
     """Errors of linear and of refined analyses against the number of sensors, for each noise of the readings."""
     settings, seeds = inputs.settings.refined, range(inputs.protocol.seeds)
+    if inputs.states.plain is not None:
+        raise ConfigurationError(
+            "background.variables: the experiment refined transforms its variable itself; leave the key out, and use "
+            "experiment.refined.square_root"
+        )
     variable = analysed_variable(inputs.states, settings.square_root)
     inputs.states.sensors(max(settings.sensors))  # too many must raise before the training
     of = trained_refinement(variable, settings, inputs.settings.networks.folder, inputs.progress)

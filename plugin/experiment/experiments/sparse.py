@@ -1,9 +1,9 @@
 """Few real sensors and the true H: the analyses of this package and two baselines without them, in two tables.
 
-The first is by the paper's protocol, with its σ_o² for all. In the second each system has the settings that are best
-for the last tenth of the training states, analysed with covariances of those before, at each number of sensors and
-each noise; then all test states are analysed once. The linear ones are TSVD with its truncation chosen, and those of
-the experiment `localised`, whose settings also give noise and σ_o² here.
+The first is by the paper's protocol, with its σ_o² for all. In the second each system has settings chosen by validation
+at each number of sensors and each noise, linear ones by blocks in time of the training states, networks by the last
+tenth of these; then all test states are analysed once. The linear ones are TSVD with its truncation chosen, and those
+of the experiment `localised`, whose settings also give noise, folds and σ_o² here.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from plugin.experiment.experiments.localised import localised
+from plugin.experiment.experiments.localised import localised, some_values
 from plugin.experiment.experiments.rows import ERROR, Row, all_modes, compared_network, reported, truncated
 from plugin.experiment.mode_errors import ModeErrors, Truncating
 from plugin.experiment.networks import Network, trained_networks
@@ -79,17 +79,26 @@ def _of_sensors(networks: Sequence[Network], inputs: ExperimentInputs) -> list[l
 def _mode_rows(inputs: ExperimentInputs) -> list[Row]:
     """TSVD, its truncation and σ_o² chosen by validation."""
     states, settings, protocol = inputs.states, inputs.settings, inputs.protocol
-    before, every = ModeErrors(states.validation(), protocol), ModeErrors(states, protocol)
+    some = states.used[some_values(len(states.used), settings.localised.values)]
+    every, of_folds = ModeErrors(states, protocol), settings.localised
+    folds = states.folds(of_folds.folds, of_folds.gap, of_folds.states)
+    fewest = min(len(known) for _, known in folds) - 1
     tried = [
         Truncating(tau, variance)
-        for tau in [*(tau for tau in settings.truncations if tau < before.n_modes), before.n_modes]
+        for tau in [*(tau for tau in settings.truncations if tau < fewest), fewest]
         for variance in settings.localised.variances
     ]
+    cases = list(product(settings.localised.noise, sorted(settings.sparse.sensors)))
+    draws: dict[tuple[float, int], list[dict[Truncating, np.ndarray]]] = {case: [] for case in cases}
+    for fold, (withheld, known) in enumerate(folds):
+        before = ModeErrors(states.of_fold(withheld, known), protocol.model_copy(update={"every": 1}), some)
+        for noise, count in cases:
+            draws[noise, count].append(before.errors(count, fold % protocol.seeds, tried, noise))
     rows = []
-    for noise, count in product(settings.localised.noise, sorted(settings.sparse.sensors)):
-        draws = [before.errors(count, seed, tried, noise) for seed in range(protocol.seeds)]
-        of = min(tried, key=lambda one: float(np.mean([errors[one] for errors in draws])))
-        if of.modes == before.n_modes:  # all of them
+    for noise, count in cases:
+        means = {one: float(np.mean([errors[one].mean() for errors in draws[noise, count]])) for one in tried}
+        of = min(means, key=means.__getitem__)
+        if of.modes == fewest:  # all of them
             of = replace(of, modes=every.n_modes)
         errors = [every.errors(count, seed, [of], noise)[of].mean() for seed in range(protocol.seeds)]
         row: Row = {"system": "TSVD", "noise": noise, "count": count, **spread("error", np.array(errors))}

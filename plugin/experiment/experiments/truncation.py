@@ -10,7 +10,7 @@ from da.background.modes import Modes
 from plugin.experiment import mack_2020
 from plugin.experiment.experiments.rows import ERROR, Row, all_modes, block_rows, reported
 from plugin.experiment.results import Result, ScoreTable
-from plugin.experiment.scores import relative_error, score
+from plugin.experiment.scores import score
 from plugin.experiment.states import ExperimentInputs
 from plugin.experiment.systems import System, leading, linear, tsvd
 
@@ -47,8 +47,9 @@ def _row(system: System, modes: Modes, tau: int, paper: float | None, inputs: Ex
     scores = score([system], states, protocol, len(states.used))
     assert modes.singular_values is not None  # TSVD's modes have them
     base = modes.vectors[:, :tau] / modes.singular_values[:tau]
-    truths = (states.truth(number) for number in states.test(protocol.every))
-    least = float(np.mean([relative_error(base @ (base.T @ truth), truth) for truth in truths]))
+    truths, used = ((number, states.truth(number)) for number in states.test(protocol.every)), states.used
+    described = ((np.array([number]), base @ (base.T @ truth)) for number, truth in truths)
+    least = float(np.mean([states.errors(state[used, None], number, used) for number, state in described]))
     row = {"system": system.name, "numbers": tau, "count": len(states.used), **scores.figures(), "least": least}
     return reported({**row, "magic_error": paper}, inputs)
 

@@ -13,7 +13,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.state.transfer import Transfer
 
 _PART = 1e-3  # of the standard deviation: the offset
-_SAMPLE = 200_000  # values that ranks and standard deviations are taken from
+SAMPLE = 200_000  # values that ranks and standard deviations are taken from
 
 
 def check_variables(settings: BackgroundSection, transfer: Transfer) -> None:
@@ -46,13 +46,14 @@ def make_anamorphoses(
     for column, v in enumerate(transfer.variables):
         if (of := section_of(settings.variables, v.name)) is not None:
             try:
-                made[v.name] = _made(of, _sample(snapshots, transfer, column))
+                made[v.name] = anamorphosis_of(of, _sample(snapshots, transfer, column))
             except ValueError as error:
                 raise ConfigurationError(f"background.variables.{v.name}: {error}") from error
     return made
 
 
-def _made(of: VariableSection, sample: np.ndarray) -> Anamorphosis:
+def anamorphosis_of(of: VariableSection, sample: np.ndarray) -> Anamorphosis:
+    """The anamorphosis that a case asks for; ValueError if a sample of the variable's values gives none."""
     lower = -np.inf if of.lower is None else of.lower
     offset = of.offset
     if offset is None:
@@ -69,7 +70,7 @@ def _sample(snapshots: np.ndarray, transfer: Transfer, column: int) -> np.ndarra
     """Values of a variable at points all over the air, the same on every rank and on any number of them. Collective."""
     grid, comm, width = transfer.grid, transfer.comm, len(transfer.variables)
     fluid = np.flatnonzero(grid.fluid_points)
-    points = fluid[:: max(1, -(-len(fluid) * snapshots.shape[1] // _SAMPLE))]
+    points = fluid[:: max(1, -(-len(fluid) * snapshots.shape[1] // SAMPLE))]
     rows = grid.rows(comm)
     mine = points[(points >= rows.start) & (points < rows.stop)] - rows.start
     return np.concatenate(comm.allgather(np.asarray(snapshots[mine * width + column]))).ravel()

@@ -1,6 +1,7 @@
 """The experiment of localised linear analyses: its gain is the product's, and its choices are validation's alone."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from da.background.localisation import Taper, localised_transform
 from da.background.modes import truncated_modes
 from da.observation.diagonal_error import diagonal_error
 from da.observation.matrix_operator import selection
-from plugin.case.anamorphosis import VariableSection
 from plugin.case.configuration import ConfigurationError
 from plugin.experiment.__main__ import run
 from plugin.experiment.experiments.localised import _best
@@ -101,7 +101,7 @@ def test_readings_of_before_are_those_of_the_states_before(states, tmp_path):
 
 def test_earlier_readings_are_a_third_system(states, tmp_path):
     compared = "horizontal: [30.0, 60.0], vertical: [null], modes: [0, 2], variances: [0.01, 0.1]"
-    of = f"{{sensors: [4], noise: [0.1], {compared}, lags: [[1.0], [3.0, 1.0]], time_scales: [2.0, 9.0]}}"
+    of = f"{{sensors: [4], noise: [0.1], {compared}, lags: [[1.0], [3.0, 1.0]], time_scales: [2.0, 9.0], gap: 2}}"
     case = experiment_case(tmp_path, states / "states", localised=of, protocol="{seeds: 2}")
     run("localised", case, Progress(COMM), tmp_path / "out")
     with open(tmp_path / "out/localised.csv", newline="") as file:
@@ -114,7 +114,7 @@ def test_earlier_readings_are_a_third_system(states, tmp_path):
 
 def test_the_table_has_both_systems_and_what_was_chosen(states, tmp_path):
     compared = "horizontal: [30.0, 60.0], vertical: [null], modes: [0], variances: [0.01, 0.1]"
-    of = f"{{sensors: [4, 8], noise: [0.0, 0.1], {compared}}}"
+    of = f"{{sensors: [4, 8], noise: [0.0, 0.1], {compared}, gap: 2, folds: 4}}"
     case = experiment_case(tmp_path, states / "states", localised=of, protocol="{seeds: 2}")
     run("localised", case, Progress(COMM), tmp_path / "out")
     with open(tmp_path / "out/localised.csv", newline="") as file:
@@ -132,8 +132,40 @@ def test_the_choice_is_the_least_mean_of_the_seeds():
     assert _best(errors) == [plain, far] and N_TRAINING == 24
 
 
-def test_a_case_with_an_anamorphosis_is_refused(tmp_path):
-    case = experiment_case(tmp_path, tmp_path / "none")
-    of = case.background.model_copy(update={"variables": {"Tracer": VariableSection(anamorphosis="sqrt")}})
-    with pytest.raises(ConfigurationError, match="background.variables.Tracer: found an anamorphosis; experiments"):
-        read_states(case.model_copy(update={"background": of}))
+def test_the_setting_is_that_of_least_error_over_blocks_in_time(states, tmp_path):
+    compared = "horizontal: [30.0, 60.0], vertical: [null], modes: [0], variances: [0.01, 0.1]"
+    of = f"{{sensors: [8], noise: [0.0], {compared}, gap: 2, folds: 4, states: 3, values: 99999}}"
+    case = experiment_case(tmp_path, states / "states", localised=of, protocol="{seeds: 2}")
+    run("localised", case, Progress(COMM), tmp_path / "out")
+    with open(tmp_path / "out/localised.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    known, tried = read_states(case), [Localising(L, None, 0, v) for L in (30.0, 60.0) for v in (0.01, 0.1)]
+    errors = []
+    for number, (withheld, others) in enumerate(known.folds(4, 2.0, 3)):
+        covariance, sensors = SampleCovariance(known, others), known.sensors(8, number % 2)
+        truth, mean = known.rows[withheld].astype(float), known.rows[others].astype(float).mean(axis=0)
+        found = covariance.analyses(sensors, (truth - mean)[:, sensors].T, tried)
+        state = {one: mean[known.used, None] + increment for one, increment in found}
+        away = {one: np.linalg.norm(x.T - truth[:, known.used], axis=1) for one, x in state.items()}
+        errors.append({one: np.mean(of / np.linalg.norm(truth, axis=1)) for one, of in away.items()})
+    best = min(tried, key=lambda one: np.mean([of[one] for of in errors]))
+    row = rows[1]
+    assert (float(row["horizontal"]), float(row["variance"])) == (best.horizontal, best.variance)
+    assert float(row["validation"]) == pytest.approx(np.mean([of[best] for of in errors]), rel=1e-6)
+    assert float(row["validation_std"]) == pytest.approx(np.std([of[best] for of in errors], ddof=1), rel=1e-6)
+    assert "| error in 4 folds |" in (tmp_path / "out/localised.md").read_text(encoding="utf-8")
+
+
+def test_folds_keep_their_distance(states, tmp_path):
+    known = read_states(experiment_case(tmp_path, states / "states"))
+    folds = known.folds(4, 2.0, 3)
+    assert [withheld.tolist() for withheld, _ in folds] == [[0, 2, 5], [6, 8, 11], [12, 14, 17], [18, 20, 23]]
+    assert folds[1][1].tolist() == [0, 1, 2, 3, *range(14, N_TRAINING)]
+    with pytest.raises(ConfigurationError, match="4 folds with a gap of 20 s leave 0 states beside one"):
+        known.folds(4, 20.0, 3)
+    runs = replace(known, times=np.tile(np.arange(15.0), 2)).folds(4, 2.0, 3)  # the second run begins with state 15
+    assert runs[1][1].tolist() == [0, 1, 2, 3, *range(14, N_TRAINING)] and runs[3][1].tolist() == [*range(16)]
+    alone = known.of_fold(*folds[1])
+    assert alone.n_training == 14 and alone.times[alone.test()].tolist() == [6.0, 8.0, 11.0]
+    np.testing.assert_allclose(alone.training.mean(axis=1), 0.0, atol=1e-6)
+    np.testing.assert_allclose(alone.restored(alone.truth(14)), known.restored(known.truth(6)), atol=1e-5)
