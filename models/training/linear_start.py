@@ -175,7 +175,13 @@ def begins_at_modes(model: nn.Module) -> bool:
 
 
 def begun(
-    model: Autoencoder, values: Samples, n_validation: int, folds: int, gap: int, seed: int
+    model: Autoencoder,
+    values: Samples,
+    n_validation: int,
+    folds: int,
+    gap: int,
+    seed: int,
+    zero: np.ndarray | None = None,
 ) -> tuple[Corrected | CorrectedCodes, CrossFitted]:
     """A network that begins at modes of blocks, holding those for validation, and all modes for its training.
 
@@ -187,11 +193,12 @@ def begun(
     values : (S, C, nx, ny, nz) standardised states in time order; all of them come into memory
     n_validation, folds, gap : as for `cross_fitted`
     seed : of the weights
+    zero : (C, nx, ny, nz) standardised value of zero, for a network of square roots
 
     Raises
     ------
     ValueError
-        if the network begins at no modes, or there are too few states for them or for the folds
+        if the network begins at no modes, there are too few states for them or for the folds, or no zero for its roots
     """
     if not isinstance(model, Corrected | CorrectedCodes):
         raise ValueError(f"{type(model).__name__} does not begin at modes of blocks")
@@ -199,9 +206,17 @@ def begun(
     fields = np.ascontiguousarray(values[0 : len(values)], np.float32)
     about = model.architecture
     options = {**about["options"], "n_latent": model.n_latent}
+    roots = model.roots if isinstance(model, Corrected) else None
+    if roots is not None:
+        if zero is None:
+            raise ValueError("square roots: the states' zero is not known here")
+        roots.fit(fields[: len(fields) - n_validation], zero)
+        fields = np.concatenate([roots(torch.from_numpy(of)).numpy() for of in _runs(fields)]) * model.mask.numpy()
     if "modes" not in options:
         options["modes"] = modes_of_blocks(fields[: len(fields) - n_validation], model.linear.blocks, model.n_latent)
     network = zoo.make(about["name"], model.channels, model.shape, mask=model.mask, seed=seed, **options)
+    if roots is not None:
+        network.roots.load_state_dict(roots.state_dict())
     start = cross_fitted(fields, n_validation, network, folds, gap)
     start.validation.load(network)
     return network, start

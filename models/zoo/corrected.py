@@ -6,7 +6,8 @@
 S are modes in blocks (:mod:`models.layers.local_modes`), S⁺ its pseudo-inverse, σ the standard deviation, at each
 point, of what S leaves out and λ that of the codes. The last layer of each network is zero at the start, so that
 training begins at the linear codec exactly. S is made from the training states (:mod:`models.training.linear_start`);
-it takes no part in the training. A network beside principal components is the first paper's, a block that begins as
+it takes no part in the training. `Corrected` may do all this with square roots of variables that are never below zero
+(:mod:`models.layers.square_roots`). A network beside principal components is the first paper's, a block that begins as
 nothing the second's.
 
 Milano & Koumoutsakos 2002, Neural network modeling for near wall turbulent flow,
@@ -26,6 +27,7 @@ from models.layers.block import make_block
 from models.layers.convolution import Down, Shape, Up, strided_shape
 from models.layers.local_modes import GridBlocks, LocalModes
 from models.layers.rab import RAB
+from models.layers.square_roots import SquareRoots
 from models.layers.unet import UNet
 from models.zoo.autoencoder import Autoencoder, Mask, grid_shape
 from models.zoo.tucodec import Tucodec
@@ -51,11 +53,13 @@ class Corrected(Autoencoder):
     number : of blocks in a row
     width : channels of features at half of the resolution
     block, activation : names
+    roots : numbers of the variables whose square roots modes and networks see
 
     Attributes
     ----------
     deviation : (C, nx, ny, nz) σ
     linear : LocalModes, S
+    roots : SquareRoots, or None
     """
 
     deviation: torch.Tensor
@@ -75,11 +79,13 @@ class Corrected(Autoencoder):
         width: int = 16,
         block: str = "NeXt",
         activation: str = "PReLU",
+        roots: Sequence[int] | None = None,
         mask: Mask = None,
     ) -> None:
         linear = _linear(channels, shape, n_latent, blocks, overlap, modes)
         super().__init__(channels, shape, (linear.n_modes,), mask)
         self.linear = linear
+        self.roots = SquareRoots(self.channels, self.shape, roots) if roots else None
         self.register_buffer("deviation", self.mask.expand(self.channels, *self.shape).clone())
         self.register_buffer("place", torch.from_numpy(linear.blocks.coordinates()), persistent=False)
         more = 1 + self.channels + 3
@@ -96,13 +102,16 @@ class Corrected(Autoencoder):
 
     def encode(self, fields: torch.Tensor) -> torch.Tensor:
         fields = self.without_solids(fields)
+        if self.roots is not None:
+            fields = self.roots(fields) * self.mask
         left = fields - self.linear.decode(self.linear.encode(fields))
         return self.linear.encode(fields + self._correction(self.before, fields, left))
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         self.check_latent(latent)
         fields = self.linear.decode(latent)
-        return (fields + self._correction(self.after, fields)) * self.mask
+        fields = fields + self._correction(self.after, fields)
+        return (fields if self.roots is None else self.roots.inverse(fields)) * self.mask
 
     def _correction(self, network, *fields):
         static = torch.cat([self.mask[None], self.deviation, self.place * self.mask])

@@ -1,9 +1,9 @@
 """The case file's `network`: which autoencoder, where it is kept, how it is trained."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from models.names.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
 from plugin.case.choice import OneOf
@@ -148,6 +148,11 @@ class NetworkSection(Section):
     overlap: int | None = Field(
         None, ge=0, description="points by which a block of PCA-… reaches into its neighbours; none if left out"
     )
+    square_roots: list[str] = Field(
+        [],
+        description="variables never below zero, as Tracer, whose square roots the modes and networks of PCA-… take; "
+        "what they give is never below zero then",
+    )
     scaling: Scaling = Field(
         "point", description="each variable by its standard deviation, over all or by point; the mean is by point"
     )
@@ -155,3 +160,12 @@ class NetworkSection(Section):
     observations: ObservationEncoderSection | None = Field(
         None, description="an encoder of sparse readings; needed by background.transform: bireduced"
     )
+
+    @model_validator(mode="after")
+    def _what_has_roots(self) -> Self:
+        training = self.training
+        if self.square_roots and training.augmentation and training.augmentation.combine:
+            raise ValueError("square_roots: a combination of states may lie below zero; give augmentation.combine: 0")
+        if self.square_roots and training.objective == "combination":
+            raise ValueError("square_roots: a combination of states may lie below zero; choose another objective")
+        return self

@@ -74,6 +74,13 @@ class TrainingSet:
         shape = self.samples.shape[1:]
         return (self.scale != 0.0).reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
 
+    @property
+    def zero(self) -> np.ndarray:
+        """(C, nx, ny, nz) standardised value of zero; zero where a value takes no part."""
+        shape, scale = self.samples.shape[1:], self.scale
+        value = np.divide(-self.mean, scale, out=np.zeros_like(scale), where=scale != 0.0)
+        return value.reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
+
 
 def training_set(
     case: Case, comm: MPI.Comm, cache: Path, said: Callable[[str], None] = lambda text: None

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from models import files
 from models.layers.local_modes import GridBlocks, LocalModes
+from models.layers.square_roots import SquareRoots
 from models.training.linear_start import begins_at_modes, local_bases, modes_of_blocks
+from models.zoo.corrected import Corrected
 from plugin.case.configuration import ConfigurationError
 from plugin.experiment.experiments.rows import Row
 from plugin.experiment.results import Result, ScoreTable
@@ -50,16 +52,35 @@ def codecs(inputs: ExperimentInputs) -> Result:
             break
         blocks = GridBlocks(states.grid.shape, counts, overlap)
         name = f"{' × '.join(map(str, counts))} blocks" + (f", overlap {overlap}" if overlap else "")
-        codec = _of_blocks(states, blocks, m)
-        size = sum(buffer.numel() for buffer in codec.buffers())
-        scored(name, _round_trip(states, codec.encode, codec.decode), size)
+        for roots in dict.fromkeys((None, _roots(states, model))):
+            codec = _of_blocks(states, blocks, m, roots)
+            size = sum(buffer.numel() for buffer in codec.buffers())
+            scored(name + ", of roots" * (roots is not None), _round_trip(states, *_functions(codec, roots)), size)
     scored(network.name, trip, parameters)
     columns = {"system": "codec", "numbers": "m", "error": "error", "parameters": "stored values"}
     return Result("codecs", (ScoreTable("Codecs", columns, rows),), lambda figure: _draw(figure, rows))
 
 
-def _of_blocks(states, blocks, m):
+def _roots(states, model):
+    """Square roots that the network takes, of all training states; None if it takes none."""
+    if not (isinstance(model, Corrected) and model.roots is not None):
+        return None
+    roots = SquareRoots(model.channels, model.shape, model.roots.rooted.flatten().nonzero().flatten().tolist())
+    zero = np.divide(-states.mean, states.scale, out=np.zeros(states.n), where=states.scale != 0.0)
+    roots.fit(states.fields[: states.n_training], zero.reshape(*model.shape, model.channels).transpose(3, 0, 1, 2))
+    return roots
+
+
+def _functions(codec, roots):
+    if roots is None:
+        return codec.encode, codec.decode
+    return (lambda fields: codec.encode(roots(fields))), (lambda codes: roots.inverse(codec.decode(codes)))
+
+
+def _of_blocks(states, blocks, m, roots):
     values = np.ascontiguousarray(states.fields[: states.n_training])
+    if roots is not None:
+        values = roots(torch.from_numpy(values)).numpy()
     counts = modes_of_blocks(values, blocks, m)
     codec = LocalModes(len(states.variables), blocks, counts)
     codec.load_bases(local_bases(values, blocks, counts))

@@ -170,6 +170,21 @@ def test_training_goes_on_to_the_last_bit_and_lowers_the_error(name, tmp_path):
         assert torch.equal(whole.linear.state_dict()[key], value)
 
 
+def test_roots_are_fitted_before_the_modes_are_made():
+    zero = np.full(SAMPLES.shape[1:], -6.0)
+    model, start = begun(network(roots=[0]), SAMPLES, N_VALIDATION, 4, 3, 0, zero)
+    inner = model.roots(torch.from_numpy(SAMPLES)) * model.mask
+    own = LocalModes(2, model.linear.blocks, model.linear.modes)
+    own.load_bases(local_bases(inner.numpy()[:-N_VALIDATION], model.linear.blocks, model.linear.modes))
+    for key, value in own.state_dict().items():
+        torch.testing.assert_close(start.validation.modes[key], value, atol=1e-4, rtol=1e-3)
+    recipe = Recipe(epochs=2, batch=8, objective="relative", augmentation=None)
+    losses = train(model, SAMPLES, N_VALIDATION, recipe, COMM, cross_fitted=start).history
+    assert losses[1]["train"] < losses[0]["train"]
+    with pytest.raises(ValueError, match="the states' zero is not known"):
+        begun(network(roots=[0]), SAMPLES, N_VALIDATION, 4, 3, 0)
+
+
 def test_averaged_weights_are_judged_and_kept():
     model = torch.nn.Linear(2, 1)
     average, expected = Average(model, 0.9), model.weight.detach().clone()

@@ -72,3 +72,15 @@ def test_the_latent_and_the_blocks_are_chosen_by_the_grid_if_nothing_is_said():
 def test_what_does_not_fit_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         make("PCA-UNet", **options)
+
+
+def test_with_roots_a_new_one_is_the_linear_codec_of_roots():
+    network = make("PCA-UNet", roots=[1]).eval()
+    fields = torch.randn(2, 2, *SHAPE) * network.mask
+    network.roots.fit(fields.numpy(), np.full((2, *SHAPE), -5.0))
+    with torch.no_grad():
+        codes = network.linear.encode(network.roots(fields) * network.mask)
+        assert torch.equal(network.encode(fields), codes)
+        back = network.decode(codes)
+        assert torch.equal(back, network.roots.inverse(network.linear.decode(codes)) * network.mask)
+    assert (back[:, 1] >= -5.0 - 1e-4).all() and not back[:, :, ~MASK].any()

@@ -27,7 +27,8 @@ network:
   blocks: [2, 1, 1]
   overlap: 2
   width: 4
-  training: {{epochs: {epochs}, batch: 6, folds: 2, gap: 1, average: 0.9}}
+  square_roots: {roots}
+  training: {{epochs: {epochs}, batch: 6, folds: 2, gap: 1, average: 0.9, augmentation: null}}
 experiment: {{states: [{{path: {states}}}]}}
 """
 
@@ -39,8 +40,10 @@ def states(tmp_path_factory):
     return folder / "states"
 
 
-def case_of(folder, states, until=N_TRAINING - 1, epochs=2, name="PCA-UNet"):
-    text = CASE.format(shape=list(SHAPE), states=states, until=until, epochs=epochs, name=name)
+def case_of(folder, states, until=N_TRAINING - 1, epochs=2, name="PCA-UNet", roots=()):
+    text = CASE.format(
+        shape=list(SHAPE), states=states, until=until, epochs=epochs, name=name, roots=f"[{', '.join(roots)}]"
+    )
     (folder / "case.yml").write_text(text)
     return read_case(folder / "case.yml", needed=("experiment", "network"))
 
@@ -77,3 +80,22 @@ def test_a_network_that_saw_test_states_is_refused(states, tmp_path):
     train_network(case, COMM)
     with pytest.raises(ConfigurationError, match="learnt from states up to 25 s, but test states begin at 24 s"):
         run("codecs", case, Progress(COMM), tmp_path / "out")
+
+
+def test_square_roots_beside_the_variable_itself(states, tmp_path):
+    case = case_of(tmp_path, states, epochs=1, roots=["Tracer"])
+    train_network(case, COMM)
+    assert files.load(case.network.file)[1]["options"]["roots"] == [0]
+    run("codecs", case, Progress(COMM), tmp_path / "out")
+    with open(tmp_path / "out/codecs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ["2 × 1 × 1 blocks", "2 × 1 × 1 blocks, overlap 2"]
+    systems = ["TSVD, τ = 6", *(name + suffix for name in names for suffix in ("", ", of roots")), "PCA-UNet"]
+    assert [row["system"] for row in rows] == systems
+    assert float(rows[-1]["error"]) == pytest.approx(float(rows[-2]["error"]), rel=0.2)  # it began there
+    with pytest.raises(ConfigurationError, match="network.square_roots: Salt is not analysed; the variables are"):
+        train_network(case_of(tmp_path, states, until=N_TRAINING - 2, roots=["Salt"]), COMM)
+    text = (tmp_path / "case.yml").read_text().replace("augmentation: null", "augmentation: {combine: 1}")
+    (tmp_path / "case.yml").write_text(text)
+    with pytest.raises(ConfigurationError, match="a combination of states may lie below zero"):
+        read_case(tmp_path / "case.yml", needed=("experiment", "network"))
