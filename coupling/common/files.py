@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -245,6 +246,17 @@ def refuse_links(folder: str | Path, depth: int) -> None:
             )
         if depth > 0 and entry.is_dir(follow_symlinks=False):
             refuse_links(entry.path, depth - 1)
+
+
+def matching(pattern: str | Path) -> list[Path]:
+    """The paths that a pattern such as `runs/*/a_*.vtu` means, sorted; a path that is there means itself.
+
+    Folders at its beginning that have just this name are no pattern, as in `/data/[2020] NO*/a_*.vtu`.
+    """
+    folder, rest = Path(), list(Path(pattern).parts)
+    while rest and os.path.lexists(folder / rest[0]):
+        folder /= rest.pop(0)
+    return sorted(map(Path, glob.glob(os.path.join(glob.escape(str(folder)), *rest)))) if rest else [folder]
 
 
 def leads_out(folder: str | Path, name: str | Path) -> bool:

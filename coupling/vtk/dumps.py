@@ -1,6 +1,5 @@
 """The dumps of a run: which files they are, their order in time, and how to write one."""
 
-import glob
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0, raise_together
-from coupling.common.files import FileError
+from coupling.common.files import FileError, matching
 from coupling.geometry.mesh import MeshError, State
 from coupling.vtk.vtu import TIME, add_array, as_grid, dump_time, mark_ghosts, write_grid, write_pvtu
 from coupling.vtk.xml import parse_xml
@@ -50,7 +49,7 @@ def list_dumps(paths: Dumps) -> list[Path]:
                 raise FileError(f"{path}: not a dump; expected a .vtu or .pvtu file")
             files = [path]
         else:
-            candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path)))
+            candidates = path.iterdir() if path.is_dir() else matching(path)
             # hidden ones are unfinished files of writers that are at work, or were killed
             present = sorted(
                 f for f in candidates if f.suffix in _SUFFIXES and not f.name.startswith(".") and f.is_file()

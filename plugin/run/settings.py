@@ -7,10 +7,10 @@ import filecmp
 import json
 import os
 from collections.abc import Mapping
-from glob import glob
 from pathlib import Path
 from typing import Any
 
+from coupling.common.files import matching
 from plugin.case.configuration import Case, ConfigurationError
 
 
@@ -84,7 +84,7 @@ def _same_file(earlier: Path, now: Path, earlier_run: Path, run: Path) -> bool:
         return True
     if earlier.name != now.name:
         return False
-    gone = not os.path.lexists(earlier) and not glob(str(earlier))
+    gone = not os.path.lexists(earlier) and not matching(earlier)
     return gone or _same_content(earlier, now)
 
 

@@ -42,6 +42,7 @@ def test_dumps(place):
     path = write_dump(state, place, SELF)
     assert content(read_state(path, SELF)) == content(state)
     assert list_dumps(place.parent) == [path] == list_dumps(path)
+    assert list_dumps(place.parent / "*_3.vtu") == [path] == list_dumps(place.parent / "*_[0-9].vtu")
     write_grid(read_grid(path), path)
     assert content(read_state(path, SELF)) == content(state)
 

@@ -7,7 +7,6 @@ of them may be kept in a file, with all that they depend on; it is used only whe
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from glob import glob
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from coupling.archive import Archive
 from coupling.archive.by_variable import SplitArchive, join_by_variable
 from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, Series, open_series
 from coupling.common.collective import on_rank_0
-from coupling.common.files import whole_shared_file
+from coupling.common.files import matching, whole_shared_file
 from coupling.common.locks import sole_writer
 from coupling.geometry.grid import Grid, make_grid
 from coupling.geometry.interpolation import fluid_points
@@ -102,9 +101,7 @@ def open_snapshots(settings: SeriesSection, comm: MPI.Comm, left_out: list[str] 
     FileError
         if one cannot be read, or archives are split by variable and their times differ
     """
-    archives = on_rank_0(
-        lambda: sorted(p for p in glob(str(settings.path)) if Path(p).suffix in ARCHIVE_SUFFIXES), comm
-    )
+    archives = on_rank_0(lambda: [str(p) for p in matching(settings.path) if p.suffix in ARCHIVE_SUFFIXES], comm)
     opened: list[Series] = [open_series(path, comm, left_out) for path in archives or [str(settings.path)]]
     packed = [series for series in opened if isinstance(series, Archive)]
     return list[Series](join_by_variable(packed)) if len(packed) == len(opened) else opened
