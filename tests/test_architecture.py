@@ -27,7 +27,7 @@ ARROWS = {
     "da": {"background", "minimisation", "observation"},
     "da.background": {"observation"},
     "da.diagnostics": {"", "background", "minimisation", "observation"},
-    "da.ensemble": {"background", "minimisation", "observation"},
+    "da.ensemble": {"background", "diagnostics", "minimisation", "observation"},
     "da.minimisation": {"background", "observation"},
     "da.observation": set(),
     "models": {"layers", "names", "zoo"},
