@@ -15,7 +15,7 @@ class AnalysisSection(Section):
 
     method: Method | None = Field(
         None,
-        description="3dvar of one model run; with the section ensemble etkf, or letkf with background.localisation. "
+        description="3dvar of one model run; with the section ensemble etkf, letkf, or 4denvar. "
         "If left out, 3dvar without an ensemble, else letkf where background.localisation is given and etkf where not",
     )
     guard: Guard = Field(

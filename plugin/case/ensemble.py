@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from plugin.case.sections import Part, Positive, Section
 
-Method = Literal["3dvar", "etkf", "letkf"]
+Method = Literal["3dvar", "etkf", "letkf", "4denvar"]
 
 
 class StartSection(Section):
@@ -69,7 +69,16 @@ def refusal(case: Any) -> str | None:
             return f"analysis.method: {method} needs the section ensemble"
         return None
     if method == "3dvar":
-        return "analysis.method: 3dvar has one model run; with the section ensemble it is etkf or letkf"
+        return "analysis.method: 3dvar has one model run; with the section ensemble it is etkf, letkf or 4denvar"
+    background, localisation = case.background, case.background.localisation
+    if method == "letkf" and localisation is None:
+        return "analysis.method: letkf needs background.localisation, how far readings reach; without it take etkf"
+    if method == "etkf" or (method is None and localisation is None):
+        for key, given in (("localisation", localisation), ("between", background.between)):
+            if given is not None:
+                return f"background.{key}: in an etkf all readings reach everything; leave it out, or take letkf"
+    if localisation is not None and localisation.modes:
+        return "background.localisation.modes: members have no leading modes; leave it out"
     for key, given in (
         ("background.transform: " + case.background.transform, case.background.by_network),
         ("analysis.guard", "guard" in case.analysis.model_fields_set and case.analysis.guard != "off"),

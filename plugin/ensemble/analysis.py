@@ -1,6 +1,6 @@
 """The analysis of an ensemble: the update by its name, inflation, and the restart of each member."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,16 @@ from mpi4py import MPI
 from coupling.common.faults import reached
 from coupling.fluidity.checkpoint import FluidityRestart, write_restart
 from coupling.geometry.mesh import Field, State
-from da.ensemble.ensemble import EnsembleReadings, EnsembleUpdate
-from da.ensemble.etkf import etkf
+from da.ensemble.ensemble import EnsembleReadings
 from da.ensemble.inflation import adaptive_factors, inflated, inflated_readings, relaxed_to_prior_spread
 from da.observation.observations import Observations
 from plugin.case.configuration import CycleCase
 from plugin.ensemble.forecasts import MemberForecast
-from plugin.ensemble.setting import Setting, method_of
+from plugin.ensemble.methods import update_by_name
+from plugin.ensemble.setting import Setting
 from plugin.ensemble.states import forecast_state
 from plugin.state.transfer import Transfer, values_at
 from plugin.window.assimilate import WindowAnalysis
-
-
-def update_of(case: CycleCase, readings: EnsembleReadings, setting: Setting, comm: MPI.Comm) -> EnsembleUpdate:
-    """The update by the method that the case names. Collective."""
-    return {"etkf": lambda: etkf(readings, comm)}[method_of(case)]()
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def analyse(
         by_variable = [factors.get(v.field, 1.0) for v in setting.transfer.variables]
         prior = inflated(prior, np.tile(by_variable, len(prior) // len(by_variable)))
         readings = inflated_readings(readings, factors)
-    update = update_of(case, readings, setting, comm)
+    update = update_by_name(case, readings, setting.transfer, comm)
     posterior = update.state(prior)
     if inflation.rtps:
         posterior = relaxed_to_prior_spread(prior, posterior, inflation.rtps)
@@ -111,6 +106,7 @@ def write_members(
     folders: Sequence[Path],
     setting: Setting,
     comm: MPI.Comm,
+    each: Callable[[State], None] = lambda state: None,
 ) -> Written:
     """Put each member's analysis through the gates and write its restart. Collective; one state is in memory at a time.
 
@@ -125,6 +121,7 @@ def write_members(
     folders : of the members in this window
     setting : Setting
     comm : MPI communicator
+    each : function that gets each member's analysis
 
     Raises
     ------
@@ -150,9 +147,11 @@ def write_members(
         reached("member written")
         changed.append(bool(fields) and base.own)
         records.append(record)
+        analysed = State(state.time, {**state.fields, **fields})
+        each(analysed)
         if len(readings):
             at = readings.position, readings.variable
-            now = values_at(State(state.time, {**state.fields, **fields}), transfer, *at)[0]
+            now = values_at(analysed, transfer, *at)[0]
             if own_times:
                 background = state
                 if not base.own:

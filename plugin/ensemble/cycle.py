@@ -4,6 +4,7 @@ RUN/0000/                      starts of the members, where draws make them diff
 RUN/0001/members/01/forecast/  what a member's model started from and wrote
 RUN/0001/members/01/analysis/  its restart of the next window
 RUN/0001/members/01/failed/    what its model left that failed before another try
+RUN/0001/mean.vtu, spread.vtu  of the analyses; of all windows in RUN/mean.vtkhdf and RUN/spread.vtkhdf
 RUN/0001/readings.csv          each reading with innovation, residual and spread of the members
 RUN/ledger.jsonl               one line per finished window, once all files of all members are on the disk
 """
@@ -17,7 +18,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
-from coupling.common.files import sync
+from coupling.common.files import FileError, sync
 from coupling.fluidity.checkpoint import open_restart, restart_files
 from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.forecast import ForecastModel
@@ -29,6 +30,8 @@ from plugin.case.observations import ANALYSIS_TIME
 from plugin.ensemble.analysis import Base, EnsembleAnalysis, analyse, write_members
 from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of, replacement_weights
 from plugin.ensemble.members import Members, find_members, first_members, generator, member_folder
+from plugin.ensemble.methods import check_localisation
+from plugin.ensemble.moments import Moments, write_archives, write_moments
 from plugin.ensemble.readings import Compared, analysed_readings, compare
 from plugin.ensemble.record import beginning_line, entry_of, table_of, window_line
 from plugin.ensemble.setting import Setting, make_setting
@@ -120,6 +123,7 @@ def run_ensemble(
     with progress.stage("background"):
         setting = make_setting(case, first, members is None, comm, progress.say)
     check_variables(readings, setting.transfer, case.observations.file)
+    check_localisation(case.background, [v.name for v in setting.transfer.variables])
     progress.say(beginning_line(case, setting, group.count, readings, progress.seconds["background"]))
     job = Job(case, setting, model, readings, group, comm, AnalysisCache(), progress)
     on_rank_0(lambda: begin_run(case, resume, done), comm)  # only now, so that a mistake in the case leaves no run
@@ -132,7 +136,19 @@ def run_ensemble(
             check_disk(number)  # now it is known what a window needs
         if case.cycle.report:
             report(f"window {number} of {case.cycle.windows}")
+    _archive(case, comm, progress)
     progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
+
+
+def _archive(case: CycleCase, comm: MPI.Comm, progress: Progress) -> None:
+    """Mean and spread of all windows as archives; the windows' own files are there where these cannot be written."""
+    try:
+        names = write_archives(case.run, case.cycle.windows, comm)
+    except FileError as error:  # h5py without MPI
+        progress.say(f"no archives of mean and spread: {error}")
+        return
+    if names:
+        progress.say(f"mean and spread of the members: {', '.join(names)} in {case.run}")
 
 
 def _window(number: int, members: Members, until: float, job: Job) -> Members:
@@ -160,6 +176,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         compared = compare(usable, columns.values, columns.inside, columns.in_time, end, settings, transfer.grid)
         analysis = _analysed(columns, compared, settings, members.factors, job)
     reached("analysis found")
+    moments = Moments()
     with progress.stage("restart", f"{label}: writing the restarts"):
         written = write_members(
             bases,
@@ -171,7 +188,9 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
             folders,
             job.setting,
             comm,
+            moments.add,
         )
+        write_moments(moments, end, folder, comm)
     reached("restart written")
     table = table_of(compared, written.values)
     entry = entry_of(number, end, table, forecasts, bases, written, analysis, replaced, case.run, progress.seconds)

@@ -17,6 +17,7 @@ from plugin.case.configuration import ConfigurationError, CycleSection
 from plugin.run.progress import bytes_in_words
 
 _LARGE = (".vtu", ".pvtu", ".msh", ".halo")
+_SMALL = ("mean", "spread")  # of the members of an ensemble: one state for all of them
 
 
 def window_folder(run: Path, number: int) -> Path:
@@ -34,7 +35,8 @@ def prune(run: Path, numbers: Iterable[int], keep: int | None) -> None:
     for number in numbers:
         if number % keep or number == 0:  # number 0: starts of the members of an ensemble
             for part in _own_folders(window_folder(run, number)):
-                _remove_states(part)
+                if not os.path.basename(part).startswith(_SMALL):
+                    _remove_states(part)
             reached("window pruned")
 
 

@@ -45,6 +45,14 @@ def test_every_so_many_th_window_keeps_its_states_and_all_keep_what_is_small(run
     assert (run / "0001/forecast/case_1").is_dir() == (1 in whole)
 
 
+def test_means_of_members_stay_and_their_starts_go(run):
+    for name in ("0001/mean", "0001/members/01/analysis", "0000/members/01/analysis"):
+        (run / name).mkdir(parents=True)
+        (run / name / "piece_0.vtu").touch()
+    prune(run, [0, 1], 5)
+    assert [str(path.relative_to(run)) for path in run.glob("000[01]/**/piece_0.vtu")] == ["0001/mean/piece_0.vtu"]
+
+
 def test_a_window_that_is_not_there_is_none_to_prune(run):
     shutil.rmtree(run / "0002")
     prune(run, [0, 2, 3], 5)

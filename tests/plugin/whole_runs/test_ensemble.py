@@ -21,6 +21,7 @@ from crash_case import (
 from cycle_case import cycle, ledger, table, values_at, write_settings
 from cycle_case import make_case as make_twin
 
+from coupling.archive import Archive
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.vtk.vtu import read_state
 from plugin.run.ledger import read_ledger
@@ -138,6 +139,50 @@ def test_any_number_of_ranks_gives_the_same_analyses(case, whole, tmp_path, rank
         assert np.abs(other - one).max() <= 1e-10 * np.abs(one).max(), window
 
 
+def background(case, horizontal=None, **others):
+    """The crash case's background with a localisation."""
+    of = {"snapshots": [{"path": str(case / "training/0"), "from": 8.0}], "truncation": 4, **others}
+    return of if horizontal is None else {**of, "localisation": {"horizontal": horizontal}}
+
+
+@pytest.mark.parametrize(
+    ("method", "horizontal", "grid"),
+    [("letkf", 15.0, {"spacing": 8.0}), ("letkf", 15.0, {"space": "mesh"}), ("4denvar", 60.0, {"spacing": 8.0})],
+)
+def test_localised_analyses_are_the_same_on_two_ranks(case, tmp_path, method, horizontal, grid):
+    changes = {"background": background(case, horizontal), "analysis": {"method": method}, "grid": grid}
+    jobs = [Job(case, tmp_path / str(ranks), ranks, cycle__windows=1, **changes) for ranks in (1, 2)]
+    for job in jobs:
+        job.finish()
+        of = ledger(job.run)[0]["analysis"]
+        assert of["method"] == method and of["residual"]["rms"] < of["innovation"]["rms"]
+        assert of["analysis_spread"] < of["spread"]
+    one, other = (tracers(job.run, 1) for job in jobs)
+    assert np.abs(other - one).max() <= 1e-10 * np.abs(one).max()
+
+
+def test_a_local_analysis_changes_nothing_out_of_reach(case, tmp_path):
+    job = Job(case, tmp_path, cycle__windows=1, background=background(case, 4.0), grid={"space": "mesh"})
+    job.finish()
+    assert ledger(job.run)[0]["analysis"]["method"] == "letkf"
+    places = np.array([[float(row[c]) for c in "xyz"] for row in table(job.run, 1)])
+    points = analysis(job.run, 1, 1)["Tracer"].mesh.points
+    far = np.linalg.norm((points[:, None] - places)[..., :2], axis=2).min(axis=1) > 30.0
+    before, after = tracers(job.run, 0), tracers(job.run, 1)
+    assert far.any() and np.array_equal(after[far], before[far]) and not np.array_equal(after, before)
+
+
+def test_mean_and_spread_are_archives_of_all_windows(whole):
+    for kind in ("mean", "spread"):
+        with Archive(whole.run / f"{kind}.vtkhdf", COMM) as archive:
+            assert list(archive.times) == [entry["time"] for entry in ledger(whole.run)]
+            for number in range(1, WINDOWS + 1):
+                members = tracers(whole.run, number)
+                expected = members.mean(axis=1) if kind == "mean" else members.std(axis=1, ddof=1)
+                values = archive.read(number - 1)["Tracer"].values
+                np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-12 * np.abs(members).max())
+
+
 def test_members_begin_from_earlier_states(case, tmp_path):
     start = {"from": "states"}
     job = Job(case, tmp_path, ensemble={"members": MEMBERS, "start": start}, cycle__windows=1)
@@ -203,8 +248,8 @@ def test_killed_at_each_of_its_moments_it_ends_with_the_same_bits(case, tmp_path
         ended = job.start(fault=f"kill:{moment}")
         assert ended.code == KILLED, (moment, ended)
     assert job.finish() == undisturbed
-    assert not list((job.run / "0000").rglob("*.vtu")) and not list((job.run / "0001").rglob("*.vtu"))
-    assert list((job.run / "0002").rglob("*.vtu"))
+    states = [len(list((job.run / f"{number:04d}/members").rglob("*.vtu"))) > 0 for number in range(WINDOWS + 1)]
+    assert states == [False, False, True, True]
 
 
 @pytest.mark.nightly
@@ -333,6 +378,7 @@ def test_a_forecast_out_of_range_counts_as_failed(case, tmp_path):
     [
         ({"ensemble": None, "analysis": {"method": "etkf"}}, "analysis.method: etkf needs the section ensemble"),
         ({"analysis": {"method": "3dvar"}}, "analysis.method: 3dvar has one model run"),
+        ({"analysis": {"method": "letkf"}}, "letkf needs background.localisation"),
         ({"analysis": {"guard": "warn"}}, "analysis.guard is of a cycle with one model run"),
         ({"observations__huber": 2.0}, "observations.huber is of a cycle with one model run"),
         ({"ensemble": {"members": 1}}, "ensemble.members"),

@@ -1,0 +1,113 @@
+"""Mean and spread of the members on the mesh, window by window, and as archives that ParaView opens.
+
+    RUN/0001/mean.vtu, spread.vtu       of the analyses: the members' mean, and their standard deviation with N − 1
+    RUN/mean.vtkhdf, RUN/spread.vtkhdf  all windows, made of these when the last one is done
+
+Fields on different meshes have files of their own: mean_Velocity.vtu. A mesh that is not the same for all members, as
+where each adapts its own, has no mean.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from coupling.archive.writer import ArchiveWriter
+from coupling.common.collective import on_rank_0
+from coupling.common.faults import reached
+from coupling.geometry.mesh import Field, State
+from coupling.vtk.dumps import write_dump
+from coupling.vtk.vtu import read_state
+from plugin.run.retention import window_folder
+
+KINDS = ("mean", "spread")
+
+
+class Moments:
+    """Sums of the members, one after another (Welford 1962, https://doi.org/10.1080/00401706.1962.10490022)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: dict[str, Field] = {}
+        self._mean: dict[str, np.ndarray] = {}
+        self._squares: dict[str, np.ndarray] = {}
+
+    def add(self, state: State) -> None:
+        """Add a member, the same fields for each."""
+        self._count += 1
+        if self._count == 1:
+            self._first = dict(state.fields)
+            self._mean = {name: of.values.copy() for name, of in state.fields.items()}
+            self._squares = {name: np.zeros_like(of.values) for name, of in state.fields.items()}
+            return
+        for name in list(self._first):
+            of = state[name]
+            if of.mesh.fingerprint != self._first[name].mesh.fingerprint:
+                del self._first[name]
+                continue
+            departure = of.values - self._mean[name]
+            self._mean[name] += departure / self._count
+            self._squares[name] += departure * (of.values - self._mean[name])
+
+    def states(self, time: float) -> tuple[State, State]:
+        """Mean and spread of the fields that all members have on one mesh."""
+        last = max(self._count - 1, 1)
+        mean = {name: of.replaced(self._mean[name]) for name, of in self._first.items()}
+        spread = {name: of.replaced(np.sqrt(self._squares[name] / last)) for name, of in self._first.items()}
+        return State(time, mean), State(time, spread)
+
+
+def write_moments(moments: Moments, time: float, folder: Path, comm: MPI.Comm) -> list[str]:
+    """Write a window's mean and spread. Collective.
+
+    Returns
+    -------
+    names of the files, mean and spread in turn, without suffix
+    """
+    written = []
+    for kind, state in zip(KINDS, moments.states(time), strict=True):
+        for label, fields in _by_mesh(state).items():
+            name = f"{kind}{label}"
+            write_dump(State(time, fields), folder / name, comm)
+            written.append(name)
+            reached("moments written")
+    return written
+
+
+def _by_mesh(state: State) -> dict[str, dict[str, Field]]:
+    """{"" for the first mesh, _Name for others: fields}."""
+    meshes: dict[str, dict[str, Field]] = {}
+    for name, of in state.fields.items():
+        meshes.setdefault(of.mesh.fingerprint, {})[name] = of
+    return {"" if number == 0 else f"_{min(of)}": of for number, of in enumerate(meshes.values())}
+
+
+def write_archives(run: Path, windows: int, comm: MPI.Comm) -> list[str]:
+    """Join the means and spreads of a run's windows into archives. Collective.
+
+    Returns
+    -------
+    names of the archives; a mean that not all windows have is in none
+    """
+    names = on_rank_0(lambda: _complete(run, windows), comm)
+    for name in names:
+        with ArchiveWriter(run / f"{name}.vtkhdf", comm) as archive:
+            for number in range(1, windows + 1):
+                path = on_rank_0(partial(_dump, window_folder(run, number), name), comm)
+                archive.append(read_state(path, comm))
+    return [f"{name}.vtkhdf" for name in names]
+
+
+def _complete(run: Path, windows: int) -> list[str]:
+    """Names of means and spreads that every window has."""
+    names = [
+        {path.stem for kind in KINDS for path in window_folder(run, number).glob(f"{kind}*.*vtu")}
+        for number in range(1, windows + 1)
+    ]
+    return sorted(set.intersection(*names)) if names else []
+
+
+def _dump(folder: Path, name: str) -> Path:
+    whole = folder / f"{name}.vtu"
+    return whole if whole.is_file() else folder / f"{name}.pvtu"
