@@ -2,9 +2,9 @@
 
 The states of background.snapshots are cut into blocks in time. Those of each block are observed at the case's own
 sensors, with the readings' own errors, and analysed with background errors of the others, a gap apart. What is varied:
-the factor on R or the inflation of B, localisation's lengths and leading modes, truncation, blocks of transform: local;
-one key at a time. A table says what was tried; the chosen keys are printed as YAML, and the case file stays as it is.
-Under mpirun each rank has some rows of the states. Exit code 2 is bad input.
+the factor on R or the inflation of B, localisation's lengths and leading modes, truncation, blocks of transform: local,
+anamorphoses; one key at a time. A table says what was tried; the chosen keys are printed as YAML, and the case file
+stays as it is. Under mpirun each rank has some rows of the states. Exit code 2 is bad input.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
+from da.background.anamorphosis import KINDS
 from plugin.case.configuration import read_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
@@ -40,8 +41,8 @@ def _values(text: str) -> tuple[str, list[Any]]:
     return key, [None if value in ("none", "null") else _number(value) for value in values.split(",")]
 
 
-def _number(text: str) -> float | int:
-    return int(text) if text.isdecimal() else float(text)
+def _number(text: str) -> float | int | str:
+    return text if text in KINDS else int(text) if text.isdecimal() else float(text)
 
 
 # argparse names a type by its function in messages

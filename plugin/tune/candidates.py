@@ -14,6 +14,7 @@ _OF_BLOCKS = (0.8, 0.9, 0.95, 0.98, 0.99)
 _LEADING = (0, 2, 5, 10, 20)
 _ACROSS, _ALONG = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24), (0.5, 1, 2, 4, 8)  # parts of the domain's extent
 _SIDES, _HEIGHTS = (2, 3, 4, 6, 8), (1, 2, 4)
+_FORMS = (None, "sqrt")
 _RELATIVE = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0)
 SIZES = tuple(float(f"{2.0 ** (k / 2):.2g}") for k in range(-12, 13))  # 0.016 … 64, of R's factor or of inflation
 
@@ -42,12 +43,14 @@ class Domain:
     spacing : (across, along) distance of points [m]; shorter lengths than two of them are not tried
     modes : modes that every fold has
     fields : of the readings, in the order of the case file
+    positive : those of them that are scalars and never below zero in the states
     """
 
     extent: tuple[float, float]
     spacing: tuple[float, float]
     modes: int
     fields: tuple[str, ...]
+    positive: tuple[str, ...] = ()
 
     def lengths(self, direction: int, parts: Sequence[float]) -> tuple[float, ...]:
         """Parts of the extent across (0) or along (1) the vertical, rounded, the longest first."""
@@ -84,6 +87,7 @@ def coordinates(transform: str, domain: Domain, given: Mapping[str, Sequence[Any
     else:
         groups = [(_radius(radii[0]),), (_within("localisation", "vertical", radii[1]),)]
     groups += [(_of_field(name),) for name in domain.fields[1:]]
+    groups += [(_anamorphosis(name),) for name in domain.positive]
     return [tuple(replace(one, values=tuple(given.get(one.key, one.values))) for one in group) for group in groups]
 
 
@@ -157,6 +161,23 @@ def _block_side(name: str, values: tuple[float, ...], direction: int) -> Coordin
         return setting.with_background(local={**of.model_dump(), "size": (both[0], both[0], both[1])})
 
     return Coordinate(f"background.local.size, {name}", values, lambda setting: sides(setting)[direction], changed)
+
+
+def _anamorphosis(name: str) -> Coordinate:
+    """In what a field is analysed; other keys of its section stay, if it has one."""
+
+    def current(setting: Setting) -> Any:
+        of = setting.background.variables.get(name)
+        return None if of is None else of.anamorphosis
+
+    def changed(setting: Setting, value: Any) -> Setting:
+        sections = {key: of.model_dump() for key, of in setting.background.variables.items()}
+        own = sections.pop(name, {})
+        if value is not None:
+            sections[name] = {**own, "anamorphosis": value}
+        return setting.with_background(variables=sections)
+
+    return Coordinate(f"background.variables.{name}.anamorphosis", _FORMS, current, changed)
 
 
 def _of_field(name: str) -> Coordinate:

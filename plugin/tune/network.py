@@ -37,7 +37,7 @@ class Network:
     columns : (P,) global numbers of the values of a state that H uses, rising
     weights : (M × P), H
     covariance : (M, M), R without a factor
-    field : (M,) name of each row's field
+    field, variable : (M,) names of each row's field and variable
     """
 
     readings: Observations
@@ -46,6 +46,7 @@ class Network:
     weights: csr_matrix
     covariance: np.ndarray
     field: np.ndarray
+    variable: np.ndarray
 
 
 def reporting(case: Case, comm: MPI.Comm, said: Callable[[str], None]) -> Observations:
@@ -134,7 +135,8 @@ def make_network(case: Case, readings: Observations, state: State, transfer: Tra
     parts = comm.allgather((operator.mean.toarray(), operator.reading))
     mean, first = (np.concatenate(part) for part in zip(*parts, strict=True))
     covariance = _dense(error, comm)
-    return Network(kept, csr_matrix(mean), columns, weights, covariance, fields_of(kept.variable[first]))
+    variable = kept.variable[first]
+    return Network(kept, csr_matrix(mean), columns, weights, covariance, fields_of(variable), variable)
 
 
 def _dense(error: ObservationError, comm: MPI.Comm) -> np.ndarray:

@@ -4,7 +4,8 @@
 
 with the localised C of `da.background.localisation` at the rows that are scored alone. With R = L Lᵀ and
 L⁻¹ H C Hᵀ L⁻ᵀ = Q Λ Qᵀ the analyses of every w follow from one product, and their errors from scalar products of its
-columns. Only the ratio w of the sizes of R and B changes an increment.
+columns. Only the ratio w of the sizes of R and B changes an increment. Where a variable has an anamorphosis each w has
+minima of its own (:mod:`plugin.tune.nonlinear`), and errors are those of the variable.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +19,10 @@ from da.background.localisation import Taper, representer_root
 from plugin.case.background import BackgroundSection
 from plugin.tune.fold_sample import FoldSample
 from plugin.tune.folds import Fold
+from plugin.tune.nonlinear import minima
 from plugin.tune.setting import Setting
 from plugin.tune.states import TuningStates
+from plugin.tune.transformed import Transformed, transformed
 from plugin.window.background.localisation import make_taper
 
 _ERRORS = 24  # stream of random numbers
@@ -72,7 +75,8 @@ class Judge:
         noise: float,
         comm: MPI.Comm,
     ) -> None:
-        self._states, self._comm = states, comm
+        self._states, self._folds, self._comm = states, folds, comm
+        self._changed: dict[str, Transformed] = {}
         self._kept: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
         self._distances: dict[str, tuple[bytes, list[tuple[slice, np.ndarray, np.ndarray]]]] = {}
         self._samples = [FoldSample(states, fold, settings, comm) for fold in folds]
@@ -102,20 +106,29 @@ class Judge:
         ratios : (k,) further factors on all of them
         """
         covariance = relative[:, None] * self._states.network.covariance * relative
-        root = np.linalg.cholesky(covariance)
+        root, of = np.linalg.cholesky(covariance), self._transformed(setting.background)
         by_fold = [
             self._errors(number, scored, observed, root, ratios)
+            if of is None
+            else self._transformed_errors(of, number, scored, observed, covariance, ratios)
             for number, (scored, observed) in enumerate(self._covariances(setting.background))
         ]
         return [self._scores([errors[k] for errors in by_fold]) for k in range(len(ratios))]
 
     def increments(self, setting: Setting) -> list[np.ndarray]:
-        """For each fold the increments of its withheld states at this rank's scored rows. Collective."""
+        """For each fold the increments of its withheld states at this rank's scored rows. Collective.
+
+        Those of a variable with an anamorphosis are of the transformed variable.
+        """
         factor = np.array([setting.factor[name] for name in self._states.network.field])
         covariance = factor[:, None] * self._states.network.covariance * factor / setting.background.inflation**2
-        root = np.linalg.cholesky(covariance)
+        root, of = np.linalg.cholesky(covariance), self._transformed(setting.background)
         made = []
         for number, (scored, observed) in enumerate(self._covariances(setting.background)):
+            if of is not None:
+                given = of.read[number], self._readings[number], of.at_sensors
+                made.append(scored @ minima(observed, covariance, *given))
+                continue
             projection, values, whitened = _spectrum(observed, root, self._readings[number])
             made.append(scored @ (projection @ (whitened / (values + 1.0)[:, None])))
         return made
@@ -135,11 +148,40 @@ class Judge:
             made.append(np.sqrt(np.maximum(square, 0.0) / self._sizes[number]))
         return made
 
+    def _transformed(self, settings: BackgroundSection) -> Transformed | None:
+        """The folds in transformed variables, the last of them kept; None where no variable has one. Collective."""
+        if not settings.variables:
+            return None
+        key = settings.model_dump_json(include={"variables"})
+        if key not in self._changed:
+            self._changed.clear()  # states are as large as the snapshots
+            self._changed[key] = transformed(self._states, self._folds, settings, self._comm)
+        return self._changed[key]
+
+    def _transformed_errors(
+        self,
+        of: Transformed,
+        number: int,
+        scored: np.ndarray,
+        observed: np.ndarray,
+        error: np.ndarray,
+        ratios: np.ndarray,
+    ) -> list[np.ndarray]:
+        """As `_errors`, of analyses in transformed variables, by the variables themselves. Collective."""
+        before = of.at_scored.forward(of.scored[number])
+        made = []
+        for ratio in ratios:
+            given = of.read[number], self._readings[number], of.at_sensors
+            analysis = of.at_scored.within_bounds(before + scored @ minima(observed, ratio**2 * error, *given))
+            made.append(np.sqrt(self._squares(analysis - of.truth[number]) / self._sizes[number]))
+        return made
+
     def _covariances(self, settings: BackgroundSection) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each fold C Hᵀ at this rank's scored rows and H C Hᵀ, of inflation one. Collective."""
         weights = self._states.network.weights
-        taper = make_taper(settings, self._states.transfer)
-        roots = [sample.root(settings) for sample in self._samples]
+        taper, of = make_taper(settings, self._states.transfer), self._transformed(settings)
+        samples, settings = self._samples if of is None else of.samples, settings.model_copy(update={"variables": {}})
+        roots = [sample.root(settings) for sample in samples]
         if taper is None:
             observed = [weights @ root.observed for root in roots]
             return [(root.scored @ of.T, of @ of.T) for root, of in zip(roots, observed, strict=True)]

@@ -25,7 +25,7 @@ class Setting:
     @property
     def structure(self) -> str:
         """All of B but its size, for comparison."""
-        names = {"transform", "truncation", "local", "localisation", "between", "scaling", "unbiased"}
+        names = {"transform", "truncation", "local", "localisation", "between", "scaling", "unbiased", "variables"}
         return self.background.model_dump_json(include=names)
 
     def with_background(self, **changes: Any) -> "Setting":
@@ -61,6 +61,7 @@ def keys_of(setting: Setting) -> dict[str, Any]:
     background, factors = setting.background, setting.factor
     names = ["transform", "truncation", "inflation", "localisation"]
     names += ["local"] if background.local is not None else []
+    names += ["variables"] if background.variables else []
     values = background.model_dump(mode="json", include=set(names))
     same = len(set(factors.values())) == 1
     factor = next(iter(factors.values())) if same else dict(factors)
@@ -77,7 +78,7 @@ def tuned(case: Case, setting: Setting) -> Case:
     """
     keys = keys_of(setting)
     values = case.model_dump(by_alias=True)
-    values["background"] = {**values["background"], "local": None, **keys["background"]}
+    values["background"] = {**values["background"], "local": None, "variables": {}, **keys["background"]}
     observations = values["observations"]
     observations["error_model"] = {**observations["error_model"], **keys["observations"]["error_model"]}
     try:

@@ -20,6 +20,7 @@ from plugin.tune.setting import Setting, of_case, tuned
 from plugin.tune.states import TuningStates, read_states
 
 _WARM, _TIMED = 2, 5  # settings before the time of one is measured, and that it is measured of
+_ROUNDING, _NEAR_ZERO = 1e-2, 1e-3  # of the largest value: what counts as not below zero, and as near it
 TRANSFORMS = ("tsvd", "reduced", "local")
 
 
@@ -83,11 +84,6 @@ def tune(case: Case, comm: MPI.Comm, options: Options, progress: Progress) -> Tu
         raise ConfigurationError(
             f"background.transform: found {unknown[0]}; plugin.tune chooses the settings of {', '.join(TRANSFORMS)}; "
             "name one of them with --transform"
-        )
-    if case.background.variables:
-        raise ConfigurationError(
-            f"background.variables.{next(iter(case.background.variables))}: found an anamorphosis; plugin.tune chooses "
-            "settings of variables as they are; leave it out"
         )
     assert case.observations is not None  # the command needs it
     if case.observations.window == LAGGED:
@@ -153,8 +149,24 @@ def _domain(states: TuningStates, folds: Sequence[Fold], fields: tuple[str, ...]
     spacing = np.asarray(grid.spacing) if isinstance(grid, Grid) else even
     fewest = min(len(fold.training) for fold in folds)
     return Domain(
-        (float(extent[:2].max()), float(extent[2])), (float(spacing[:2].max()), float(spacing[2])), fewest - 1, fields
+        (float(extent[:2].max()), float(extent[2])),
+        (float(spacing[:2].max()), float(spacing[2])),
+        fewest - 1,
+        fields,
+        _positive(states, fields, comm),
     )
+
+
+def _positive(states: TuningStates, fields: tuple[str, ...], comm: MPI.Comm) -> tuple[str, ...]:
+    """The scalar fields whose states, but for rounding, are never below zero and often near it. Collective."""
+    made, width = [], len(states.transfer.variables)
+    for column, v in enumerate(states.transfer.variables):
+        own = states.rows[column::width]
+        least = comm.allreduce(float(own.min(initial=np.inf)), MPI.MIN)
+        most = comm.allreduce(float(own.max(initial=-np.inf)), MPI.MAX)
+        if v.component is None and v.field in fields and -_ROUNDING * most <= least <= _NEAR_ZERO * most:
+            made.append(v.name)
+    return tuple(made)
 
 
 def _check_keys(

@@ -24,6 +24,8 @@ for name, keys in {
     "tsvd": {"truncation": 9},
     "localised": {"truncation": 0.95, "localisation": {"horizontal": 60.0, "modes": 2}},
     "reduced": {"transform": "reduced", "inflation": 0.5},
+    "root": {"truncation": 9, "variables": {"Tracer": {"anamorphosis": "sqrt", "lower": -5.0}}},
+    "score": {"transform": "reduced", "variables": {"Tracer": {"anamorphosis": "quantile", "lower": -5.0}}},
     "local": {"transform": "local", "truncation": 0.9, "local": {"size": 70.0, "horizontal": 90.0}},
 }.items():
     scores = judge.scores(base.with_background(**keys))

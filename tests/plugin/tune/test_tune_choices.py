@@ -19,7 +19,7 @@ from plugin.tune.folds import folds_of
 from plugin.tune.score import Judge
 from plugin.tune.setting import keys_of, of_case, tuned
 from plugin.tune.states import read_states
-from plugin.tune.tables import keys_text
+from plugin.tune.tables import keys_text, report
 from plugin.tune.tuning import Options, tune
 
 LENGTH, ERROR = 40.0, 0.3
@@ -183,6 +183,29 @@ def test_a_search_is_repeated_to_the_last_digit(folder):
     np.testing.assert_array_equal(one.chosen.scores.everywhere, other.chosen.scores.everywhere)
 
 
+@pytest.mark.parametrize("lag", [0.0, 2.0])
+def test_the_transformation_in_which_states_are_gaussian_is_chosen(tmp_path, lag):
+    """Logarithms of the states are Gaussian."""
+    write_archive(tmp_path / "states.vtkhdf", np.exp(1.5 * draws(80, LENGTH, memory=0.6)) - 3.0)
+    write_sensors(tmp_path / "readings.csv", sensor_places(12), error=ERROR)
+    case, key = tuning_case(tmp_path, background={"transform": "reduced"}), "background.variables.Tracer.anamorphosis"
+    given = {"background.localisation.horizontal": [None, 90.0], key: [None, "sqrt", "log"]}
+    found = tune(case, COMM, replace(OPTIONS, background=lag, given=given), Progress(COMM))
+    assert found.chosen.setting.background.variables["Tracer"].anamorphosis == "log"
+    (table,) = (one for one in found.comparisons if one.key == key)
+    errors = dict(zip(table.values, (trial.scores.mean for trial in table.trials), strict=True))
+    assert errors["log"] < errors["sqrt"] < errors[None]
+    assert keys_of(found.chosen.setting)["background"]["variables"]["Tracer"]["anamorphosis"] == "log"
+    assert any("log" in text and "chosen" in text for text in report(found))
+
+
+def test_what_is_below_zero_or_far_above_is_analysed_as_it_is(folder):
+    given = {"background.localisation.horizontal": [None]}
+    case = tuning_case(folder, background={"transform": "reduced"})
+    found = tune(case, COMM, replace(OPTIONS, given=given), Progress(COMM))
+    assert not any("anamorphosis" in one.key for one in found.comparisons)
+
+
 def scored(before, after):
     """Scores of two cases by the same folds."""
     states = read_states(before, COMM, 100)
@@ -199,7 +222,12 @@ def scored(before, after):
         ({}, {"gap": 1e4}, "states are left to make background errors of"),
         ({}, {"background": 0.1}, "cannot be taken from states 2 s apart"),
         ({}, {"given": {"background.radius": [1.0]}}, "--try background.radius: no key that is varied with tsvd"),
-        ({"variables": {"Tracer": {"anamorphosis": "sqrt"}}}, {}, "background.variables.Tracer: found an anamorphosis"),
+        ({"variables": {"Salt": {"anamorphosis": "sqrt"}}}, {}, "background.variables: Salt is not analysed"),
+        (
+            {"variables": {"Tracer": {"anamorphosis": "sqrt", "lower": 1e6}}},
+            {},
+            "background.variables.Tracer: does not vary in the snapshots above lower: 1e",
+        ),
         ({"observations": {"window": "lagged", "lagged": {"lags": [2.0]}}}, {}, "observations.window: found lagged"),
         ({"truncation": 3}, {"given": {"background.truncation": [-1]}}, "background.truncation"),
         (
