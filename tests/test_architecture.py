@@ -47,7 +47,7 @@ ARROWS = {
     "plugin.tune": {"case", "readings", "run", "state", "window"},
     "plugin.check": {"case", "readings", "run", "state", "window"},
     "plugin.experiment": {"case", "run", "state", "training", "window"},
-    "plugin.report": {"case", "readings", "run", "state"},
+    "plugin.report": {"case", "ensemble", "readings", "run", "state"},
 }
 FORBIDDEN = {
     "da": {"torch", "h5py", "vtk", "vtkmodules", "safetensors"},

@@ -22,6 +22,7 @@ from plugin.case.gates import GatesSection
 from plugin.case.network import NetworkSection
 from plugin.case.observations import ANALYSIS_TIME, ObservationSection
 from plugin.case.reanalysis import ReanalysisSection
+from plugin.case.report import ReportSection
 from plugin.case.sections import Positive, Section, Triple
 from plugin.case.variables import field_of
 from plugin.case.yaml_file import YamlError, YamlFile, read_yaml
@@ -169,6 +170,7 @@ class Case(Section):
     diagnostics: DiagnosticsSection = DiagnosticsSection()
     network: NetworkSection | None = Field(None, description="an autoencoder on the grid, and how it is trained")
     experiment: ExperimentSection | None = Field(None, description="needed by plugin.experiment")
+    report: ReportSection = ReportSection()
     run: Path = Field(Path("run"), description="folder that holds what the cycle writes")
     watchdog: Positive | None = Field(
         None,

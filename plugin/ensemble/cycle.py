@@ -192,7 +192,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         )
         write_moments(moments, end, folder, comm)
     reached("restart written")
-    table = table_of(compared, written.values)
+    table = table_of(compared, written.values, generator(job.ensemble.seed, number, len(members)))
     entry = entry_of(number, end, table, forecasts, bases, written, analysis, replaced, case.run, progress.seconds)
     on_rank_0(lambda: _keep(case, folder, entry, table, forecasts), comm)
     progress.say(window_line(label, entry))

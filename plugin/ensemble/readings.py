@@ -45,10 +45,14 @@ class Compared:
         """(M,) reading less mean of the members, NaN where a sensor is outside the air."""
         return self.departure(self.values)
 
+    @property
+    def out(self) -> np.ndarray:
+        """(M,) bool, true where the members have no value."""
+        return (self.flags == Flag.OUTSIDE) | (self.flags == Flag.NO_STATE)
+
     def departure(self, values: np.ndarray) -> np.ndarray:
         """(M,) reading less mean of (M, N) values of the members, NaN where a sensor is outside the air."""
-        out = (self.flags == Flag.OUTSIDE) | (self.flags == Flag.NO_STATE)
-        return np.where(out, np.nan, self.readings.value - mean_of(values))
+        return np.where(self.out, np.nan, self.readings.value - mean_of(values))
 
 
 def spread_of(values: np.ndarray) -> np.ndarray:

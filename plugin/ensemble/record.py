@@ -8,27 +8,25 @@ from typing import Any
 import numpy as np
 
 from da.observation.observations import Observations
-from da.observation.quality import Flag
 from plugin.case.configuration import CycleCase
 from plugin.ensemble.analysis import Base, EnsembleAnalysis, Written
 from plugin.ensemble.forecasts import Forecasts
-from plugin.ensemble.readings import Compared, spread_of
+from plugin.ensemble.readings import Compared
+from plugin.ensemble.scores import scores_of
 from plugin.ensemble.setting import Setting, method_of
 from plugin.window.observations.table import reading_rows
 
-SPREAD = ("spread", "analysis_spread")  # columns of readings.csv beside those of one model
 
-
-def table_of(compared: Compared, values: np.ndarray) -> list[dict]:
-    """Rows of readings.csv: departures of the members' means, and their spreads.
+def table_of(compared: Compared, values: np.ndarray, random: np.random.Generator) -> list[dict]:
+    """Rows of readings.csv: departures of the members' means, and what `plugin.ensemble.scores` has.
 
     values : (M, N) of the analyses
+    random : as in `scores_of`
     """
     rows = reading_rows(compared.readings, compared.innovation, compared.departure(values), compared.flags)
-    out = (compared.flags == Flag.OUTSIDE) | (compared.flags == Flag.NO_STATE)
-    spreads = [np.where(out, np.nan, spread_of(of)) for of in (compared.values, values)]
-    for row, *of in zip(rows, *spreads, strict=True):
-        row |= {name: None if np.isnan(value) else float(value) for name, value in zip(SPREAD, of, strict=True)}
+    for name, column in scores_of(compared, values, random).items():
+        for row, value in zip(rows, column.tolist(), strict=True):
+            row[name] = None if np.isnan(value) else value
     return rows
 
 
@@ -91,9 +89,8 @@ def entry_of(
             **analysis.summary,
             "innovation": _statistics([row["innovation"] for row in used]),
             "residual": _statistics([row["residual"] for row in used]),
-            "spread": _rms([row["spread"] for row in used]),
-            "analysis_spread": _rms([row["analysis_spread"] for row in used]),
-            "expected": _rms([np.hypot(row["spread"], row["error"]) for row in used]),
+            **_spreads(used),
+            "by_variable": {name: _of_variable(used, name) for name in dict.fromkeys(row["variable"] for row in used)},
         }
     return entry
 
@@ -115,6 +112,20 @@ def window_line(label: str, entry: Mapping[str, Any]) -> str:
         f"rms innovation {a['innovation']['rms']:.3g} ({a['expected']:.3g} expected) → residual "
         f"{a['residual']['rms']:.3g}  spread {a['spread']:.3g} → {a['analysis_spread']:.3g}{failed}  {times}"
     )
+
+
+def _spreads(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {
+        "spread": _rms([row["spread"] for row in rows]),
+        "analysis_spread": _rms([row["analysis_spread"] for row in rows]),
+        "expected": _rms([np.hypot(row["spread"], row["error"]) for row in rows]),
+    }
+
+
+def _of_variable(used: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    rows = [row for row in used if row["variable"] == name]
+    departures = {key: _statistics([row[key] for row in rows]) for key in ("innovation", "residual")}
+    return {**departures, **_spreads(rows), "crps": float(np.mean([row["crps"] for row in rows]))}
 
 
 def _statistics(values: Sequence[float]) -> dict[str, Any]:

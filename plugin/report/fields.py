@@ -9,6 +9,7 @@ from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import Field, Mesh
 from coupling.vtk.vtu import read_state
 from plugin.case.variables import field_of
+from plugin.report.members import has_members, mean_and_spread
 from plugin.report.run import Run
 from plugin.run.retention import window_folder
 from plugin.state.transfer import variables_of
@@ -40,7 +41,7 @@ class VariableFields:
 
 
 def last_fields(run: Run) -> list[VariableFields]:
-    """The variables of a run's last window, in the order of its case.
+    """The variables of a run's last window, in the order of its case; of an ensemble means and their spread.
 
     Raises
     ------
@@ -48,10 +49,16 @@ def last_fields(run: Run) -> list[VariableFields]:
         if files of the window are missing or broken
     """
     names = sorted({field_of(name) for name in run.settings["variables"]})
-    before, after = (
-        read_fields(open_restart(run.folder / run.last[key]), _ALONE, names) for key in ("forecast", "restart")
-    )
     errors = _standard_deviations(run)
+    if has_members(run):
+        before, (after, spread) = mean_and_spread(run, "forecast")[0], mean_and_spread(run, "restart")
+        for v in variables_of(run.settings["variables"], after):
+            of = spread[v.field]
+            errors[f"{v.name}.analysis"] = Field(v.name, of.mesh, v.of(of.values), of.location)
+    else:
+        before, after = (
+            read_fields(open_restart(run.folder / run.last[key]), _ALONE, names) for key in ("forecast", "restart")
+        )
     return [
         VariableFields(
             v.name,

@@ -6,11 +6,15 @@ from pathlib import Path
 from coupling.common.files import FileError, whole_file
 from coupling.geometry.mesh import MeshError
 from plugin.report.fields import last_fields
+from plugin.report.members import exceedances, has_members
 from plugin.report.page.page import Section, Text, page
 from plugin.report.run import Run, read_run
 from plugin.report.sections.consistency import consistency
 from plugin.report.sections.convergence import convergence
+from plugin.report.sections.ensemble import ensemble
+from plugin.report.sections.exceedance import exceedance
 from plugin.report.sections.headline import headline
+from plugin.report.sections.parameters import parameters
 from plugin.report.sections.quality import quality
 from plugin.report.sections.running import running
 from plugin.report.sections.settings import settings
@@ -50,17 +54,19 @@ def sections(run: Run) -> list[Section]:
             Section("headline", "No window is finished yet", [Text("Come back once the first window is done.")]),
             settings(run),
         ]
-    possible = [headline(run), timeline(run), *_pictures(run), convergence(run), consistency(run), quality(run)]
+    possible = [headline(run), ensemble(run), parameters(run), timeline(run), *_pictures(run)]
+    possible += [convergence(run), consistency(run), quality(run)]
     return [section for section in (*possible, running(run), settings(run)) if section is not None]
 
 
-def _pictures(run: Run) -> list[Section]:
+def _pictures(run: Run) -> list[Section | None]:
     """The sections that need the last window's files, or one that says why these cannot be read."""
     try:
         fields = last_fields(run)
+        dangerous = exceedance(run, exceedances(run)) if has_members(run) else None
     except (FileError, MeshError) as error:
         return [Section("fields", "Last analysis in the streets", [Text(f"There are no pictures: {error}", "bad")])]
-    return [slices(run, fields), solid(run, fields)]
+    return [dangerous, slices(run, fields), solid(run, fields)]
 
 
 def _heading(run: Run) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def consistency(run: Run) -> Section | None:
 
 
 def _cost_at_minimum(run: Run) -> Iterator[Block]:
-    analyses = [(e["time"], e["analysis"]) for e in run.entries if "analysis" in e]
+    analyses = [(e["time"], e["analysis"]) for e in run.entries if "cost" in e.get("analysis", {})]
     if not analyses:
         return
     time = [t for t, _ in analyses]

@@ -8,8 +8,8 @@ from plugin.report.run import Run
 
 
 def convergence(run: Run) -> Section | None:
-    """The section; None where no window has an analysis."""
-    analysed = [entry for entry in run.entries if "analysis" in entry]
+    """The section; None where no window has an analysis by a minimiser alone."""
+    analysed = [entry for entry in run.entries if "gradient_norm" in entry.get("analysis", {})]
     if not analysed:
         return None
     entry = analysed[-1]

@@ -1,6 +1,7 @@
 """How long the run took, its fallbacks, and what the gates between analysis and restart changed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,16 +56,22 @@ def _gates(run: Run) -> Iterator[Block]:
     """What the ledger says of gates, and of retries after a model's failure: a row for each value."""
     for key, title in (
         ("recovery", "The model failed and was run again"),
+        ("replaced", "Members that failed twice and were replaced by a draw"),
         ("gates", "What gates changed in analyses before the model went on"),
     ):
-        rows = [
-            (e["window"], name, value) for e in run.entries[-_LISTED:] if key in e for name, value in leaves(e[key])
-        ]
-        if rows and key == "recovery":
+        rows = [(e["window"], name, value) for e in run.entries[-_LISTED:] for name, value in leaves(_records(e, key))]
+        if rows and key != "gates":
             windows = list(dict.fromkeys(row[0] for row in rows))
             yield Text(f"{title} in window{'s' if len(windows) > 1 else ''} {_listed(windows)}.", "bad")
         if rows:
             yield SortableTable(f"{title}, in the last {_LISTED} windows at most", ("window", "what", "value"), rows, 2)
+
+
+def _records(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What an entry has under a key, of an ensemble what each member has."""
+    if "members" not in entry:
+        return entry.get(key, {})
+    return {f"member {number}": of[key] for number, of in enumerate(entry["members"], 1) if key in of}
 
 
 def leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:

@@ -37,6 +37,7 @@ def settings(run: Run) -> Section:
         ("grid", ", ".join(f"{key} {value}" for key, value in case["grid"].items() if value is not None)),
         ("variables", ", ".join(case["variables"])),
         ("background errors", f"{background['transform']}, {_truncation(background['truncation'])}"),
+        *([("ensemble", f"{ensemble['members']} members")] if (ensemble := case.get("ensemble")) else []),
         ("readings", case["observations"]["file"]),
         ("folder", str(run.folder.resolve())),
     ]

@@ -405,11 +405,12 @@ def test_the_schema_tells_every_section_and_key():
         "minimiser",
         "gates",
         "diagnostics",
+        "report",
         "run",
         "watchdog",
     }
     sections = schema["$defs"]
-    assert len(sections) == 44 and "from" in sections["SeriesSection"]["properties"]
+    assert len(sections) == 45 and "from" in sections["SeriesSection"]["properties"]
     for section in sections.values():
         assert section["description"]
         # a section within another tells its own
