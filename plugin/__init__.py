@@ -1,7 +1,7 @@
 """What a person starts, and what only these commands know: the case file, the run folder, one window's analysis.
 
     python -m plugin.check        the machine and a case, before a run
-    python -m plugin.verify       the mathematics on a case's own data (its parts are in `verification`)
+    python -m plugin.verify       the mathematics on a case's own data
     python -m plugin.modes        background errors, made once for many runs
     python -m plugin.tune         settings of background and observation errors, by cross-validation
     python -m plugin.train        an autoencoder or an observation encoder (`training`)

@@ -18,10 +18,10 @@ from da.analysis import analyse
 from da.background.linear_transform import LinearTransform
 from da.minimisation.cost import CostFunction
 from da.observation.matrix_operator import MatrixOperator
-from plugin import verify
 from plugin.case.configuration import read_case
 from plugin.readings import ReadingsError
 from plugin.state.transfer import Transfer
+from plugin.verify import __main__ as verify
 
 NAMES = [
     "adjoint of P, Tracer",
@@ -159,7 +159,7 @@ def test_command_on_three_ranks(folder, tmp_path):
 
 @pytest.mark.parametrize("broken", ["state", "analysis"])
 def test_what_depends_on_the_number_of_ranks_is_found(folder, tmp_path, broken):
-    ended = python(2, "tests/plugin/verification/parallel_verify.py", broken, case_file(folder, tmp_path))
+    ended = python(2, "tests/plugin/verify/parallel_verify.py", broken, case_file(folder, tmp_path))
     assert ended.returncode == 1, ended.stdout + ended.stderr
     last = ended.stdout.splitlines()[-2:]
     assert last[0] == f"1 of {len(NAMES) + 1} checks failed:" and last[1].startswith(f"  {RANKS}: ")
@@ -168,7 +168,7 @@ def test_what_depends_on_the_number_of_ranks_is_found(folder, tmp_path, broken):
 
 
 def test_with_fewer_states_where_one_rank_cannot_hold_all(folder, tmp_path):
-    ended = python(2, "tests/plugin/verification/parallel_verify.py", "limit", case_file(folder, tmp_path))
+    ended = python(2, "tests/plugin/verify/parallel_verify.py", "limit", case_file(folder, tmp_path))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "; 3 of the snapshots" in ended.stdout
 

@@ -50,8 +50,8 @@ from plugin.case.configuration import CycleCase, read_cycle_case
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 from plugin.state.transfer import values_at
-from plugin.verification.network import network_checks
-from plugin.verification.ranks import rank_check, started_on
+from plugin.verify.network import network_checks
+from plugin.verify.ranks import rank_check, started_on
 from plugin.window.set_up import SetUp, set_up
 
 ROUNDING, SUMS, SLOPE, DIFFERENCES, DENSE = 1e-12, 1e-9, 0.05, 1e-6, 1e-7

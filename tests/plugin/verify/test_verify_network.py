@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 from da.observation.diagonal_error import diagonal_error
 from models.decoder import parallel_decoder
-from plugin.verification.network import network_checks
+from plugin.verify.network import network_checks
 from plugin.window.observations.operator import make_operator
 from plugin.window.set_up import SetUp
 

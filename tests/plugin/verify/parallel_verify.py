@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from mpi4py import MPI
 
-from plugin import verify
 from plugin.run.job import run_job
-from plugin.verification import ranks as verify_ranks
+from plugin.verify import __main__ as verify
+from plugin.verify import ranks as verify_ranks
 
 broken, words = sys.argv[1], sys.argv[2:]
 analyse = verify_ranks.analyse
