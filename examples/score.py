@@ -6,7 +6,7 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,19 +64,24 @@ def places_to_score(twin: Twin, n: int = 3000, height: float = 40.0, apart: floa
     return places[inside & ~near][:n]
 
 
-def checkpoint_values(options: Path, places: np.ndarray, variable: str) -> np.ndarray:
-    """(places,) values of a variable from a checkpoint."""
+def checkpoint_values(members: Sequence[Path], places: np.ndarray, variable: str) -> np.ndarray:
+    """(places,) values of a variable, mean of the checkpoints of some members on one mesh."""
     name, _, letter = variable.partition(".")
-    field = read_fields(open_restart(options), COMM, [name])[name]
-    matrix, inside = sampling(field.mesh, field.location, places, COMM)
-    column = field.values if not letter else field.values[:, "xyz".index(letter)]
+    fields = (read_fields(open_restart(options), COMM, [name])[name] for options in members)
+    first = next(fields)
+    total = first.values + sum(of.values for of in fields)
+    matrix, inside = sampling(first.mesh, first.location, places, COMM)
+    column = (total if not letter else total[:, "xyz".index(letter)]) / len(members)
     return np.where(inside, multiply(matrix, column), np.nan)
 
 
-def restarts(twin: Twin, cycle: str, key: str) -> list[Path]:
-    """Options of a cycle's checkpoints, one for each window: of forecasts ("forecast") or analyses ("restart")."""
+def restarts(twin: Twin, cycle: str, key: str) -> list[list[Path]]:
+    """Options of a cycle's checkpoints, for each window those of all members, or the one of a cycle without members.
+
+    key : "forecast", or "restart" for analyses
+    """
     run = read_case(twin.cycles[cycle]).run
-    return [run / entry[key] for entry in read_ledger(run / "ledger.jsonl")]
+    return [[run / of[key] for of in entry.get("members", [entry])] for entry in read_ledger(run / "ledger.jsonl")]
 
 
 def score(twin: Twin) -> Score:

@@ -45,7 +45,7 @@ ARROWS = {
     "plugin.training": {"case", "readings", "run", "state", "window"},
     "plugin.verify": {"case", "run", "state", "window"},
     "plugin.tune": {"case", "readings", "run", "state", "window"},
-    "plugin.check": {"case", "readings", "run", "state", "window"},
+    "plugin.check": {"case", "ensemble", "readings", "run", "state", "window"},
     "plugin.experiment": {"case", "run", "state", "training", "window"},
     "plugin.report": {"case", "ensemble", "readings", "run", "state"},
 }

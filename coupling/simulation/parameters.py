@@ -25,6 +25,10 @@ class Series:
     times: tuple[float, ...]
     values: tuple[float, ...]
 
+    def as_json(self) -> dict[str, list[float]]:
+        """As parameters.json has it."""
+        return {"times": list(self.times), "values": list(self.values)}
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -67,4 +71,4 @@ def _plain(name: str, value: float | Series, path: str | Path) -> Any:
     numbers = (*value.times, *value.values) if isinstance(value, Series) else (value,)
     if not all(map(math.isfinite, numbers)):
         raise FileError(f"{path}: parameter {name!r} is not finite, so it is not written")
-    return {"times": list(value.times), "values": list(value.values)} if isinstance(value, Series) else float(value)
+    return value.as_json() if isinstance(value, Series) else float(value)

@@ -21,6 +21,8 @@ from plugin.case.experiment import ExperimentSection
 from plugin.case.gates import GatesSection
 from plugin.case.network import NetworkSection
 from plugin.case.observations import ANALYSIS_TIME, ObservationSection
+from plugin.case.parameters import ParameterSection
+from plugin.case.parameters import refusal as refusal_of_parameters
 from plugin.case.reanalysis import ReanalysisSection
 from plugin.case.report import ReportSection
 from plugin.case.sections import Positive, Section, Triple
@@ -165,6 +167,9 @@ class Case(Section):
     observations: ObservationSection | None = Field(None, description="needed by all but plugin.train, plugin.modes")
     analysis: AnalysisSection = AnalysisSection()
     ensemble: EnsembleSection | None = Field(None, description="several models side by side; one if left out")
+    parameters: dict[str, ParameterSection] = Field(
+        {}, description="unknown numbers of the model by name, analysed with the state of an ensemble"
+    )
     minimiser: MinimiserSection = MinimiserSection()
     gates: GatesSection = GatesSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()
@@ -241,7 +246,7 @@ class Case(Section):
 
     @model_validator(mode="after")
     def _what_an_ensemble_goes_with(self) -> Self:
-        if problem := refusal(self):
+        if problem := refusal(self) or refusal_of_parameters(self.parameters, self):
             raise ValueError(problem)
         return self
 

@@ -24,6 +24,7 @@ from plugin.check.case.grid import grid
 from plugin.check.case.model import launcher, nodes, processes, program
 from plugin.check.case.network import network
 from plugin.check.case.options import options, write_fixed
+from plugin.check.case.parameters import parameters
 from plugin.check.case.readings import in_air, in_windows
 from plugin.check.case.resources import disk, duration, memory
 from plugin.check.case.restart import round_trip
@@ -64,6 +65,7 @@ def check_case(
     yield from findings("model", program, case)
     yield from findings("launcher", launcher, case, scratch)
     yield from findings("model's options", _options, files, fix)
+    yield from findings("parameters", parameters, files)
     yield from findings("pieces of the mesh", processes, files)
     yield from findings("nodes", nodes, files)
     yield from findings("restart round trip", round_trip, files)

@@ -11,16 +11,21 @@ from mpi4py import MPI
 from coupling.common.faults import reached
 from coupling.fluidity.checkpoint import FluidityRestart, write_restart
 from coupling.geometry.mesh import Field, State
-from da.ensemble.ensemble import EnsembleReadings
+from coupling.simulation.parameters import Numbers
+from da.ensemble.ensemble import EnsembleReadings, EnsembleUpdate
+from da.ensemble.etkf import etkf
 from da.ensemble.inflation import adaptive_factors, inflated, inflated_readings, relaxed_to_prior_spread
 from da.observation.observations import Observations
 from plugin.case.configuration import CycleCase
 from plugin.ensemble.forecasts import MemberForecast
 from plugin.ensemble.methods import update_by_name
+from plugin.ensemble.parameters import analysed_values
 from plugin.ensemble.setting import Setting
 from plugin.ensemble.states import forecast_state
 from plugin.state.transfer import Transfer, values_at
 from plugin.window.assimilate import WindowAnalysis
+
+ReadingsBy = Callable[[tuple[str, ...] | None], EnsembleReadings | None]
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,18 @@ class EnsembleAnalysis:
     state : (n_local, N) on the grid
     summary : what the method says of itself; None where no reading is used
     factors : {field: factor of the forecasts' spread}; none where it does not adapt
+    parameters : (P, N) unbounded
     """
 
     state: np.ndarray
+    parameters: np.ndarray
     summary: dict[str, Any] | None
     factors: dict[str, float]
 
 
 def analyse(
-    case: CycleCase, prior: np.ndarray, readings: EnsembleReadings, before: Mapping[str, float], setting: Setting,
-    comm: MPI.Comm,
+    case: CycleCase, prior: np.ndarray, parameters: np.ndarray, readings_by: ReadingsBy, before: Mapping[str, float],
+    setting: Setting, comm: MPI.Comm,
 ) -> EnsembleAnalysis:  # fmt: skip
     """The analysis of all members together, with the inflation that the case asks for. Collective.
 
@@ -47,13 +54,16 @@ def analyse(
     ----------
     case : CycleCase with an ensemble
     prior : (n_local, N) forecasts on the grid
-    readings : EnsembleReadings of them
+    parameters : (P, N) unbounded, of the forecasts
+    readings_by : the EnsembleReadings of some fields, None for all; None where there are none
     before : {field: factor of the forecasts' spread} of the last window
     setting : Setting
     comm : MPI communicator
     """
     assert case.ensemble is not None
     inflation, factors = case.ensemble.inflation, dict(before)
+    readings = readings_by(None)
+    assert readings is not None
     if inflation.adaptive:
         factors = adaptive_factors(readings, before)
         by_variable = [factors.get(v.field, 1.0) for v in setting.transfer.variables]
@@ -63,7 +73,15 @@ def analyse(
     posterior = update.state(prior)
     if inflation.rtps:
         posterior = relaxed_to_prior_spread(prior, posterior, inflation.rtps)
-    return EnsembleAnalysis(inflated(posterior, inflation.factor), update.summary(), factors)
+
+    def update_by(fields: tuple[str, ...] | None) -> EnsembleUpdate | None:
+        if fields is None:
+            return update
+        part = readings_by(fields)
+        return None if part is None else etkf(inflated_readings(part, factors), comm)
+
+    analysed = analysed_values(setting.parameters, parameters, update_by)
+    return EnsembleAnalysis(inflated(posterior, inflation.factor), analysed, update.summary(), factors)
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,7 @@ def write_members(
     readings: Observations,
     own_times: bool,
     folders: Sequence[Path],
+    numbers: Sequence[Numbers],
     setting: Setting,
     comm: MPI.Comm,
     each: Callable[[State], None] = lambda state: None,
@@ -119,6 +138,7 @@ def write_members(
     own_times : whether `values` are of the readings' own times; the analysis then changes them as it changes those of
         the analysis time
     folders : of the members in this window
+    numbers : of the members, for the runs to come
     setting : Setting
     comm : MPI communicator
     each : function that gets each member's analysis
@@ -143,7 +163,10 @@ def write_members(
                 WindowAnalysis(_added(state, increment, transfer), None, []), state, base.forecast.restart
             )
             fields, record = passed.changes, passed.gates
-        restarts.append(write_restart(base.forecast.restart, folder / "analysis", comm, fields, manifest=True))
+        target = folder / "analysis"
+        restarts.append(
+            write_restart(base.forecast.restart, target, comm, fields, manifest=True, numbers=numbers[member])
+        )
         reached("member written")
         changed.append(bool(fields) and base.own)
         records.append(record)

@@ -6,6 +6,8 @@ RUN/0001/members/01/analysis/  its restart of the next window
 RUN/0001/members/01/failed/    what its model left that failed before another try
 RUN/0001/mean.vtu, spread.vtu  of the analyses; of all windows in RUN/mean.vtkhdf and RUN/spread.vtkhdf
 RUN/0001/readings.csv          each reading with innovation, residual and spread of the members
+RUN/0001/parameters.json       unknown numbers of the model by member: before and after the analysis, and next
+RUN/parameters.csv             their mean, spread and quantiles by window
 RUN/ledger.jsonl               one line per finished window, once all files of all members are on the disk
 """
 
@@ -23,6 +25,7 @@ from coupling.fluidity.checkpoint import open_restart, restart_files
 from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.launch import ModelError
+from da.ensemble.ensemble import EnsembleReadings
 from da.observation.observations import Observations
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.case.ensemble import EnsembleSection
@@ -32,6 +35,8 @@ from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of, re
 from plugin.ensemble.members import Members, find_members, first_members, generator, member_folder
 from plugin.ensemble.methods import check_localisation
 from plugin.ensemble.moments import Moments, write_archives, write_moments
+from plugin.ensemble.parameter_files import MemberValues, ledger_entry, write_parameters
+from plugin.ensemble.parameters import next_values, numbers_of, prepared
 from plugin.ensemble.readings import Compared, analysed_readings, compare
 from plugin.ensemble.record import beginning_line, entry_of, table_of, window_line
 from plugin.ensemble.setting import Setting, make_setting
@@ -161,8 +166,9 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
     with progress.stage("forecast", f"{label}: forecasts to {until:g} s"):
         half = case.model.on_failure == "half"
         forecasts = forecast_members(
-            members.beginnings, until, job.model, job.setting.gates, folders, job.group, comm, progress.say, half
-        )
+            members.beginnings, until, job.model, job.setting.gates, folders, job.group, comm, progress.say, half,
+            prepared(job.setting.parameters, members.parameters),
+        )  # fmt: skip
     replaced = _count_failures(label, forecasts, members.replaced, job)
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
@@ -172,9 +178,10 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         own_times = None if case.observations.window == ANALYSIS_TIME else case.observations.window
         there = list(forecasts.good.values())
         columns = columns_of(there, usable, own_times, _SAME * step, transfer, comm)
-        bases, columns = _with_draws(forecasts, columns, number, job)
+        bases, columns, parameters = _with_draws(forecasts, columns, members.parameters, number, job)
         compared = compare(usable, columns.values, columns.inside, columns.in_time, end, settings, transfer.grid)
-        analysis = _analysed(columns, compared, settings, members.factors, job)
+        analysis = _analysed(columns, parameters, compared, settings, members.factors, job)
+        following = next_values(job.setting.parameters, analysis.parameters, job.ensemble.seed, number)
     reached("analysis found")
     moments = Moments()
     with progress.stage("restart", f"{label}: writing the restarts"):
@@ -186,6 +193,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
             usable,
             own_times is not None,
             folders,
+            [numbers_of(job.setting.parameters, of) for of in following.T],
             job.setting,
             comm,
             moments.add,
@@ -194,13 +202,20 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
     reached("restart written")
     table = table_of(compared, written.values, generator(job.ensemble.seed, number, len(members)))
     entry = entry_of(number, end, table, forecasts, bases, written, analysis, replaced, case.run, progress.seconds)
-    on_rank_0(lambda: _keep(case, folder, entry, table, forecasts), comm)
+    values = MemberValues(parameters, analysis.parameters, following)
+    entry |= ledger_entry(job.setting.parameters, values)
+
+    def keep() -> None:
+        write_parameters(case.run, number, end, job.setting.parameters, values)
+        _keep(case, folder, entry, table, forecasts)
+
+    on_rank_0(keep, comm)
     progress.say(window_line(label, entry))
     beginnings = (
         Beginning(restart, base.forecast.restart if changed else None, {})
         for restart, base, changed in zip(written.restarts, bases, written.changed, strict=True)
     )
-    return Members(tuple(beginnings), replaced, analysis.factors)
+    return Members(tuple(beginnings), following, replaced, analysis.factors)
 
 
 def _make(folders: Sequence[Path]) -> None:
@@ -236,8 +251,10 @@ def _readings_of_window(began: float, end: float, step: float, job: Job) -> tupl
     return with_errors(usable, settings.error_model), treated
 
 
-def _with_draws(forecasts: Forecasts, columns: Columns, number: int, job: Job) -> tuple[list[Base], Columns]:
-    """What each member's analysis is added to, and columns of all members: draws for those that failed."""
+def _with_draws(
+    forecasts: Forecasts, columns: Columns, parameters: np.ndarray, number: int, job: Job
+) -> tuple[list[Base], Columns, np.ndarray]:
+    """What each member's analysis is added to; columns and parameters of all members: draws for those that failed."""
     there = list(forecasts.good)
     place = {member: k for k, member in enumerate(there)}
     weights, bases = np.zeros((len(there), job.ensemble.members)), []
@@ -250,18 +267,27 @@ def _with_draws(forecasts: Forecasts, columns: Columns, number: int, job: Job) -
             weights[:, member] = replacement_weights(len(there), random)
             of = int(random.integers(len(there)))
         bases.append(Base(forecasts.good[there[of]], columns.state[:, of], member in place))
-    return bases, columns.combined(weights) if forecasts.failed else columns
+    if not forecasts.failed:
+        return bases, columns, parameters
+    return bases, columns.combined(weights), parameters[:, there] @ weights
 
 
 def _analysed(
-    columns: Columns, compared: Compared, settings: ObservationSettings, factors: dict[str, float], job: Job
-) -> EnsembleAnalysis:
+    columns: Columns, parameters: np.ndarray, compared: Compared, settings: ObservationSettings,
+    factors: dict[str, float], job: Job,
+) -> EnsembleAnalysis:  # fmt: skip
     """The analysis of a window's readings. Collective."""
     if len(compared.used) == 0:
-        return EnsembleAnalysis(columns.state, None, factors)
+        return EnsembleAnalysis(columns.state, parameters, None, factors)
     transfer = job.setting.transfer
-    readings = analysed_readings(compared, settings, transfer.grid, [v.name for v in transfer.variables])
-    return analyse(job.case, columns.state, readings, factors, job.setting, job.comm)
+
+    def readings_by(fields: tuple[str, ...] | None) -> EnsembleReadings | None:
+        part = compared if fields is None else compared.of_fields(fields)
+        if len(part.used) == 0:
+            return None
+        return analysed_readings(part, settings, transfer.grid, [v.name for v in transfer.variables])
+
+    return analyse(job.case, columns.state, parameters, readings_by, factors, job.setting, job.comm)
 
 
 def _keep(case: CycleCase, folder: Path, entry: dict, table: list[dict], forecasts: Forecasts) -> None:

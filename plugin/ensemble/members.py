@@ -21,6 +21,8 @@ from coupling.geometry.mesh import State
 from coupling.simulation.forecast import ForecastModel
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.case.ensemble import EnsembleSection
+from plugin.ensemble.parameter_files import read_next
+from plugin.ensemble.parameters import first_values, numbers_of
 from plugin.ensemble.setting import Setting
 from plugin.ensemble.states import column_of
 from plugin.run.folder import check_restarts, finished, own_file
@@ -40,9 +42,11 @@ class Members:
     beginnings : what each starts from, and the forecast that was analysed
     replaced : members that were replaced by a draw over the run so far
     factors : {field: factor of the forecasts' spread} as the last analysis left them
+    parameters : (P, N) unbounded, of the runs to come
     """
 
     beginnings: tuple[Beginning, ...]
+    parameters: np.ndarray
     replaced: int = 0
     factors: dict[str, float] = field(default_factory=dict)
 
@@ -80,7 +84,8 @@ def find_members(case: CycleCase, comm: MPI.Comm, resume: bool, after: int | Non
         Beginning(open_restart(restart), None if forecast is None else open_restart(forecast), {})
         for restart, forecast in zip(restarts, forecasts, strict=True)
     )
-    return len(entries), Members(beginnings, entries[-1]["replaced"], entries[-1].get("inflation", {}))
+    parameters = on_rank_0(lambda: read_next(case, len(entries)), comm)
+    return len(entries), Members(beginnings, parameters, entries[-1]["replaced"], entries[-1].get("inflation", {}))
 
 
 def first_members(
@@ -95,9 +100,10 @@ def first_members(
     ModelError, GateError, FileError, MeshError, OSError
         as the model, the gates and the files raise them
     """
-    ensemble = _of(case)
+    ensemble, unknown = _of(case), setting.parameters
+    parameters = first_values(unknown, ensemble.members, ensemble.seed)
     if ensemble.start.source == "restart":
-        return Members((Beginning(first, None, {}),) * ensemble.members)
+        return Members((Beginning(first, None, {}),) * ensemble.members, parameters)
     folder = window_folder(case.run, 0)
     on_rank_0(lambda: shutil.rmtree(folder, ignore_errors=True), comm)
     on_rank_0(folder.mkdir, comm)
@@ -113,10 +119,11 @@ def first_members(
         }
         passed = setting.gates.passed(WindowAnalysis(changes, None, []), state, first)
         target = member_folder(case.run, 0, member) / "analysis"
-        restart = write_restart(first, target, comm, passed.changes, manifest=True)
+        numbers = numbers_of(unknown, parameters[:, member])
+        restart = write_restart(first, target, comm, passed.changes, manifest=True, numbers=numbers)
         beginnings.append(Beginning(restart, first, {}))
     reached("members begun")
-    return Members(tuple(beginnings))
+    return Members(tuple(beginnings), parameters)
 
 
 def _increments(state: State, case: CycleCase, setting: Setting, comm: MPI.Comm) -> Iterator[np.ndarray]:

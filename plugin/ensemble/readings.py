@@ -1,6 +1,7 @@
 """Readings against an ensemble: quality control by its spread, and what an analysis is made of."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mpi4py import MPI
@@ -49,6 +50,11 @@ class Compared:
     def out(self) -> np.ndarray:
         """(M,) bool, true where the members have no value."""
         return (self.flags == Flag.OUTSIDE) | (self.flags == Flag.NO_STATE)
+
+    def of_fields(self, fields: Collection[str]) -> "Compared":
+        """The same with the readings of some fields alone in use."""
+        others = (self.flags == Flag.USED) & ~np.isin(fields_of(self.readings.variable), list(fields))
+        return replace(self, flags=np.where(others, int(Flag.WITHHELD), self.flags))
 
     def departure(self, values: np.ndarray) -> np.ndarray:
         """(M,) reading less mean of (M, N) values of the members, NaN where a sensor is outside the air."""

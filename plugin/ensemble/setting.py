@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from mpi4py import MPI
 
+from coupling.common.collective import on_rank_0
 from coupling.fluidity.checkpoint import FluidityRestart, read_fields
 from plugin.case.configuration import ConfigurationError, CycleCase
+from plugin.ensemble.parameters import Parameters, check_targets, parameters_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background.of_case import Background, background, close_all, make_grid_of, plan_of, states_of
 from plugin.window.gates.apply import Gates, make_gates
@@ -19,11 +21,13 @@ class Setting:
     transfer : between meshes and the grid
     gates : Gates
     background : modes and what is made of them; None where nothing asks for them
+    parameters : the unknown numbers of the model, which may be none
     """
 
     transfer: Transfer
     gates: Gates
     background: Background | None
+    parameters: Parameters
 
 
 def method_of(case: CycleCase) -> str:
@@ -47,17 +51,20 @@ def make_setting(
     Raises
     ------
     ConfigurationError
-        if the modes cannot be made, or neither the start nor earlier states have the fields that are analysed
+        if the modes cannot be made, the model's options have no place for a parameter, or neither the start nor
+        earlier states have the fields that are analysed
     FileError, MeshError
         if states cannot be read, lack a variable, or do not fit the grid
     """
     assert case.ensemble is not None
+    parameters = parameters_of(case.parameters, first.time, case.cycle.window)
+    on_rank_0(lambda: check_targets(parameters, first), comm)
     modes = begins and case.ensemble.start.source == "modes"
     if modes or case.background.variables:  # anamorphoses may be made of the states
         made = background(case, comm, case.run / "cache", said)
-        return Setting(made.transfer, make_gates(case.gates, made.transfer), made)
+        return Setting(made.transfer, make_gates(case.gates, made.transfer), made, parameters)
     transfer = _transfer(case, first, comm)
-    return Setting(transfer, make_gates(case.gates, transfer), None)
+    return Setting(transfer, make_gates(case.gates, transfer), None, parameters)
 
 
 def _transfer(case: CycleCase, first: FluidityRestart, comm: MPI.Comm) -> Transfer:

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mpi4py import MPI
 
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields
+from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import Mesh, State
 from da.observation.observations import Observations
 from plugin.case.configuration import CycleCase
 from plugin.check.finding import Unavailable
+from plugin.ensemble.parameters import Parameters, numbers_of, parameters_of
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
 from plugin.state.transfer import Transfer, variables_of
@@ -36,6 +38,12 @@ class CaseFiles:
     def restart(self) -> FluidityRestart:
         """The restart the case starts from."""
         return self._once("the model's start", lambda: open_restart(self.case.model.start))
+
+    @property
+    def parameters(self) -> Parameters:
+        """The unknown numbers of the model."""
+        case, restart = self.case, self.restart
+        return self._once("the parameters", lambda: parameters_of(case.parameters, restart.time, case.cycle.window))
 
     @property
     def plan(self) -> list:
@@ -85,6 +93,9 @@ class CaseFiles:
 
     def _trial(self, start: FluidityRestart) -> float:
         until = start.time + start.timestep
+        if len(unknown := self.parameters):  # its options may read what only members have
+            middle = numbers_of(unknown, np.zeros(len(unknown)))
+            start = write_restart(start, self.scratch / "member", ALONE, numbers=middle)
         return forecast_model(self.case.model).run(start, until, self.scratch / "trial", ALONE).seconds
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:

@@ -402,6 +402,7 @@ def test_the_schema_tells_every_section_and_key():
         "observations",
         "analysis",
         "ensemble",
+        "parameters",
         "minimiser",
         "gates",
         "diagnostics",
@@ -410,7 +411,7 @@ def test_the_schema_tells_every_section_and_key():
         "watchdog",
     }
     sections = schema["$defs"]
-    assert len(sections) == 45 and "from" in sections["SeriesSection"]["properties"]
+    assert len(sections) == 51 and "from" in sections["SeriesSection"]["properties"]
     for section in sections.values():
         assert section["description"]
         # a section within another tells its own

@@ -1,0 +1,189 @@
+"""A street's forecast by members that do not know wind and source: python -m examples.ensemble.demo
+
+The truth, sensors and readings of examples/street. There the forecast keeps the wrong wind and source that its options
+give; here they are unknown numbers that each member has its own of, and that every analysis brings nearer to the truth.
+See README.md beside this file.
+"""
+
+import argparse
+import csv
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from coupling.common.files import FileError, whole_file
+from coupling.fluidity import options as flml
+from coupling.fluidity.checkpoint import FluidityRestart, open_restart, write_restart
+from coupling.fluidity.driver import embedded_model
+from coupling.simulation.launch import ModelError
+from coupling.simulation.parameters import Numbers
+from examples.score import present
+from examples.street import demo as street
+from examples.twin import COMM, Say, Twin, allow_mpirun, command, launcher, read_sensors
+from plugin.case.configuration import read_case
+
+HERE = Path(__file__).resolve().parent
+METHODS = ("etkf", "letkf", "4denvar")
+REACH = 150.0  # m, length of the localisation of the methods that have one
+NAMED = ("wind_speed", "wind_angle", "source_x", "source_y", "source_strength")  # what a fire brigade asks
+# amplitude, period [s] and phase of the wind's gusts and swings in examples/street/street.flml
+GUSTS = {
+    "gust97": (0.22, 97.0, 0.0),
+    "gust41": (0.14, 41.0, 1.3),
+    "gust17": (0.08, 17.0, 0.0),
+    "swing263": (0.35, 263.0, 0.0),
+    "swing71": (0.20, 71.0, 0.7),
+}
+WRONG = {
+    "wind_angle": 0.0,
+    "wind_speed": 0.8,
+    "clock": 0.0,
+    "source_x": 76.0,
+    "source_y": 147.0,
+    "source_strength": 1.0,
+}
+
+
+def parameters(numbers: Mapping[str, float]) -> dict[str, float]:
+    """What parameters.json has for a wind and source as examples/street gives them.
+
+    Its `clock` moves all gusts in time; here each has two amplitudes: A sin(w + φ) = A cos φ sin w + A sin φ cos w.
+    """
+    values = {name: numbers[name] for name in NAMED}
+    for name, (amplitude, period, phase) in GUSTS.items():
+        shifted = 2.0 * math.pi * numbers["clock"] / period + phase
+        values |= {f"{name}_sin": amplitude * math.cos(shifted), f"{name}_cos": amplitude * math.sin(shifted)}
+    return values
+
+
+@dataclass(frozen=True)
+class Size:
+    """members, windows : of a run that is smaller than the case's; None for the case's own"""
+
+    members: int | None = None
+    windows: int | None = None
+
+
+def ensemble_twin(run: Path, methods: Sequence[str], size: Size) -> Twin:
+    """The experiment, with a cycle for each method."""
+    return replace(
+        street.street_twin(run),
+        options=HERE / "street.flml",
+        model=embedded_model(timeout=600.0),
+        cycles={method.upper(): run / f"{method}.yml" for method in methods},
+        windows=size.windows or street.WINDOWS,
+        training=(),
+    )
+
+
+def write_cases(twin: Twin, size: Size) -> None:
+    """For each cycle case.yml with its method and size, its files in the folder of the experiment."""
+
+    def here(path: str) -> str:
+        return str(twin.run / Path(path).relative_to("run"))
+
+    for file in twin.cycles.values():
+        case = yaml.safe_load((HERE / "case.yml").read_text(encoding="utf-8"))
+        case["analysis"]["method"] = file.stem
+        case["cycle"]["windows"] = twin.windows
+        case["ensemble"]["members"] = size.members or case["ensemble"]["members"]
+        if file.stem != "etkf":
+            case["background"]["localisation"] = {"horizontal": REACH}
+        case["background"]["snapshots"] = [{"path": here(of["path"])} for of in case["background"]["snapshots"]]
+        case["model"]["start"] = here(case["model"]["start"])
+        case["observations"]["file"] = here(case["observations"]["file"])
+        case["run"] = here(f"run/{file.stem}")
+        with whole_file(file) as beside:
+            Path(beside).write_text(yaml.safe_dump(case, sort_keys=False), encoding="utf-8")
+
+
+def simulate(twin: Twin, say: Say) -> None:
+    """The truth, the forecast model's spin-up with the wrong numbers, and its free run."""
+    end = twin.spin_up + twin.window * twin.windows
+    say("truth")
+    twin.model.run(_start(twin, "truth", street.TRUTH), end, twin.run / "truth", COMM)
+    say("forecast: spin-up, then the free run")
+    spun = twin.model.run(_start(twin, "forecast", WRONG), twin.spin_up, twin.run / "spin-up", COMM)
+    start = write_restart(spun.restart, twin.run / "start", COMM)
+    twin.model.run(start, end, twin.run / "free", COMM)
+
+
+def _start(twin: Twin, name: str, numbers: Mapping[str, float]) -> FluidityRestart:
+    """A cold start with its own numbers."""
+    cold = open_restart(twin.run / "case" / twin.options.name)
+    entries = Numbers(entries=parameters(numbers))
+    return write_restart(
+        cold,
+        twin.run / f"cold-{name}",
+        COMM,
+        edit=lambda tree: flml.set_option(tree, "simulation_name", name),
+        numbers=entries,
+    )
+
+
+def show_parameters(twin: Twin, say: Say) -> None:
+    """Print what the cycles say of wind and source after the last window, beside the truth."""
+    truth = parameters(street.TRUTH)
+    for name, file in twin.cycles.items():
+        path = read_case(file).run / "parameters.csv"
+        if not path.is_file():
+            continue
+        with open(path, newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+        prior = {row["name"]: row for row in rows if row["window"] == "0"}
+        last = {row["name"]: row for row in rows if row["window"] == str(twin.windows)}
+        say(f"{name}: after window {twin.windows}, mean ± standard deviation (of the prior), truth:")
+        for parameter in NAMED:
+            mean, std = (float(last[parameter][of]) for of in ("mean", "std"))
+            before = float(prior[parameter]["std"])
+            say(f"  {parameter:16} {mean:8.3f} ± {std:.3f} ({before:.3f})  {truth[parameter]:8.3f}")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the demo in a fresh folder."""
+    parser = argparse.ArgumentParser(prog="python -m examples.ensemble.demo", description=__doc__.split("\n")[0])
+    parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle: models that run at once")
+    parser.add_argument("--members", type=int, help="members, in place of the case's")
+    parser.add_argument("--windows", type=int, help="windows, in place of the case's")
+    parser.add_argument("--methods", nargs="+", default=["etkf"], choices=METHODS, help="a cycle for each")
+    parser.add_argument("--run", type=Path, default=HERE / "run", help="folder of the run, made anew")
+    asked = parser.parse_args(words)
+    size = Size(asked.members, asked.windows)
+    twin = ensemble_twin(asked.run.resolve(), asked.methods, size)
+    allow_mpirun()
+    try:
+        experiment(twin, size, asked.processes)
+    except (ModelError, FileError) as error:
+        raise SystemExit(f"the experiment stopped: {error}") from None
+
+
+def experiment(twin: Twin, size: Size, processes: int) -> None:
+    """Run the experiment in a fresh folder and show the result."""
+    shutil.rmtree(twin.run, ignore_errors=True)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
+
+    case = twin.run / "case"
+    case.mkdir(parents=True)
+    for path in (twin.options, twin.mesh):
+        shutil.copy(path, case)
+    write_cases(twin, size)
+    simulate(twin, say)
+    read_sensors(twin, twin.run / "readings.csv")
+    for name, file in twin.cycles.items():
+        say(f"{name}: the cycle")
+        command("plugin.cycle", file, under=launcher(processes))
+    units = {"Tracer": "[kg/m³]", "Velocity.x": "[m/s]", "Velocity.y": "[m/s]"}
+    present(twin, "A forecast that learns its wind and source", units, say)
+    show_parameters(twin, say)
+
+
+if __name__ == "__main__":
+    main()
