@@ -52,7 +52,10 @@ class LocalSection(Section):
 class BackgroundSection(Section):
     """Background errors, from the spread of earlier states."""
 
-    snapshots: list[SeriesSection] = Field(min_length=1, description="where the states come from")
+    snapshots: list[SeriesSection] = Field(
+        [],
+        description="where the states come from; may be left out with an ensemble that starts without them (restart)",
+    )
     transform: Literal["tsvd", "reduced", "local", "decoded", "bireduced"] = Field(
         "tsvd",
         description="control space: truncated SVD, all anomalies, principal components of blocks (local), or the "

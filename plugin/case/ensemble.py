@@ -64,6 +64,12 @@ class EnsembleSection(Section):
 def refusal(case: Any) -> str | None:
     """What of a Case does not go with its `ensemble`, or with its `analysis.method`; None if all fits."""
     ensemble, method, observations = case.ensemble, case.analysis.method, case.observations
+    if not case.background.snapshots:
+        missing = "background.snapshots: this key is missing"
+        if ensemble is None:
+            return missing
+        if ensemble.start.source != "restart" or case.background.variables:
+            return f"{missing}; only members that start alike (ensemble.start: {{from: restart}}) do without"
     if ensemble is None:
         if method not in (None, "3dvar"):
             return f"analysis.method: {method} needs the section ensemble"

@@ -52,7 +52,10 @@ class CaseFiles:
 
     @property
     def earlier(self) -> State:
-        """The first of the earlier states."""
+        """The first of the earlier states; where the case names none, what it starts from."""
+        if not self.case.background.snapshots:
+            restart = self.restart
+            return self._once("the state of the start", lambda: read_fields(restart, ALONE))
         plan = self.plan
         return self._once("an earlier state", lambda: next(states_of(self.case, plan)))
 

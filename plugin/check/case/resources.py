@@ -92,7 +92,8 @@ def _members(files: CaseFiles) -> int:
 
 def _size(files: CaseFiles) -> tuple[int, int]:
     """(values of a state on the grid, number of earlier states)."""
-    return files.transfer.grid.fluid_points.size * len(files.transfer.variables), len(files.plan)
+    count = len(files.plan) if files.case.background.snapshots else 0
+    return files.transfer.grid.fluid_points.size * len(files.transfer.variables), count
 
 
 def _clock(seconds: float) -> str:

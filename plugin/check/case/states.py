@@ -10,6 +10,9 @@ _FEW = 20
 
 def states(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the states that `background.snapshots` names."""
+    if not files.case.background.snapshots:
+        yield Finding(OK, "earlier states", "none are named; the members start alike")
+        return
     case, plan = files.case, files.plan
     times = sorted(float(series.times[step]) for series, step in plan)
     text = f"{len(plan)} from {times[0]:g} to {times[-1]:g} s"

@@ -133,11 +133,14 @@ def plan_of(snapshots: Iterable[SeriesSection], comm: MPI.Comm, left_out: list[s
     Raises
     ------
     ConfigurationError
-        if an entry leaves no state
+        if there is no entry, or one leaves no state
     """
-    return [
+    plan = [
         part for settings in snapshots for part in steps_of_entry(settings, open_snapshots(settings, comm, left_out))
     ]
+    if not plan:
+        raise ConfigurationError("background.snapshots: this key is missing; name earlier states")
+    return plan
 
 
 def steps_of_entry(settings: SeriesSection, several: Sequence[Series]) -> Plan:

@@ -1,7 +1,9 @@
 """A cycle of several models: what it writes, how it goes on, and what follows where a member fails."""
 
+import io
 import json
 import shutil
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from cycle_case import make_case as make_twin
 from coupling.archive import Archive
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.vtk.vtu import read_state
+from plugin.check.__main__ import main as check
 from plugin.run.ledger import read_ledger
 
 MEMBERS = 4
@@ -213,6 +216,19 @@ def test_inflation_keeps_the_spread(case, whole, tmp_path, inflation):
     assert again.finish() == left
 
 
+def test_members_that_start_alike_need_no_earlier_states(case, whole, tmp_path):
+    alike = {"members": 3, "start": {"from": "restart"}}
+    job = Job(case, tmp_path, ensemble=alike, background={}, cycle__windows=1, observations__quality={"background": 5})
+    job.finish()
+    assert not (job.run / "0000").exists() and "background.snapshots" not in job.said
+    said = io.StringIO()
+    with redirect_stdout(said):
+        check([str(job.file), "--quick", "--json"], COMM)
+    found = {of["name"]: of for of in json.loads(said.getvalue())}
+    assert found["earlier states"]["text"] == "none are named; the members start alike"
+    assert found["memory"]["level"] == "ok" and found["disk"]["level"] == "ok"
+
+
 def test_the_seed_makes_the_members(case, whole, tmp_path):
     other = Job(case, tmp_path, ensemble={"members": MEMBERS, "seed": 2}, cycle__windows=1)
     other.finish()
@@ -378,6 +394,8 @@ def test_a_forecast_out_of_range_counts_as_failed(case, tmp_path):
     [
         ({"ensemble": None, "analysis": {"method": "etkf"}}, "analysis.method: etkf needs the section ensemble"),
         ({"analysis": {"method": "3dvar"}}, "analysis.method: 3dvar has one model run"),
+        ({"background": {}}, "background.snapshots: this key is missing; only members that start alike"),
+        ({"background": {}, "ensemble": None}, "background.snapshots: this key is missing"),
         ({"analysis": {"method": "letkf"}}, "letkf needs background.localisation"),
         ({"analysis": {"guard": "warn"}}, "analysis.guard is of a cycle with one model run"),
         ({"observations__huber": 2.0}, "observations.huber is of a cycle with one model run"),
