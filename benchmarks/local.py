@@ -7,8 +7,8 @@ a hundredth of it, σ_o² = 0.05. TSVD has τ = S; `local` has plain blocks of 1
 the numbers of components of docs/results.md. Innovation given, A prepared before; all systems take turns, so that other
 load on the machine affects all of them alike, and the shortest time of each counts.
 
-An analysis is two passes over the modes and a small minimisation. Modes of blocks are stored for all rows, so its time
-goes with their number, whatever the blocks.
+An analysis is two passes over the modes and a small minimisation. Of modes of blocks a pass takes each row's own
+components, and a root of all of them.
 """
 
 import argparse

@@ -59,11 +59,16 @@ class LinearTransform:
 
     def apply(self, control: np.ndarray) -> np.ndarray:
         """U w: (n_control,) → (n_local,) in the state's units."""
-        return self._scaled(product(self.modes.vectors, control))
+        of = self.modes
+        return self._scaled(product(of.vectors, control) if of.factor is None else of.factor.product(control))
 
     def adjoint(self, increment: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
         """Uᵀ δx: (n_local,) → (n_control,), summed over the ranks; `at` is ignored. Collective."""
-        control = transposed_product(self.modes.vectors, self._scaled(increment))
+        of, values = self.modes, self._scaled(increment)
+        if of.factor is not None:
+            control = of.factor.transposed_product(values)
+        else:
+            control = transposed_product(of.vectors, values)
         self.comm.Allreduce(MPI.IN_PLACE, control)
         return control
 

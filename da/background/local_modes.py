@@ -11,8 +11,9 @@ and B = S C Sᵀ with C the sample covariance of the codes, which falls with the
 
 A block's rows meet on one rank; each rank has some blocks. What all ranks hold is S (S × m), C and L (m × m). On each:
 
-    memory  8 n_b S bytes of one block at a time, 8 S m + 24 m² bytes for the codes, 8 n_local m for the modes
-    FLOPs   2 n_b S² + 10 S³ for each block, 2 n_local S m + 2 n_local m² for the modes
+    memory  8 n_b S bytes of one block at a time, 8 S m + 24 m² bytes for the codes, 8 n_local m for the modes, and
+            their factors (:mod:`da.background.block_factor`)
+    FLOPs   2 n_b S² + 10 S³ for each block, 2 n_local (S + m) k for the modes, k the components that a row has
 """
 
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from mpi4py import MPI
 from coupling.common.collective import refuse_together
 from coupling.common.rows import exchanged
 from da.background.anomalies import all_the_same, anomalies, anomaly_blocks, checked_snapshots, refuse_bad
+from da.background.block_factor import BlockFactor, RowGroup, row_groups
 from da.background.blocks import Blocks
 from da.background.modes import Modes, n_kept
+from da.background.snapshots import row_blocks
 from da.background.spectrum import ROUNDING, positive_eigenpairs
 from da.observation.correlation import gaspari_cohn
 
@@ -108,11 +111,20 @@ def local_modes(
     if lengths is not None:
         covariance *= lengths.taper(blocks.centres)[np.ix_(components.block, components.block)]
     code_root = comm.bcast(_root(covariance) if comm.rank == 0 else None)
-    vectors = np.empty((n_local, code_root.shape[1]), precision)
-    for rows, block, _ in anomaly_blocks(snapshots, scale, unbiased):
-        weights = blocks.weights(position[rows])[:, components.block]
-        vectors[rows] = (weights * (block @ components.right)) @ code_root
-    return Modes(vectors, None, mean, n_samples, "local")
+    vectors, groups = np.zeros((n_local, code_root.shape[1]), precision), []
+    weights = blocks.weights(position)
+    for rows, columns in row_groups(weights, components.block):
+        entries = np.empty((len(rows), len(columns)))
+        right, root = components.right[:, columns], code_root[columns]
+        for part in row_blocks((len(rows), n_samples)):
+            own = rows[part]
+            share = weights[own][:, components.block[columns]]
+            entries[part] = share * (anomalies(snapshots, own, scale, unbiased) @ right)
+            vectors[own] = entries[part] @ root
+        groups.append(RowGroup(rows, columns, entries))
+    # vectors in float32 are rounded, and products with them are to be those of the rounded ones
+    factor = BlockFactor(tuple(groups), code_root, n_local) if precision == "float64" else None
+    return Modes(vectors, None, mean, n_samples, "local", factor=factor)
 
 
 def _components(

@@ -19,6 +19,7 @@ import numpy as np
 from mpi4py import MPI
 
 from da.background.anomalies import all_the_same, anomaly_blocks, checked_snapshots, refuse_bad
+from da.background.block_factor import BlockFactor
 from da.background.tsqr import Triangle, shared_svd, triangle_of_all
 
 _SMALL = 0.25  # modes up to this part of the snapshots' size get memory of their own
@@ -35,6 +36,7 @@ class Modes:
     name : "reduced", "tsvd" or "local"
     coefficients : (S, s) W, of each mode in each snapshot, so that V_τ Wᵀ are the anomalies; None where they are the
         modes themselves, or unknown
+    factor : BlockFactor of the same modes, where blocks make products with them faster; None for none
     """
 
     vectors: np.ndarray
@@ -43,6 +45,7 @@ class Modes:
     n_samples: int
     name: str
     coefficients: np.ndarray | None = None
+    factor: BlockFactor | None = None
 
     @property
     def n_modes(self) -> int:

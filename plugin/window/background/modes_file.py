@@ -5,6 +5,7 @@
     /scale            (n,) float64, the vectors' unit in those of the variables
     /singular_values  (S,) float64; not there where they were not needed
     /coefficients     (S, s) float64, of each mode in each state; not there where they were not needed
+    /factor_*         of `local` the same modes as a product of two factors; not there where they are not known
     /mask             (points,) uint8, 1 where a point takes part; not there without a mask
     attributes        format, version, name, n_samples; about: JSON, what the caller says they were made from;
                       anamorphoses: JSON, {variable: its description}, of those that were transformed
@@ -30,10 +31,12 @@ from coupling.common.hdf5 import claim_problem
 from coupling.common.headers import cut_short, header_differences
 from da.background.anamorphosis import Anamorphosis, described
 from da.background.anomalies import PRECISIONS
+from da.background.block_factor import of_csr
 from da.background.modes import Modes
 
 FORMAT, VERSION = "modes of the background covariance", 1
 _ABSENT: dict[str, Any] = {"anamorphosis": {}}  # items that a file need not have, and what they are then
+_FACTOR, _ROOT = ("factor_counts", "factor_columns", "factor_values"), "factor_root"
 _BLOCK = 1 << 27  # bytes written or read at once: MPI counts in 32 bits
 
 
@@ -111,6 +114,13 @@ def save_modes(
                 whole = file.create_dataset(name, shared.shape, np.float64)
                 if comm.rank == 0:
                     whole[...] = shared
+        if modes.factor is not None:
+            counts, columns, values = modes.factor.csr()
+            for name, own in zip(_FACTOR, (counts, columns, values), strict=True):
+                _write(file, name, own, comm)
+            whole = file.create_dataset(_ROOT, modes.factor.root.shape, np.float64)
+            if comm.rank == 0:
+                whole[...] = modes.factor.root
 
 
 def _write(file, name, values, comm):
@@ -216,17 +226,23 @@ def _header(file, path):
         shape, expected = _dataset(file, "coefficients", path, 2).shape, (n_samples, n_modes)
         if shape != expected:
             raise ModesFileError(f"{path}: coefficients of shape {shape}, expected {expected}; make the modes anew")
+    if _ROOT in file:
+        counts, columns, values = (
+            _dataset(file, name, path, 1, "iu" if k < 2 else "f") for k, name in enumerate(_FACTOR)
+        )
+        if len(counts) != n_state or len(columns) != len(values) or _dataset(file, _ROOT, path, 2).shape[1] != n_modes:
+            raise ModesFileError(f"{path}: factors of another shape than the vectors; make the modes anew")
     if "mask" in file and (n_state % max(1, len(_dataset(file, "mask", path, 1)))) != 0:
         raise ModesFileError(f"{path}: mask of {len(file['mask'])} points for {n_state} values; make the modes anew")
     header = {"name": name, "n_samples": n_samples, "about": about, "n_state": n_state, "n_modes": n_modes}
     return {**header, "anamorphoses": anamorphoses}
 
 
-def _dataset(file, name, path, n_axes):
+def _dataset(file, name, path, n_axes, kinds="fu"):
     # only what lies in this file itself: a link may lead to any file of this machine
     link = file.get(name, getlink=True) if name in file else None
     dataset = file[name] if isinstance(link, h5py.HardLink) else None
-    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != n_axes or dataset.dtype.kind not in "fu":
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != n_axes or dataset.dtype.kind not in kinds:
         raise ModesFileError(f"{path}: has no dataset {name} of {n_axes} axes; make the modes anew")
     if dataset.is_virtual or dataset.external:
         raise ModesFileError(f"{path}: {name} keeps its values in other files, which is refused; make the modes anew")
@@ -258,14 +274,30 @@ def _read(path, header, first, n_local):
             if "mask" in file:
                 each = header["n_state"] // max(1, len(file["mask"]))
                 mask = _rows(_dataset(file, "mask", path, 1), first // each, n_local // each).astype(bool)
+            factor = _factor(file, first, n_local) if _ROOT in file else None
+    except ValueError as error:
+        raise ModesFileError(f"{path}: factors of the modes: {error}; make the modes anew") from None
     except (OSError, RuntimeError, KeyError) as error:
         raise ModesFileError(f"{path}: is damaged: {error}; make the modes anew") from None
     small = np.empty((0, 0)) if coefficients is None else coefficients
     for name, values in (("vectors", vectors), ("mean", mean), ("scale", scale), ("coefficients", small)):
         if not all(np.isfinite(values[rows]).all() for rows in _pieces(values)):
             raise ModesFileError(f"{path}: {name} holds values that are no numbers; make the modes anew")
-    modes = Modes(vectors, sigma, mean, header["n_samples"], header["name"], coefficients)
+    modes = Modes(vectors, sigma, mean, header["n_samples"], header["name"], coefficients, factor)
     return StoredModes(modes, scale, mask, header["about"], header["anamorphoses"])
+
+
+def _factor(file, first, n_local):
+    """The BlockFactor of these rows. ValueError if it is none."""
+    counts, columns, values = (file[name] for name in _FACTOR)
+    before, own = int(counts[:first].sum(dtype=np.int64)), _rows(counts, first, n_local)
+    n_own = int(own.sum(dtype=np.int64))
+    if before < 0 or n_own < 0 or before + n_own > len(values):
+        raise ValueError(f"rows of {before + n_own} entries, but there are {len(values)}")
+    made = of_csr(own, _rows(columns, before, n_own), _rows(values, before, n_own), file[_ROOT][...].astype(np.float64))
+    if not (np.isfinite(made.root).all() and all(np.isfinite(of.entries).all() for of in made.groups)):
+        raise ValueError("values that are no numbers")
+    return made
 
 
 def _rows(dataset, first, count):

@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 from mpi4py import MPI
-from small_problem import make_problem, rows_of
+from small_problem import N, make_problem, places, rows_of, whole_snapshots
 
+from da.background.blocks import cover
+from da.background.local_modes import local_modes
 from plugin.window.background.modes_file import ModesFileError, load_modes, save_modes
 
 comm = MPI.COMM_WORLD
@@ -24,4 +26,13 @@ for shares in (None, [5, 0, 1] if comm.size == 3 else [1, 5]):
     np.testing.assert_array_equal(found.mask, mask)
     with pytest.raises(ModesFileError, match=r"another grid: \[5, 6, 5\], expected \[5, 6, 4\]"):
         load_modes(path, rows.stop - rows.start, comm, {"grid": (5, 6, 4)})
+    position = places(np.arange(N))[0]
+    blocks = cover(position.min(0) - 0.05, position.max(0) + 0.05, np.array([3.0, 1.0, 1.0]))
+    local = local_modes(whole_snapshots()[rows], position[rows], blocks, comm, 12)
+    if kind == "write":
+        save_modes(f"{path}.local", local, None, {}, comm)
+    found = load_modes(f"{path}.local", rows.stop - rows.start, comm).modes
+    np.testing.assert_allclose(found.factor.vectors(), found.vectors, atol=1e-12)
+    control = np.random.default_rng(1).normal(size=found.n_modes)
+    np.testing.assert_allclose(found.factor.product(control), found.vectors @ control, atol=1e-11)
     comm.Barrier()

@@ -2,9 +2,11 @@ import h5py
 import numpy as np
 import pytest
 from mpi4py import MPI
-from small_problem import N, whole_snapshots
+from small_problem import N, places, whole_snapshots
 
 import plugin.window.background.modes_file
+from da.background.blocks import cover
+from da.background.local_modes import local_modes
 from da.background.modes import reduced_modes, truncated_modes
 from plugin.window.background.modes_file import ModesFileError, load_modes, read_about, save_modes
 
@@ -39,6 +41,58 @@ def test_comes_back_bit_for_bit(tmp_path, make, precision, order, monkeypatch):
     if modes.coefficients is not None:
         np.testing.assert_array_equal(found.modes.coefficients, modes.coefficients)
     assert found.about == {**ABOUT, "grid": [5, 6, 5]} == read_about(tmp_path / "modes.h5")
+
+
+@pytest.fixture
+def local(tmp_path):
+    path, position = tmp_path / "local.h5", places(np.arange(N))[0]
+    blocks = cover(position.min(0) - 0.05, position.max(0) + 0.05, np.array([3.0, 1.0, 1.0]))
+    modes = local_modes(SNAPSHOTS, position, blocks, COMM, 12)
+    save_modes(path, modes, None, ABOUT, COMM)
+    return path, modes
+
+
+def test_factors_of_blocks_come_back(local):
+    path, modes = local
+    found = load_modes(path, N, COMM, ABOUT).modes
+    np.testing.assert_array_equal(found.vectors, modes.vectors)
+    np.testing.assert_array_equal(found.factor.root, modes.factor.root)
+    for one, other in zip(found.factor.csr(), modes.factor.csr(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _fewer(file):
+    del file["factor_values"]
+    file["factor_values"] = np.ones(3)
+
+
+def _beyond(file):
+    file["factor_columns"][2] = 99
+
+
+def _too_many(file):
+    file["factor_counts"][7] = 1 << 20
+
+
+def _endless(file):
+    file["factor_values"][5] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_fewer, "factors of another shape than the vectors"),
+        (_beyond, "factors of the modes: column 99, expected 0 to"),
+        (_too_many, "factors of the modes: rows of .* entries, but there are"),
+        (_endless, "factors of the modes: values that are no numbers"),
+        (lambda file: file.__delitem__("factor_counts"), "no dataset factor_counts"),
+    ],
+)
+def test_damaged_factors_are_named(local, harm, message):
+    with h5py.File(local[0], "r+") as file:
+        harm(file)
+    with pytest.raises(ModesFileError, match=message):
+        load_modes(local[0], N, COMM)
 
 
 def test_mask_and_scale(stored):
