@@ -8,6 +8,7 @@ Which is better, an ensemble of positive–negative pairs or a centered spherica
 import numpy as np
 
 _NEAR = 1e-8  # from here one more step of Newton–Schulz gives all digits
+_CACHED = 1 << 14  # values of matrices that are iterated on together: with their copies they stay in the cache
 
 
 def transform_of(anomalies: np.ndarray, innovation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -37,7 +38,7 @@ def inverse_roots(matrices: np.ndarray, largest: float) -> np.ndarray:
 
     Scaled Newton–Schulz iterations (Chen & Chow 2014, A stable scaling of Newton–Schulz for improving the sign function
     computation of a Hermitian matrix), coupled (Higham 1986, Newton's method for the matrix square root): some seven of
-    them, each three products, take a fifth of the time of LAPACK's eigenvectors, and rounding is no larger.
+    them, each three products, take a third of the time of LAPACK's eigenvectors, and rounding is no larger.
 
     Parameters
     ----------
@@ -49,12 +50,21 @@ def inverse_roots(matrices: np.ndarray, largest: float) -> np.ndarray:
     (k, N, N)
     """
     scale, shifts = _shifts(1.0 / np.sqrt(largest))
-    diagonal = np.arange(matrices.shape[-1])
-    y = matrices * (-(scale**2) / largest)  # tends to the negative root, z to its inverse
+    roots = np.empty_like(matrices)
+    together = max(1, _CACHED // matrices.shape[-1] ** 2)
+    for first in range(0, len(matrices), together):
+        some = slice(first, first + together)
+        found = _iterated(matrices[some] * (-(scale**2) / largest), shifts)
+        np.multiply(found, scale / np.sqrt(largest), out=roots[some])
+    return roots
+
+
+def _iterated(y: np.ndarray, shifts: list[float]) -> np.ndarray:
+    """What z = I becomes by z ← (shift + z y) z and y ← y (shift + z y), y being negative: (k, N, N), overwritten."""
+    diagonal = np.arange(y.shape[-1])
     z = y.copy()
-    z[:, diagonal, diagonal] += shifts[0]  # the first step begins with z = I
-    factor, spare = z, np.empty_like(y)
-    product = np.empty_like(y)
+    z[:, diagonal, diagonal] += shifts[0]
+    factor, product, spare = z, np.empty_like(y), np.empty_like(y)
     for shift in shifts[1:]:
         np.matmul(y, factor, out=spare)
         y, spare = spare, y
@@ -63,7 +73,6 @@ def inverse_roots(matrices: np.ndarray, largest: float) -> np.ndarray:
         factor[:, diagonal, diagonal] += shift
         np.matmul(factor, z, out=spare)
         z, spare = spare, z
-    z *= scale / np.sqrt(largest)
     return z
 
 
