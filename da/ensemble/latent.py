@@ -69,6 +69,8 @@ class LatentUpdate:
             self._trust.append(trust)
             if trust.trusted:
                 decoded[:, member] = prior[:, member] + change
+        if not any(trust.trusted for trust in self._trust):
+            return posterior
         nothing = np.zeros(len(prior))
         after = self.cost(mean_of(decoded) - mean_of(prior))
         self._whole.append(check_cost(self.limits, self.cost(nothing), after))

@@ -15,8 +15,9 @@ class AnalysisSection(Section):
 
     method: Method | None = Field(
         None,
-        description="3dvar of one model run; with the section ensemble etkf, letkf, or 4denvar. "
-        "If left out, 3dvar without an ensemble, else letkf where background.localisation is given and etkf where not",
+        description="3dvar of one model run; with the section ensemble etkf, letkf, 4denvar, or latent: an etkf among "
+        "the codes of the section network's file. If left out, 3dvar without an ensemble, else letkf where "
+        "background.localisation is given and etkf where not",
     )
     guard: Guard = Field(
         "shrink",

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from plugin.case.sections import Part, Positive, Section
 
-Method = Literal["3dvar", "etkf", "letkf", "4denvar"]
+Method = Literal["3dvar", "etkf", "letkf", "4denvar", "latent"]
 
 
 class StartSection(Section):
@@ -75,14 +75,17 @@ def refusal(case: Any) -> str | None:
             return f"analysis.method: {method} needs the section ensemble"
         return None
     if method == "3dvar":
-        return "analysis.method: 3dvar has one model run; with the section ensemble it is etkf, letkf or 4denvar"
+        return "analysis.method: 3dvar has one model run; with an ensemble it is etkf, letkf, 4denvar or latent"
     background, localisation = case.background, case.background.localisation
     if method == "letkf" and localisation is None:
         return "analysis.method: letkf needs background.localisation, how far readings reach; without it take etkf"
-    if method == "etkf" or (method is None and localisation is None):
+    if method in ("etkf", "latent") or (method is None and localisation is None):
         for key, given in (("localisation", localisation), ("between", background.between)):
             if given is not None:
-                return f"background.{key}: in an etkf all readings reach everything; leave it out, or take letkf"
+                of = "an etkf" if method != "latent" else "a latent analysis"
+                return f"background.{key}: in {of} all readings reach everything; leave it out, or take letkf"
+    if method == "latent" and (problem := _network_problem(case)):
+        return f"analysis.method: latent {problem}"
     if localisation is not None and localisation.modes:
         return "background.localisation.modes: members have no leading modes; leave it out"
     for key, given in (
@@ -97,4 +100,15 @@ def refusal(case: Any) -> str | None:
     ):
         if given:
             return f"{key} is of a cycle with one model run; leave it out, or leave the section ensemble out"
+    return None
+
+
+def _network_problem(case: Any) -> str | None:
+    """Why members of a Case cannot be analysed through a network; None if they can."""
+    if case.network is None:
+        return "needs the section network, with the key file"
+    if case.grid.space == "mesh":
+        return "needs a grid, on which networks are; give grid.shape or grid.spacing in place of space: mesh"
+    if case.background.variables:
+        return "does not go with background.variables: networks are trained on variables as they are"
     return None

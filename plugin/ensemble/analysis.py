@@ -18,6 +18,7 @@ from da.ensemble.inflation import adaptive_factors, inflated, inflated_readings,
 from da.observation.observations import Observations
 from plugin.case.configuration import CycleCase
 from plugin.ensemble.forecasts import MemberForecast
+from plugin.ensemble.latent import Observe, network_update
 from plugin.ensemble.methods import update_by_name
 from plugin.ensemble.parameters import analysed_values
 from plugin.ensemble.setting import Setting
@@ -46,7 +47,7 @@ class EnsembleAnalysis:
 
 def analyse(
     case: CycleCase, prior: np.ndarray, parameters: np.ndarray, readings_by: ReadingsBy, before: Mapping[str, float],
-    setting: Setting, comm: MPI.Comm,
+    setting: Setting, comm: MPI.Comm, observe: Observe | None = None,
 ) -> EnsembleAnalysis:  # fmt: skip
     """The analysis of all members together, with the inflation that the case asks for. Collective.
 
@@ -59,6 +60,7 @@ def analyse(
     before : {field: factor of the forecasts' spread} of the last window
     setting : Setting
     comm : MPI communicator
+    observe : H of a change of the mean, where the analysis is a network's
     """
     assert case.ensemble is not None
     inflation, factors = case.ensemble.inflation, dict(before)
@@ -69,7 +71,12 @@ def analyse(
         by_variable = [factors.get(v.field, 1.0) for v in setting.transfer.variables]
         prior = inflated(prior, np.tile(by_variable, len(prior) // len(by_variable)))
         readings = inflated_readings(readings, factors)
-    update = update_by_name(case, readings, setting.transfer, comm)
+    update: EnsembleUpdate
+    if setting.latent is not None:
+        assert observe is not None
+        update = network_update(setting.latent, readings, observe)
+    else:
+        update = update_by_name(case, readings, setting.transfer, comm)
     posterior = update.state(prior)
     if inflation.rtps:
         posterior = relaxed_to_prior_spread(prior, posterior, inflation.rtps)

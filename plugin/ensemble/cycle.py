@@ -32,6 +32,7 @@ from plugin.case.ensemble import EnsembleSection
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.ensemble.analysis import Base, EnsembleAnalysis, analyse, write_members
 from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of, replacement_weights
+from plugin.ensemble.latent import observed_changes
 from plugin.ensemble.members import Members, find_members, first_members, generator, member_folder
 from plugin.ensemble.methods import check_localisation
 from plugin.ensemble.moments import Moments, write_archives, write_moments
@@ -40,7 +41,7 @@ from plugin.ensemble.parameters import next_values, numbers_of, prepared
 from plugin.ensemble.readings import Compared, analysed_readings, compare
 from plugin.ensemble.record import beginning_line, entry_of, table_of, window_line
 from plugin.ensemble.setting import Setting, make_setting
-from plugin.ensemble.states import Columns, columns_of
+from plugin.ensemble.states import Columns, columns_of, forecast_state
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run
@@ -180,7 +181,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         columns = columns_of(there, usable, own_times, _SAME * step, transfer, comm)
         bases, columns, parameters = _with_draws(forecasts, columns, members.parameters, number, job)
         compared = compare(usable, columns.values, columns.inside, columns.in_time, end, settings, transfer.grid)
-        analysis = _analysed(columns, parameters, compared, settings, members.factors, job)
+        analysis = _analysed(columns, bases[0], parameters, compared, settings, members.factors, job)
         following = next_values(job.setting.parameters, analysis.parameters, job.ensemble.seed, number)
     reached("analysis found")
     moments = Moments()
@@ -273,13 +274,16 @@ def _with_draws(
 
 
 def _analysed(
-    columns: Columns, parameters: np.ndarray, compared: Compared, settings: ObservationSettings,
+    columns: Columns, base: Base, parameters: np.ndarray, compared: Compared, settings: ObservationSettings,
     factors: dict[str, float], job: Job,
 ) -> EnsembleAnalysis:  # fmt: skip
-    """The analysis of a window's readings. Collective."""
+    """The analysis of a window's readings; base is any member's. Collective."""
     if len(compared.used) == 0:
         return EnsembleAnalysis(columns.state, parameters, None, factors)
-    transfer = job.setting.transfer
+    transfer, observe = job.setting.transfer, None
+    if job.setting.latent is not None:
+        state = forecast_state(base.forecast, transfer, job.comm)
+        observe = observed_changes(state, base.column, columns.state, compared, settings, transfer)
 
     def readings_by(fields: tuple[str, ...] | None) -> EnsembleReadings | None:
         part = compared if fields is None else compared.of_fields(fields)
@@ -287,7 +291,7 @@ def _analysed(
             return None
         return analysed_readings(part, settings, transfer.grid, [v.name for v in transfer.variables])
 
-    return analyse(job.case, columns.state, parameters, readings_by, factors, job.setting, job.comm)
+    return analyse(job.case, columns.state, parameters, readings_by, factors, job.setting, job.comm, observe)
 
 
 def _keep(case: CycleCase, folder: Path, entry: dict, table: list[dict], forecasts: Forecasts) -> None:

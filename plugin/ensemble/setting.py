@@ -10,6 +10,7 @@ from coupling.fluidity.checkpoint import FluidityRestart, read_fields
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.ensemble.parameters import Parameters, check_targets, parameters_of
 from plugin.state.transfer import Transfer, variables_of
+from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.of_case import Background, background, close_all, make_grid_of, plan_of, states_of
 from plugin.window.gates.apply import Gates, make_gates
 
@@ -22,12 +23,14 @@ class Setting:
     gates : Gates
     background : modes and what is made of them; None where nothing asks for them
     parameters : the unknown numbers of the model, which may be none
+    latent : the network through which members are analysed; None where the method is another
     """
 
     transfer: Transfer
     gates: Gates
     background: Background | None
     parameters: Parameters
+    latent: Latent | None = None
 
 
 def method_of(case: CycleCase) -> str:
@@ -51,8 +54,8 @@ def make_setting(
     Raises
     ------
     ConfigurationError
-        if the modes cannot be made, the model's options have no place for a parameter, or neither the start nor
-        earlier states have the fields that are analysed
+        if the modes cannot be made, the network's file is of another case, the model's options have no place for a
+        parameter, or neither the start nor earlier states have the fields that are analysed
     FileError, MeshError
         if states cannot be read, lack a variable, or do not fit the grid
     """
@@ -62,9 +65,15 @@ def make_setting(
     modes = begins and case.ensemble.start.source == "modes"
     if modes or case.background.variables:  # anamorphoses may be made of the states
         made = background(case, comm, case.run / "cache", said)
-        return Setting(made.transfer, make_gates(case.gates, made.transfer), made, parameters)
+        transfer, gates = made.transfer, make_gates(case.gates, made.transfer)
+        return Setting(transfer, gates, made, parameters, _latent(case, transfer, comm))
     transfer = _transfer(case, first, comm)
-    return Setting(transfer, make_gates(case.gates, transfer), None, parameters)
+    return Setting(transfer, make_gates(case.gates, transfer), None, parameters, _latent(case, transfer, comm))
+
+
+def _latent(case: CycleCase, transfer: Transfer, comm: MPI.Comm) -> Latent | None:
+    """The network of a method that has one. Collective."""
+    return read_latent(case, transfer, comm) if method_of(case) == "latent" else None
 
 
 def _transfer(case: CycleCase, first: FluidityRestart, comm: MPI.Comm) -> Transfer:

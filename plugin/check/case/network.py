@@ -10,7 +10,7 @@ from plugin.window.background.latent import read_latent
 def network(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the files of the section `network`, read as the cycle reads them."""
     case = files.case
-    if not case.background.by_network:
+    if not (case.background.by_network or case.analysis.method == "latent"):
         yield Finding(OK, "network", "none is asked for")
         return
     assert case.network is not None and case.network.file is not None  # else the case file is refused
