@@ -8,6 +8,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from coupling.common.files import whole_file  # noqa: E402
 from coupling.fluidity.checkpoint import open_restart, read_fields  # noqa: E402
 from coupling.geometry.interpolation import multiply, sampling  # noqa: E402
+from coupling.geometry.mesh import Field  # noqa: E402
 from examples.twin import COMM, Say, Series, Twin, analysis_times, dumps, values_at  # noqa: E402
 from plugin.case.configuration import read_case  # noqa: E402
 from plugin.run.ledger import read_ledger  # noqa: E402
@@ -67,12 +69,21 @@ def places_to_score(twin: Twin, n: int = 3000, height: float = 40.0, apart: floa
 def checkpoint_values(members: Sequence[Path], places: np.ndarray, variable: str) -> np.ndarray:
     """(places,) values of a variable, mean of the checkpoints of some members on one mesh."""
     name, _, letter = variable.partition(".")
+    mean = _mean_field(tuple(members), name)
+    matrix, inside = sampling(mean.mesh, mean.location, places, COMM)
+    column = mean.values if not letter else mean.values[:, "xyz".index(letter)]
+    return np.where(inside, multiply(matrix, column), np.nan)
+
+
+@lru_cache(maxsize=64)  # a window's forecasts and analyses are asked for once for each component
+def _mean_field(members: tuple[Path, ...], name: str) -> Field:
+    """Mean of a field over the checkpoints of some members."""
     fields = (read_fields(open_restart(options), COMM, [name])[name] for options in members)
     first = next(fields)
-    total = first.values + sum(of.values for of in fields)
-    matrix, inside = sampling(first.mesh, first.location, places, COMM)
-    column = (total if not letter else total[:, "xyz".index(letter)]) / len(members)
-    return np.where(inside, multiply(matrix, column), np.nan)
+    total = first.values.copy()
+    for field in fields:
+        total += field.values
+    return first.replaced(total / len(members))
 
 
 def restarts(twin: Twin, cycle: str, key: str) -> list[list[Path]]:

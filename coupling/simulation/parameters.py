@@ -48,7 +48,7 @@ def read_entries(path: str | Path) -> dict[str, Any]:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(entries, dict):
         raise FileError(f"{path}: expected names and values in braces, found {type(entries).__name__}")

@@ -43,7 +43,7 @@ def test_reanalysis(clone):
 
 
 def test_ensemble(clone):
-    said = ran(clone, "examples.ensemble.demo", "--members", "8", "--windows", "2")
+    said = ran(clone, "examples.ensemble.demo", "--members", "6", "--windows", "2")
     run = clone / "examples/ensemble/run"
     with open(run / "etkf/parameters.csv", newline="") as file:
         rows = {(row["name"], int(row["window"])): row for row in csv.DictReader(file)}

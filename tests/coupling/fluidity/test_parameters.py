@@ -87,7 +87,7 @@ def test_wrong_ones_leave_nothing(start, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", "\x00"])
+@pytest.mark.parametrize("text", ["[1]", "{", "\x00", "[" * 100_000])
 def test_a_broken_file_is_named(start, tmp_path, text):
     (start.folder / PARAMETERS).write_text(text)
     with pytest.raises(FileError, match="parameters.json: (cannot be read as JSON|expected names and values)"):
