@@ -6,6 +6,7 @@
     python -m plugin.tune         settings of background and observation errors, by cross-validation
     python -m plugin.train        an autoencoder or an observation encoder (`training`)
     python -m plugin.cycle        the loop of forecast and analysis
+    python -m plugin.estimate     parameters from all readings of a period
     python -m plugin.reanalysis   independent analyses of the states of an archive
     python -m plugin.archive      dumps into an archive and back
     python -m plugin.diagnostics  errors that a run's readings show

@@ -46,6 +46,7 @@ ARROWS = {
     "plugin.verify": {"case", "run", "state", "window"},
     "plugin.tune": {"case", "readings", "run", "state", "window"},
     "plugin.check": {"case", "ensemble", "readings", "run", "state", "window"},
+    "plugin.estimate": {"case", "ensemble", "readings", "run", "state", "window"},
     "plugin.experiment": {"case", "run", "state", "training", "window"},
     "plugin.report": {"case", "ensemble", "readings", "run", "state"},
 }

@@ -17,6 +17,8 @@ from pydantic_core import ErrorDetails
 from plugin.case.analysis import AnalysisSection
 from plugin.case.background import BackgroundSection
 from plugin.case.ensemble import EnsembleSection, refusal
+from plugin.case.estimate import EstimateSection
+from plugin.case.estimate import refusal as refusal_of_estimate
 from plugin.case.experiment import ExperimentSection
 from plugin.case.gates import GatesSection
 from plugin.case.network import NetworkSection
@@ -170,6 +172,7 @@ class Case(Section):
     parameters: dict[str, ParameterSection] = Field(
         {}, description="unknown numbers of the model by name, analysed with the state of an ensemble"
     )
+    estimate: EstimateSection = EstimateSection()
     minimiser: MinimiserSection = MinimiserSection()
     gates: GatesSection = GatesSection()
     diagnostics: DiagnosticsSection = DiagnosticsSection()
@@ -246,7 +249,7 @@ class Case(Section):
 
     @model_validator(mode="after")
     def _what_an_ensemble_goes_with(self) -> Self:
-        if problem := refusal(self) or refusal_of_parameters(self.parameters, self):
+        if problem := refusal(self) or refusal_of_parameters(self.parameters, self) or refusal_of_estimate(self):
             raise ValueError(problem)
         return self
 

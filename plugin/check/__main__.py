@@ -19,6 +19,7 @@ from mpi4py import MPI
 from coupling.common.waiting import wait_asleep
 from coupling.fluidity import options as flml
 from plugin.case.configuration import ConfigurationError, CycleCase, read_cycle_case
+from plugin.check.case.estimate import estimate
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid
 from plugin.check.case.model import launcher, nodes, processes, program
@@ -66,6 +67,7 @@ def check_case(
     yield from findings("launcher", launcher, case, scratch)
     yield from findings("model's options", _options, files, fix)
     yield from findings("parameters", parameters, files)
+    yield from findings("estimate", estimate, files)
     yield from findings("pieces of the mesh", processes, files)
     yield from findings("nodes", nodes, files)
     yield from findings("restart round trip", round_trip, files)

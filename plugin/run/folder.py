@@ -26,7 +26,7 @@ _CHANGEABLE = {
     "model": ("timeout", "silence", "on_failure"),
     "ensemble": ("at_once", "failures"),
 }
-_OTHERS = ("diagnostics", "report", "reanalysis", "experiment", "watchdog")
+_OTHERS = ("diagnostics", "estimate", "report", "reanalysis", "experiment", "watchdog")
 
 
 def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int | None = None) -> tuple[int, Beginning]:
