@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ensemble_problem import N, make_ensemble
 from mpi4py import MPI
+from ranks import assert_same_on_ranks
 
 from da.diagnostics.trust import TrustLimits, latent_cloud
 from da.ensemble.ensemble import EnsembleReadings, anomalies_of, mean_of
@@ -137,3 +138,9 @@ def test_blobs_at_two_places_become_one_between_them():
     distance = [np.linalg.norm(mean_of(of) - truth) for of in (found, own, members)]
     assert distance[0] < 0.5 * distance[1] < distance[2]
     assert found.min() > -1e-3 > own.min()
+
+
+def test_same_on_one_two_and_three_ranks(mpirun, tmp_path):
+    found = assert_same_on_ranks(mpirun, tmp_path, "tests/da/ensemble/parallel_latent_ensemble.py")
+    assert found["decoded: members"][1] == 8 and found["refused: members"][1] == 0
+    assert not np.array_equal(found["decoded"], found["refused"])
