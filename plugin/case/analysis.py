@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from plugin.case.ensemble import Method
+from plugin.case.ensemble import HybridSection, Method
 from plugin.case.sections import Section
 
 Guard = Literal["off", "warn", "shrink", "skip"]
@@ -15,10 +15,11 @@ class AnalysisSection(Section):
 
     method: Method | None = Field(
         None,
-        description="3dvar of one model run; with the section ensemble etkf, letkf, 4denvar, or latent: an etkf among "
+        description="3dvar of one model run; with an ensemble etkf, letkf, 4denvar, hybrid, or latent: an etkf among "
         "the codes of the section network's file. If left out, 3dvar without an ensemble, else letkf where "
         "background.localisation is given and etkf where not",
     )
+    hybrid: HybridSection | None = Field(None, description="weights of method: hybrid; a half each if left out")
     guard: Guard = Field(
         "shrink",
         description="what follows from readings that are withheld, or left out one at a time: where the analysis is "

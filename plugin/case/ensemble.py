@@ -1,12 +1,19 @@
 """The case file's `ensemble`: how many members, how they differ at the start, and how their spread is kept."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from plugin.case.sections import Part, Positive, Section
 
-Method = Literal["3dvar", "etkf", "letkf", "4denvar", "latent"]
+Method = Literal["3dvar", "etkf", "letkf", "4denvar", "hybrid", "latent"]
+
+
+class HybridSection(Section):
+    """Weights of the covariances in a hybrid analysis."""
+
+    static: Annotated[float, Field(ge=0)] = Field(0.5, description="of the background's modes, from earlier states")
+    ensemble: Annotated[float, Field(ge=0)] = Field(0.5, description="of the members")
 
 
 class StartSection(Section):
@@ -68,14 +75,16 @@ def refusal(case: Any) -> str | None:
         missing = "background.snapshots: this key is missing"
         if ensemble is None:
             return missing
-        if ensemble.start.source != "restart" or case.background.variables:
+        if ensemble.start.source != "restart" or case.background.variables or method == "hybrid":
             return f"{missing}; only members that start alike (ensemble.start: {{from: restart}}) do without"
     if ensemble is None:
         if method not in (None, "3dvar"):
             return f"analysis.method: {method} needs the section ensemble"
+        if case.analysis.hybrid is not None:
+            return "analysis.hybrid: needs the section ensemble"
         return None
     if method == "3dvar":
-        return "analysis.method: 3dvar has one model run; with an ensemble it is etkf, letkf, 4denvar or latent"
+        return "analysis.method: 3dvar has one model run; with an ensemble it is etkf, letkf, 4denvar, hybrid or latent"
     background, localisation = case.background, case.background.localisation
     if method == "letkf" and localisation is None:
         return "analysis.method: letkf needs background.localisation, how far readings reach; without it take etkf"
@@ -86,6 +95,8 @@ def refusal(case: Any) -> str | None:
                 return f"background.{key}: in {of} all readings reach everything; leave it out, or take letkf"
     if method == "latent" and (problem := _network_problem(case)):
         return f"analysis.method: latent {problem}"
+    if case.analysis.hybrid is not None and method != "hybrid":
+        return f"analysis.hybrid: goes with analysis.method: hybrid, not {method}"
     if localisation is not None and localisation.modes:
         return "background.localisation.modes: members have no leading modes; leave it out"
     for key, given in (

@@ -14,6 +14,7 @@ from coupling.geometry.mesh import Field, State
 from coupling.simulation.parameters import Numbers
 from da.ensemble.ensemble import EnsembleReadings, EnsembleUpdate
 from da.ensemble.etkf import etkf
+from da.ensemble.hybrid import StaticErrors
 from da.ensemble.inflation import adaptive_factors, inflated, inflated_readings, relaxed_to_prior_spread
 from da.observation.observations import Observations
 from plugin.case.configuration import CycleCase
@@ -48,6 +49,7 @@ class EnsembleAnalysis:
 def analyse(
     case: CycleCase, prior: np.ndarray, parameters: np.ndarray, readings_by: ReadingsBy, before: Mapping[str, float],
     setting: Setting, comm: MPI.Comm, observe: Observe | None = None,
+    static: Callable[[], StaticErrors] | None = None,
 ) -> EnsembleAnalysis:  # fmt: skip
     """The analysis of all members together, with the inflation that the case asks for. Collective.
 
@@ -61,6 +63,7 @@ def analyse(
     setting : Setting
     comm : MPI communicator
     observe : H of a change of the mean, where the analysis is a network's
+    static : function that gives the static errors of a hybrid analysis at all readings
     """
     assert case.ensemble is not None
     inflation, factors = case.ensemble.inflation, dict(before)
@@ -76,7 +79,7 @@ def analyse(
         assert observe is not None
         update = network_update(setting.latent, readings, observe)
     else:
-        update = update_by_name(case, readings, setting.transfer, comm)
+        update = update_by_name(case, readings, setting.transfer, comm, static)
     posterior = update.state(prior)
     if inflation.rtps:
         posterior = relaxed_to_prior_spread(prior, posterior, inflation.rtps)

@@ -26,6 +26,7 @@ from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.launch import ModelError
 from da.ensemble.ensemble import EnsembleReadings
+from da.ensemble.hybrid import StaticErrors
 from da.observation.observations import Observations
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.case.ensemble import EnsembleSection
@@ -42,6 +43,7 @@ from plugin.ensemble.readings import Compared, analysed_readings, compare
 from plugin.ensemble.record import beginning_line, entry_of, table_of, window_line
 from plugin.ensemble.setting import Setting, make_setting
 from plugin.ensemble.states import Columns, columns_of, forecast_state
+from plugin.ensemble.static import static_errors
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run
@@ -291,7 +293,12 @@ def _analysed(
             return None
         return analysed_readings(part, settings, transfer.grid, [v.name for v in transfer.variables])
 
-    return analyse(job.case, columns.state, parameters, readings_by, factors, job.setting, job.comm, observe)
+    def static() -> StaticErrors:
+        assert job.setting.background is not None
+        state = forecast_state(base.forecast, transfer, job.comm)
+        return static_errors(job.setting.background.transform, state, compared, settings, transfer, job.comm)
+
+    return analyse(job.case, columns.state, parameters, readings_by, factors, job.setting, job.comm, observe, static)
 
 
 def _keep(case: CycleCase, folder: Path, entry: dict, table: list[dict], forecasts: Forecasts) -> None:

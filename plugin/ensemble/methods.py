@@ -1,5 +1,8 @@
 """Analyses of ensembles by the names of the case file, and the localisation that they ask for."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from mpi4py import MPI
 
@@ -7,34 +10,49 @@ from da.background.localisation import Taper
 from da.ensemble.ensemble import EnsembleReadings, EnsembleUpdate
 from da.ensemble.envar import Patterns, envar, patterns_of
 from da.ensemble.etkf import etkf
+from da.ensemble.hybrid import StaticErrors, hybrid
 from da.ensemble.letkf import letkf
 from da.ensemble.reach import Reach
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import ConfigurationError, CycleCase
+from plugin.case.ensemble import HybridSection
 from plugin.case.localisation import between_matrix, lengths_of
 from plugin.case.variables import field_of
 from plugin.ensemble.setting import method_of
 from plugin.state.transfer import Transfer
 
 
-def update_by_name(case: CycleCase, readings: EnsembleReadings, transfer: Transfer, comm: MPI.Comm) -> EnsembleUpdate:
+def update_by_name(
+    case: CycleCase,
+    readings: EnsembleReadings,
+    transfer: Transfer,
+    comm: MPI.Comm,
+    static: Callable[[], StaticErrors] | None = None,
+) -> EnsembleUpdate:
     """The update by the method that the case names. Collective.
+
+    static : function that gives the static errors of a hybrid analysis at the readings
 
     Raises
     ------
     ConfigurationError
         if the localisation does not fit the variables, or the method does not know the readings' errors
     MinimisationError
-        if 4DEnVar's mean is not found
+        if the mean of a 4DEnVar or hybrid analysis is not found
     """
     method = method_of(case)
     try:
         if method == "letkf":
             return letkf(readings, _reach(case.background, readings, transfer), comm)
-        if method == "4denvar":
+        if method in ("4denvar", "hybrid"):
             patterns = _patterns(case.background, readings, transfer, comm)
-            of = case.minimiser
-            return envar(readings, comm, patterns, method=of.method, max_iterations=of.max_iterations)
+            search: dict[str, Any] = {"method": case.minimiser.method, "max_iterations": case.minimiser.max_iterations}
+            if method == "4denvar":
+                return envar(readings, comm, patterns, **search)
+            assert static is not None
+            of = case.analysis.hybrid or HybridSection()
+            weights = {"static_weight": of.static, "ensemble_weight": of.ensemble}
+            return hybrid(readings, comm, static(), patterns, **weights, **search)
         return etkf(readings, comm)
     except ValueError as error:
         raise ConfigurationError(f"analysis.method: {method}: {error}") from error

@@ -62,7 +62,7 @@ def make_setting(
     assert case.ensemble is not None
     parameters = parameters_of(case.parameters, first.time, case.cycle.window)
     on_rank_0(lambda: check_targets(parameters, first), comm)
-    modes = begins and case.ensemble.start.source == "modes"
+    modes = (begins and case.ensemble.start.source == "modes") or method_of(case) == "hybrid"
     if modes or case.background.variables:  # anamorphoses may be made of the states
         made = background(case, comm, case.run / "cache", said)
         transfer, gates = made.transfer, make_gates(case.gates, made.transfer)

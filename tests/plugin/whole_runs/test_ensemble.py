@@ -150,7 +150,12 @@ def background(case, horizontal=None, **others):
 
 @pytest.mark.parametrize(
     ("method", "horizontal", "grid"),
-    [("letkf", 15.0, {"spacing": 8.0}), ("letkf", 15.0, {"space": "mesh"}), ("4denvar", 60.0, {"spacing": 8.0})],
+    [
+        ("letkf", 15.0, {"spacing": 8.0}),
+        ("letkf", 15.0, {"space": "mesh"}),
+        ("4denvar", 60.0, {"spacing": 8.0}),
+        ("hybrid", 60.0, {"spacing": 8.0}),
+    ],
 )
 def test_localised_analyses_are_the_same_on_two_ranks(case, tmp_path, method, horizontal, grid):
     changes = {"background": background(case, horizontal), "analysis": {"method": method}, "grid": grid}
@@ -162,6 +167,31 @@ def test_localised_analyses_are_the_same_on_two_ranks(case, tmp_path, method, ho
         assert of["analysis_spread"] < of["spread"]
     one, other = (tracers(job.run, 1) for job in jobs)
     assert np.abs(other - one).max() <= 1e-10 * np.abs(one).max()
+
+
+def test_a_hybrid_analysis_is_between_that_of_its_members_and_that_of_its_modes(case, tmp_path):
+    """Copies of the start: the mean forecast is that of one model, so that modes alone give its 3D-Var."""
+
+    def mean(name, method, horizontal=None, **hybrid):
+        analysis = {"method": method} | ({"hybrid": hybrid} if hybrid else {})
+        quality = {"thinning": {"cell": 25.0}}
+        common = {"cycle__windows": 1, "observations__quality": quality}
+        job = Job(case, tmp_path / name, analysis=analysis, background=background(case, horizontal), **common)
+        job.finish()
+        return tracers(job.run, 1).mean(axis=1)
+
+    members = mean("members", "4denvar", 60.0)
+    assert np.abs(mean("no-modes", "hybrid", 60.0, static=0.0, ensemble=1.0) - members).max() < 1e-9
+    modes = mean("modes", "hybrid", static=1.0, ensemble=0.0)
+    of = background(case, adaptive=None, between="sample")
+    quality = {"thinning": {"cell": 25.0}}
+    job = Job(
+        case, tmp_path / "3dvar", ensemble=None, analysis={"guard": "off"}, background=of, cycle__windows=1,
+        observations__quality=quality,
+    )  # fmt: skip
+    job.finish()
+    single = read_fields(open_restart(job.run / "0001/analysis/restart.flml"), COMM)["Tracer"].values
+    assert np.abs(modes - single).max() < 1e-7 * np.abs(single).max() and np.abs(modes - members).max() > 0.01
 
 
 def test_a_local_analysis_changes_nothing_out_of_reach(case, tmp_path):
@@ -396,6 +426,7 @@ def test_a_forecast_out_of_range_counts_as_failed(case, tmp_path):
         ({"analysis": {"method": "3dvar"}}, "analysis.method: 3dvar has one model run"),
         ({"background": {}}, "background.snapshots: this key is missing; only members that start alike"),
         ({"background": {}, "ensemble": None}, "background.snapshots: this key is missing"),
+        ({"analysis": {"hybrid": {"static": 1.0}}}, "analysis.hybrid: goes with analysis.method: hybrid"),
         ({"analysis": {"method": "letkf"}}, "letkf needs background.localisation"),
         ({"analysis": {"guard": "warn"}}, "analysis.guard is of a cycle with one model run"),
         ({"observations__huber": 2.0}, "observations.huber is of a cycle with one model run"),
