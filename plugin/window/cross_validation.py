@@ -34,7 +34,8 @@ from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
 _FEWEST = 5  # readings that a comparison needs
 _SHARING = 2.0  # of them, each counted by its share in the factor; more than these count
 _WHOLE = 0.9  # a factor from here on gains less than the choice between it and one is known
-_MOST = 5000  # readings that are left out one at a time: each costs s² FLOPs
+_MOST = 5000  # readings that are left out one at a time in any case
+_COST, _SIZE = 1e11, 5e7  # of more readings, for each rank: M s² with s numbers of the control, and M s
 ALL = "all"
 
 
@@ -153,10 +154,11 @@ def _best_factor(before: np.ndarray, moved: np.ndarray) -> tuple[float, float, f
 def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: AnalysisCache, comm: MPI.Comm) -> Departures:
     """Each reading of the analysis against the forecast, and against an analysis without it. Collective.
 
-    There are none where U is a network's, or with more than 5,000 observations.
+    There are none where U is a network's, or where more than 5,000 observations cost too much: 4 M s² FLOPs and 24 M s
+    bytes over the ranks, and of correlated errors R⁻¹ as a whole.
     """
     none = np.empty(0)
-    if not inputs.transform.linear or inputs.operator.n_observations > _MOST:
+    if not inputs.transform.linear or not _affordable(inputs, comm):
         return Departures(none.astype(str), none, none)
     operator, error, residual = quadratic_form(inputs, analysis.increment)
     hessian = inputs.hessian or ObservationHessian(inputs.transform, operator, error, comm)
@@ -176,6 +178,13 @@ def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: Analy
     known = np.isfinite(after) & now
     names = fields_of(inputs.readings.variable[reading])
     return Departures(names[known], (before / std)[known], (after / std)[known])
+
+
+def _affordable(inputs: AnalysisInputs, comm: MPI.Comm) -> bool:
+    """Whether each reading may be left out. Collective."""
+    m, s = inputs.operator.n_observations, inputs.transform.n_control
+    correlated = comm.allreduce(len(inputs.error.blocks)) > 0
+    return m <= _MOST or not correlated and m * s**2 <= _COST * comm.size and m * s <= _SIZE * comm.size
 
 
 def increment_factors(verdict: Verdict, variables: tuple[Variable, ...]) -> np.ndarray:

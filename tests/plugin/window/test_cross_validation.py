@@ -8,8 +8,9 @@ from assimilation import make_background, make_readings
 from mpi4py import MPI
 
 from plugin.case.configuration import MinimiserSection
-from plugin.case.observations import BiasSection
+from plugin.case.observations import BiasSection, ErrorSection
 from plugin.case.variables import field_of
+from plugin.window import cross_validation
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.cross_validation import ALL, Departures, guard_line, judge, left_out_departures
@@ -47,6 +48,27 @@ def test_left_out_readings_are_those_of_analyses_without_them(given):
         assert departures.analysis[k] * readings.error[i] == pytest.approx(row["residual"], rel=1e-5)
         assert departures.forecast[k] * readings.error[i] == pytest.approx(row["innovation"], rel=1e-9)
         assert departures.field[k] == field_of(row["variable"])
+
+
+@pytest.mark.parametrize(
+    ("limits", "correlated", "count"),
+    [
+        ({}, False, 11),
+        ({"_MOST": 10}, False, 11),  # eleven readings of six modes: 396 and 66
+        ({"_MOST": 10, "_COST": 396.0, "_SIZE": 66.0}, False, 11),
+        ({"_MOST": 10, "_COST": 395.0}, False, 0),
+        ({"_MOST": 10, "_SIZE": 65.0}, False, 0),
+        ({"_MOST": 10}, True, 0),
+        ({}, True, 11),
+    ],
+)
+def test_more_readings_are_left_out_as_far_as_they_cost_little(given, monkeypatch, limits, correlated, count):
+    for name, value in limits.items():
+        monkeypatch.setattr(cross_validation, name, value)
+    model = ErrorSection(correlation={"length": 80.0}) if correlated else ErrorSection()
+    found = analysed(given, make_readings(*given), error_model=model)
+    departures = left_out_departures(found.inputs, found.analysis, AnalysisCache(), COMM)
+    assert len(departures.field) == count
 
 
 def test_what_stays_while_the_sensors_do_is_made_once(given):
