@@ -76,13 +76,15 @@ class LocalisedSection(Section):
         [60.0, 100.0, 150.0, 250.0], min_length=1, description="lengths across the vertical that are compared [m]"
     )
     vertical: list[Positive | None] = Field(
-        [None, 80.0], min_length=1, description="lengths along the vertical that are compared [m]; null: no taper"
+        [None, 160.0, 80.0],
+        min_length=1,
+        description="lengths along the vertical that are compared [m]; null: no taper",
     )
     modes: list[Annotated[int, Field(ge=0)]] = Field(
-        [0, 5], min_length=1, description="numbers of leading modes without taper that are compared"
+        [0, 5, 8], min_length=1, description="numbers of leading modes without taper that are compared"
     )
     variances: list[Positive] = Field(
-        [1e-4, 1e-3, 1e-2, 3e-2, 1e-1],
+        [1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1],
         min_length=1,
         description="σ_o² that are compared, in standard deviations squared",
     )
