@@ -35,6 +35,7 @@ from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import sync
+from coupling.common.text import counted
 from coupling.common.watchdog import watched
 from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, restart_files, write_restart
 from coupling.fluidity.nodes import check_nodes, check_time
@@ -146,7 +147,7 @@ def _run(case, comm, resume, after, progress):
             _report(case.run, f"window {number} of {case.cycle.windows}", comm, progress)
     if case.cycle.report and done >= case.cycle.windows and not on_rank_0(lambda: report_is_current(case.run), comm):
         _report(case.run, "all windows", comm, progress)  # the job before this one ended within its last report
-    progress.say(f"{case.cycle.windows} windows done; ledger: {case.run / 'ledger.jsonl'}")
+    progress.say(f"{counted(case.cycle.windows, 'window')} done; ledger: {case.run / 'ledger.jsonl'}")
 
 
 def _report(run, label, comm, progress):
@@ -263,9 +264,9 @@ def _entry(number, forecast, restart, analysis, case, progress):
 def _background_line(statistics: Background, readings: Observations, progress: Progress) -> str:
     modes = statistics.modes
     return (
-        f"background errors: {modes.n_modes} modes ({modes.name}) of {modes.n_samples} states, "
+        f"background errors: {counted(modes.n_modes, 'mode')} ({modes.name}) of {counted(modes.n_samples, 'state')}, "
         f"{statistics.transfer.grid}, variables "
-        f"{', '.join(v.name for v in statistics.transfer.variables)}; {len(readings)} readings; "
+        f"{', '.join(v.name for v in statistics.transfer.variables)}; {counted(len(readings), 'reading')}; "
         f"{progress.seconds['background']:.1f} s"
     )
 
@@ -287,7 +288,7 @@ def _window_line(label: str, entry: Mapping[str, Any]) -> str:
     gates = f"  gates: {gates}" if gates else ""
     return (
         f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings{earlier}  "
-        f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {a['iterations']} iterations  "
+        f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {counted(a['iterations'], 'iteration')}  "
         f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}"
         f"{gates}{factors}{guard_line(entry.get('guard'))}"
     )

@@ -40,6 +40,7 @@ from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.faults import reached
 from coupling.common.files import FileError, refuse_links, remove_leftovers, whole_file, whole_folder
 from coupling.common.locks import sole_writer
+from coupling.common.text import counted
 from coupling.common.waiting import wait_asleep
 from coupling.common.watchdog import alive, watched
 from da.observation.observations import Observations
@@ -165,7 +166,7 @@ def _reanalyse(case, comm, resume, progress):
     reached("archive joined")
     on_rank_0(lambda: _finish(case, blocks, left_out or []), comm)
     progress.say(
-        f"{of.output}: {len(steps)} states; analyses {progress.seconds['analyses']:.1f} s, "
+        f"{of.output}: {counted(len(steps), 'state')}; analyses {progress.seconds['analyses']:.1f} s, "
         f"archive {progress.seconds['archive']:.1f} s; tables: {case.run / _STEPS}, {case.run / _READINGS}"
     )
 
@@ -337,9 +338,10 @@ def _start_line(work, blocks, todo):
     n_steps, done = len(work.steps), len(blocks) - len(todo)
     megabytes = modes.vectors.nbytes / 1e6 * work.group.comm.size
     return (
-        f"{n_steps} states in {len(blocks)} blocks{f', {done} done before' if done else ''}; {modes.n_modes} modes "
-        f"({modes.name}), {of.transfer.grid}; {len(work.readings)} readings; {work.group.count} group(s) of "
-        f"{work.group.comm.size} rank(s), each holds the modes ({megabytes:.3g} MB) and three states in flight"
+        f"{counted(n_steps, 'state')} in {counted(len(blocks), 'block')}{f', {done} done before' if done else ''}; "
+        f"{counted(modes.n_modes, 'mode')} ({modes.name}), {of.transfer.grid}; "
+        f"{counted(len(work.readings), 'reading')}; {counted(work.group.count, 'group')} of "
+        f"{counted(work.group.comm.size, 'rank')}, each holds the modes ({megabytes:.3g} MB) and three states in flight"
     )
 
 

@@ -11,6 +11,11 @@ _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e
 _COLOURS = re.compile("\x1b\\[[0-9;:]*[mK]")  # of letters, and what VTK's log puts around a line
 
 
+def counted(n: int, noun: str) -> str:
+    """1 sensor, 2 sensors."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 def without_colours(text: str) -> str:
     """A text without the codes that colour it on a terminal, as VTK writes them to a file too."""
     return _COLOURS.sub("", text)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from coupling.common.faults import reached
+from coupling.common.text import counted
 from coupling.fluidity.checkpoint import FluidityRestart, restart_files
 from plugin.case.configuration import ConfigurationError, CycleSection
 from plugin.run.progress import bytes_in_words
@@ -82,7 +83,7 @@ def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection,
         each, least = 2 * members * sum(path.stat().st_size for path in restart_files(start)), "at least "
     need, free = n_kept * each, shutil.disk_usage(run).free
     sizes = f"{least}{bytes_in_words(each)} each: {least}{bytes_in_words(need)}"
-    budget = f"{n_kept} windows to keep, {sizes}; {bytes_in_words(free)} are free"
+    budget = f"{counted(n_kept, 'window')} to keep, {sizes}; {bytes_in_words(free)} are free"
     if need > free:
         raise ConfigurationError(
             f"{run}: the disk is too small: {budget}; make room, or keep every so-many-th window only (key cycle.keep)"

@@ -28,6 +28,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_file
+from coupling.common.text import counted
 from coupling.geometry.interpolation import Interpolation, multiply
 from coupling.geometry.mesh import State
 from coupling.geometry.points import MeshPoints
@@ -223,7 +224,8 @@ def verify(
         of = set_up(case, comm, progress.say)
     transform, grid = of.background.transform, of.background.transfer.grid
     progress.say(
-        f"{len(of.readings)} readings, {transform.n_control} modes, {grid}, {comm.size} rank(s); state from {of.source}"
+        f"{counted(len(of.readings), 'reading')}, {counted(transform.n_control, 'mode')}, {grid}, "
+        f"{counted(comm.size, 'rank')}; state from {of.source}"
     )
     made = []
 

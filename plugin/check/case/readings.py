@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from coupling.common.text import counted
 from plugin.check.case.files import CaseFiles
 from plugin.check.finding import FAIL, OK, WARN, Finding
 from plugin.state.transfer import values_at
@@ -21,8 +22,8 @@ def in_windows(files: CaseFiles) -> Iterator[Finding]:
     if len(readings) == 0:
         yield Finding(FAIL, "readings", f"{case.observations.file} has none")
         return
-    sensors = _number(len(np.unique(sensors_of(readings))), "sensor")
-    about = f"{_number(len(readings), 'reading')} of {sensors}"
+    sensors = counted(len(np.unique(sensors_of(readings))), "sensor")
+    about = f"{counted(len(readings), 'reading')} of {sensors}"
     about += f" from {readings.time.min():g} to {readings.time.max():g} s"
     ends = restart.time + case.cycle.window * np.arange(1, case.cycle.windows + 1)
     half, slack = 0.5 * restart.timestep, _SAME * restart.timestep
@@ -40,10 +41,6 @@ def in_windows(files: CaseFiles) -> Iterator[Finding]:
         yield Finding(WARN, "readings", text, "in these windows the forecast continues without an analysis")
     else:
         yield Finding(OK, "readings", f"{about}; {min(counts)} to {max(counts)} in each window")
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n} {what}{'s' if n != 1 else ''}"
 
 
 def in_air(files: CaseFiles) -> Iterator[Finding]:

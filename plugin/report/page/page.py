@@ -96,11 +96,6 @@ def short(name: str, length: int = 40) -> str:
     return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
 
 
-def counted(n: int, noun: str) -> str:
-    """1 sensor, 2 sensors."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
 def number(value: object) -> str:
     """A cell's text: a number's first four digits, or a dash where there is none."""
     if value is None or isinstance(value, float) and math.isnan(value):

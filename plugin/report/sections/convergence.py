@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from plugin.report.page.page import Block, Picture, Section, SortableTable, Text, counted
+from coupling.common.text import counted
+from plugin.report.page.page import Block, Picture, Section, SortableTable, Text
 from plugin.report.page.svg import AFTER, BEFORE, OTHER, drawing, svg
 from plugin.report.run import Run
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from coupling.common.text import counted
 from plugin.report.members import has_members, scores
-from plugin.report.page.page import Block, Picture, Section, SortableTable, Text, counted, short
+from plugin.report.page.page import Block, Picture, Section, SortableTable, Text, short
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING, OTHER, drawing, svg
 from plugin.report.run import Run
 

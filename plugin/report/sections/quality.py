@@ -4,8 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from coupling.common.text import counted
 from da.observation.quality import Flag
-from plugin.report.page.page import Block, Section, SortableTable, Text, counted, short
+from plugin.report.page.page import Block, Section, SortableTable, Text, short
 from plugin.report.run import Readings, Run
 
 _LISTED = 200

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from plugin.report.page.page import Block, Picture, Section, SortableTable, Text, counted
+from coupling.common.text import counted
+from plugin.report.page.page import Block, Picture, Section, SortableTable, Text
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING, OTHER, WITHHELD, drawing, svg
 from plugin.report.run import Run
 

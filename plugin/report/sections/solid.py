@@ -8,8 +8,9 @@ import numpy as np
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
+from coupling.common.text import counted
 from plugin.report.fields import VariableFields
-from plugin.report.page.page import Block, Picture, Scene, Section, Text, counted
+from plugin.report.page.page import Block, Picture, Scene, Section, Text
 from plugin.report.page.svg import BUILDING
 from plugin.report.run import Run
 from plugin.report.scene.rendered import rendered

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from coupling.common.text import counted
 from da.diagnostics.statistics import numbered
-from plugin.report.page.page import Block, Picture, Section, SortableTable, counted, short
+from plugin.report.page.page import Block, Picture, Section, SortableTable, short
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING, WITHHELD, drawing, svg
 from plugin.report.run import Readings, Run
 

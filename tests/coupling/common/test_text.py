@@ -5,7 +5,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.common.text import end_of_file, last_lines, printable
+from coupling.common.text import counted, end_of_file, last_lines, printable
 
 
 def test_what_a_terminal_would_obey_is_written_out():
@@ -55,3 +55,7 @@ def test_colours_are_taken_away_and_not_written_out(tmp_path):
 def test_bytes_that_are_no_text_are_shown_as_such(tmp_path):
     (tmp_path / "log").write_bytes(b"\xff\xfe abc\n")
     assert last_lines(tmp_path / "log", 1) == ["\ufffd\ufffd abc"]
+
+
+def test_one_is_no_plural():
+    assert [counted(n, "reading") for n in (0, 1, 2)] == ["0 readings", "1 reading", "2 readings"]

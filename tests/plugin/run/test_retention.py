@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from coupling.common.text import counted
 from plugin.case.configuration import ConfigurationError
 from plugin.run.progress import bytes_in_words
 from plugin.run.retention import disk_need, prune
@@ -65,14 +66,14 @@ def test_a_window_that_is_not_there_is_none_to_prune(run):
 )
 def test_the_need_is_told_by_the_last_window(run, windows, keep, done, kept):
     told = disk_need(run, None, done, SimpleNamespace(windows=windows, keep=keep))
-    assert told.startswith(f"disk: {kept} windows to keep, 900 B each: {bytes_in_words(900 * kept)}; ")
+    assert told.startswith(f"disk: {counted(kept, 'window')} to keep, 900 B each: {bytes_in_words(900 * kept)}; ")
 
 
 def test_a_disk_that_is_too_small_is_told_before_it_is_full(run, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3599))
     with pytest.raises(ConfigurationError, match="too small: 4 windows to keep, 900 B each: 3.6 kB; .*key cycle.keep"):
         disk_need(run, None, 6, SimpleNamespace(windows=10, keep=None))
-    assert "1 windows" in disk_need(run, None, 6, SimpleNamespace(windows=10, keep=5))
+    assert "disk: 1 window to keep" in disk_need(run, None, 6, SimpleNamespace(windows=10, keep=5))
 
 
 def test_before_the_first_window_the_files_of_the_start_tell_the_least(tmp_path, fluidity_data):

@@ -14,6 +14,7 @@ from mpi4py import MPI
 from coupling.archive import Archive, ArchiveWriter
 from coupling.archive.series import open_series
 from coupling.common.files import FileError
+from coupling.common.text import counted
 from coupling.geometry.mesh import MeshError
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.readings.of_case import readings_of
@@ -122,7 +123,7 @@ def test_any_ranks_in_any_groups_give_the_same(folder, whole, tmp_path, ranks, g
     path = case_file(folder, tmp_path, groups=groups, keep=["analysis", "std"])
     ended = python(ranks, "-m", "plugin.reanalysis", path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert f"{groups} group(s) of {ranks // groups} rank(s)" in ended.stdout
+    assert f"{counted(groups, 'group')} of {counted(ranks // groups, 'rank')}, each" in ended.stdout
     assert "4 of 4 blocks" in ended.stdout or groups > 1
     same(whole[1], contents(tmp_path), 1e-10)
     for one, two in zip(table(whole[0] / "steps.csv"), table(tmp_path / "steps.csv"), strict=True):
