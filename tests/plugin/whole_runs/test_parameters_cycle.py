@@ -185,3 +185,12 @@ def test_a_member_that_is_replaced_has_numbers_too(case, tmp_path):
     before, of = kept(job.run, 1)["next"].astype(float), kept(job.run, 2)
     assert not np.allclose(of["forecast"].astype(float)[:, 2], before[:, 2])
     assert np.isfinite(of["next"].astype(float)).all()
+
+
+@pytest.mark.parametrize("method", ["letkf", "4denvar"])
+def test_parameters_are_never_localised(case, whole, tmp_path, method):
+    background = {**case_settings(case, tmp_path)["background"], "localisation": {"horizontal": 20.0}}
+    job = Job(case, tmp_path, analysis={"method": method}, background=background, cycle__windows=1)
+    job.finish()
+    local, everywhere = (kept(run, 1)["analysis"].astype(float) for run in (job.run, whole.run))
+    np.testing.assert_allclose(local, everywhere, rtol=1e-8, atol=1e-10)
