@@ -62,8 +62,8 @@ def codecs(inputs: ExperimentInputs) -> Result:
 
 
 def _roots(states, model):
-    """Square roots that the network takes, of all training states; None if it takes none."""
-    if not (isinstance(model, Corrected) and model.roots is not None):
+    """Square roots that the network takes, of all training states; None if it takes none, or states are transformed."""
+    if states.forms or not (isinstance(model, Corrected) and model.roots is not None):
         return None
     roots = SquareRoots(model.channels, model.shape, model.roots.rooted.flatten().nonzero().flatten().tolist())
     zero = np.divide(-states.mean, states.scale, out=np.zeros(states.n), where=states.scale != 0.0)

@@ -8,6 +8,7 @@ from experiment_case import N_TRAINING, SHAPE, write_states
 from mpi4py import MPI
 
 from models import files
+from plugin.case.anamorphosis import VariableSection
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment.__main__ import run
 from plugin.experiment.states import read_states
@@ -93,6 +94,13 @@ def test_square_roots_beside_the_variable_itself(states, tmp_path):
     systems = ["TSVD, τ = 6", *(name + suffix for name in names for suffix in ("", ", of roots")), "PCA-UNet"]
     assert [row["system"] for row in rows] == systems
     assert float(rows[-1]["error"]) == pytest.approx(float(rows[-2]["error"]), rel=0.2)  # it began there
+    # states that are transformed for all systems: no roots of roots
+    transformed = case.background.model_copy(update={"variables": {"Tracer": VariableSection(anamorphosis="sqrt")}})
+    run("codecs", case.model_copy(update={"background": transformed}), Progress(COMM), tmp_path / "both")
+    with open(tmp_path / "both/codecs.csv", newline="") as file:
+        both = list(csv.DictReader(file))
+    assert [row["system"] for row in both] == ["TSVD, τ = 6", *names, "PCA-UNet"]
+    assert float(both[-1]["error"]) == pytest.approx(float(rows[-1]["error"]), rel=1e-3)
     with pytest.raises(ConfigurationError, match="network.square_roots: Salt is not analysed; the variables are"):
         train_network(case_of(tmp_path, states, until=N_TRAINING - 2, roots=["Salt"]), COMM)
     text = (tmp_path / "case.yml").read_text().replace("augmentation: null", "augmentation: {combine: 1}")
