@@ -31,7 +31,10 @@ def localised(inputs: ExperimentInputs) -> Result:
     states, settings, seeds = inputs.states, inputs.settings.localised, range(inputs.protocol.seeds)
     longest = max((max(lags) for lags in settings.lags), default=0.0)
     folds = [
-        (withheld[states.times[withheld] - longest >= states.times[0]], SampleCovariance(states, known))
+        (
+            withheld[(states.times[withheld] - longest >= states.times[0]) | (longest == 0.0)],
+            SampleCovariance(states, known),
+        )
         for withheld, known in states.folds(settings.folds, max(settings.gap, longest), settings.states)
     ]
     every = SampleCovariance(states, np.arange(states.n_training))
