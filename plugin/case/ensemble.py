@@ -60,6 +60,9 @@ class EnsembleSection(Section):
         "background first",
     )
     inflation: InflationSection = InflationSection()
+    smoother: bool = Field(
+        False, description="update the members' earlier dumps of the window as well; their mean and spread are kept"
+    )
 
     @model_validator(mode="after")
     def _no_more_at_once_than_there_are(self) -> Self:
@@ -95,6 +98,8 @@ def refusal(case: Any) -> str | None:
                 return f"background.{key}: in {of} all readings reach everything; leave it out, or take letkf"
     if method == "latent" and (problem := _network_problem(case)):
         return f"analysis.method: latent {problem}"
+    if method == "latent" and ensemble.smoother:
+        return "ensemble.smoother: goes with a linear update; leave it out, or take another method than latent"
     if case.analysis.hybrid is not None and method != "hybrid":
         return f"analysis.hybrid: goes with analysis.method: hybrid, not {method}"
     if localisation is not None and localisation.modes:

@@ -10,6 +10,7 @@ methods      analyses by name, with the localisation of the case; static has the
 parameters   unknown numbers of the model; parameter_files what a run keeps of them
 analysis     the update, inflation, and each member's restart
 moments      mean and spread on the mesh
+smoothing    earlier states of a window after its analysis
 scores       what readings say of the forecasts
 record       table, ledger entry and line of a window
 cycle        the loop

@@ -38,12 +38,14 @@ class EnsembleAnalysis:
     summary : what the method says of itself; None where no reading is used
     factors : {field: factor of the forecasts' spread}; none where it does not adapt
     parameters : (P, N) unbounded
+    update : EnsembleUpdate; None where no reading is used
     """
 
     state: np.ndarray
     parameters: np.ndarray
     summary: dict[str, Any] | None
     factors: dict[str, float]
+    update: EnsembleUpdate | None = None
 
 
 def analyse(
@@ -71,8 +73,7 @@ def analyse(
     assert readings is not None
     if inflation.adaptive:
         factors = adaptive_factors(readings, before)
-        by_variable = [factors.get(v.field, 1.0) for v in setting.transfer.variables]
-        prior = inflated(prior, np.tile(by_variable, len(prior) // len(by_variable)))
+        prior = inflated(prior, factor_of_rows(factors, setting.transfer))
         readings = inflated_readings(readings, factors)
     update: EnsembleUpdate
     if setting.latent is not None:
@@ -91,7 +92,13 @@ def analyse(
         return None if part is None else etkf(inflated_readings(part, factors), comm)
 
     analysed = analysed_values(setting.parameters, parameters, update_by)
-    return EnsembleAnalysis(inflated(posterior, inflation.factor), analysed, update.summary(), factors)
+    return EnsembleAnalysis(inflated(posterior, inflation.factor), analysed, update.summary(), factors, update)
+
+
+def factor_of_rows(factors: Mapping[str, float], transfer: Transfer) -> np.ndarray:
+    """(n_local,) of {field: factor}; one where there is none."""
+    by_variable = [factors.get(v.field, 1.0) for v in transfer.variables]
+    return np.tile(by_variable, transfer.n_local // len(by_variable))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ RUN/0001/members/01/forecast/  what a member's model started from and wrote
 RUN/0001/members/01/analysis/  its restart of the next window
 RUN/0001/members/01/failed/    what its model left that failed before another try
 RUN/0001/mean.vtu, spread.vtu  of the analyses; of all windows in RUN/mean.vtkhdf and RUN/spread.vtkhdf
+RUN/0001/smoothed/             the same at dumps before the analysis, if `ensemble.smoother` asks for it
 RUN/0001/readings.csv          each reading with innovation, residual and spread of the members
 RUN/0001/parameters.json       unknown numbers of the model by member: before and after the analysis, and next
 RUN/parameters.csv             their mean, spread and quantiles by window
@@ -31,7 +32,7 @@ from da.observation.observations import Observations
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.case.ensemble import EnsembleSection
 from plugin.case.observations import ANALYSIS_TIME
-from plugin.ensemble.analysis import Base, EnsembleAnalysis, analyse, write_members
+from plugin.ensemble.analysis import Base, EnsembleAnalysis, analyse, factor_of_rows, write_members
 from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of, replacement_weights
 from plugin.ensemble.latent import observed_changes
 from plugin.ensemble.members import Members, find_members, first_members, generator, member_folder
@@ -42,6 +43,7 @@ from plugin.ensemble.parameters import next_values, numbers_of, prepared
 from plugin.ensemble.readings import Compared, analysed_readings, compare
 from plugin.ensemble.record import beginning_line, entry_of, table_of, window_line
 from plugin.ensemble.setting import Setting, make_setting
+from plugin.ensemble.smoothing import write_smoothed
 from plugin.ensemble.states import Columns, columns_of, forecast_state
 from plugin.ensemble.static import static_errors
 from plugin.readings.of_case import readings_of
@@ -202,6 +204,8 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
             moments.add,
         )
         write_moments(moments, end, folder, comm)
+        if job.ensemble.smoother:
+            _smooth(label, analysis, forecasts, _SAME * step, folder / "smoothed", job)
     reached("restart written")
     table = table_of(compared, written.values, generator(job.ensemble.seed, number, len(members)))
     entry = entry_of(number, end, table, forecasts, bases, written, analysis, replaced, case.run, progress.seconds)
@@ -219,6 +223,16 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         for restart, base, changed in zip(written.restarts, bases, written.changed, strict=True)
     )
     return Members(tuple(beginnings), following, replaced, analysis.factors)
+
+
+def _smooth(label: str, analysis: EnsembleAnalysis, forecasts: Forecasts, slack: float, folder: Path, job: Job) -> None:
+    """Earlier states of a window after its analysis. Collective."""
+    if forecasts.failed:  # a draw has no earlier states
+        job.progress.say(f"{label}: no smoothed states, because a member was replaced")
+    elif analysis.update is not None:
+        transfer = job.setting.transfer
+        factor = factor_of_rows(analysis.factors, transfer) if job.ensemble.inflation.adaptive else 1.0
+        write_smoothed(analysis.update, factor, list(forecasts.good.values()), slack, folder, transfer, job.comm)
 
 
 def _make(folders: Sequence[Path]) -> None:

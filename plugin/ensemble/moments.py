@@ -58,8 +58,10 @@ class Moments:
         return State(time, mean), State(time, spread)
 
 
-def write_moments(moments: Moments, time: float, folder: Path, comm: MPI.Comm) -> list[str]:
+def write_moments(moments: Moments, time: float, folder: Path, comm: MPI.Comm, ending: str = "") -> list[str]:
     """Write a window's mean and spread. Collective.
+
+    ending : of the files' names
 
     Returns
     -------
@@ -68,7 +70,7 @@ def write_moments(moments: Moments, time: float, folder: Path, comm: MPI.Comm) -
     written = []
     for kind, state in zip(KINDS, moments.states(time), strict=True):
         for label, fields in _by_mesh(state).items():
-            name = f"{kind}{label}"
+            name = f"{kind}{label}{ending}"
             write_dump(State(time, fields), folder / name, comm)
             written.append(name)
             reached("moments written")

@@ -18,7 +18,7 @@ from plugin.case.configuration import ConfigurationError, CycleSection
 from plugin.run.progress import bytes_in_words
 
 _LARGE = (".vtu", ".pvtu", ".msh", ".halo")
-_SMALL = ("mean", "spread")  # of the members of an ensemble: one state for all of them
+_SMALL = ("mean", "spread", "smoothed")  # of the members of an ensemble: one state for all of them
 
 
 def window_folder(run: Path, number: int) -> Path:

@@ -3,7 +3,8 @@
 import io
 import json
 import shutil
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,10 +25,15 @@ from cycle_case import cycle, ledger, table, values_at, write_settings
 from cycle_case import make_case as make_twin
 
 from coupling.archive import Archive
+from coupling.archive.series import open_series
 from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.geometry.points import mesh_points
 from coupling.vtk.vtu import read_state
 from plugin.check.__main__ import main as check
+from plugin.ensemble.forecasts import MemberForecast
+from plugin.ensemble.smoothing import write_smoothed
 from plugin.run.ledger import read_ledger
+from plugin.state.transfer import Transfer, variables_of
 
 MEMBERS = 4
 
@@ -446,7 +452,7 @@ def test_what_does_not_go_together_is_refused_and_leaves_no_run(case, tmp_path, 
 
 
 def test_around_the_embedded_model_from_a_cold_start(tmp_path):
-    case, ensemble = make_twin(tmp_path / "case"), {"members": 4, "start": {"factor": 0.5}}
+    case, ensemble = make_twin(tmp_path / "case"), {"members": 4, "start": {"factor": 0.5}, "smoother": True}
     file = write_settings(tmp_path / "case.yml", case, tmp_path / "run", cycle__windows=2, ensemble=ensemble)
     said = cycle(file, ranks=2).stdout
     assert "4 members (etkf), 2 at once" in said
@@ -455,5 +461,34 @@ def test_around_the_embedded_model_from_a_cold_start(tmp_path):
     for entry in entries:
         of = entry["analysis"]
         assert of["residual"]["rms"] < 0.8 * of["innovation"]["rms"] and entry["replaced"] == 0
+    for window in (1, 2):  # dumps at its start and in its middle
+        spreads = [read_state(tmp_path / f"run/000{window}/smoothed/spread_{k}.vtu", COMM) for k in (0, 1)]
+        assert [round(state.time) for state in spreads] == [8 * window - 8 or 2, 8 * window - 4]
+        assert all(np.isfinite(state["Tracer"].values).all() for state in spreads)
+    _smoothing_follows_the_update(case, tmp_path / "smoothed")
     shutil.rmtree(case)
     assert json.loads((tmp_path / "run/case.json").read_text())["ensemble"]["members"] == 4
+
+
+def _smoothing_follows_the_update(case, folder):
+    """Of the training's runs as members: one that changes nothing, and one that makes all of them their mean."""
+    runs, step = [case / f"training/{k}" for k in range(3)], 2.0
+    restarts = [open_restart(*run.glob("*_checkpoint.flml")) for run in runs]
+    forecasts = [MemberForecast(of, of.time, run, 0.0, None) for of, run in zip(restarts, runs, strict=True)]
+    first = read_fields(restarts[0], COMM, ["Tracer"])
+    mesh = first["Tracer"].mesh
+    transfer = Transfer(mesh_points(mesh, COMM), variables_of(["Tracer"], first), COMM)
+    times = {}
+    for name, weights in (("same", np.eye(3)), ("mean", np.full((3, 3), 1.0 / 3.0))):
+        update = SimpleNamespace(state=lambda prior, weights=weights: prior @ weights)
+        (folder / name).mkdir(parents=True)
+        times[name] = write_smoothed(update, 1.0, forecasts, 1e-3 * step, folder / name, transfer, COMM)
+    assert times["same"] == times["mean"] and max(times["same"]) < restarts[0].time
+    number = len(times["same"]) - 1
+    with ExitStack() as stack:
+        series = [stack.enter_context(open_series(run, COMM)) for run in runs]
+        members = np.column_stack([of.read(number, ["Tracer"])["Tracer"].values for of in series])
+    for name, spread in (("same", members.std(axis=1, ddof=1)), ("mean", np.zeros(len(members)))):
+        for kind, expected in (("mean", members.mean(axis=1)), ("spread", spread)):
+            found = read_state(folder / name / f"{kind}_{number}.vtu", COMM)["Tracer"].values
+            np.testing.assert_allclose(found, expected, atol=1e-12 * np.abs(members).max())
