@@ -54,12 +54,18 @@ def make_setting(
     Raises
     ------
     ConfigurationError
-        if the modes cannot be made, the network's file is of another case, the model's options have no place for a
-        parameter, or neither the start nor earlier states have the fields that are analysed
+        if members have nothing to differ in, the modes cannot be made, the network's file is of another case, the
+        model's options have no place for a parameter, or neither the start nor earlier states have the fields that are
+        analysed
     FileError, MeshError
         if states cannot be read, lack a variable, or do not fit the grid
     """
     assert case.ensemble is not None
+    if case.ensemble.start.source == "restart" and not case.parameters:
+        raise ConfigurationError(
+            "ensemble.start: members that start alike (from: restart) stay alike without the section parameters; add "
+            "it, or take them from modes or states"
+        )
     parameters = parameters_of(case.parameters, first.time, case.cycle.window)
     on_rank_0(lambda: check_targets(parameters, first), comm)
     modes = (begins and case.ensemble.start.source == "modes") or method_of(case) == "hybrid"

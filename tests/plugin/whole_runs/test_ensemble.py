@@ -214,7 +214,8 @@ def test_inflation_keeps_the_spread(case, whole, tmp_path, inflation):
 
 def test_members_that_start_alike_need_no_earlier_states(case, whole, tmp_path):
     alike = {"members": 3, "start": {"from": "restart"}}
-    job = Job(case, tmp_path, ensemble=alike, background={}, cycle__windows=1, observations__quality={"background": 5})
+    speed = {"speed": {"prior": {"normal": [4.0, 1.0]}, "to": {"file": "parameters.json"}}}
+    job = Job(case, tmp_path, ensemble=alike, background={}, cycle__windows=1, parameters=speed)
     job.finish()
     assert not (job.run / "0000").exists() and "background.snapshots" not in job.said
     said = io.StringIO()
@@ -254,6 +255,7 @@ def test_without_readings_the_forecasts_go_on_as_they_are(case, whole, tmp_path)
     [
         ({"ensemble": None, "analysis": {"method": "etkf"}}, "analysis.method: etkf needs the section ensemble"),
         ({"analysis": {"method": "3dvar"}}, "analysis.method: 3dvar has one model run"),
+        ({"ensemble": {"members": 4, "start": {"from": "restart"}}}, "stay alike without the section parameters"),
         ({"background": {}}, "background.snapshots: this key is missing; only members that start alike"),
         ({"background": {}, "ensemble": None}, "background.snapshots: this key is missing"),
         ({"analysis": {"hybrid": {"static": 1.0}}}, "analysis.hybrid: goes with analysis.method: hybrid"),
