@@ -25,6 +25,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ from plugin.run.recovery import Beginning, forecast_from
 from plugin.run.retention import disk_need, prune, window_folder
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
+from plugin.window.background.lengths import length_rule, lengths_line
+from plugin.window.background.lengths import summary as lengths_summary
 from plugin.window.background.of_case import Background, background
 from plugin.window.cross_validation import guard_line
 from plugin.window.diagnostics import diagnose
@@ -126,6 +129,8 @@ def _run(case, comm, resume, after, progress):
     check_disk(done)
     with progress.stage("background"):
         statistics = background(case, comm, case.run / "cache", progress.say)
+        lengths = length_rule(case.background.following_lengths, statistics.transfer)
+        statistics = replace(statistics, lengths=lengths)
     check_variables(readings, statistics.transfer, case.observations.file)
     if first.fields:  # a cold start has none to look at
         statistics.transfer.to_grid(read_fields(first, comm, statistics.transfer.field_names))
@@ -182,10 +187,8 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
         usable, settings = _window_readings(readings, beginning, forecast, case, number, statistics, comm, cache)
-        guard = case.analysis.guard
-        analysis = assimilate(
-            statistics, forecast.state, usable, comm, case.minimiser, settings, cache, guard, beginning.factors
-        )
+        of = statistics, forecast.state, usable, comm, case.minimiser, settings, cache, case.analysis.guard
+        analysis = assimilate(*of, beginning.factors, beginning.losses)
     reached("analysis found")
     with progress.stage("gates", f"{label}: gates") if case.gates.changing else nullcontext():
         analysis = gates.passed(analysis, forecast.state, forecast.restart, beginning.biases)
@@ -196,6 +199,8 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
         restart = write_restart(forecast.restart, folder / "analysis", comm, analysis.changes, manifest=True)
     reached("restart written")
     entry = _entry(number, forecast, restart, analysis, case, progress)
+    if analysis.losses:
+        entry["lengths"] = lengths_summary(statistics, analysis.losses)
     entry.get("analysis", {}).update(statistics_of_analysis)
     if recovery is not None:
         entry["recovery"] = recovery
@@ -203,7 +208,8 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
         entry["iau"] = case.cycle.iau.model_dump()
     on_rank_0(lambda: _keep(case, folder, entry, analysis, forecast.restart), comm)
     progress.say(_window_line(label, entry))
-    return Beginning(restart, forecast.restart if analysis.analysis else None, analysis.biases, analysis.factors)
+    analysed = forecast.restart if analysis.analysis else None
+    return Beginning(restart, analysed, analysis.biases, analysis.factors, analysis.losses)
 
 
 def _window_readings(readings, beginning, forecast, case, number, statistics, comm, cache):
@@ -290,7 +296,7 @@ def _window_line(label: str, entry: Mapping[str, Any]) -> str:
         f"{label}: t = {entry['time']:g} s  {entry['used']} of {entry['readings']} readings{earlier}  "
         f"J {a['cost_initial']:.4g} → {a['cost']:.4g} in {counted(a['iterations'], 'iteration')}  "
         f"rms innovation {a['innovation']['rms']:.3g} → residual {a['residual']['rms']:.3g}  {times}{instead}"
-        f"{gates}{factors}{guard_line(entry.get('guard'))}"
+        f"{gates}{factors}{lengths_line(entry.get('lengths'))}{guard_line(entry.get('guard'))}"
     )
 
 

@@ -123,11 +123,12 @@ def _reanalyse(case, comm, resume, progress):
         raise ConfigurationError(
             "observations.bias: biases go on from window to window, states are analysed alone here"
         )
-    if case.background.adaptive is not None and "adaptive" in case.background.model_fields_set:
-        raise ConfigurationError(
-            "background.adaptive goes with plugin.cycle, because a reanalysis takes each state by itself; "
-            "give background.inflation instead"
-        )
+    for key, instead in (("adaptive", "inflation"), ("lengths", "localisation")):
+        if getattr(case.background, key) is not None and key in case.background.model_fields_set:
+            raise ConfigurationError(
+                f"background.{key} goes with plugin.cycle, because a reanalysis takes each state by itself; "
+                f"give background.{instead} instead"
+            )
     if "std" in of.keep and case.background.linear_transform != case.background.transform:
         raise ConfigurationError("reanalysis.keep: std goes with background.transform: tsvd, reduced or local")
     left_out: list[str] | None = [] if of.missing == "skip" else None

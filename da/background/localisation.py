@@ -24,7 +24,8 @@ For M readings that use P values of the state, n_local rows and s modes on this 
     FLOPs   2 n_local P s for the covariances, some 20 n_local P for the taper, 2 n_local M² for U
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,99 @@ from da.observation.correlation import gaspari_cohn
 from da.observation.matrix_operator import MatrixOperator
 
 _BLOCK = 1 << 20  # covariances computed at once
+_STEPS = 1 << 15  # of the table of T; between them T is linear, to within some 1e-7 of it for lengths as 1 to 10
+
+Places = tuple[np.ndarray, np.ndarray]  # (n, 3) positions [m], (n,) numbers of variables
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Several lengths at once, each with a weight: what is kept of covariances where no one length is known.
+
+    For variables a and b,
+
+        T_ab(r) = Σ_k √(w_ka w_kb) G(r / L_k),    r² = δ_h² + (δ_z / aspect)²
+
+    with Gaspari & Cohn's function G, which is one for an infinite length. It is a covariance whatever the weights: each
+    addend is G's times one of rank one. Weights of a variable sum to one at most; what is missing to one is the part of
+    the variance that is left out of increments.
+
+    lengths : (K,) across the vertical [m], np.inf for covariances as they are
+    aspect : length along the vertical over that across
+    weights : (K, v) of each variable, not negative, their sum at most one
+
+    ValueError if an array does not fit the others or holds what cannot be
+    """
+
+    lengths: np.ndarray
+    aspect: float
+    weights: np.ndarray
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.weights) != 2 or len(self.weights) != len(self.lengths):
+            raise ValueError(
+                f"weights of shape {np.shape(self.weights)}, expected a row for {len(self.lengths)} lengths"
+            )
+        if not (np.all(np.asarray(self.lengths) > 0.0) and self.aspect > 0.0):
+            raise ValueError("a localisation length is not positive")
+        if np.any(self.weights < 0.0) or np.any(self.weights.sum(axis=0) > 1.0 + 1e-9):
+            raise ValueError("weights of lengths are negative, or their sum is above one")
+
+    @property
+    def reach(self) -> float:
+        """Distance [m] from which only covariances without a length are left."""
+        finite = self.lengths[np.isfinite(self.lengths)]
+        return 2.0 * float(finite.max()) if len(finite) else 1.0
+
+    @cached_property
+    def _tables(self) -> dict[bytes, np.ndarray]:
+        return {}
+
+    def _pair(self, a: int, b: int) -> np.ndarray:
+        return np.sqrt(self.weights[:, a] * self.weights[:, b])
+
+    def _table(self, a: int, b: int) -> np.ndarray:
+        """T_ab at _STEPS + 1 distances up to the reach, and once more beyond."""
+        weights = self._pair(a, b)
+        key = weights.tobytes()
+        if key not in self._tables:
+            at = np.linspace(0.0, self.reach, _STEPS + 1)
+            values = sum(w * gaspari_cohn(at / length) for w, length in zip(weights, self.lengths, strict=True))
+            self._tables[key] = np.append(values, values[-1:])
+        return self._tables[key]
+
+    def of_distance(self, a: int, b: int, distance: np.ndarray) -> np.ndarray:
+        """T_ab at distances [m]."""
+        table, place = self._table(a, b), np.minimum(distance * (_STEPS / self.reach), float(_STEPS))
+        below = place.astype(np.int32)
+        lower = table[below]
+        return lower + (place - below) * (table[below + 1] - lower)
+
+    def factors(self, here: Places, there: Places, between: np.ndarray) -> np.ndarray:
+        """T of each pair of values, (n, n_other); zero where the factor `between` their variables, (v, v), is zero."""
+        result = np.zeros((len(here[1]), len(there[1])))
+        for a in np.unique(here[1]):
+            rows = np.flatnonzero(here[1] == a)
+            for b in np.unique(there[1]):
+                if between[a, b] == 0.0:
+                    continue
+                columns = np.flatnonzero(there[1] == b)
+                distance = self.distances(here[0][rows], there[0][columns])
+                result[np.ix_(rows, columns)] = self.of_distance(a, b, distance)
+        return result
+
+    def distances(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """(n, n_other) r of places [m]."""
+        squared = (one[:, None, 2] - other[None, :, 2]) ** 2 / self.aspect**2
+        for axis in (0, 1):
+            squared += (one[:, None, axis] - other[None, :, axis]) ** 2
+        return np.sqrt(squared, out=squared)
+
+    def half_distance(self, variable: int) -> float:
+        """Distance [m] across the vertical where T of a variable is half of what it is at none; np.inf if nowhere."""
+        table = self._table(variable, variable)
+        below = np.flatnonzero(table < 0.5 * table[0])
+        return float(below[0] * self.reach / _STEPS) if len(below) else np.inf
 
 
 @dataclass(frozen=True)
@@ -51,6 +145,7 @@ class Taper:
         the squares' mean counts, and covariances fall by the overlap of Gaussians of both lengths
     between : (v, v) symmetric factor of covariances of two variables, in [0, 1], one on the diagonal
     untapered : k, leading modes whose covariances are not tapered by distance
+    ladder : Ladder whose weighted lengths count in place of `horizontal` and `vertical`, which are np.inf then; or None
 
     ValueError if an array does not fit the others or holds what cannot be.
     """
@@ -61,6 +156,7 @@ class Taper:
     vertical: np.ndarray
     between: np.ndarray
     untapered: int = 0
+    ladder: Ladder | None = None
 
     def __post_init__(self) -> None:
         n, v = len(self.variable), len(self.horizontal)
@@ -72,15 +168,21 @@ class Taper:
             raise ValueError("a localisation length is not positive")
         if self.untapered < 0:
             raise ValueError(f"{self.untapered} leading modes, expected none or more")
+        if self.ladder is not None and np.shape(self.ladder.weights)[1] != v:
+            raise ValueError(f"weights of lengths for {np.shape(self.ladder.weights)[1]} variables, expected {v}")
         check_between(self.between)
 
     @property
     def falls_with_distance(self) -> bool:
         """Whether there is a length; if not, `between` alone makes covariances smaller."""
-        return bool(np.isfinite(self.horizontal).any() or np.isfinite(self.vertical).any())
+        given = np.isfinite(self.horizontal).any() or np.isfinite(self.vertical).any()
+        return self.ladder is not None or bool(given)
 
     def factors(self, other: "Taper") -> tuple[np.ndarray, np.ndarray]:
         """C and T of this rank's values with those of another Taper: (n, n_other) each, to be read only."""
+        if self.ladder is not None:
+            here, there = (self.position, self.variable), (other.position, other.variable)
+            return self._of_pairs(self.between, other), self.ladder.factors(here, there, self.between)
         squared = np.zeros((len(self.variable), len(other.variable)))
         overlap: Any = 1.0
         for axes, length in (((0, 1), self.horizontal), ((2,), self.vertical)):
@@ -101,15 +203,13 @@ class Taper:
 
     def rows(self, chosen: Any) -> "Taper":
         """The Taper of some of the values: a slice or numbers of rows."""
-        return Taper(
-            self.position[chosen], self.variable[chosen], self.horizontal, self.vertical, self.between, self.untapered
-        )  # fmt: skip
+        return replace(self, position=self.position[chosen], variable=self.variable[chosen])
 
     def gathered(self, chosen: np.ndarray, comm: MPI.Comm) -> "Taper":
         """The Taper of each rank's chosen values, in the order of the ranks, the same on every rank. Collective."""
         parts = comm.allgather((self.position[chosen], self.variable[chosen]))
         position, variable = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Taper(position, variable, self.horizontal, self.vertical, self.between, self.untapered)
+        return replace(self, position=position, variable=variable)
 
     def refuse_other_modes(self, inner: LinearTransform) -> None:
         """ValueError on every rank if the modes of a transform do not fit. Collective."""

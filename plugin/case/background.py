@@ -25,6 +25,18 @@ class AdaptiveSection(Section):
         return self
 
 
+class LengthsSection(Section):
+    """Covariances that fall with distance, as fast as left-out readings of this run say (plugin.cycle)."""
+
+    tried: list[Positive] | None = Field(
+        None,
+        min_length=1,
+        description="lengths across the vertical that are weighed [m], along it half of each; 1/2 to 1/16 of the "
+        "domain's longer side if left out. The sample's own reach and no increment at all are always among them",
+    )
+    memory: float = Field(2.0, ge=1, description="windows over which a reading's word fades; 1: the last one alone")
+
+
 class LocalSection(Section):
     """Principal components of neighbourhoods: blocks of points with components of their own, all variables together."""
 
@@ -80,7 +92,12 @@ class BackgroundSection(Section):
         AdaptiveSection(), description="a further factor by field that follows the innovations; null for none"
     )
     localisation: LocalisationSection | None = Field(
-        None, description="covariances that fall with distance; as far as the sample's reach if left out"
+        None, description="covariances that fall with distance, as fast in all windows; if left out, see `lengths`"
+    )
+    lengths: LengthsSection | None = Field(
+        LengthsSection(),
+        description="several lengths at once, with weights by field that follow the left-out readings, where "
+        "`localisation` is left out and a window has at most 1,000 readings (tsvd, reduced); null for none",
     )
     between: Between | None = Field(
         None,
@@ -96,6 +113,12 @@ class BackgroundSection(Section):
     def linear_transform(self) -> Literal["tsvd", "reduced", "local"]:
         """A network's analysis begins with TSVD's, and falls back to it."""
         return self.transform if self.transform in ("reduced", "local") else "tsvd"
+
+    @property
+    def following_lengths(self) -> LengthsSection | None:
+        """`lengths` where they count: without a localisation of its own, and with modes of the whole domain."""
+        counts = self.localisation is None and self.transform in ("tsvd", "reduced")
+        return self.lengths if counts else None
 
     @property
     def by_network(self) -> bool:
@@ -124,6 +147,15 @@ class BackgroundSection(Section):
         if self.transform == "local" and self.truncation is None:
             raise ValueError(
                 "transform: local needs a truncation, the number of components of all blocks or a part below 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_count_where_they_are_given(self) -> Self:
+        if "lengths" in self.model_fields_set and self.lengths is not None and self.following_lengths is None:
+            other = "localisation" if self.localisation is not None else f"transform: {self.transform}"
+            raise ValueError(
+                f"lengths goes with transform: tsvd or reduced, and without localisation; there is {other}"
             )
         return self
 

@@ -57,7 +57,8 @@ def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int |
     restart = on_rank_0(lambda: own_file(case.run, entry["restart"]), comm)
     check_restarts([restart.parent], case.run, len(entries), comm)
     background = open_restart(own_file(case.run, entry["forecast"])) if "analysis" in entry else None
-    carried = entry.get("biases", {}), entry.get("background_factors", {})
+    losses = {name: of["losses"] for name, of in entry.get("lengths", {}).get("fields", {}).items()}
+    carried = entry.get("biases", {}), entry.get("background_factors", {}), losses
     return len(entries), Beginning(open_restart(restart), background, *carried)
 
 

@@ -30,12 +30,14 @@ class Beginning:
     background : the forecast that was analysed; None if there is none, or the analysis is no other
     biases : {"station variable": bias} as the last analysis left them
     factors : {field: factor of background errors} as the last analysis left them
+    losses : {field: losses of localisation lengths} as the last analysis left them
     """
 
     restart: FluidityRestart
     background: FluidityRestart | None
     biases: dict[str, float]
     factors: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, list[float]] = field(default_factory=dict)
 
 
 def forecast_from(

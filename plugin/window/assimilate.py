@@ -19,6 +19,7 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, analysis_inputs
 from plugin.window.background.adaptive import adapted, at_readings, next_factors
 from plugin.window.background.latent import LatentAnalysis
+from plugin.window.background.lengths import next_losses, with_lengths
 from plugin.window.background.of_case import Background
 from plugin.window.cross_validation import Departures, Verdict, increment_factors, judge, left_out_departures
 from plugin.window.minimum import Minimum, find_minimum
@@ -44,6 +45,7 @@ class WindowAnalysis:
     gates : what each gate measured and did (:mod:`plugin.window.gates.apply`), by their names; none before
     verdict : Verdict on the analysis at readings that it did not know; None where it was not asked for
     factors : {field: factor of background errors}; none where they do not adapt
+    losses : {field: losses of localisation lengths}; none where these do not follow the readings
     earlier : number of readings of before that are used
     """
 
@@ -56,6 +58,7 @@ class WindowAnalysis:
     gates: dict = field(default_factory=dict)
     verdict: Verdict | None = None
     factors: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, list[float]] = field(default_factory=dict)
     earlier: int = 0
 
 
@@ -69,6 +72,7 @@ def assimilate(
     cache: AnalysisCache | None = None,
     guard: Guard = "warn",
     factors: Mapping[str, float] | None = None,
+    losses: Mapping[str, list[float]] | None = None,
 ) -> WindowAnalysis:
     """Analyse one state. Collective.
 
@@ -82,7 +86,7 @@ def assimilate(
     settings : ObservationSettings; None for readings as they are
     cache : AnalysisCache of the analyses before, changed here; None computes everything
     guard : what follows where the analysis is worse than the forecast at readings that it did not know
-    factors : {field: factor of background errors} as the window before left them
+    factors, losses : of background errors and of localisation lengths by field, as the window before left them
 
     Raises
     ------
@@ -102,11 +106,13 @@ def assimilate(
     used = np.flatnonzero(flags == Flag.USED)
     if len(used) == 0:
         table = _table(innovation, np.full(len(readings), np.nan), flags)
-        return WindowAnalysis({}, None, table, dict(settings.biases), factors=before)
+        return WindowAnalysis({}, None, table, dict(settings.biases), factors=before, losses=dict(losses or {}))
     # readings of before have been counted in the windows before
     now = used[innovation.lag[used] == 0]
     after = next_factors(before, background, innovation, now, lambda: _std(innovation, background, cache, comm))
     background = adapted(background, after)
+    lost = next_losses(losses or {}, background, innovation, now, comm)
+    background = with_lengths(background, lost, len(used))
     inputs = analysis_inputs(background, innovation, used, settings, cache, comm)
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
     guarded = _guarded(guard, minimum, innovation, flags, background, cache, comm)
@@ -119,6 +125,7 @@ def assimilate(
         minimum.network,
         verdict=guarded.verdict,
         factors=after,
+        losses=lost,
         earlier=int(np.sum(innovation.lag[used] > 0)),
     )
 

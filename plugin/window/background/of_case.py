@@ -34,17 +34,13 @@ from da.background.localisation import Taper
 from da.background.modes import Modes, reduced_modes, truncated_modes
 from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected
+from da.diagnostics.length_weights import LengthRule
 from plugin.case.background import BackgroundSection, LocalSection
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
 from plugin.case.variables import field_of
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background.anamorphosis import (
-    asked_for,
-    check_variables,
-    make_anamorphoses,
-    transform_snapshots,
-)
+from plugin.window.background.anamorphosis import asked_for, check_variables, make_anamorphoses, transform_snapshots
 from plugin.window.background.lagged import LaggedSnapshots, lagged_snapshots
 from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.localisation import make_taper
@@ -67,6 +63,7 @@ class Background:
     taper : Taper of the covariances; None keeps those of U
     adaptive : FactorRule by which a factor on U follows the innovations; None for no factor
     factor : (v,) that U already has by variable; None for none
+    lengths : LengthRule by which the reach of covariances follows the readings; None where it does not
     lagged : LaggedSnapshots, where readings of before are used; None where they are not
     """
 
@@ -77,12 +74,14 @@ class Background:
     taper: Taper | None = None
     adaptive: FactorRule | None = None
     factor: np.ndarray | None = None
+    lengths: LengthRule | None = None
     lagged: LaggedSnapshots | None = None
 
     @property
     def content(self) -> tuple[np.ndarray, ...]:
         """What may be another in each window."""
-        return () if self.factor is None else (self.factor,)
+        ladder = None if self.taper is None else self.taper.ladder
+        return tuple(of for of in (self.factor, None if ladder is None else ladder.weights) if of is not None)
 
 
 def open_snapshots(settings: SeriesSection, comm: MPI.Comm, left_out: list[str] | None = None) -> list[Series]:

@@ -8,13 +8,14 @@ from assimilation import OUTSIDE, make_background, make_readings
 from mpi4py import MPI
 
 from da.background.anamorphosis import Logarithm, SquareRoot
-from plugin.case.background import BackgroundSection
+from plugin.case.background import BackgroundSection, LengthsSection
 from plugin.case.configuration import MinimiserSection
 from plugin.case.observations import BiasSection, ErrorSection, LaggedSection, QualitySection
 from plugin.state.fgat import FirstGuess
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background.lagged import lagged_snapshots
+from plugin.window.background.lengths import length_rule
 from plugin.window.background.localisation import make_taper
 from plugin.window.observations.selection import ObservationSettings
 
@@ -49,6 +50,12 @@ for name, speeds, treatment in (
     found = assimilate(tapered, state, make_readings(background, state, speeds), comm, MinimiserSection(), treatment)
     # the control's signs are those of eigenvectors, and depend on the ranks
     kept[name] = np.array([np.nan if row["residual"] is None else row["residual"] for row in found.table])
+following = replace(background, lengths=length_rule(LengthsSection(), background.transfer))
+for name, speeds in (("lengths", False), ("lengths_speeds", True)):
+    readings = make_readings(background, state, speeds)
+    found = assimilate(following, state, readings, comm, MinimiserSection(), ObservationSettings(outer_loops=40))
+    residual = [np.nan if row["residual"] is None else row["residual"] for row in found.table]
+    kept[name] = np.concatenate([residual, *found.losses.values()])
 for name, of, speeds, treatment in (
     ("anamorphoses", background, False, ObservationSettings(quality=quality, bias=bias, outer_loops=40)),
     ("anamorphoses_speeds", background, True, ObservationSettings(outer_loops=40)),

@@ -333,9 +333,9 @@ def test_treatment_of_a_case():
 def test_same_on_one_and_two_ranks(mpirun, tmp_path):
     found = {}
     for n in (1, 2):
-        mpirun(n, "tests/plugin/window/parallel_assimilate.py", tmp_path / f"{n}.npz", timeout=100)
+        mpirun(n, "tests/plugin/window/parallel_assimilate.py", tmp_path / f"{n}.npz")
         with np.load(tmp_path / f"{n}.npz", allow_pickle=False) as stored:
             found[n] = dict(stored)
-    assert len(found[1]) == 14
+    assert len(found[1]) == 16
     for name, expected in found[1].items():
         np.testing.assert_allclose(found[2][name], expected, rtol=1e-8, atol=1e-10, err_msg=name)
