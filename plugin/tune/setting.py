@@ -29,8 +29,11 @@ class Setting:
         return self.background.model_dump_json(include=names)
 
     def with_background(self, **changes: Any) -> "Setting":
-        """The same with other keys of `background`. ConfigurationError where they do not go together."""
-        values = {**self.background.model_dump(by_alias=True), **changes}
+        """The same with other keys of `background`, its lengths the same in all windows.
+
+        ConfigurationError where they do not go together
+        """
+        values = {**self.background.model_dump(by_alias=True), "lengths": None, **changes}
         try:
             return replace(self, background=BackgroundSection.model_validate(values))
         except ValidationError as error:
@@ -62,11 +65,12 @@ def keys_of(setting: Setting) -> dict[str, Any]:
     names = ["transform", "truncation", "inflation", "localisation"]
     names += ["local"] if background.local is not None else []
     names += ["variables"] if background.variables else []
+    fixed = {"lengths": None} if background.localisation is None and background.transform != "local" else {}
     values = background.model_dump(mode="json", include=set(names))
     same = len(set(factors.values())) == 1
     factor = next(iter(factors.values())) if same else dict(factors)
     return {
-        "background": {name: values[name] for name in names},
+        "background": {name: values[name] for name in names} | fixed,
         "observations": {"error_model": {"factor": factor}},
     }
 
@@ -78,7 +82,7 @@ def tuned(case: Case, setting: Setting) -> Case:
     """
     keys = keys_of(setting)
     values = case.model_dump(by_alias=True)
-    values["background"] = {**values["background"], "local": None, "variables": {}, **keys["background"]}
+    values["background"] |= {"local": None, "variables": {}, "lengths": None, **keys["background"]}
     observations = values["observations"]
     observations["error_model"] = {**observations["error_model"], **keys["observations"]["error_model"]}
     try:
