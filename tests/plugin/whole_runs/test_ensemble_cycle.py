@@ -149,7 +149,7 @@ def test_a_hybrid_analysis_is_between_that_of_its_members_and_that_of_its_modes(
     members = mean("members", "4denvar", 60.0)
     assert np.abs(mean("no-modes", "hybrid", 60.0, static=0.0, ensemble=1.0) - members).max() < 1e-9
     modes = mean("modes", "hybrid", static=1.0, ensemble=0.0)
-    of = background(case, adaptive=None, between="sample")
+    of = background(case, adaptive=None, between="sample", lengths=None)
     quality = {"thinning": {"cell": 25.0}}
     job = Job(
         case, tmp_path / "3dvar", ensemble=None, analysis={"guard": "off"}, background=of, cycle__windows=1,
