@@ -10,7 +10,7 @@ from mpi4py import MPI
 
 from coupling.common.faults import reached
 from coupling.fluidity.checkpoint import FluidityRestart, write_restart
-from coupling.geometry.mesh import Field, State
+from coupling.geometry.mesh import State
 from coupling.simulation.parameters import Numbers
 from da.ensemble.ensemble import EnsembleReadings, EnsembleUpdate
 from da.ensemble.etkf import etkf
@@ -177,7 +177,7 @@ def write_members(
         fields, record = {}, {}
         if moved:
             passed = gates.passed(
-                WindowAnalysis(_added(state, increment, transfer), None, []), state, base.forecast.restart
+                WindowAnalysis(transfer.added(state, increment), None, []), state, base.forecast.restart
             )
             fields, record = passed.changes, passed.gates
         target = folder / "analysis"
@@ -195,13 +195,7 @@ def write_members(
             if own_times:
                 background = state
                 if not base.own:
-                    background = State(state.time, _added(state, prior[:, member] - base.column, transfer))
+                    background = State(state.time, transfer.added(state, prior[:, member] - base.column))
                 now = values[:, member] + now - values_at(background, transfer, *at)[0]
             after[:, member] = now
     return Written(tuple(restarts), tuple(changed), after, tuple(records))
-
-
-def _added(state: State, increment: np.ndarray, transfer: Transfer) -> dict[str, Field]:
-    """{field: state plus an increment of the grid} on the mesh. Collective."""
-    changes = transfer.to_mesh(state, increment)
-    return {name: state[name].replaced(state[name].values + dx) for name, dx in changes.items()}

@@ -102,6 +102,4 @@ def observed_changes(
 
 def _changed(state: State, change: np.ndarray, transfer: Transfer) -> State:
     """A state plus a change of the grid. Collective."""
-    on_mesh = transfer.to_mesh(state, change)
-    fields = {name: state[name].replaced(state[name].values + dx) for name, dx in on_mesh.items()}
-    return State(state.time, {**state.fields, **fields})
+    return State(state.time, {**state.fields, **transfer.added(state, change)})

@@ -113,11 +113,7 @@ def first_members(
     state = transfer.within_bounds(read_fields(first, comm, transfer.field_names))
     beginnings = []
     for member, increment in enumerate(_increments(state, case, setting, comm)):
-        changes = {
-            name: state[name].replaced(state[name].values + change)
-            for name, change in transfer.to_mesh(state, increment).items()
-        }
-        passed = setting.gates.passed(WindowAnalysis(changes, None, []), state, first)
+        passed = setting.gates.passed(WindowAnalysis(transfer.added(state, increment), None, []), state, first)
         target = member_folder(case.run, 0, member) / "analysis"
         numbers = numbers_of(unknown, parameters[:, member])
         restart = write_restart(first, target, comm, passed.changes, manifest=True, numbers=numbers)

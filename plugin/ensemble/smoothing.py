@@ -90,5 +90,4 @@ def _columns(series: Sequence[Series], steps: Sequence[int], transfer: Transfer)
 
 def _moved(state: State, column: np.ndarray, transfer: Transfer) -> State:
     """A state as its column on the grid has become. Collective."""
-    on_mesh = transfer.to_mesh(state, column - column_of(state, transfer))
-    return State(state.time, {name: state[name].replaced(state[name].values + dx) for name, dx in on_mesh.items()})
+    return State(state.time, transfer.added(state, column - column_of(state, transfer)))

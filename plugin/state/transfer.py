@@ -150,6 +150,11 @@ class Transfer:
             increments[name] = on_mesh
         return increments
 
+    def added(self, state: State, increment: np.ndarray) -> dict[str, Field]:
+        """{field name: the state plus an increment of the grid}, of the analysed fields on the mesh. Collective."""
+        changes = self.to_mesh(state, increment)
+        return {name: state[name].replaced(state[name].values + change) for name, change in changes.items()}
+
     def within_bounds(self, state: State) -> State:
         """The state with variables that have an anamorphosis at or above their bounds, as an analysis has them."""
         fields = dict(state.fields)

@@ -146,10 +146,7 @@ def _operator_checks(of, comm):
     )
     yield OperatorCheck("adjoint of H", gap, ROUNDING, f"{len(of.readings)} readings")
     fields = {name: of.state[name] for name in transfer.field_names}
-    moved = {
-        name: fields[name].replaced(fields[name].values + dx)
-        for name, dx in transfer.to_mesh(of.state, increment).items()
-    }
+    moved = transfer.added(of.state, increment)
     there, before = (
         values_at(State(of.state.time, values), transfer, of.readings.position, of.readings.variable)[0][
             of.reading_operator.reading

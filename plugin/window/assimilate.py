@@ -117,7 +117,7 @@ def assimilate(
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
     guarded = _guarded(guard, minimum, innovation, flags, background, cache, comm)
     return WindowAnalysis(
-        _analysed_fields(background, state, guarded.correction.increment),
+        background.transfer.added(state, guarded.correction.increment),
         guarded.analysis,
         _table(innovation, guarded.residual, flags),
         {**settings.biases, **_named(innovation, guarded.correction)},
@@ -271,12 +271,6 @@ def _fitted(correction: _Correction, innovation: Innovation, comm: MPI.Comm) -> 
     at_readings = by_reading(operator, operator.observe_analysis(correction.increment), len(innovation.readings), comm)
     at_readings[innovation.lag > 0] = np.nan
     return at_readings + innovation.biases.at_readings(correction.biases)
-
-
-def _analysed_fields(background: Background, state: State, increment: np.ndarray) -> dict[str, Field]:
-    """{field name: background plus increment} on the mesh. Collective."""
-    increments = background.transfer.to_mesh(state, increment)
-    return {name: state[name].replaced(state[name].values + dx) for name, dx in increments.items()}
 
 
 def _named(innovation: Innovation, correction: _Correction) -> dict[str, float]:
