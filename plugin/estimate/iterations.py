@@ -123,14 +123,19 @@ def _run(case: CycleCase, comm: MPI.Comm, resume: bool, progress: Progress) -> N
         f"{len(steps) * job.n_members} model runs"
     )
     assert case.ensemble is not None
-    before = first_values(job.parameters, job.n_members, case.ensemble.seed)
-    for number in range(len(entries) + 1, len(steps) + 1):
+    before, finished_before = first_values(job.parameters, job.n_members, case.ensemble.seed), len(entries)
+
+    def results() -> None:
+        write_results(case, job.parameters, before, entries, job.readings, job.setting)
+
+    for number in range(finished_before + 1, len(steps) + 1):
         earlier = entries[-1] if entries else None
         entries.append(_iteration(number, steps, before, earlier, job))
         if number > 1:
             on_rank_0(lambda: prune(case.run, [entries[-1]["iteration"] - 1], len(steps) + 1), comm)
-        on_rank_0(lambda: write_results(case, job.parameters, before, entries, job.readings, job.setting), comm)
-    on_rank_0(lambda: write_results(case, job.parameters, before, entries, job.readings, job.setting), comm)
+        on_rank_0(results, comm)
+    if finished_before == len(steps):  # the job before this one may have ended within its last results
+        on_rank_0(results, comm)
     progress.say(f"{len(steps)} iterations done; {case.run / 'parameters.csv'}, {case.run / 'posterior.png'}")
 
 
