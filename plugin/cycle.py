@@ -38,8 +38,7 @@ from coupling.common.faults import reached
 from coupling.common.files import sync
 from coupling.common.text import counted
 from coupling.common.watchdog import watched
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, restart_files, write_restart
-from coupling.fluidity.nodes import check_nodes, check_time
+from coupling.fluidity.checkpoint import FluidityRestart, read_fields, restart_files, write_restart
 from coupling.simulation.launch import ModelError
 from da.observation.observations import Observations
 from da.observation.quality import Flag
@@ -47,7 +46,6 @@ from plugin.case.configuration import Case, ConfigurationError, CycleCase, IauSe
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.ensemble.cycle import run_ensemble
 from plugin.ensemble.members import MEMBERS_DEPTH
-from plugin.readings.of_case import readings_of
 from plugin.report.beside_cycle import report_beside_cycle, report_is_current
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run, find_run
@@ -71,7 +69,7 @@ from plugin.window.iau import forecast_in_parts
 from plugin.window.observations.earlier import lacking_line, recorded_in
 from plugin.window.observations.selection import belongs_to_window, window_readings
 from plugin.window.observations.table import write_table
-from plugin.window.refusals import check_processes, check_times, check_variables, wrong_step
+from plugin.window.refusals import check_variables, checked_start, wrong_step
 
 _SAME = 1e-3  # times this near, in time steps, are the same: the model's drift, and its options are rounded
 
@@ -112,15 +110,8 @@ def run_cycle(
 
 def _run(case, comm, resume, after, progress):
     done, beginning = find_run(case, comm, resume, after)
-    first = open_restart(case.model.start)
-    if problem := wrong_step(first):
-        raise ConfigurationError(f"model.start: {problem}")
     model = forecast_model(case.model)
-    readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
-    check_times(readings, first, case)
-    on_rank_0(lambda: check_processes(first, case.model), comm)
-    on_rank_0(lambda: check_time(first), comm)
-    check_nodes(first, comm)
+    first, readings = checked_start(case, comm, progress.say)
 
     def check_disk(done):
         if done < case.cycle.windows:

@@ -22,14 +22,13 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import FileError, sync
-from coupling.fluidity.checkpoint import open_restart, restart_files
-from coupling.fluidity.nodes import check_nodes, check_time
+from coupling.fluidity.checkpoint import restart_files
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.launch import ModelError
 from da.ensemble.ensemble import EnsembleReadings
 from da.ensemble.hybrid import StaticErrors
 from da.observation.observations import Observations
-from plugin.case.configuration import ConfigurationError, CycleCase
+from plugin.case.configuration import CycleCase
 from plugin.case.ensemble import EnsembleSection
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.ensemble.analysis import Base, EnsembleAnalysis, analyse, factor_of_rows, write_members
@@ -46,7 +45,6 @@ from plugin.ensemble.setting import Setting, make_setting
 from plugin.ensemble.smoothing import write_smoothed
 from plugin.ensemble.states import Columns, columns_of, forecast_state
 from plugin.ensemble.static import static_errors
-from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run
 from plugin.run.ledger import append_entry
@@ -58,7 +56,7 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.observations.errors import with_errors
 from plugin.window.observations.selection import ObservationSettings, belongs_to_window, window_readings
 from plugin.window.observations.table import write_table
-from plugin.window.refusals import check_processes, check_times, check_variables, wrong_step
+from plugin.window.refusals import check_variables, checked_start
 
 _SAME = 1e-3  # times this near, in time steps, are the same
 
@@ -113,16 +111,9 @@ def run_ensemble(
     assert case.ensemble is not None
     n = case.ensemble.members
     done, members = find_members(case, comm, resume, after)
-    first = open_restart(case.model.start)
-    if problem := wrong_step(first):
-        raise ConfigurationError(f"model.start: {problem}")
     model = forecast_model(case.model)
     group = groups_of(case.ensemble.at_once, n, comm)
-    readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
-    check_times(readings, first, case)
-    on_rank_0(lambda: check_processes(first, case.model), comm)
-    on_rank_0(lambda: check_time(first), comm)
-    check_nodes(first, comm)
+    first, readings = checked_start(case, comm, progress.say)
 
     def check_disk(done: int) -> None:
         if done < case.cycle.windows:

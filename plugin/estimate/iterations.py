@@ -20,8 +20,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.watchdog import watched
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart
-from coupling.fluidity.nodes import check_nodes, check_time
+from coupling.fluidity.checkpoint import FluidityRestart
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.launch import ModelError
 from da.ensemble.ensemble import mean_of
@@ -36,7 +35,6 @@ from plugin.ensemble.readings import Compared, compare, spread_of
 from plugin.ensemble.setting import Setting, make_setting
 from plugin.estimate.at_readings import members_at_readings, mode_in_time, update_by
 from plugin.estimate.results import REASONS, iteration_line, write_readings, write_results
-from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run, finished
 from plugin.run.ledger import append_entry
@@ -47,7 +45,7 @@ from plugin.run.recovery import Beginning
 from plugin.run.retention import prune, window_folder
 from plugin.window.observations.errors import with_errors
 from plugin.window.observations.selection import ObservationSettings, window_readings
-from plugin.window.refusals import check_processes, check_times, check_variables, wrong_step
+from plugin.window.refusals import check_variables, checked_start
 
 FOLDER = "estimate"
 _SAME = 1e-3  # times this near, in time steps, are the same
@@ -142,15 +140,8 @@ def _run(case: CycleCase, comm: MPI.Comm, resume: bool, progress: Progress) -> N
 def _job(case: CycleCase, comm: MPI.Comm, progress: Progress) -> Job:
     """The Job of a case, and what must be refused before anything is written. Collective."""
     assert case.ensemble is not None
-    first = open_restart(case.model.start)
-    if problem := wrong_step(first):
-        raise ConfigurationError(f"model.start: {problem}")
+    first, readings = checked_start(case, comm, progress.say)
     until = first.time + case.cycle.windows * case.cycle.window
-    readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
-    check_times(readings, first, case)
-    on_rank_0(lambda: check_processes(first, case.model), comm)
-    on_rank_0(lambda: check_time(first), comm)
-    check_nodes(first, comm)
     setting = make_setting(case, first, False, comm, progress.say)
     # a floor is for cycles, whose parameters must be able to follow what comes; here it would be no posterior
     parameters = replace(setting.parameters, floor=np.zeros(len(setting.parameters)))

@@ -1,14 +1,39 @@
 """What a cycle refuses before its first window, and a restart that no forecast can go on from."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
-from coupling.fluidity.checkpoint import FluidityRestart
+from mpi4py import MPI
+
+from coupling.common.collective import on_rank_0
+from coupling.fluidity.checkpoint import FluidityRestart, open_restart
 from coupling.fluidity.driver import wrong_processes
+from coupling.fluidity.nodes import check_nodes, check_time
 from da.observation.observations import Observations
 from plugin.case.configuration import ConfigurationError, CycleCase, ModelSection
 from plugin.readings import ReadingsError
+from plugin.readings.of_case import readings_of
 from plugin.state.transfer import Transfer
+
+
+def checked_start(case: CycleCase, comm: MPI.Comm, say: Callable[[str], None]) -> tuple[FluidityRestart, Observations]:
+    """What a run starts from and all its readings, if they and the model's processes fit each other. Collective.
+
+    Raises
+    ------
+    ConfigurationError, ReadingsError, FileError, MeshError
+        as the case, the readings and the start's files give reason to
+    """
+    first = open_restart(case.model.start)
+    if problem := wrong_step(first):
+        raise ConfigurationError(f"model.start: {problem}")
+    readings = on_rank_0(lambda: readings_of(case, say), comm)
+    check_times(readings, first, case)
+    on_rank_0(lambda: check_processes(first, case.model), comm)
+    on_rank_0(lambda: check_time(first), comm)
+    check_nodes(first, comm)
+    return first, readings
 
 
 def check_times(readings: Observations, first: FluidityRestart, case: CycleCase) -> None:
