@@ -11,6 +11,7 @@ from coupling.simulation.launch import Ended, ModelError, launch, package_enviro
 
 _LIMIT = 300.0  # s
 _LOG = "report.log"
+_LINES = 100  # of the log that are searched for the error
 
 
 def report_beside_cycle(run: Path, comm: MPI.Comm) -> str:
@@ -45,6 +46,11 @@ def _warning(ended: Ended, log: Path) -> str:
     if ended.code == 0:
         log.unlink()
         return ""
-    last = last_lines(log, 1)
     why = f"was stopped {ended.stopped}" if ended.stopped else f"ended with exit code {ended.code}"
-    return f"warning: the report {why}; {' '.join(last)} (in full: {log})"
+    return f"warning: the report {why}; {_reason(log)} (in full: {log})"
+
+
+def _reason(log: Path) -> str:
+    """The report's own error line, or else its last line: MPI's daemon may still write after the error."""
+    lines = last_lines(log, _LINES)
+    return next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "no output")

@@ -10,9 +10,10 @@ from cycle_case import COMM, cycle
 from report_case import STATIONS, WITHHELD, make_run
 
 from coupling.geometry.mesh import Mesh, Piece
+from coupling.simulation.launch import Ended
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.readings.of_case import readings_of
-from plugin.report.beside_cycle import report_beside_cycle
+from plugin.report.beside_cycle import _warning, report_beside_cycle
 from plugin.report.fields import VariableFields
 from plugin.report.page.page import Section, SortableTable, Text, fragment, number, page
 from plugin.report.run import read_run
@@ -199,9 +200,23 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_a_report_that_fails_is_a_line_and_no_error(tmp_path):
     told = report_beside_cycle(tmp_path, COMM)
-    assert (
-        told.startswith("warning: the report ended with exit code 2; error: ") and (tmp_path / "report.log").is_file()
-    )
+    assert told.startswith("warning: the report ended with exit code 2; error: ")
+    assert (tmp_path / "report.log").is_file()
+
+
+@pytest.mark.parametrize(
+    "log, told",
+    [
+        ("page\nerror: no settings\n[host:12] Failing at address: 0x7f\n", "error: no settings"),
+        ("page\nKilled\n", "Killed"),
+        ("", "no output"),
+    ],
+)
+def test_the_reports_own_error_is_told_and_not_what_mpi_writes_after_it(tmp_path, log, told):
+    path = tmp_path / "report.log"
+    path.write_text(log)
+    expected = f"warning: the report ended with exit code 2; {told} (in full: {path})"
+    assert _warning(Ended(2, 1.0, None), path) == expected
 
 
 # Slices and surfaces
