@@ -11,7 +11,7 @@ from mpi4py import MPI
 from coupling.archive import Archive
 from coupling.archive.by_variable import SplitArchive, reopened_parts
 from coupling.common.collective import on_rank_0
-from coupling.geometry.mesh import Mesh, State
+from coupling.geometry.mesh import AnyMesh, State
 from coupling.vtk.dumps import Dumps, dumps_in_time
 from coupling.vtk.vtu import MARKS, TIME, arrays_of, piece_paths, read_grid, read_state
 
@@ -37,7 +37,7 @@ class DumpSeries:
         self._comm = comm
         self.files, self.times = dumps_in_time(paths, comm, left_out)
         self.times.flags.writeable = False
-        self._mesh: Mesh | None = None
+        self._mesh: AnyMesh | None = None
 
     def __len__(self) -> int:
         return len(self.times)

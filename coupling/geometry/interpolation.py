@@ -29,7 +29,7 @@ from scipy.spatial import cKDTree
 from coupling.common.files import FileError, whole_file
 from coupling.geometry.grid import Grid
 from coupling.geometry.location import Located, locate_grid, locate_points
-from coupling.geometry.mesh import Mesh, MeshError, Piece
+from coupling.geometry.mesh import AnyMesh, MeshError, Piece, of_elements
 
 _ZIP_ERRORS = (BadZipFile, zlib.error)
 _INT = PETSc.IntType
@@ -99,7 +99,8 @@ def _located_in(mesh, piece, grid, cache):
     return located
 
 
-def _piece_arrays(mesh: Mesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _piece_arrays(mesh: AnyMesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    mesh = of_elements(mesh, "interpolation")
     return mesh.points[piece.nodes], mesh.cells[piece.cells] - piece.nodes.start, mesh.ghost[piece.cells]
 
 
@@ -121,7 +122,7 @@ def _save(path, arrays):
             np.savez(beside, **arrays)
 
 
-def fluid_points(grid: Grid, mesh: Mesh, comm: MPI.Comm, cache: str | Path | None = None) -> np.ndarray:
+def fluid_points(grid: Grid, mesh: AnyMesh, comm: MPI.Comm, cache: str | Path | None = None) -> np.ndarray:
     """Which grid points lie inside a mesh. Collective.
 
     Returns
@@ -136,13 +137,13 @@ def fluid_points(grid: Grid, mesh: Mesh, comm: MPI.Comm, cache: str | Path | Non
 
 
 def interpolation(
-    mesh: Mesh, location: str, grid: Grid, comm: MPI.Comm, cache: str | Path | None = None
+    mesh: AnyMesh, location: str, grid: Grid, comm: MPI.Comm, cache: str | Path | None = None
 ) -> Interpolation:
     """Build P and Q. Collective.
 
     Parameters
     ----------
-    mesh : Mesh
+    mesh : AnyMesh
     location : "point" for values at nodes (P1, P1DG), "cell" for values of cells (P0)
     grid : Grid, its fluid points set
     comm : MPI communicator
@@ -171,12 +172,12 @@ def interpolation(
     return Interpolation(to_grid, to_mesh)
 
 
-def sampling(mesh: Mesh, location: str, places: np.ndarray, comm: MPI.Comm) -> tuple[PETSc.Mat, np.ndarray]:
+def sampling(mesh: AnyMesh, location: str, places: np.ndarray, comm: MPI.Comm) -> tuple[PETSc.Mat, np.ndarray]:
     """The matrix that interpolates to scattered places, and which of these lie inside the mesh. Collective.
 
     Parameters
     ----------
-    mesh : Mesh
+    mesh : AnyMesh
     location : "point" or "cell"
     places : (M, 3) [m], the same on every rank
 
@@ -197,7 +198,7 @@ def sampling(mesh: Mesh, location: str, places: np.ndarray, comm: MPI.Comm) -> t
     return sparse_rows(end - first, n_values, row - first, column, weight, comm), inside
 
 
-def numbering(mesh: Mesh, location: str, comm: MPI.Comm) -> tuple[int, int]:
+def numbering(mesh: AnyMesh, location: str, comm: MPI.Comm) -> tuple[int, int]:
     """(number of this rank's first value, number of its values)."""
     n = mesh.n_nodes if location == "point" else mesh.n_cells
     return comm.scan(n) - n, n  # type: ignore[attr-defined]  # ours are all intracommunicators

@@ -8,16 +8,16 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.geometry.interpolation import multiply
-from coupling.geometry.mesh import Mesh
+from coupling.geometry.mesh import AnyMesh, PolyhedralMesh
 from coupling.geometry.points import MeshPoints, mesh_points
 
 
-def lumped_mass(mesh: Mesh, location: str, comm: MPI.Comm, points: MeshPoints | None = None) -> np.ndarray:
+def lumped_mass(mesh: AnyMesh, location: str, comm: MPI.Comm, points: MeshPoints | None = None) -> np.ndarray:
     """Mass of a field's values, each counted once over all ranks. Collective.
 
     Parameters
     ----------
-    mesh : Mesh
+    mesh : AnyMesh
     location : "point" or "cell"
     comm : MPI communicator
     points : MeshPoints of the mesh if already at hand
@@ -33,7 +33,7 @@ def lumped_mass(mesh: Mesh, location: str, comm: MPI.Comm, points: MeshPoints | 
         if copies of nodes cannot be distinguished from neighbours, see `coupling.geometry.points.mesh_points`
     """
     own = np.where(mesh.ghost, 0.0, mesh.volumes)
-    if location == "cell":
+    if location == "cell" or isinstance(mesh, PolyhedralMesh):
         return own
     of_cells = np.bincount(mesh.cells.ravel(), np.repeat(own / 4, 4), minlength=mesh.n_nodes)
     between = (points or mesh_points(mesh, comm)).between

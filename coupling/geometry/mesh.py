@@ -16,19 +16,22 @@ from functools import cached_property
 import numpy as np
 from mpi4py import MPI
 
+from coupling.geometry.pieces import MeshError, Piece, fingerprint_of_pieces, share_of_pieces
+from coupling.geometry.polyhedra import PolyhedralMesh
 
-class MeshError(ValueError):
-    """A mesh or a field that cannot be used here; the message says why."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One file's share of a mesh: where its nodes and cells lie in the rank's arrays."""
-
-    index: int
-    nodes: slice
-    cells: slice
-    fingerprint: str
+__all__ = [
+    "AnyMesh",
+    "Field",
+    "Mesh",
+    "MeshError",
+    "Piece",
+    "PolyhedralMesh",
+    "State",
+    "join_pieces",
+    "of_elements",
+    "piece_fingerprint",
+    "share_of_pieces",
+]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,22 @@ class Mesh:
         return np.array([low, high])
 
 
+AnyMesh = Mesh | PolyhedralMesh
+
+
+def of_elements(mesh: AnyMesh, what: str) -> Mesh:
+    """The mesh, if it is one of finite elements.
+
+    Raises
+    ------
+    MeshError
+        if it is of polyhedra; the message begins with `what`
+    """
+    if isinstance(mesh, PolyhedralMesh):
+        raise MeshError(f"{what} needs a mesh of finite elements; this one has polyhedra, given by their faces")
+    return mesh
+
+
 def piece_fingerprint(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray) -> str:
     """Hash of one piece's geometry, connectivity and cell owners (hex, 16 bytes)."""
     digest = hashlib.sha256()
@@ -126,10 +145,7 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
         )
         n_nodes += len(points)
         n_cells += len(cells)
-    known = sorted(sum(comm.allgather([(p.index, p.fingerprint) for p in pieces]), []))
-    if [index for index, _ in known] != list(range(n_pieces)):
-        raise MeshError(f"mesh pieces {[i for i, _ in known]} are there, 0 … {n_pieces - 1} expected, each once")
-    fingerprint = hashlib.sha256("".join(piece_print for _, piece_print in known).encode()).hexdigest()[:32]
+    fingerprint = fingerprint_of_pieces(pieces, n_pieces, comm)
 
     def stack(arrays, empty):
         return np.concatenate([empty, *arrays]) if parts else empty
@@ -146,12 +162,6 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
     )
 
 
-def share_of_pieces(n_pieces: int, comm: MPI.Comm) -> range:
-    """The run of piece numbers this rank holds: as even as whole pieces allow."""
-    first, end = (-(-rank * n_pieces // comm.size) for rank in (comm.rank, comm.rank + 1))
-    return range(first, end)
-
-
 @dataclass(frozen=True)
 class Field:
     """A field and the mesh it lives on.
@@ -160,13 +170,15 @@ class Field:
     """
 
     name: str
-    mesh: Mesh
+    mesh: AnyMesh
     values: np.ndarray
     location: str = "point"
 
     def __post_init__(self) -> None:
         if self.location not in ("point", "cell"):
             raise MeshError(f"field {self.name}: location {self.location!r}, expected 'point' or 'cell'")
+        if self.location == "point" and isinstance(self.mesh, PolyhedralMesh):
+            raise MeshError(f"field {self.name}: has values at points; on polyhedra values are those of cells")
         expected = self.mesh.n_nodes if self.location == "point" else self.mesh.n_cells
         if len(self.values) != expected:
             raise MeshError(f"field {self.name}: {len(self.values)} values for {expected} {self.location}s of its mesh")

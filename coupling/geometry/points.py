@@ -17,7 +17,7 @@ from petsc4py import PETSc
 from coupling.common.collective import raise_together
 from coupling.geometry.grid import share_of_points
 from coupling.geometry.interpolation import Interpolation, multiply, numbering, sparse_rows
-from coupling.geometry.mesh import Field, Mesh, MeshError
+from coupling.geometry.mesh import AnyMesh, Field, MeshError
 
 _INT = PETSc.IntType
 # odd and large, so that a place's bits spread over the ranks: any would do
@@ -88,7 +88,7 @@ class MeshPoints:
         return self.between
 
 
-def mesh_points(mesh: Mesh, comm: MPI.Comm) -> MeshPoints:
+def mesh_points(mesh: AnyMesh, comm: MPI.Comm) -> MeshPoints:
     """The points of a mesh. Collective.
 
     Raises

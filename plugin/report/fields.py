@@ -6,7 +6,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
-from coupling.geometry.mesh import Field, Mesh
+from coupling.geometry.mesh import AnyMesh, Field
 from coupling.vtk.vtu import read_state
 from plugin.case.variables import field_of
 from plugin.report.members import has_members, mean_and_spread
@@ -28,7 +28,7 @@ class VariableFields:
     """
 
     name: str
-    mesh: Mesh
+    mesh: AnyMesh
     location: str
     background: np.ndarray
     analysis: np.ndarray

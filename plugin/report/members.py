@@ -7,7 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
-from coupling.geometry.mesh import Field, Mesh, State
+from coupling.geometry.mesh import AnyMesh, Field, State
 from plugin.case.variables import field_of
 from plugin.ensemble.moments import Moments
 from plugin.ensemble.scores import COLUMNS
@@ -29,7 +29,7 @@ class Exceedance:
 
     name: str
     limit: float
-    mesh: Mesh
+    mesh: AnyMesh
     location: str
     probability: np.ndarray
 

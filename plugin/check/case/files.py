@@ -8,7 +8,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart
-from coupling.geometry.mesh import Mesh, State
+from coupling.geometry.mesh import AnyMesh, State
 from da.observation.observations import Observations
 from plugin.case.configuration import CycleCase
 from plugin.check.finding import Unavailable
@@ -60,7 +60,7 @@ class CaseFiles:
         return self._once("an earlier state", lambda: next(states_of(self.case, plan)))
 
     @property
-    def mesh(self) -> Mesh:
+    def mesh(self) -> AnyMesh:
         """The mesh of the earlier states, on which the cycle lays its grid."""
         return next(iter(self.earlier.fields.values())).mesh
 
@@ -89,7 +89,7 @@ class CaseFiles:
         restart = self.restart
         return self._once("the model's time step", lambda: self._trial(restart))
 
-    def _transfer(self, earlier: State, mesh: Mesh) -> Transfer:
+    def _transfer(self, earlier: State, mesh: AnyMesh) -> Transfer:
         cache = self.case.run / "cache"
         grid = make_grid_of(self.case, mesh, ALONE, cache if cache.is_dir() else None)
         return Transfer(grid, variables_of(self.case.variables, earlier), ALONE)

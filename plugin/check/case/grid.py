@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from coupling.geometry.grid import Grid
-from coupling.geometry.mesh import Mesh
+from coupling.geometry.mesh import AnyMesh, PolyhedralMesh
 from coupling.geometry.points import MeshPoints
 from plugin.check.case.files import CaseFiles
 from plugin.check.finding import FAIL, OK, WARN, Finding
@@ -24,7 +24,7 @@ def grid(files: CaseFiles) -> Iterator[Finding]:
         yield from grid_on_mesh(points, files.mesh)
 
 
-def grid_on_mesh(grid: Grid, mesh: Mesh) -> Iterator[Finding]:
+def grid_on_mesh(grid: Grid, mesh: AnyMesh) -> Iterator[Finding]:
     """Findings about a grid and the mesh under it."""
     edge, spacing = median_edge_length(mesh), np.array(grid.spacing)
     about = f"{grid}, spacing {' × '.join(f'{h:.3g}' for h in spacing)} m, median edge of the mesh {edge:.3g} m"
@@ -54,8 +54,10 @@ def grid_on_mesh(grid: Grid, mesh: Mesh) -> Iterator[Finding]:
         yield Finding(OK, "coverage", f"{covered:.0%} of the mesh's nodes lie in the grid's box")
 
 
-def median_edge_length(mesh: Mesh) -> float:
-    """Median length of a mesh's edges [m]."""
+def median_edge_length(mesh: AnyMesh) -> float:
+    """Median length of a mesh's edges [m]; of polyhedra, of their faces' edges."""
+    if isinstance(mesh, PolyhedralMesh):
+        return float(np.median(mesh.edge_lengths))
     corners = mesh.points[mesh.cells]
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     return float(np.median([np.linalg.norm(corners[:, a] - corners[:, b], axis=1) for a, b in pairs]))

@@ -37,7 +37,7 @@ def surfaces(shown: VariableFields) -> list[Surface]:
     The ground comes first; the others are left out where there are no such places.
     """
     grid = _grid(shown)
-    skin = grid.extract_surface(algorithm="geometry")
+    skin = grid.extract_surface(algorithm="geometry").triangulate()
     shapes = [_surface(_without_open_sides(skin), BUILDING, "ground and buildings")]
     level = _LEVEL * float(np.abs(shown.increment).max(initial=0.0))
     for sign, colour, way in ((1.0, BEFORE, "raised"), (-1.0, AFTER, "lowered")):
@@ -50,7 +50,13 @@ def surfaces(shown: VariableFields) -> list[Surface]:
 def _grid(shown: VariableFields) -> pyvista.UnstructuredGrid:
     """The mesh with the increment at its points; nodes at one place become one, across pieces and discontinuities."""
     mesh, own = shown.mesh, ~shown.mesh.ghost
-    grid = pyvista.UnstructuredGrid({pyvista.CellType.TETRA: mesh.cells[own]}, mesh.points)
+    if hasattr(mesh, "face_streams"):
+        offsets, streams = mesh.face_streams
+        kinds = np.full(mesh.n_cells, pyvista.CellType.POLYHEDRON, np.uint8)
+        cells = np.insert(streams, offsets[:-1], np.diff(offsets))
+        grid = pyvista.UnstructuredGrid(cells, kinds, mesh.points)
+    else:
+        grid = pyvista.UnstructuredGrid({pyvista.CellType.TETRA: mesh.cells[own]}, mesh.points)
     if shown.location == "point":
         grid.point_data[_VALUES] = shown.increment
         return grid.clean(average_point_data=False)

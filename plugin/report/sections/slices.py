@@ -12,7 +12,7 @@ from mpi4py import MPI
 from numpy.typing import ArrayLike
 
 from coupling.geometry.interpolation import multiply, sampling
-from coupling.geometry.mesh import Mesh
+from coupling.geometry.mesh import AnyMesh
 from plugin.report.fields import VariableFields
 from plugin.report.page.page import Block, Picture, Section, Text
 from plugin.report.page.svg import BUILDING, drawing, svg
@@ -59,7 +59,7 @@ class Cutter:
     def __init__(self) -> None:
         self._samplings: dict[tuple, tuple] = {}
 
-    def cut(self, mesh: Mesh, location: str, values: np.ndarray, plane: Plane) -> np.ndarray:
+    def cut(self, mesh: AnyMesh, location: str, values: np.ndarray, plane: Plane) -> np.ndarray:
         """(rows, columns) of (n,) values; NaN outside the mesh, for example in buildings."""
         key = mesh.fingerprint, location, plane.fixed, plane.at
         if key not in self._samplings:

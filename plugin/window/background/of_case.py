@@ -22,7 +22,7 @@ from coupling.common.files import matching, whole_shared_file
 from coupling.common.locks import sole_writer
 from coupling.geometry.grid import Grid, make_grid
 from coupling.geometry.interpolation import fluid_points
-from coupling.geometry.mesh import Mesh, State
+from coupling.geometry.mesh import AnyMesh, State
 from coupling.geometry.points import MeshPoints, mesh_points
 from coupling.vtk.vtu import piece_paths
 from da.background.adaptive import FactorRule
@@ -161,7 +161,7 @@ def close_all(plan: Plan) -> None:
         series.close()
 
 
-def make_grid_of(case: Case, mesh: Mesh, comm: MPI.Comm, cache: Path | None) -> Grid | MeshPoints:
+def make_grid_of(case: Case, mesh: AnyMesh, comm: MPI.Comm, cache: Path | None) -> Grid | MeshPoints:
     """The case's grid over a mesh, solid points marked; or the mesh's own points. Collective."""
     if case.grid.space == "mesh":
         return mesh_points(mesh, comm)

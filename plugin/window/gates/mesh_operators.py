@@ -11,7 +11,7 @@ from coupling.fluidity.boundary import check_surfaces, held_components, held_squ
 from coupling.fluidity.checkpoint import FluidityRestart
 from coupling.fluidity.divergence import DivergenceFree, divergence_free
 from coupling.geometry.mass import lumped_mass
-from coupling.geometry.mesh import Field
+from coupling.geometry.mesh import Field, of_elements
 from coupling.geometry.points import mesh_points
 from coupling.geometry.taper import fading_weights
 from plugin.case.gates import GatesSection
@@ -47,8 +47,9 @@ class MeshOperators:
 
         def make():
             boundary = self._boundary(of, restart)
-            squares = held_squares(boundary, of.mesh, held_components(restart, of.name), self.comm)
-            return divergence_free(of.mesh, self.mass(of), squares, self.comm, self._points(of))
+            mesh = of_elements(of.mesh, "analysis.divergence_free")
+            squares = held_squares(boundary, mesh, held_components(restart, of.name), self.comm)
+            return divergence_free(mesh, self.mass(of), squares, self.comm, self._points(of))
 
         return self._once(of, "projection", make)
 
