@@ -42,7 +42,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-test: lint $(VENV)/browser
+test: lint $(VENV)/browser $(VENV)/openfoam
 	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 
 demo: setup
@@ -85,4 +85,11 @@ $(VENV)/browser: $(VENV)/installed
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q \
 	  && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } \
 	  || echo "No Chromium: the page of a report is not tried in a browser."
+	touch $@
+
+# For the tests with a real OpenFOAM, 67 MB to load; where it cannot be had they are skipped, and say so
+$(VENV)/openfoam: $(VENV)/installed
+	@command -v pimpleFoam >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends openfoam; } \
+	  || echo "No OpenFOAM: its driver is not tried with it."
 	touch $@

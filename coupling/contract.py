@@ -25,6 +25,7 @@ How a model fails is no part of it: test that separately (`ForecastModel` says w
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Trial:
     later : from `first`'s restart until the second
     edit : the field that was changed in `first`'s restart; `edited` went on from there until the second time
     before : {file: hash} of the start's folder before anything ran
+    dumps : opens a forecast's folder as states in time
     """
 
     model: ForecastModel[Any]
@@ -71,6 +73,7 @@ class Trial:
     edit: Field
     edited: Forecast
     before: dict[str, str]
+    dumps: Callable[[Path, MPI.Comm], Any] = open_series
 
 
 def make_trial(
@@ -83,6 +86,7 @@ def make_trial(
     field: str | None = None,
     tolerance: float = 0.0,
     files: RestartFiles[Any] = checkpoint,
+    dumps: Callable[[Path, MPI.Comm], Any] = open_series,
 ) -> Trial:
     """Run the four forecasts. Collective.
 
@@ -97,6 +101,7 @@ def make_trial(
         be zero everywhere, nor prescribed at a boundary with another value than zero
     tolerance : see `Trial`
     files : reads and writes the model's restarts; the default is Fluidity's
+    dumps : opens a forecast's folder as states in time, as `coupling.archive.series.open_series` does with Fluidity's
 
     Returns
     -------
@@ -112,7 +117,9 @@ def make_trial(
     edit = fields[name].replaced(1.5 * fields[name].values)
     restart = files.write_restart(first.restart, folder / "restart", comm, {name: edit})
     edited = model.run(restart, times[1], folder / "edited", comm)
-    return Trial(model, files, start, times, folder, comm, tolerance, first, uninterrupted, later, edit, edited, before)
+    return Trial(
+        model, files, start, times, folder, comm, tolerance, first, uninterrupted, later, edit, edited, before, dumps
+    )
 
 
 def arrives(trial: Trial) -> None:
@@ -142,7 +149,7 @@ def leaves_a_checkpoint(trial: Trial) -> None:
 
 def leaves_dumps(trial: Trial) -> None:
     """Dumps lie in the folder from the start's time to the state's: readings within a window are compared with them."""
-    with open_series(trial.later.folder, trial.comm) as dumps:
+    with trial.dumps(trial.later.folder, trial.comm) as dumps:
         began, ended = dumps.times[0], dumps.times[-1]
         step = trial.first.restart.timestep
         assert abs(began - trial.first.state.time) <= NEAR * step, f"the first dump is of {began:g} s"
@@ -161,7 +168,7 @@ def repeats_the_uninterrupted_run(trial: Trial) -> None:
 
 def goes_on_from_an_edited_restart(trial: Trial) -> None:
     """The model begins with what was changed in the checkpoint; all else is as it was."""
-    with open_series(trial.edited.folder, trial.comm) as dumps:
+    with trial.dumps(trial.edited.folder, trial.comm) as dumps:
         began = dumps.read(0)
     expected = State(began.time, {**trial.first.state.fields, trial.edit.name: trial.edit})
     _same(began, _dumped(expected, began, trial), trial, "the first dump after an edit")

@@ -22,6 +22,7 @@ ARROWS = {
     "coupling.embedded": {"fluidity", "vtk"},
     "coupling.fluidity": {"geometry", "simulation", "vtk"},
     "coupling.geometry": set(),
+    "coupling.openfoam": {"geometry", "simulation"},
     "coupling.simulation": {"geometry"},
     "coupling.vtk": {"geometry"},
     "da": {"background", "minimisation", "observation"},

@@ -1,0 +1,92 @@
+"""Parameters of a run: numbers in a case's dictionaries, by the path of their entry.
+
+    constant/transportProperties:nu
+    system/controlDict:functions/tracer/fvOptions/kerb/injectionRateSuSp/T[0]
+    TIME/U:boundaryField/inflow/uniformValue[1]
+
+Before the colon stands the file, where TIME means the folder of the start's time (of each processor's, too), after it
+the names of the dictionaries and the entry. Of a value with several numbers, [k] takes the k-th, from 0.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from coupling.common.files import FileError
+from coupling.openfoam.dictionary import Scanner, packed, read_dictionary, replaced
+from coupling.openfoam.mesh import find_file
+
+_PATH = re.compile(r"(?P<file>[^:]+):(?P<entry>[^\[\]]+)(\[(?P<index>\d+)\])?")
+
+
+def number_at(case: Path, time_name: str, option: str) -> float:
+    """The number that a path means.
+
+    Raises
+    ------
+    FileError
+        if there is no such file, entry or number
+    """
+    path = _files(case, time_name, option)[0]
+    data, start, end = _place(path, option)
+    return float(data[start:end])
+
+
+def set_numbers(case: Path, time_name: str, options: Mapping[str, float]) -> None:
+    """Replace numbers in a case's files, all other bytes left alone.
+
+    Raises
+    ------
+    FileError
+        if there is no such file, entry or number, or a value is not finite
+    """
+    for option, value in options.items():
+        if not math.isfinite(value):
+            raise FileError(f"{case}: parameter {option!r} is not finite, so it is not written")
+        for path in _files(case, time_name, option):
+            data, start, end = _place(path, option)
+            path.write_bytes(packed(replaced(data, [(start, end, repr(float(value)).encode())]), path))
+
+
+def _files(case: Path, time_name: str, option: str) -> list[Path]:
+    match = _PATH.fullmatch(option)
+    if match is None:
+        raise FileError(f"{case}: parameter {option!r} is no FILE:entry/entry or FILE:entry[number] of a dictionary")
+    name = match["file"]
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise FileError(f"{case}: parameter {option!r} leads out of the case")
+    if not name.startswith("TIME/"):
+        folders, inside = [case], name
+    else:
+        cut = sorted(case.glob("processor[0-9]*"))
+        folders, inside = [piece / time_name for piece in cut or [case]], name.removeprefix("TIME/")
+    files = [find_file(folder, inside) for folder in folders]
+    if None in files:
+        raise FileError(f"{case}: has no file {name}, which parameter {option!r} names")
+    return [path for path in files if path is not None]
+
+
+def _place(path: Path, option: str) -> tuple[bytes, int, int]:
+    match = _PATH.fullmatch(option)
+    assert match is not None
+    dictionary = read_dictionary(path)
+    entry = dictionary.find(*match["entry"].split("/"))
+    if entry is None or entry.children is not None:
+        raise FileError(f"{path}: has no entry {match['entry']!r} with a value, which parameter {option!r} names")
+    scanner = Scanner(path, dictionary.data, entry.start, entry.end)
+    numbers = [(a, b) for a, b in scanner.words() if _is_number(dictionary.data[a:b])]
+    index = 0 if match["index"] is None else int(match["index"])
+    if (match["index"] is None and len(numbers) != 1) or index >= len(numbers):
+        raise FileError(
+            f"{path}: entry {match['entry']!r} has {len(numbers)} numbers; expected that which parameter {option!r} "
+            "names, by [0], [1] … where there are several"
+        )
+    return dictionary.data, *numbers[index]
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
