@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-CASE = ROOT / "tests/data/openfoam"
+CASE = ROOT / "tests/data/openfoam/small"
 HOME = "/usr/share/openfoam"
 
 
