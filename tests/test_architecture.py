@@ -32,6 +32,7 @@ ARROWS = {
     "da.minimisation": {"background", "observation"},
     "da.observation": set(),
     "models": {"layers", "names", "zoo"},
+    "models.dynamics": set(),
     "models.layers": {"names"},
     "models.names": set(),
     "models.training": {"", "layers", "names", "zoo"},

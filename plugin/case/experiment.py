@@ -143,6 +143,24 @@ class RefinedSection(Section):
     seed: int = Field(0, ge=0, description="of weights, sensors and noise in the training")
 
 
+class GrowthSection(Section):
+    """Errors of forecasts of a linear inverse model of TSVD's codes, by lead time."""
+
+    leads: list[Positive] = Field(
+        [2.0, 4.0, 8.0, 12.0, 20.0, 30.0, 60.0],
+        min_length=1,
+        description="lead times [s], multiples of the time between states",
+    )
+    modes: list[Annotated[int, Field(ge=1)]] = Field(
+        [4, 8, 16, 32, 64, 128], min_length=1, description="numbers of TSVD's modes that are compared"
+    )
+    ridges: list[Positive] = Field(
+        [1e-6, 1e-4, 1e-3, 1e-2, 1e-1],
+        min_length=1,
+        description="that are compared, in mean variances of the codes",
+    )
+
+
 class CycledSection(Section):
     """Runs of a forecast model side by side, judged by a truth that none of them knew."""
 
@@ -176,5 +194,6 @@ class ExperimentSection(Section):
     sparse: SparseSection = SparseSection()
     localised: LocalisedSection = LocalisedSection()
     refined: RefinedSection = RefinedSection()
+    growth: GrowthSection = GrowthSection()
     cycled: CycledSection | None = Field(None, description="needed by the experiment cycled")
     output: Path = Field(Path("experiments"), description="folder of the results")

@@ -10,6 +10,7 @@
     localised      the same for linear analyses, with covariances as in the sample and localised
     refined        localised linear analyses of one variable, and the same refined by a network
     codecs         the case's trained network beside linear codecs of as many numbers, each encoding the test states
+    growth         error of forecasts by lead time: persistence, and a linear inverse model of TSVD's codes
     cycled         finished runs of a forecast model: without analyses, and cycles of different kinds
 
 The section `experiment` of the case file holds the protocol and what each of them needs; the output is a folder of CSV,
@@ -28,6 +29,7 @@ from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.experiment.anamorphosis import with_anamorphoses
 from plugin.experiment.experiments.codecs import codecs
 from plugin.experiment.experiments.cycled import cycled
+from plugin.experiment.experiments.growth import growth
 from plugin.experiment.experiments.localised import localised
 from plugin.experiment.experiments.observations import observations
 from plugin.experiment.experiments.refined import refined
@@ -43,7 +45,19 @@ from plugin.run.progress import Progress
 
 EXPERIMENTS: dict[str, Callable[[ExperimentInputs], Result]] = {
     function.__name__: function
-    for function in (tables, observations, tradeoff, steps, truncation, sparse, localised, refined, codecs, cycled)
+    for function in (
+        tables,
+        observations,
+        tradeoff,
+        steps,
+        truncation,
+        sparse,
+        localised,
+        refined,
+        codecs,
+        growth,
+        cycled,
+    )
 }
 
 

@@ -1,0 +1,4 @@
+"""Learned models of a forecast model: from the codes of a state to those a time step later.
+
+linear   a linear inverse model with its noise covariance
+"""
