@@ -5,7 +5,7 @@
 A field of 91×85×32 observed at all values: d_l = f(d), the closed-form minimum in R^S, S = 791, and one decoding of
 V_l w. Whatever does not depend on the readings is prepared before, for TSVD too: A = (HU)ᵀR⁻¹(HU). Networks have random
 weights, which does not affect times. `slow` is the same analysis with the network as training runs it instead of
-`models.inference.fast_decoder`. The methods take turns and the shortest time of each counts; shares are of that round.
+`models.inference.fast_passes`. The methods take turns and the shortest time of each counts; shares are of that round.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from da.background.modes import Modes
 from da.bireduced import bireduced, latent_error, latent_minimum
 from models import zoo
 from models.decoder import parallel_decoder
-from models.inference import fast_decoder
+from models.inference import fast_passes
 from models.zoo.autoencoder import Autoencoder
 
 COMM = MPI.COMM_SELF
@@ -57,7 +57,7 @@ def main() -> None:
     ways: dict[str, Callable[[], Any]] = {}
     models: dict[str, Autoencoder] = {}
     for name in arguments.names:
-        ways[name], models[name] = by_network(name, innovation, fast_decoder)
+        ways[name], models[name] = by_network(name, innovation, fast_passes)
         ways[f"{name}, slow"], _ = by_network(name, innovation, None)
     for tau in (32, PAPER_SAMPLES):
         ways[f"TSVD, τ = {tau}"] = by_modes(tau, innovation)

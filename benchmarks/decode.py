@@ -7,7 +7,7 @@ Methods:
     inference mode      the same without a graph
     channels last       the same with weights and latent in torch.channels_last_3d
     compiled            torch.compile in inference mode, if there is a C++ compiler; it takes minutes, so only for a few
-    fast                models.inference.fast_decoder
+    fast                models.inference.fast_passes
     fast, bfloat16      the same in bfloat16
 
 The methods take turns, so that other load on the machine affects all of them; times are the shortest of all rounds,
@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.measuring import PAPER_SHAPE, machine, save, table
 from models import zoo
-from models.inference import fast_decoder
+from models.inference import fast_passes
 from models.zoo.autoencoder import Autoencoder
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
@@ -76,8 +76,8 @@ def ways(model: Autoencoder, compiled: bool) -> dict[str, Decode]:
         WRITTEN: model.decode,
         "inference mode": without_graph(model.decode),
         "channels last": without_graph(lambda latent: _decode_channels_last(last, latent)),
-        "fast": fast_decoder(model),
-        "fast, bfloat16": fast_decoder(model, torch.bfloat16),
+        "fast": fast_passes(model).decode,
+        "fast, bfloat16": fast_passes(model, torch.bfloat16).decode,
     }
     if compiled:
         decoders["compiled"] = without_graph(torch.compile(model.decode))

@@ -33,7 +33,15 @@ from mpi4py import MPI
 from torch import nn
 
 from coupling.common.collective import refuse_together
-from models.local_network import HALF_PRECISIONS, Decode, LocalNetwork, Network, Passes, dtype_of, in_full_precision
+from models.local_network import (
+    HALF_PRECISIONS,
+    LocalNetwork,
+    Network,
+    Passes,
+    PlainPasses,
+    dtype_of,
+    in_full_precision,
+)
 
 _MPI_TYPE = {np.dtype(np.float32): MPI.FLOAT, np.dtype(np.float64): MPI.DOUBLE}
 Result = TypeVar("Result")
@@ -195,7 +203,7 @@ def parallel_decoder(
     *,
     group: MPI.Comm | None = None,
     device: torch.device | str | None = None,
-    faster: Callable[..., Decode] | None = None,
+    faster: Callable[..., PlainPasses] | None = None,
 ) -> ParallelDecoder:
     """An autoencoder over the ranks. Collective.
 
@@ -207,8 +215,8 @@ def parallel_decoder(
     comm : MPI communicator; ranks hold rising runs of the state's rows
     group : communicator of the ranks that one decode serves, a part of `comm`; None takes the node
     device : of torch; None takes the GPU of this rank's number within the node, or the CPU where there is none
-    faster : function of the network, in its place and in evaluation, that returns a `decode` which need not be
-        differentiable and may differ by rounding; used where no derivative follows. None uses the network's own
+    faster : function of the network, in its place and in evaluation, that returns its `PlainPasses`; they are used
+        where no derivative follows. None uses the network's own
 
     Returns
     -------

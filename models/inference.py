@@ -1,4 +1,4 @@
-"""Decoding as fast as a CPU allows, for networks whose training is over.
+"""Encoding and decoding as fast as a CPU allows, for networks whose training is over.
 
 What is done to the layers, measured by `benchmarks/decode.py`: batch norm is folded into convolutions, which go
 straight to oneDNN; transposed convolutions become plain ones, one for each of the eight places of a voxel within
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from models.layers.convolution import Up
 from models.layers.gdn import GDN
 from models.layers.rab import RAB, Resize
-from models.local_network import Decode
+from models.local_network import PlainPasses
 from models.zoo.autoencoder import Autoencoder
 
 # of a transposed 3³ convolution with stride 2, for even and odd results: its weights, and the point that each is
@@ -29,10 +29,10 @@ PRECISIONS = (torch.float32, torch.bfloat16)
 _ONEDNN_BFLOAT16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def fast_decoder(model: Autoencoder, precision: torch.dtype = torch.float32) -> Decode:
-    """A function that decodes as `model.decode` does in evaluation, only faster.
+def fast_passes(model: Autoencoder, precision: torch.dtype = torch.float32) -> PlainPasses:
+    """Functions that encode and decode as the model does in evaluation, only faster.
 
-    The weights are those of now: make it anew after training. It gives tensors without gradients. On another
+    The weights are those of now: make it anew after training. They give tensors without gradients. On another
     device than a CPU, or in float64, the layers stay as they are.
 
     Parameters
@@ -42,7 +42,7 @@ def fast_decoder(model: Autoencoder, precision: torch.dtype = torch.float32) -> 
 
     Returns
     -------
-    decode : (B, n_latent) → (B, C, nx, ny, nz), both in the model's own precision
+    encode, decode : (B, C, nx, ny, nz) → (B, n_latent) and back, all in the model's own precision
 
     Raises
     ------
@@ -58,11 +58,15 @@ def fast_decoder(model: Autoencoder, precision: torch.dtype = torch.float32) -> 
             model = _rewritten(model).to(precision)
     inner = model.mask.dtype
 
+    def encode(fields):
+        with torch.inference_mode():
+            return model.encode(fields.to(inner)).to(own)
+
     def decode(latent):
         with torch.inference_mode():
             return model.decode(latent.to(inner)).to(own)
 
-    return decode
+    return PlainPasses(encode, decode)
 
 
 def _rewritten(module):

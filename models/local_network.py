@@ -14,7 +14,6 @@ from torch.autograd import forward_ad
 
 HALF_PRECISIONS = (torch.bfloat16, torch.float16)
 Module = TypeVar("Module", bound=nn.Module)
-Decode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Network(Protocol):
@@ -34,6 +33,18 @@ class Network(Protocol):
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """(B, m) → (B, C, nx, ny, nz)."""
         ...
+
+
+@dataclass(frozen=True)
+class PlainPasses:
+    """Passes of a network for where no derivative follows; they may differ from its own by rounding.
+
+    encode : (B, C, nx, ny, nz) → (B, m)
+    decode : (B, m) → (B, C, nx, ny, nz)
+    """
+
+    encode: Callable[[torch.Tensor], torch.Tensor]
+    decode: Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass
@@ -105,14 +116,14 @@ class LocalNetwork:
     module : torch module of its own in evaluation mode, whose parameters take no gradients; a `Network`
     dtype : numpy dtype of its numbers
     device : torch device that it is on
-    plain_decode : `decode` for where no derivative follows; None for the module's own
+    plain : encode and decode for where no derivative follows; None for the module's own
     passes, cache : counts, and the activations of one point
     """
 
     module: nn.Module
     dtype: np.dtype
     device: torch.device
-    plain_decode: Decode | None = None
+    plain: PlainPasses | None = None
     passes: Passes = field(default_factory=Passes)
     cache: ActivationCache = field(default_factory=ActivationCache)
 
@@ -126,7 +137,8 @@ class LocalNetwork:
         self.passes.encodes += 1
         with torch.no_grad():
             grid = torch.as_tensor(state, device=self.device).reshape(*self.network.shape, self.network.channels)
-            return self.network.encode(grid.permute(3, 0, 1, 2)[None].contiguous())[0].cpu().numpy()
+            encode = (self.plain or self.network).encode
+            return encode(grid.permute(3, 0, 1, 2)[None].contiguous())[0].cpu().numpy()
 
     def decode(self, latent: np.ndarray, keep: bool = False) -> np.ndarray:
         """(m,) → (n,); `keep` holds the activations, so that derivatives at the same latent run no decode."""
@@ -135,7 +147,7 @@ class LocalNetwork:
             return there.field.detach().cpu().numpy()
         self.passes.decodes += 1
         with torch.no_grad():
-            return self._field(self._tensor(latent), self.plain_decode).cpu().numpy()
+            return self._field(self._tensor(latent), self.plain).cpu().numpy()
 
     def adjoint(self, cotangent: np.ndarray, at: np.ndarray) -> np.ndarray:
         """g'(z)ᵀ v: (n,) → (m,), by one VJP."""
@@ -159,8 +171,8 @@ class LocalNetwork:
                 self.passes.forward_mode = False
         return self._twice_backward(direction, at)
 
-    def _field(self, z, decode=None):
-        return (decode or self.network.decode)(z[None])[0].permute(1, 2, 3, 0).reshape(-1)
+    def _field(self, z, plain=None):
+        return (plain or self.network).decode(z[None])[0].permute(1, 2, 3, 0).reshape(-1)
 
     def _tensor(self, values):
         return torch.as_tensor(np.array(values, dtype=self.dtype), device=self.device)

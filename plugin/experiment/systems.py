@@ -23,7 +23,7 @@ from da.observation.error import ObservationError
 from da.observation.matrix_operator import selection
 from da.observation.operator import ObservationOperator
 from models.decoder import parallel_decoder
-from models.inference import fast_decoder
+from models.inference import fast_passes
 from models.zoo.autoencoder import Autoencoder
 from plugin.case.configuration import ConfigurationError
 from plugin.case.experiment import ProtocolSection
@@ -111,7 +111,7 @@ def latent(
     states: StandardisedStates, protocol: ProtocolSection, model: Autoencoder, codes: np.ndarray
 ) -> DecodedTransform:
     """The paper's transform by a decoder; codes : (m, S) of the training states."""
-    decoder = parallel_decoder(model, (states.scale != 0.0).astype(float), COMM, faster=fast_decoder)
+    decoder = parallel_decoder(model, (states.scale != 0.0).astype(float), COMM, faster=fast_passes)
     return decoded_transform(decoder, latent_modes(codes, COMM, unbiased=protocol.unbiased))
 
 

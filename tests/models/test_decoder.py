@@ -8,6 +8,7 @@ from networks import BackwardOnly, Bent, Convolutional, Linear, NoTangent, OnceO
 from small_problem import N, relative_difference
 
 from models.decoder import DecoderError, decodes, parallel_decoder
+from models.local_network import PlainPasses
 
 COMM = MPI.COMM_SELF
 SCALE = np.where(np.arange(N) % 7 == 0, 0.0, 1.0 + vector(seed=9) ** 2)
@@ -142,21 +143,26 @@ def test_the_callers_network_stays_as_it_was():
     assert not decoder.network.training
 
 
-def test_a_faster_decode_where_no_derivative_follows():
+def test_faster_passes_where_no_derivative_follows():
     network, asked = Convolutional().double(), []
 
     def faster(own):
         assert own is not network and not own.training
-        return lambda z: asked.append(len(z)) or own.decode(z).detach()
+        return PlainPasses(
+            lambda fields: asked.append("encode") or own.encode(fields).detach(),
+            lambda z: asked.append("decode") or own.decode(z).detach(),
+        )
 
     decoder, z = parallel_decoder(network, SCALE, COMM, faster=faster), vector(6)
     expected = make_decoder(COMM, network, SCALE)
     np.testing.assert_array_equal(decoder.apply(z), expected.apply(z))
-    assert asked == [1]
+    assert asked == ["decode"]
     decoder.apply(z + 1.0, keep=True)
     np.testing.assert_array_equal(decoder.adjoint(vector(), at=z), expected.adjoint(vector(), at=z))
     np.testing.assert_array_equal(decoder.tangent(z, at=z), expected.tangent(z, at=z))
-    assert asked == [1]
+    assert asked == ["decode"]
+    np.testing.assert_array_equal(decoder.encode(vector()), expected.encode(vector()))
+    assert asked == ["decode", "encode"]
 
 
 class Broken(Linear):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models import zoo
-from models.inference import fast_decoder
+from models.inference import fast_passes
 
 SHAPES = [(17, 9, 5), (20, 18, 7)]
 
@@ -33,16 +33,16 @@ def _trained(name, shape, channels=2, **options):
         ("Tucodec-Inception", {"width": 16, "multiscale_decoder": True}),
     ],
 )
-def test_decodes_as_the_network_does(name, options, shape):
+def test_encodes_and_decodes_as_the_network_does(name, options, shape):
     model = _trained(name, shape, mask=torch.rand(shape) > 0.2, **options)
-    latent = torch.randn(3, model.n_latent)
-    with torch.no_grad():
-        expected = model.decode(latent)
-    found = fast_decoder(model)(latent)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    rough = fast_decoder(model, torch.bfloat16)(latent)
-    assert rough.dtype == torch.float32
-    assert (rough - expected).norm() < 0.05 * expected.norm()
+    fast, rough = fast_passes(model), fast_passes(model, torch.bfloat16)
+    for way, given in (("encode", torch.randn(3, 2, *shape)), ("decode", torch.randn(3, model.n_latent))):
+        with torch.no_grad():
+            expected = getattr(model, way)(given)
+        torch.testing.assert_close(getattr(fast, way)(given), expected, rtol=1e-4, atol=1e-5)
+        found = getattr(rough, way)(given)
+        assert found.dtype == torch.float32
+        assert (found - expected).norm() < 0.05 * expected.norm()
 
 
 @pytest.mark.parametrize("shape", [(17, 9, 5), (17, 4, 1), (18, 2, 2)])
@@ -51,13 +51,13 @@ def test_first_and_last_points_of_any_grid(shape, channels):
     # a few channels are summed, more are convolved
     model = _trained("Backbone", shape, channels, width=12)
     latent = torch.randn(1, model.n_latent)
-    torch.testing.assert_close(fast_decoder(model)(latent), model.decode(latent), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast_passes(model).decode(latent), model.decode(latent), rtol=1e-4, atol=1e-5)
 
 
 def test_network_stays_as_it_was():
     model = _trained("Tucodec-NeXt", SHAPES[0], width=8).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    decode = fast_decoder(model)
+    decode = fast_passes(model).decode
     first = decode(torch.ones(1, 64))
     assert model.training and all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -70,9 +70,9 @@ def test_network_stays_as_it_was():
 def test_float64_and_own_networks_are_decoded_as_they_are():
     for model in (_trained("Backbone", SHAPES[0], width=8).double(), zoo.make("own_networks:Plain", 1, (4, 3, 2))):
         latent = torch.randn(2, model.n_latent, dtype=model.mask.dtype)
-        torch.testing.assert_close(fast_decoder(model)(latent), model.decode(latent))
+        torch.testing.assert_close(fast_passes(model).decode(latent), model.decode(latent))
 
 
 def test_other_precisions_are_refused():
     with pytest.raises(ValueError, match="float16"):
-        fast_decoder(zoo.make("Backbone", 1, SHAPES[0]), torch.float16)
+        fast_passes(zoo.make("Backbone", 1, SHAPES[0]), torch.float16)

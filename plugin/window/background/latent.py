@@ -28,7 +28,7 @@ from da.minimisation.minimise import MinimisationError
 from da.observation.error import ObservationError
 from models.decoder import DecoderError, ParallelDecoder, decodes, parallel_decoder
 from models.files import AUTOENCODER, ModelFileError, load, load_arrays
-from models.inference import fast_decoder
+from models.inference import fast_passes
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import CachedResult
@@ -140,7 +140,7 @@ def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
     settings: dict[str, Any] = {"unbiased": case.background.unbiased, "inflation": case.background.inflation}
     try:
         arrays = on_rank_0(lambda: _arrays(path, grid.n_points * width, network), comm)
-        decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_decoder)
+        decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_passes)
         modes = latent_modes(arrays["codes"], comm, of.truncation, centred=of.form == "centred", **settings)
         limits = trust_limits(arrays["codes"], arrays["round_trips"], **of.trust.model_dump())
     except ModelFileError as error:
