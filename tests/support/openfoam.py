@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,24 @@ HOME = "/usr/share/openfoam"
 
 
 def needs_openfoam():
-    """Skip a test where OpenFOAM is not installed; in CI that is a failure."""
+    """Skip a test where OpenFOAM is not installed, which is a failure in CI, or where its package is broken."""
     if shutil.which("pimpleFoam") and shutil.which("decomposePar"):
+        if _cannot_digest():
+            pytest.skip("this OpenFOAM fails on any case with function objects, as Debian 13's package does")
         return
     if os.environ.get("CI"):
         pytest.fail("OpenFOAM is not installed: in CI its tests must run (`apt-get install openfoam`)")
     pytest.skip("OpenFOAM is not installed (`apt-get install openfoam`)")
+
+
+@cache
+def _cannot_digest() -> bool:
+    """Whether OpenFOAM stops at the first dictionary that it makes a checksum of: built with GCC 14, v1912 does so."""
+    with tempfile.TemporaryDirectory() as folder:
+        case = small_case(Path(folder) / "case")
+        environment = {"WM_PROJECT_DIR": HOME, **os.environ}
+        ended = subprocess.run(["pimpleFoam"], cwd=case, env=environment, capture_output=True, text=True)
+    return 'error in IOstream "sha1"' in ended.stderr
 
 
 def small_case(folder: Path, processes: int = 1) -> Path:
