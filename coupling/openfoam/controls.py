@@ -117,10 +117,12 @@ class Controls:
                 found.append(entry)
         return found
 
-    def ordered_tracers(self) -> bytes:
+    def ordered_tracers(self, old: bool) -> bytes:
         """Entries of `functions` by which each tracer is read, carried on and then written, for those where it is not.
 
         scalarTransport carries its field on after fields were written: by itself its tracer is one step behind.
+
+        old : whether the time scheme needs the tracer of the step before (backward, CrankNicolson), too
         """
         functions, lines = self.dictionary.find("functions"), []
         for entry in self.tracers():
@@ -129,22 +131,24 @@ class Controls:
             place = functions.children.index(entry)
             before, after = functions.children[:place], functions.children[place + 1 :]
             reads = any(self._is(e, "readFields", "fields", field) for e in before)
-            writes = any(self._is(e, "writeObjects", "objects", field) for e in after)
-            if reads and writes:
-                continue
-            kept = "" if not reads else f"    // {field} is read above\n"
-            if not reads:
+            wanted = [field, f"{field}_0"] if old else [field]
+            missing = [n for n in wanted if not any(self._is(e, "writeObjects", "objects", n) for e in after)]
+            if not (reads and field not in missing):
+                if not reads:
+                    lines.append(
+                        f"read_{field}_first {{ type readFields; libs (fieldFunctionObjects); fields ({field}); "
+                        "readOnStart true; }"
+                    )
+                lines.append(f"carry_{field} {{ $:functions.{entry.key}; enabled true; }}")
+                lines.append(f"{entry.key} {{ enabled false; }}")
+                missing = wanted
+            if missing:
                 lines.append(
-                    f"    read_{field}_first {{ type readFields; libs (fieldFunctionObjects); fields ({field}); "
-                    "readOnStart true; }\n"
+                    f"write_{field}_then {{ type writeObjects; libs (utilityFunctionObjects); "
+                    f"objects ({' '.join(missing)}); writeOption anyWrite; writeControl writeTime; }}"
                 )
-            lines.append(
-                f"{kept}    carry_{field} {{ $:functions.{entry.key}; enabled true; }}\n"
-                f"    {entry.key} {{ enabled false; }}\n"
-                f"    write_{field}_then {{ type writeObjects; libs (utilityFunctionObjects); "
-                f'objects ({field} {field}_0 "ddt0({field})"); writeOption anyWrite; writeControl writeTime; }}\n'
-            )
-        return f"functions\n{{\n{''.join(lines)}}}\n".encode() if lines else b""
+        inside = "".join(f"    {line}\n" for line in lines)
+        return f"functions\n{{\n{inside}}}\n".encode() if lines else b""
 
     def _is(self, entry: Entry, kind: str, key: str, field: str) -> bool:
         names = (_text(self.dictionary, entry, key) or "").replace("(", " ").replace(")", " ").split()
@@ -184,7 +188,9 @@ def set_run(case: Path, plan: Plan) -> None:
         "runTimeModifiable": "false",
     }
     lines = "".join(f"{key} {value};\n" for key, value in entries.items())
-    controls.path.write_bytes(controls.dictionary.data + _MARK + lines.encode() + controls.ordered_tracers())
+    controls.path.write_bytes(
+        controls.dictionary.data + _MARK + lines.encode() + controls.ordered_tracers(_keeps_old(case))
+    )
 
 
 def set_back(case: Path, start: Path, lasted: tuple[float, float] | None = None) -> None:
@@ -199,6 +205,14 @@ def set_back(case: Path, start: Path, lasted: tuple[float, float] | None = None)
         if end is None or end <= lasted[1]:
             lines += f"endTime {2 * lasted[1] - lasted[0]!r};\n"
     (case / "system/controlDict").write_bytes(own.dictionary.data + _MARK + lines.encode())
+
+
+def _keeps_old(case: Path) -> bool:
+    """Whether a time scheme of system/fvSchemes goes back by more than one step."""
+    schemes = read_dictionary(case / "system/fvSchemes")
+    entry = schemes.find("ddtSchemes")
+    words = [schemes.text_of(e).split() for e in (entry.children or () if entry else ()) if e.children is None]
+    return any("backward" in some or "CrankNicolson" in some for some in words)
 
 
 def _own(data: bytes) -> bytes:

@@ -73,13 +73,17 @@ def test_a_wind_that_is_changed_stays(starts, tmp_path):
     assert np.linalg.norm(edited - free - swirl) < 0.1 * np.linalg.norm(swirl)
 
 
-def test_a_tracer_that_would_be_a_step_late_is_put_in_order(starts, tmp_path):
-    """Without readFields and writeObjects in the case, a forecast in two parts is still the one in one part."""
-    path = starts[1].case / "system/controlDict"
-    text = path.read_text()
+def unordered(start):
+    """Replacements that leave nothing of a controlDict's order of the tracer but scalarTransport."""
+    text = (start.case / "system/controlDict").read_text()
     begin, end = text.index("    tracerWritten"), text.index("    sensors")
     first, second = text.index("    tracerRead"), text.index("    // ... carried")
-    late = changed(starts[1], tmp_path / "case", (text[begin:end], ""), (text[first:second], ""))
+    return (text[begin:end], ""), (text[first:second], "")
+
+
+def test_a_tracer_that_would_be_a_step_late_is_put_in_order(starts, tmp_path):
+    """Without readFields and writeObjects in the case, a forecast in two parts is still the one in one part."""
+    late = changed(starts[1], tmp_path / "case", *unordered(starts[1]))
     model = OpenFoamModel(timeout=60)
     whole = model.run(late, 3.0, tmp_path / "whole", COMM)
     half = model.run(late, 2.5, tmp_path / "half", COMM)
@@ -87,6 +91,26 @@ def test_a_tracer_that_would_be_a_step_late_is_put_in_order(starts, tmp_path):
     right = model.run(starts[1], 3.0, tmp_path / "right", COMM)
     np.testing.assert_array_equal(rest.state["T"].values, whole.state["T"].values)
     np.testing.assert_array_equal(right.state["T"].values, whole.state["T"].values)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_backward_differences_go_on_as_they_were(ordered, starts, tmp_path):
+    """The step before is written and read of wind, flux and tracer, whether or not the case orders its tracer."""
+    start = changed(starts[1], tmp_path / "scheme", ("default Euler", "default backward"), file="system/fvSchemes")
+    start = changed(start, tmp_path / "case", *(() if ordered else unordered(start)))
+    model = OpenFoamModel(timeout=60)
+    whole = model.run(start, 3.0, tmp_path / "whole", COMM)
+    half = model.run(start, 2.5, tmp_path / "half", COMM)
+    rest = model.run(half.restart, 3.0, tmp_path / "rest", COMM)
+    for name in ("U", "T", "p"):
+        np.testing.assert_array_equal(rest.state[name].values, whole.state[name].values)
+    state = half.state
+    changes = {name: state[name].replaced(state[name].values + 0.25) for name in ("U", "T")}
+    ready = write_restart(half.restart, tmp_path / "ready", COMM, changes)
+    for name in ("U", "T"):
+        n = state[name].mesh.n_cells
+        old, new = (read_field(r.case / f"2.5/{name}_0", AT_CELLS).internal(n) for r in (half.restart, ready))
+        np.testing.assert_allclose(new, old + 0.25, rtol=1e-12)
 
 
 def test_two_ranks_of_ours_write_what_one_does_and_seams_agree(starts, mpirun, tmp_path):
