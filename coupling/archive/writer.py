@@ -16,7 +16,7 @@ from vtkmodules.vtkCommonDataModel import VTK_TETRA
 from coupling.archive.layout import GROUPS, OURS, ROOT, TYPE, VERSION
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError, whole_shared_file
-from coupling.geometry.mesh import MeshError, State
+from coupling.geometry.mesh import MeshError, PolyhedralMesh, State
 from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, TIME
 
 _CHUNK = 1 << 20  # bytes; a chunk must fit into HDF5's cache of 1 MiB per dataset
@@ -164,6 +164,8 @@ class ArchiveWriter:
             return MeshError(f"state of {state.time:g} s: has no fields, an archive needs one or more")
         if len(meshes) != 1:
             return MeshError(f"state of {state.time:g} s: {len(meshes)} meshes, an archive holds states on one")
+        if isinstance(next(iter(meshes.values())), PolyhedralMesh):
+            return MeshError(f"state of {state.time:g} s: an archive holds tetrahedra, this mesh has polyhedra")
         if not np.isfinite(state.time) or (self._steps and not state.time > self._steps[-1][0]):
             last = f"after {self._steps[-1][0]!r} s" if self._steps else "finite"
             return MeshError(f"state of {state.time!r} s: its time must be {last}")
