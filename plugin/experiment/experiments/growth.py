@@ -26,16 +26,20 @@ def growth(inputs: ExperimentInputs) -> Result:
     states, settings = inputs.states, inputs.settings.growth
     known = states.validation()
     numbers = sorted({min(modes, known.n_training - 1) for modes in settings.modes})
-    base, trials = _base(known, max(numbers), inputs), {}
+    trials = {}
+    base = _base(known, max(numbers), inputs)
+    codes = _codes(known, base)
     for modes, ridge in product(numbers, settings.ridges):
-        trials[modes, ridge] = float(np.mean(_forecasts(known, settings.leads, base[:, :modes], ridge)))
+        errors = _forecasts(known, settings.leads, base[:, :modes], codes[:modes], ridge)
+        trials[modes, ridge] = float(np.mean(errors))
     modes, ridge = min(trials, key=trials.__getitem__)
     inputs.progress.say(f"{modes} modes, ridge {ridge:g}: validation error {trials[modes, ridge]:.4g}")
     starts, steps = _starts(states, settings.leads)
     used, rows = states.used, []
     stays = [_mean_error(states, states.rows[starts][:, used].astype(np.float64).T, starts + k) for k in steps]
-    errors = {_PERSISTENCE: stays, _LINEAR: _forecasts(states, settings.leads, _base(states, modes, inputs), ridge)}
-    for name, of in errors.items():
+    base = _base(states, modes, inputs)
+    forecasts = _forecasts(states, settings.leads, base, _codes(states, base), ridge)
+    for name, of in {_PERSISTENCE: stays, _LINEAR: forecasts}.items():
         for lead, error in zip(settings.leads, of, strict=True):
             chosen = {"modes": modes, "ridge": ridge} if name == _LINEAR else {}
             row: Row = {"system": name, "lead": lead, "error": float(error), "starts": len(starts), **chosen}
@@ -69,21 +73,27 @@ def _base(states: StandardisedStates, modes: int, inputs: ExperimentInputs) -> n
     return np.asarray(of.vectors[states.used] / of.singular_values[: of.n_modes])
 
 
-def _forecasts(states: StandardisedStates, leads: list[float], base: np.ndarray, ridge: float) -> list[float]:
+def _codes(states: StandardisedStates, base: np.ndarray) -> np.ndarray:
+    """(modes, S) codes of all states."""
+    return np.asarray(base.T @ states.rows[:, states.used].T, np.float64)
+
+
+def _forecasts(
+    states: StandardisedStates, leads: list[float], base: np.ndarray, codes: np.ndarray, ridge: float
+) -> list[float]:
     """Mean error at each lead time, of the model fitted to the codes of the training states."""
     starts, steps = _starts(states, leads)
-    used = states.used
-    training, begun = (base.T @ states.rows[rows][:, used].T for rows in (slice(states.n_training), starts))
+    training, begun = codes[:, : states.n_training], codes[:, starts]
     try:
         model: LinearDynamics = linear_dynamics(training[:, :-1], training[:, 1:], ridge)
     except ValueError as error:
         raise ConfigurationError(f"experiment.growth: {error}") from error
-    errors, codes, done = {}, begun.astype(np.float64), 0
+    errors, reached, done = {}, begun, 0
     for k in np.unique(steps):
         for _ in range(k - done):
-            codes = model.step(codes)
+            reached = model.step(reached)
         done = k
-        errors[k] = _mean_error(states, base @ codes, starts + k)
+        errors[k] = _mean_error(states, base @ reached, starts + k)
     return [errors[k] for k in steps]
 
 
