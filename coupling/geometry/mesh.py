@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from mpi4py import MPI
 
-from coupling.geometry.pieces import MeshError, Piece, fingerprint_of_pieces, share_of_pieces
+from coupling.geometry.pieces import MeshError, Piece, bounds_of_points, fingerprint_of_pieces, share_of_pieces
 from coupling.geometry.polyhedra import PolyhedralMesh
 
 __all__ = [
@@ -83,11 +83,7 @@ class Mesh:
 
     def bounds(self, comm: MPI.Comm) -> np.ndarray:
         """(2, 3) lowest and highest coordinates over all ranks [m]. Collective."""
-        low = self.points.min(axis=0, initial=np.inf)
-        high = self.points.max(axis=0, initial=-np.inf)
-        comm.Allreduce(MPI.IN_PLACE, low, MPI.MIN)
-        comm.Allreduce(MPI.IN_PLACE, high, MPI.MAX)
-        return np.array([low, high])
+        return bounds_of_points(self.points, comm)
 
 
 AnyMesh = Mesh | PolyhedralMesh

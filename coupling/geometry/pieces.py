@@ -1,9 +1,10 @@
-"""The pieces of a mesh that is cut, as a parallel simulation writes it, and their fingerprint as a whole."""
+"""The pieces of a mesh that is cut, as a parallel simulation writes it; their fingerprint and bounds as a whole."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from mpi4py import MPI
 
 
@@ -40,3 +41,12 @@ def share_of_pieces(n_pieces: int, comm: MPI.Comm) -> range:
     """The run of piece numbers this rank holds: as even as whole pieces allow."""
     first, end = (-(-rank * n_pieces // comm.size) for rank in (comm.rank, comm.rank + 1))
     return range(first, end)
+
+
+def bounds_of_points(points: np.ndarray, comm: MPI.Comm) -> np.ndarray:
+    """(2, 3) lowest and highest coordinates of all ranks' points [m]. Collective."""
+    low = points.min(axis=0, initial=np.inf)
+    high = points.max(axis=0, initial=-np.inf)
+    comm.Allreduce(MPI.IN_PLACE, low, MPI.MIN)
+    comm.Allreduce(MPI.IN_PLACE, high, MPI.MAX)
+    return np.array([low, high])
