@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,6 @@ from typing import Any
 from lxml import etree
 from mpi4py import MPI
 
-from coupling.common.collective import raise_together
-from coupling.common.files import FileError
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import (
     FluidityRestart,
@@ -22,10 +20,10 @@ from coupling.fluidity.checkpoint import (
     wrong_processes,
 )
 from coupling.fluidity.nodes import same_time
-from coupling.geometry.mesh import MeshError, State
-from coupling.simulation.endings import NEAR, check_arrived, check_ended, check_finite, end_of_logs, is_ahead
+from coupling.geometry.mesh import Field
+from coupling.simulation.endings import NEAR, end_of_logs, forecast_left, is_ahead
 from coupling.simulation.forecast import Forecast
-from coupling.simulation.launch import Ended, ModelError, launch, package_environment
+from coupling.simulation.launch import Ended, ModelError, launch, launcher_words, package_environment
 from coupling.vtk.vtu import dump_time
 
 # Fluidity tries to import its own Python package and goes on without it; every run says so where PYTHONPATH lacks it
@@ -59,7 +57,7 @@ class FluidityModel:
 
     def command(self, options: str) -> list[str]:
         """The words that start the model; in serial the launcher is left out."""
-        launcher = [word.replace("{n}", str(self.processes)) for word in self.launcher] if self.processes > 1 else []
+        launcher = launcher_words(self.launcher, self.processes) if self.processes > 1 else []
         return [*launcher, *self.program, "-l", options]
 
     def run(self, start: FluidityRestart, until: float, folder: Path, comm: MPI.Comm) -> FluidityForecast:
@@ -128,24 +126,14 @@ def _result(ended: Ended, start: FluidityRestart, until: float, folder: Path, co
     def logs() -> str:
         return end_of_logs(folder, _LOGS, errors="fluidity.err", usual=_USUAL)
 
-    arrived, problem = None, None
-    if comm.rank == 0:
-        try:
-            check_ended(ended, logs)
-            arrived = _last_files(start, until, folder, logs)
-            restart, time = arrived
-            check_arrived(time, until, max(start.timestep, restart.timestep), logs)
-        except (ModelError, FileError) as error:
-            problem = error
-    try:
-        raise_together(problem, comm)
-        restart, time = comm.bcast(arrived)
-        fields = read_fields(restart, comm).fields
-        check_unread(restart, fields, comm)
-    except (FileError, MeshError) as error:
-        raise ModelError(f"the model ended well but what it left cannot be used: {error}{logs()}") from error
-    check_finite(fields, comm, logs)
-    return Forecast(restart, State(time, fields), folder, ended.seconds)
+    def fields(restart: FluidityRestart) -> Mapping[str, Field]:
+        read = read_fields(restart, comm).fields
+        check_unread(restart, read, comm)
+        return read
+
+    return forecast_left(
+        ended, start, until, folder, comm, lambda: _last_files(start, until, folder, logs), fields, logs
+    )
 
 
 def _last_files(

@@ -2,29 +2,23 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpi4py import MPI
 
-from coupling.common.collective import on_rank_0, raise_together
-from coupling.common.files import FileError
+from coupling.common.collective import on_rank_0
 from coupling.common.text import end_of_file, lines_of
-from coupling.geometry.mesh import MeshError, State
+from coupling.geometry.mesh import Field
 from coupling.openfoam.checkpoint import open_restart, read_fields, write_restart, wrong_processes
 from coupling.openfoam.controls import controls_of, set_back, set_run
 from coupling.openfoam.restart import OpenFoamRestart
-from coupling.simulation.endings import (
-    check_arrived,
-    check_ended,
-    check_finite,
-    end_of_logs,
-    is_ahead,
-)
+from coupling.simulation.endings import end_of_logs, forecast_left, is_ahead
 from coupling.simulation.forecast import Forecast
-from coupling.simulation.launch import Ended, ModelError, launch
+from coupling.simulation.launch import Ended, ModelError, launch, launcher_words
 
-_HOMES = ("/usr/share/openfoam",)  # where Debian's package keeps etc/controlDict
+_HOME = Path("/usr/share/openfoam")  # where Debian's package keeps etc/controlDict
 _FATAL = re.compile(r"^.*--> FOAM FATAL .*", re.MULTILINE)
 _SHOWN = 15  # lines of an error
 
@@ -55,7 +49,7 @@ class OpenFoamModel:
         program = self.program or (application,)
         if self.processes == 1:
             return list(program)
-        return [*(word.replace("{n}", str(self.processes)) for word in self.launcher), *program, "-parallel"]
+        return [*launcher_words(self.launcher, self.processes), *program, "-parallel"]
 
     def run(self, start: OpenFoamRestart, until: float, folder: Path, comm: MPI.Comm) -> OpenFoamForecast:
         """See :class:`ForecastModel`."""
@@ -74,10 +68,8 @@ class OpenFoamModel:
 
     def _environment(self) -> dict[str, str]:
         given = dict(self.environment)
-        if "WM_PROJECT_DIR" not in given and "WM_PROJECT_DIR" not in os.environ:
-            home = next((home for home in _HOMES if Path(home, "etc/controlDict").is_file()), None)
-            if home is not None:
-                given["WM_PROJECT_DIR"] = home
+        if not {"WM_PROJECT_DIR"} & {*given, *os.environ} and (_HOME / "etc/controlDict").is_file():
+            given["WM_PROJECT_DIR"] = str(_HOME)
         return given
 
 
@@ -87,29 +79,20 @@ def _result(ended: Ended, start: OpenFoamRestart, until: float, folder: Path, co
     def logs() -> str:
         return _end_of_log(folder)
 
-    restart, problem = None, None
-    if comm.rank == 0:
-        try:
-            check_ended(ended, logs)
-            restart = _last(start, folder, logs)
-            check_arrived(restart.time, until, max(start.timestep, restart.timestep), logs)
-            missing = sorted(set(start.fields) - set(restart.fields))
-            if missing:
-                raise ModelError(
-                    f"the model ended well but wrote no {missing[0]} at {restart.time_name} s, which its start has: is "
-                    f"there a function object, or library, that OpenFOAM did not know?{logs()}"
-                )
-        except (ModelError, FileError) as error:
-            problem = error
-    try:
-        raise_together(problem, comm)
-        restart = comm.bcast(restart)
-        assert restart is not None
-        state = read_fields(restart, comm)
-    except (FileError, MeshError) as error:
-        raise ModelError(f"the model ended well but what it left cannot be used: {error}{logs()}") from error
-    check_finite(state.fields, comm, logs)
-    return Forecast(restart, State(restart.time, state.fields), folder, ended.seconds)
+    def last() -> tuple[OpenFoamRestart, float]:
+        restart = _last(start, folder, logs)
+        return restart, restart.time
+
+    def fields(restart: OpenFoamRestart) -> Mapping[str, Field]:
+        missing = sorted(set(start.fields) - set(restart.fields))
+        if missing:
+            raise ModelError(
+                f"the model ended well but wrote no {missing[0]} at {restart.time_name} s, which its start has: is "
+                f"there a function object, or library, that OpenFOAM did not know?{logs()}"
+            )
+        return read_fields(restart, comm).fields
+
+    return forecast_left(ended, start, until, folder, comm, last, fields, logs)
 
 
 def _last(start, folder, logs):

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
+from coupling.common.collective import raise_together
+from coupling.common.files import FileError
 from coupling.common.text import end_of_file, lines_of
-from coupling.geometry.mesh import Field
+from coupling.geometry.mesh import Field, MeshError, State
+from coupling.simulation.forecast import Forecast, R
 from coupling.simulation.launch import Ended, ModelError
 
 _TAIL = 15  # lines of the model's log that an error shows
@@ -51,6 +54,52 @@ def check_finite(fields: Mapping[str, Field], comm: MPI.Comm, logs: Callable[[],
         broken = comm.allreduce(int(np.size(field.values) - np.isfinite(field.values).sum()))
         if broken:
             raise ModelError(f"the model ended well but {broken} values of {name} are not finite{logs()}")
+
+
+def forecast_left(
+    ended: Ended,
+    start: R,
+    until: float,
+    folder: Path,
+    comm: MPI.Comm,
+    last: Callable[[], tuple[R, float]],
+    read: Callable[[R], Mapping[str, Field]],
+    logs: Callable[[], str],
+) -> Forecast[R]:
+    """The forecast that a program left in `folder`, if it is a good one. Collective.
+
+    Parameters
+    ----------
+    ended : how the program ended
+    start : what it continued from
+    until : s, where it was to arrive
+    folder : of the run
+    comm : MPI communicator
+    last : called on rank 0 where the exit code is good: the restart at the end, and the exact time of it [s]
+    read : called on every rank: the restart's fields
+    logs : the end of an error's message
+
+    Raises
+    ------
+    ModelError
+        on every rank, see `ForecastModel.run`
+    """
+    arrived, problem = None, None
+    if comm.rank == 0:
+        try:
+            check_ended(ended, logs)
+            restart, time = arrived = last()
+            check_arrived(time, until, max(start.timestep, restart.timestep), logs)
+        except (ModelError, FileError) as error:
+            problem = error
+    try:
+        raise_together(problem, comm)
+        restart, time = comm.bcast(arrived)
+        fields = read(restart)
+    except (FileError, MeshError) as error:
+        raise ModelError(f"the model ended well but what it left cannot be used: {error}{logs()}") from error
+    check_finite(fields, comm, logs)
+    return Forecast(restart, State(time, fields), folder, ended.seconds)
 
 
 def exit_code_in_words(code: int) -> str:

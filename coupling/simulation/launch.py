@@ -63,6 +63,11 @@ class Ended:
     stopped: str | None
 
 
+def launcher_words(launcher: Sequence[str], processes: int) -> list[str]:
+    """The words of a launcher for so many processes, their number in place of `{n}`."""
+    return [word.replace("{n}", str(processes)) for word in launcher]
+
+
 def clean_environment(folder: str | Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a program that is to run in `folder`, free of our own job's variables.
 

@@ -16,7 +16,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.text import end_of_file, last_lines
 from coupling.simulation.endings import launcher_advice
-from coupling.simulation.launch import ModelError, launch, package_environment
+from coupling.simulation.launch import ModelError, launch, launcher_words, package_environment
 from da.analysis import analyse
 from da.diagnostics.checks import OperatorCheck, relative_gap
 from plugin.case.configuration import CycleCase
@@ -99,7 +99,7 @@ def started_on(ranks: int, path: Path, launcher: Sequence[str], comm: MPI.Comm) 
         kept, log = Path(folder) / "ranks.json", Path(folder) / "launch.log"
         program = [sys.executable, "-m", "plugin.verify", str(path), "--only-ranks", str(kept)]
         try:
-            words = [word.replace("{n}", str(ranks)) for word in launcher] + program
+            words = launcher_words(launcher, ranks) + program
             launch(words, folder, comm, None, package_environment())
         except ModelError as error:
             return OperatorCheck(NAME, float("nan"), 0.0, f"not run: {error}")

@@ -12,7 +12,7 @@ from coupling.common.text import end_of_file, last_lines
 from coupling.fluidity.checkpoint import how_to_cut, processes_of
 from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.endings import launcher_advice
-from coupling.simulation.launch import ModelError, clean_environment, launch, package_environment
+from coupling.simulation.launch import ModelError, clean_environment, launch, launcher_words, package_environment
 from plugin.case.configuration import CycleCase
 from plugin.check.case.files import ALONE, CaseFiles
 from plugin.check.finding import FAIL, OK, Finding, Unavailable
@@ -65,7 +65,7 @@ def launcher(case: CycleCase, scratch: Path) -> Iterator[Finding]:
     if n == 1:
         words, text = [], "not needed: the model has one process"
     else:
-        words = [word.replace("{n}", str(n)) for word in case.model.launcher]
+        words = launcher_words(case.model.launcher, n)
         text = f"{' '.join(words)} starts {n} processes that find each other"
     environment = {**package_environment(), **case.model.environment}
     ended = launch([*words, sys.executable, "-c", _PROBE], scratch, ALONE, _LIMIT, environment, _LOG)
