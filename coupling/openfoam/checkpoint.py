@@ -79,7 +79,7 @@ def open_restart(case: str | Path, time_name: str | None = None) -> OpenFoamRest
 
 def wrong_processes(restart: OpenFoamRestart, processes: int) -> str | None:
     """Why OpenFOAM cannot start on so many processes from here, None if it can."""
-    cut = len(restart.pieces) if restart.pieces != (restart.case,) else 1
+    cut = len(restart.pieces)
     if cut == processes:
         return None
     advice = "have decomposePar cut it" if processes > 1 else "remove its processor folders to run it whole"
@@ -89,7 +89,8 @@ def wrong_processes(restart: OpenFoamRestart, processes: int) -> str | None:
 
 def restart_files(restart: OpenFoamRestart) -> list[Path]:
     """Paths of all files that a restart consists of, each once."""
-    return [restart.case / name for name in _names(restart)]
+    names = _common_names(restart) + [name for piece in _cut_pieces(restart) for name in _piece_names(restart, piece)]
+    return [restart.case / name for name in sorted(names)]
 
 
 def read_meshes(restart: OpenFoamRestart, comm: MPI.Comm) -> dict[int, PolyMesh]:
@@ -182,11 +183,10 @@ def write_restart(
         problem = MeshError(message)
     raise_together(problem or _not_finite(changes), comm)
     with whole_folder(folder, comm) as beside:
-        on_rank_0(lambda: _copy(restart, beside, [name for name in _names(restart) if not _in_piece(name)]), comm)
-        for k in share_of_pieces(len(restart.pieces), comm):
-            here = restart.pieces[k].relative_to(restart.case).as_posix()
-            if here != ".":
-                _copy(restart, beside, [name for name in _names(restart) if name.startswith(f"{here}/")])
+        on_rank_0(lambda: _copy(restart, beside, _common_names(restart)), comm)
+        cut = _cut_pieces(restart)
+        for piece in [cut[k] for k in share_of_pieces(len(cut), comm)]:
+            _copy(restart, beside, _piece_names(restart, piece))
         comm.Barrier()
         if changes:
             write_changes(restart, read_meshes(restart, comm), beside, changes, comm)
@@ -216,23 +216,30 @@ def _not_finite(changes):
     return None
 
 
-def _in_piece(name):
-    return name.startswith("processor") and name.partition("/")[0].removeprefix("processor").isdigit()
+def _cut_pieces(restart):
+    """The processor folders; none of a case that is whole."""
+    return restart.pieces if restart.is_cut else ()
 
 
-def _names(restart):
-    """Names of all files of a restart within the case: dictionaries, mesh and one time; not logs, nor other times."""
-    tops = ["system", "constant"]
-    tops += [restart.time_name] if restart.pieces == (restart.case,) else []
-    for piece in restart.pieces if restart.pieces != (restart.case,) else ():
-        tops += [f"{piece.name}/constant", f"{piece.name}/{restart.time_name}"]
-    names = [path.name for path in (restart.case / PARAMETERS,) if path.is_file()]
+def _common_names(restart):
+    """Names within the case of the files that are no processor's: dictionaries, and mesh and time of a whole case."""
+    tops = ["system", "constant"] if restart.is_cut else ["system", "constant", restart.time_name]
+    return [path.name for path in (restart.case / PARAMETERS,) if path.is_file()] + _names_under(restart, tops)
+
+
+def _piece_names(restart, piece):
+    """Names of the files of one processor, within the case: its mesh and one time; not other times."""
+    return _names_under(restart, [f"{piece.name}/constant", f"{piece.name}/{restart.time_name}"])
+
+
+def _names_under(restart, tops):
+    names = []
     for top in tops:
         # links are followed: decomposePar makes some, and users link a mesh that several cases share
         for folder, _, files in os.walk(restart.case / top, followlinks=True):
             inside = Path(folder).relative_to(restart.case)
             names += [(inside / file).as_posix() for file in files]
-    return sorted(names)
+    return names
 
 
 def _copy(restart, beside, names):

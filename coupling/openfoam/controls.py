@@ -220,5 +220,5 @@ def _own(data: bytes) -> bytes:
 
 
 def _text(dictionary: Dictionary, entry: Entry, key: str) -> str | None:
-    child = next((e for e in reversed(entry.children or ()) if e.key == key), None)
+    child = entry.child(key)
     return None if child is None or child.children is not None else dictionary.text_of(child)

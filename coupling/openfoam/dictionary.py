@@ -11,7 +11,7 @@ OpenFOAM does. Nothing is expanded: `$name`, `#include` and `#calc` stay the wor
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,15 @@ class Entry:
     lists: tuple[ValueList, ...] = ()
     begin: int = 0
 
+    def child(self, key: str) -> "Entry | None":
+        """Of a dictionary the entry with this name; the last of several, as OpenFOAM has it."""
+        return last_entry(self.children or (), key)
+
+
+def last_entry(entries: Sequence[Entry], key: str) -> Entry | None:
+    """The last of the entries with this name; patterns are none."""
+    return next((entry for entry in reversed(entries) if entry.key == key and not entry.quoted), None)
+
 
 @dataclass(frozen=True)
 class Dictionary:
@@ -73,7 +82,7 @@ class Dictionary:
         for key in keys:
             if entries is None:
                 return None
-            found = next((entry for entry in reversed(entries) if entry.key == key and not entry.quoted), None)
+            found = last_entry(entries, key)
             if found is None:
                 return None
             entries = found.children
@@ -178,15 +187,16 @@ class Scanner:
                 continue
             if text in (b"(", b")", b"{", b"[", b"]"):
                 raise FileError(f"{self.path}: {text.decode()!r} at byte {word[0]}, expected a keyword; is it a list?")
-            entry = self._directive(word) if text.startswith(b"#") else self._entry(word, depth)
+            entry = self._directive(word) if text.startswith(b"#") else self.entry(word, depth)
             found.append(entry)
             if entry.key == "FoamFile" and depth == 0:
-                self._take_format(entry)
+                self.take_format(entry)
         if depth:
             raise FileError(f"{self.path}: ends within braces; is the file cut?")
         return tuple(found)
 
-    def _entry(self, word: tuple[int, int], depth: int) -> Entry:
+    def entry(self, word: tuple[int, int], depth: int = 0) -> Entry:
+        """The entry whose keyword is a word that was just passed."""
         text = self.data[slice(*word)]
         quoted = text.startswith(b'"')
         key = text.decode(errors="replace").strip('"')
@@ -218,7 +228,8 @@ class Scanner:
                 pass
         return Entry(key, False, argument[0], self.position, begin=word[0])
 
-    def _take_format(self, header: Entry) -> None:
+    def take_format(self, header: Entry) -> None:
+        """Take from a FoamFile how lists are written."""
         inside = {
             entry.key: self.data[entry.start : entry.end].decode(errors="replace") for entry in header.children or ()
         }

@@ -94,17 +94,16 @@ class _Edit:
 
     def __init__(self, restart, meshes, target, comm):
         self.restart, self.meshes, self.target, self.comm = restart, meshes, target, comm
-        self.single = {k: join_polyhedra([(0, m.part)], 1, MPI.COMM_SELF) for k, m in meshes.items()}
         held = comm.allgather(list(meshes))
         self.rank_of = {piece: rank for rank, pieces in enumerate(held) for piece in pieces}
 
     def check(self, changes: Mapping[str, Field]) -> None:
         """MeshError if a field was not read on these pieces, or U has boundaries that are not known here."""
+        own = {k: part_fingerprint(m.part) for k, m in self.meshes.items()}
         for name, field in changes.items():
             if not isinstance(field.mesh, PolyhedralMesh) or field.location != "cell":
                 raise MeshError(f"field {name!r}: expected values in cells of the case's own mesh")
             given = {piece.index: piece.fingerprint for piece in field.mesh.pieces}
-            own = {k: part_fingerprint(m.part) for k, m in self.meshes.items()}
             if given != own:
                 raise MeshError(f"{self.restart.case}: its mesh is not the one the field {name!r} was read on")
         if VELOCITY in changes:
@@ -242,14 +241,15 @@ class _Edit:
     def _flux_change(self, delta, shifted) -> dict[int, np.ndarray]:
         """{piece: (n_faces,) S · δU on each face}. Collective."""
         distance, beyond = {}, self._beyond(delta)
+        single = {k: join_polyhedra([(0, m.part)], 1, MPI.COMM_SELF) for k, m in self.meshes.items()}
         for k, mesh in self.meshes.items():
-            of = self.single[k]
+            of = single[k]
             to_owner = of.face_centres - of.centroids[mesh.part.owner]
             distance[k] = np.abs(np.einsum("ij,ij->i", of.face_area_vectors, to_owner))
         other = self._beyond_faces(distance)
         found = {}
         for k, mesh in self.meshes.items():
-            of, n, owner = self.single[k], mesh.n_inner, mesh.part.owner
+            of, n, owner = single[k], mesh.n_inner, mesh.part.owner
             area, change = of.face_area_vectors, np.zeros(len(owner))
             inner = mesh.part.neighbour[:n]
             there = np.abs(np.einsum("ij,ij->i", area[:n], of.centroids[inner] - of.face_centres[:n]))

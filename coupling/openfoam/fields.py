@@ -9,7 +9,7 @@ import numpy as np
 
 from coupling.common.files import FileError
 from coupling.openfoam.dictionary import Dictionary, Entry, parse_dictionary, replaced, unpacked
-from coupling.openfoam.lists import COMPONENTS, values_of, written
+from coupling.openfoam.lists import COMPONENTS, values_of, words_of, written
 from coupling.openfoam.mesh import Patch
 
 # classes of files that hold a field, and the kind of its numbers; those at cells, and those on faces
@@ -61,13 +61,13 @@ class FieldFile:
     def patch_type(self, patch: Patch) -> str | None:
         """The type of its condition on a patch; None where the file says nothing of it."""
         entry = self.patch(patch)
-        child = None if entry is None else _child(entry, "type")
+        child = None if entry is None else entry.child("type")
         return None if child is None else self.dictionary.text_of(child)
 
     def patch_values(self, patch: Patch) -> np.ndarray | None:
         """(nFaces,) or (nFaces, k) values on a patch, where the file has them under the patch's own name."""
         entry = self.patch(patch)
-        value = None if entry is None or entry.quoted or entry.key != patch.name else _child(entry, "value")
+        value = None if entry is None or entry.quoted or entry.key != patch.name else entry.child("value")
         return None if value is None else self._values(value, patch.count, f"{patch.name}/value")
 
     def replaced(self, internal: np.ndarray | None, patches: Mapping[str, np.ndarray]) -> bytes:
@@ -80,7 +80,7 @@ class FieldFile:
         boundary = self.dictionary.find("boundaryField")
         for child in () if boundary is None else boundary.children or ():
             if child.key in patches and not child.quoted:
-                value = _child(child, "value")
+                value = child.child("value")
                 assert value is not None
                 changes.append((value, patches[child.key]))
         spans = [
@@ -102,7 +102,7 @@ class FieldFile:
         return values
 
     def _plain(self, data: bytes, count: int, k: int, what: str) -> np.ndarray:
-        words = data.translate(None, b"()").split() if k == 1 else data.replace(b"(", b" ").replace(b")", b" ").split()
+        words = words_of(data, k)
         if words[:1] == [b"nonuniform"] and words[1:] in ([b"0"], []):
             return np.empty((0,) if k == 1 else (0, k))
         try:
@@ -135,7 +135,3 @@ def read_field(path: Path, kinds: Mapping[str, str]) -> FieldFile:
     if name is None or name not in kinds:
         raise FileError(f"{path}: is a {name}, expected one of {', '.join(kinds)}")
     return FieldFile(dictionary, kinds[name])
-
-
-def _child(entry: Entry, key: str) -> Entry | None:
-    return next((child for child in reversed(entry.children or ()) if child.key == key), None)

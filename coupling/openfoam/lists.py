@@ -93,9 +93,8 @@ def values_of(path: Path, data: bytes, found: ValueList) -> np.ndarray:
         kind = f"<i{found.label}" if found.kind == "label" else "<f8"
         values = np.frombuffer(inside, kind).astype(np.int64 if found.kind == "label" else np.float64)
     else:
-        plain = inside.translate(None, b"()") if k == 1 else inside.replace(b"(", b" ").replace(b")", b" ")
         try:
-            values = np.array(plain.split(), np.int64 if found.kind == "label" else np.float64)
+            values = np.array(words_of(inside, k), np.int64 if found.kind == "label" else np.float64)
         except ValueError as error:
             raise FileError(f"{path}: the list at byte {found.start} holds what is no number: {error}") from None
         if found.form == "same":
@@ -105,6 +104,12 @@ def values_of(path: Path, data: bytes, found: ValueList) -> np.ndarray:
             f"{path}: the list at byte {found.start} says {found.count} {found.kind}s and has {values.size / k:g}"
         )
     return values if k == 1 else values.reshape(found.count, k)
+
+
+def words_of(data: bytes, k: int) -> list[bytes]:
+    """The words of an ascii value of elements of k numbers, without the brackets around each."""
+    # of single numbers brackets are few, and taking them out is cheaper than putting blanks there
+    return (data.translate(None, b"()") if k == 1 else data.replace(b"(", b" ").replace(b")", b" ")).split()
 
 
 def written(values: np.ndarray, kind: str, binary: bool) -> bytes:

@@ -110,8 +110,8 @@ def _open(path: Path) -> Scanner:
     word = scanner.word()
     if word is None or scanner.data[slice(*word)] != b"FoamFile":
         raise FileError(f"{path}: does not begin with FoamFile; is it a file of OpenFOAM?")
-    header = scanner._entry(word, 0)
-    scanner._take_format(header)
+    header = scanner.entry(word)
+    scanner.take_format(header)
     return scanner
 
 
@@ -159,7 +159,7 @@ def _patches(scanner: Scanner) -> tuple[Patch, ...]:
         raise FileError(f"{scanner.path}: has no list of patches")
     patches = []
     while (word := scanner.word()) is not None and scanner.data[slice(*word)] != b")":
-        entry = scanner._entry(word, 0)
+        entry = scanner.entry(word)
         inside = Dictionary(scanner.path, scanner.data, entry.children or (), scanner.binary, scanner.label)
         numbers = {key: inside.number(key) for key in ("startFace", "nFaces", "neighbProcNo")}
         kind = inside.text("type")

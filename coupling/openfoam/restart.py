@@ -24,6 +24,11 @@ class OpenFoamRestart:
     fields: dict[str, str]
 
     @property
+    def is_cut(self) -> bool:
+        """Whether it lies in processor folders."""
+        return self.pieces != (self.case,)
+
+    @property
     def folder(self) -> Path:
         """The case folder."""
         return self.case
