@@ -53,9 +53,9 @@ def _starts(states: StandardisedStates, leads: list[float]) -> tuple[np.ndarray,
     """Numbers of the test states that forecasts start from, and the steps of each lead time."""
     apart = np.diff(states.times)
     step = float(apart[0])
-    steps = np.round(np.array(leads) / step).astype(int)
-    if np.any(np.abs(apart - step) > 1e-3 * step):
+    if not step > 0.0 or np.any(np.abs(apart - step) > 1e-3 * step):
         raise ConfigurationError("experiment.states: times are not evenly spaced; growth needs them so")
+    steps = np.round(np.array(leads) / step).astype(int)
     if steps.min() < 1 or np.any(np.abs(steps * step - leads) > 1e-3 * step):
         raise ConfigurationError(f"experiment.growth.leads: {leads}, expected multiples of the {step:g} s of a step")
     starts = np.arange(states.n_training, len(states.rows) - steps.max())
