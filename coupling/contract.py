@@ -4,8 +4,9 @@
 
     @pytest.fixture(scope="module")
     def trial(tmp_path_factory):
-        start = open_restart("case.flml")
-        return make_trial(MyModel(), start, (0.5, 1.0), tmp_path_factory.mktemp("trial"), MPI.COMM_SELF)
+        model = driver()
+        start = model.simulation.open_restart("case")
+        return make_trial(model, start, (0.5, 1.0), tmp_path_factory.mktemp("trial"), MPI.COMM_SELF)
 
     @pytest.mark.parametrize("promise", PROMISES)
     def test_it_keeps_its_promises(promise, trial):
@@ -13,19 +14,20 @@
 
 What a driver needs, in the order in which it is written:
 
-1. a restart, with the properties of :class:`~coupling.simulation.forecast.Restart`;
-2. `read_fields` and `write_restart` for it (:class:`~coupling.simulation.forecast.RestartFiles`);
-3. a model with `run` (:class:`~coupling.simulation.forecast.ForecastModel`), which starts the program by
-   :func:`coupling.simulation.launch.launch` and checks how it ended by :mod:`coupling.simulation.endings`.
+1. a restart, with the properties of :class:`~coupling.simulation.simulation.Restart`;
+2. functions that open, read, write and list it, and a series of states, in a
+   :class:`~coupling.simulation.simulation.Simulation`;
+3. a model with this `simulation` and with `run` (:class:`~coupling.simulation.forecast.ForecastModel`), which starts
+   the program by :func:`coupling.simulation.launch.launch` and checks its end by :mod:`coupling.simulation.endings`.
 
-:mod:`coupling.fluidity.checkpoint` and :mod:`coupling.fluidity.driver` do so for Fluidity.
+:mod:`coupling.fluidity.simulation` and :mod:`coupling.fluidity.driver` do so for Fluidity; docs/simulation.md has a
+page of code that does so for a model with files of its own.
 
 A trial is four forecasts; each promise is a function of the trial that asserts one thing, so that each fails by itself.
 How a model fails is no part of it: test that separately (`ForecastModel` says which error is expected).
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +35,12 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
-from coupling.fluidity import checkpoint
 from coupling.geometry.mesh import Field, State
 from coupling.simulation.endings import NEAR, has_arrived
-from coupling.simulation.forecast import Forecast, ForecastModel, Restart, RestartFiles
+from coupling.simulation.forecast import Forecast, ForecastModel
 from coupling.simulation.launch import ModelError
+from coupling.simulation.simulation import Restart
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,6 @@ class Trial:
     """Forecasts of one model, and what is needed to judge them.
 
     model : the driver
-    files : reads and writes its restarts
     start, times : the restart, and the two times [s] that forecasts went to
     folder : holds the forecasts' folders first, uninterrupted, later and edited
     comm : MPI communicator
@@ -57,11 +57,9 @@ class Trial:
     later : from `first`'s restart until the second
     edit : the field that was changed in `first`'s restart; `edited` went on from there until the second time
     before : {file: hash} of the start's folder before anything ran
-    dumps : opens a forecast's folder as states in time
     """
 
     model: ForecastModel[Any]
-    files: RestartFiles[Any]
     start: Restart
     times: tuple[float, float]
     folder: Path
@@ -73,7 +71,6 @@ class Trial:
     edit: Field
     edited: Forecast
     before: dict[str, str]
-    dumps: Callable[[Path, MPI.Comm], Any] = open_series
 
 
 def make_trial(
@@ -85,8 +82,6 @@ def make_trial(
     *,
     field: str | None = None,
     tolerance: float = 0.0,
-    files: RestartFiles[Any] = checkpoint,
-    dumps: Callable[[Path, MPI.Comm], Any] = open_series,
 ) -> Trial:
     """Run the four forecasts. Collective.
 
@@ -100,8 +95,6 @@ def make_trial(
     field : name of a field to change by a factor of 1.5; the first scalar of the checkpoint if left out. It should not
         be zero everywhere, nor prescribed at a boundary with another value than zero
     tolerance : see `Trial`
-    files : reads and writes the model's restarts; the default is Fluidity's
-    dumps : opens a forecast's folder as states in time, as `coupling.archive.series.open_series` does with Fluidity's
 
     Returns
     -------
@@ -115,11 +108,9 @@ def make_trial(
     scalars = [name for name in sorted(fields) if fields[name].components == 1]
     name = field or scalars[0]
     edit = fields[name].replaced(1.5 * fields[name].values)
-    restart = files.write_restart(first.restart, folder / "restart", comm, {name: edit})
+    restart = model.simulation.write_restart(first.restart, folder / "restart", comm, {name: edit})
     edited = model.run(restart, times[1], folder / "edited", comm)
-    return Trial(
-        model, files, start, times, folder, comm, tolerance, first, uninterrupted, later, edit, edited, before, dumps
-    )
+    return Trial(model, start, times, folder, comm, tolerance, first, uninterrupted, later, edit, edited, before)
 
 
 def arrives(trial: Trial) -> None:
@@ -144,12 +135,12 @@ def arrives(trial: Trial) -> None:
 def leaves_a_checkpoint(trial: Trial) -> None:
     """The checkpoint holds the state's values, in the files that its options name."""
     for forecast in (trial.first, trial.uninterrupted):
-        _same(trial.files.read_fields(forecast.restart, trial.comm), forecast.state, trial, "the checkpoint")
+        _same(trial.model.simulation.read_fields(forecast.restart, trial.comm), forecast.state, trial, "the checkpoint")
 
 
 def leaves_dumps(trial: Trial) -> None:
     """Dumps lie in the folder from the start's time to the state's: readings within a window are compared with them."""
-    with trial.dumps(trial.later.folder, trial.comm) as dumps:
+    with trial.model.simulation.open_series(trial.later.folder, trial.comm) as dumps:
         began, ended = dumps.times[0], dumps.times[-1]
         step = trial.first.restart.timestep
         assert abs(began - trial.first.state.time) <= NEAR * step, f"the first dump is of {began:g} s"
@@ -168,7 +159,7 @@ def repeats_the_uninterrupted_run(trial: Trial) -> None:
 
 def goes_on_from_an_edited_restart(trial: Trial) -> None:
     """The model begins with what was changed in the checkpoint; all else is as it was."""
-    with trial.dumps(trial.edited.folder, trial.comm) as dumps:
+    with trial.model.simulation.open_series(trial.edited.folder, trial.comm) as dumps:
         began = dumps.read(0)
     expected = State(began.time, {**trial.first.state.fields, trial.edit.name: trial.edit})
     _same(began, _dumped(expected, began, trial), trial, "the first dump after an edit")

@@ -32,14 +32,13 @@ from typing import Any
 
 from mpi4py import MPI
 
-from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import sync
 from coupling.common.text import counted
 from coupling.common.watchdog import watched
-from coupling.fluidity.checkpoint import FluidityRestart, read_fields, restart_files, write_restart
 from coupling.simulation.launch import ModelError
+from coupling.simulation.simulation import Restart
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.configuration import Case, ConfigurationError, CycleCase, IauSection, read_cycle_case
@@ -111,11 +110,14 @@ def run_cycle(
 def _run(case, comm, resume, after, progress):
     done, beginning = find_run(case, comm, resume, after)
     model = forecast_model(case.model)
+    simulation = model.simulation
     first, readings = checked_start(case, comm, progress.say)
+
+    files = on_rank_0(lambda: simulation.restart_files(first), comm)
 
     def check_disk(done):
         if done < case.cycle.windows:
-            progress.say(on_rank_0(lambda: disk_need(case.run, first, done, case.cycle), comm))
+            progress.say(on_rank_0(lambda: disk_need(case.run, files, done, case.cycle), comm))
 
     check_disk(done)
     with progress.stage("background"):
@@ -124,9 +126,9 @@ def _run(case, comm, resume, after, progress):
         statistics = replace(statistics, lengths=lengths)
     check_variables(readings, statistics.transfer, case.observations.file)
     if first.fields:  # a cold start has none to look at
-        statistics.transfer.to_grid(read_fields(first, comm, statistics.transfer.field_names))
-    gates = make_gates(case.gates, statistics.transfer)
-    on_rank_0(lambda: check_boundary(case.gates, first), comm)
+        statistics.transfer.to_grid(simulation.read_fields(first, comm, statistics.transfer.field_names))
+    gates = make_gates(case.gates, statistics.transfer, simulation.boundary)
+    on_rank_0(lambda: check_boundary(case.gates, first, simulation.boundary), comm)
     _check_parts(case.cycle.iau, first)
     progress.say(_background_line(statistics, readings, progress))
     ends = [first.time + number * case.cycle.window for number in range(1, case.cycle.windows + 1)]
@@ -171,13 +173,17 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     def begin(start):
         if case.cycle.iau is None or start is not beginning.restart:  # another try
             return run(start)
-        return forecast_in_parts(beginning, until, case.cycle.iau, run, folder, gates.bounded, comm)
+        return forecast_in_parts(beginning, until, case.cycle.iau, run, folder, gates.bounded, model.simulation, comm)
 
     with progress.stage("forecast", f"{label}: forecast to {until:g} s"):
-        forecast, recovery = forecast_from(beginning, begin, case.model.on_failure, folder, comm, progress.say)
+        forecast, recovery = forecast_from(
+            beginning, begin, case.model.on_failure, folder, model.simulation, comm, progress.say
+        )
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
-        usable, settings = _window_readings(readings, beginning, forecast, case, number, statistics, comm, cache)
+        usable, settings = _window_readings(
+            readings, beginning, forecast, case, number, statistics, model.simulation, comm, cache
+        )
         of = statistics, forecast.state, usable, comm, case.minimiser, settings, cache, case.analysis.guard
         analysis = assimilate(*of, beginning.factors, beginning.losses)
     reached("analysis found")
@@ -187,7 +193,9 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
     with progress.stage("diagnostics", f"{label}: diagnostics") if asked else nullcontext():
         statistics_of_analysis = diagnose(analysis, statistics, forecast.state, case.diagnostics, folder, comm)
     with progress.stage("restart", f"{label}: writing the restart"):
-        restart = write_restart(forecast.restart, folder / "analysis", comm, analysis.changes, manifest=True)
+        restart = model.simulation.write_restart(
+            forecast.restart, folder / "analysis", comm, analysis.changes, manifest=True
+        )
     reached("restart written")
     entry = _entry(number, forecast, restart, analysis, case, progress)
     if analysis.losses:
@@ -197,13 +205,13 @@ def _window(number, beginning, until, case, model, readings, statistics, gates, 
         entry["recovery"] = recovery
     elif case.cycle.iau is not None and beginning.background is not None:
         entry["iau"] = case.cycle.iau.model_dump()
-    on_rank_0(lambda: _keep(case, folder, entry, analysis, forecast.restart), comm)
+    on_rank_0(lambda: _keep(case, folder, entry, analysis, forecast.restart, model.simulation), comm)
     progress.say(_window_line(label, entry))
     analysed = forecast.restart if analysis.analysis else None
     return Beginning(restart, analysed, analysis.biases, analysis.factors, analysis.losses)
 
 
-def _window_readings(readings, beginning, forecast, case, number, statistics, comm, cache):
+def _window_readings(readings, beginning, forecast, case, number, statistics, simulation, comm, cache):
     """The readings of a window, and how they are treated. Collective."""
     settings = case.observations
     end, step, biases = forecast.state.time, forecast.restart.timestep, beginning.biases
@@ -212,21 +220,23 @@ def _window_readings(readings, beginning, forecast, case, number, statistics, co
     within = settings.window != ANALYSIS_TIME and (settings.lagged is not None or in_time.any())
     reach = 0 if settings.lagged is None else math.ceil(max(settings.lagged.lags) / case.cycle.window)
     earlier = [window_folder(case.run, n) / "readings.csv" for n in range(max(1, number - reach), number)]
-    with open_series(forecast.folder, comm) if within else nullcontext() as dumps:
+    with simulation.open_series(forecast.folder, comm) if within else nullcontext() as dumps:
         return window_readings(
             readings, in_time, end, settings, statistics.transfer, dumps, _SAME * step, cache, 0.5 * step,
             recorded_in(earlier, comm), biases=biases,
         )  # fmt: skip
 
 
-def _keep(case, folder, entry, analysis, background):
-    for path in restart_files(background):  # the model wrote them, and did not see to it that they are on the disk
+def _keep(case, folder, entry, analysis, background, simulation):
+    for path in simulation.restart_files(
+        background
+    ):  # the model wrote them, and did not see to it that they are on the disk
         sync(path)
     write_table(folder / "readings.csv", analysis.table)
     reached("table written")
     append_entry(case.run / "ledger.jsonl", entry)
     reached("window recorded")
-    prune(case.run, [entry["window"] - 1], case.cycle.keep)
+    prune(case.run, [entry["window"] - 1], case.cycle.keep, simulation)
 
 
 def _entry(number, forecast, restart, analysis, case, progress):
@@ -236,8 +246,8 @@ def _entry(number, forecast, restart, analysis, case, progress):
         "readings": len(analysis.table),
         "used": sum(row["used"] == "yes" for row in analysis.table),
         "left_out": dict(Counter(row["used"].removeprefix("no: ") for row in analysis.table if row["used"] != "yes")),
-        "restart": str(restart.options.relative_to(case.run)),
-        "forecast": str(forecast.restart.options.relative_to(case.run)),
+        "restart": str(restart.path.relative_to(case.run)),
+        "forecast": str(forecast.restart.path.relative_to(case.run)),
         "seconds": {name: round(s, 4) for name, s in progress.seconds.items() if name != "background"},
         "model_seconds": round(forecast.seconds, 4),
     }
@@ -291,7 +301,7 @@ def _window_line(label: str, entry: Mapping[str, Any]) -> str:
     )
 
 
-def _check_parts(iau: IauSection | None, first: FluidityRestart) -> None:
+def _check_parts(iau: IauSection | None, first: Restart) -> None:
     if iau is not None and iau.over < iau.parts * first.timestep:
         raise ConfigurationError(
             f"cycle.iau: {iau.parts} parts over {iau.over:g} s are nearer to each other than the model's time step of "

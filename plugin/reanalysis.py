@@ -54,10 +54,12 @@ from plugin.run.rank_groups import RankGroup, groups_for, split
 from plugin.run.settings import first_difference, kept_settings, relocated, settings_of
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.background.of_case import Background, Series, background, close_all, fingerprint, plan_of
-from plugin.window.gates.apply import Gates, check_without_model, columns_of, make_gates
+from plugin.window.gates.apply import Gates, columns_of, make_gates
+from plugin.window.gates.mesh_operators import check_gates
 from plugin.window.observations.earlier import lacking_line
 from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
 
+_NO_MODEL = "only a model's checkpoint has them, so this gate goes with the cycle"
 _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
 
 
@@ -118,7 +120,7 @@ def _reanalyse(case, comm, resume, progress):
     of = case.reanalysis
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise ConfigurationError("this MPI was started without threads; reading ahead needs MPI_THREAD_MULTIPLE")
-    check_without_model(case.gates)
+    check_gates(case.gates, _NO_MODEL)
     if case.observations.bias is not None:
         raise ConfigurationError(
             "observations.bias: biases go on from window to window, states are analysed alone here"
@@ -143,7 +145,7 @@ def _reanalyse(case, comm, resume, progress):
     readings = on_rank_0(lambda: readings_of(case, progress.say), comm)
     with progress.stage("background"):
         made, group = _backgrounds(case, comm, len(steps), progress)
-    gates = make_gates(case.gates, made.transfer)
+    gates = make_gates(case.gates, made.transfer, _NO_MODEL)
     threads = group.comm.Dup(), group.comm.Dup()
     own, within = ([reopened(one, ranks) for one in series] for ranks in (threads[0], group.comm))
     close_all(plan)

@@ -20,7 +20,7 @@ ARROWS = {
     "coupling.archive": {"geometry", "vtk"},
     "coupling.common": set(),
     "coupling.embedded": {"fluidity", "vtk"},
-    "coupling.fluidity": {"geometry", "simulation", "vtk"},
+    "coupling.fluidity": {"archive", "geometry", "simulation", "vtk"},
     "coupling.geometry": set(),
     "coupling.openfoam": {"geometry", "simulation"},
     "coupling.simulation": {"geometry"},

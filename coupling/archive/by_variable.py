@@ -31,6 +31,12 @@ class SplitArchive:
     def __len__(self) -> int:
         return len(self.times)
 
+    def __enter__(self) -> "SplitArchive":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     @property
     def field_names(self) -> tuple[str, ...]:
         """Names of all archives' fields, sorted."""

@@ -68,6 +68,11 @@ class FluidityRestart:
     fields: dict[str, FieldSource]
 
     @property
+    def path(self) -> Path:
+        """The options file."""
+        return self.options
+
+    @property
     def folder(self) -> Path:
         """Where the options file and all it names lie."""
         return self.options.parent

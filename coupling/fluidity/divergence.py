@@ -26,32 +26,12 @@ from coupling.fluidity.boundary import free_directions
 from coupling.geometry.interpolation import multiply, sparse_rows
 from coupling.geometry.mesh import Mesh
 from coupling.geometry.points import MeshPoints, mesh_points
+from coupling.simulation.boundary import DivergenceError, Projected
 
 _REDUCTION = 1e-12  # of the residual
 _ROUNDING = 1e-15  # of the sum of the sizes of the divergence's terms
 _MOST_ITERATIONS = 20_000
 _NOTHING = 1e-12  # of the largest diagonal entry: a row without a free node
-
-
-class DivergenceError(ArithmeticError):
-    """A solve that did not converge."""
-
-
-@dataclass(frozen=True)
-class Projected:
-    """An increment without divergence.
-
-    increment : (N, 3) [m/s]
-    before, after : root mean square of the weak divergence over the lumped mass [1/s]
-    fraction : norm of the increment, as a fraction of its norm before
-    iterations : of the solver
-    """
-
-    increment: np.ndarray
-    before: float
-    after: float
-    fraction: float
-    iterations: int
 
 
 @dataclass(frozen=True)

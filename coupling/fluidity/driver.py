@@ -20,10 +20,12 @@ from coupling.fluidity.checkpoint import (
     wrong_processes,
 )
 from coupling.fluidity.nodes import same_time
+from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.mesh import Field
 from coupling.simulation.endings import NEAR, end_of_logs, forecast_left, is_ahead
 from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import Ended, ModelError, launch, launcher_words, package_environment
+from coupling.simulation.simulation import Simulation
 from coupling.vtk.vtu import dump_time
 
 # Fluidity tries to import its own Python package and goes on without it; every run says so where PYTHONPATH lacks it
@@ -54,6 +56,11 @@ class FluidityModel:
     timeout: float | None = None
     silence: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def simulation(self) -> Simulation[FluidityRestart]:
+        """See :class:`ForecastModel`."""
+        return FLUIDITY
 
     def command(self, options: str) -> list[str]:
         """The words that start the model; in serial the launcher is left out."""

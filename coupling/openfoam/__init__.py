@@ -10,6 +10,7 @@ lists : lists of numbers in files, ascii and binary
 mesh : constant/polyMesh
 numbers : parameters: numbers in dictionaries by the path of their entry
 restart : the type of a restart
+simulation : all this as the plugin asks for it
 series : the times of cases as states in time
 times : which times a case has, and in how many pieces
 """

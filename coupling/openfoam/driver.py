@@ -14,9 +14,11 @@ from coupling.geometry.mesh import Field
 from coupling.openfoam.checkpoint import open_restart, read_fields, write_restart, wrong_processes
 from coupling.openfoam.controls import controls_of, set_back, set_run
 from coupling.openfoam.restart import OpenFoamRestart
+from coupling.openfoam.simulation import OPENFOAM
 from coupling.simulation.endings import end_of_logs, forecast_left, is_ahead
 from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import Ended, ModelError, launch, launcher_words
+from coupling.simulation.simulation import Simulation
 
 _HOME = Path("/usr/share/openfoam")  # where Debian's package keeps etc/controlDict
 _FATAL = re.compile(r"^.*--> FOAM FATAL .*", re.MULTILINE)
@@ -43,6 +45,11 @@ class OpenFoamModel:
     timeout: float | None = None
     silence: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def simulation(self) -> Simulation[OpenFoamRestart]:
+        """See :class:`ForecastModel`."""
+        return OPENFOAM
 
     def command(self, application: str) -> list[str]:
         """The words that start the solver; in serial the launcher and `-parallel` are left out."""

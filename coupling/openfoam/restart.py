@@ -29,6 +29,11 @@ class OpenFoamRestart:
         return self.pieces != (self.case,)
 
     @property
+    def path(self) -> Path:
+        """CASE/TIME, which names the time as well; of a case in pieces there is no such folder."""
+        return self.case / self.time_name
+
+    @property
     def folder(self) -> Path:
         """The case folder."""
         return self.case

@@ -1,40 +1,13 @@
 """The forecast model as the cycle sees it: it continues from a restart to a given time and leaves another restart."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 
 from mpi4py import MPI
 
-from coupling.geometry.mesh import Field, State
-
-
-class Restart(Protocol):
-    """What a model continues from: a folder of its own files, opened, changed and written as a whole."""
-
-    @property
-    def folder(self) -> Path:
-        """Where all its files lie."""
-
-    @property
-    def name(self) -> str:
-        """The simulation's name."""
-
-    @property
-    def time(self) -> float:
-        """s, as the restart's own files have it."""
-
-    @property
-    def timestep(self) -> float:
-        """s."""
-
-    @property
-    def fields(self) -> Mapping[str, Any]:
-        """{field: where it starts from} of the fields that start from files; none in a cold start."""
-
-
-R = TypeVar("R", bound=Restart)  # a simulation's own restart
+from coupling.geometry.mesh import State
+from coupling.simulation.simulation import R, Simulation
 
 
 @dataclass(frozen=True)
@@ -53,20 +26,12 @@ class Forecast(Generic[R]):
     seconds: float
 
 
-class RestartFiles(Protocol[R]):
-    """How a simulation's restarts are read and written; a module does, as `coupling.fluidity.checkpoint`."""
-
-    def read_fields(self, restart: R, comm: MPI.Comm, names: Collection[str] | None = None) -> State:
-        """Fields of a restart. Collective."""
-
-    def write_restart(
-        self, restart: R, folder: str | Path, comm: MPI.Comm, changes: Mapping[str, Field] | None = None
-    ) -> R:
-        """Write a restart into a new folder, with some fields changed; the old one stays as it is. Collective."""
-
-
 class ForecastModel(Protocol[R]):
     """Anything that can continue from a restart; `coupling.contract` tests that a driver does what is promised here."""
+
+    @property
+    def simulation(self) -> Simulation[R]:
+        """Whose restarts it takes and leaves."""
 
     def run(self, start: R, until: float, folder: Path, comm: MPI.Comm) -> Forecast[R]:
         """Run from `start` until `until` [s] in the new folder `folder`. Collective.

@@ -17,18 +17,17 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.common.waiting import wait_asleep
-from coupling.fluidity import options as flml
 from plugin.case.configuration import ConfigurationError, CycleCase, read_cycle_case
 from plugin.check.case.estimate import estimate
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid
 from plugin.check.case.model import launcher, nodes, processes, program
 from plugin.check.case.network import network
-from plugin.check.case.options import options, write_fixed
 from plugin.check.case.parameters import parameters
 from plugin.check.case.readings import in_air, in_windows
 from plugin.check.case.resources import disk, duration, memory
 from plugin.check.case.restart import round_trip
+from plugin.check.case.settings import model_settings
 from plugin.check.case.states import same_mesh, states
 from plugin.check.case.trial import one_time_step
 from plugin.check.finding import FAIL, OK, WARN, Finding, as_text, findings, without_folder
@@ -65,7 +64,7 @@ def check_case(
     files = CaseFiles(case, scratch)
     yield from findings("model", program, case)
     yield from findings("launcher", launcher, case, scratch)
-    yield from findings("model's options", _options, files, fix)
+    yield from findings("model's options", model_settings, files, fix)
     yield from findings("parameters", parameters, files)
     yield from findings("estimate", estimate, files)
     yield from findings("pieces of the mesh", processes, files)
@@ -83,23 +82,6 @@ def check_case(
     if not quick:
         yield from findings("one time step", one_time_step, files)
         yield from findings("one window", duration, files, len(places))
-
-
-def _options(files: CaseFiles, fix: Path | None) -> Iterator[Finding]:
-    case = files.case
-    reported = options(case, flml.read_options(case.model.start))
-    yield from (finding for finding, _ in reported)
-    changes = [change for _, some in reported for change in some]
-    if fix is not None and changes:
-        write_fixed(case, changes, fix)
-        yield Finding(
-            OK,
-            "--fix",
-            f"{fix} has {len(changes)} change{'s' if len(changes) != 1 else ''}",
-            f"name it in model.start: {fix}",
-        )
-    elif fix is not None:
-        yield Finding(OK, "--fix", "nothing to change; no file was written")
 
 
 def _read(path: Path) -> tuple[CycleCase | None, list[Finding]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-OK, WARN, FAIL = "ok", "warn", "fail"
+from coupling.simulation.advice import FAIL, OK, WARN
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.faults import reached
-from coupling.fluidity.checkpoint import FluidityRestart, write_restart
 from coupling.geometry.mesh import State
 from coupling.simulation.parameters import Numbers
+from coupling.simulation.simulation import Restart
 from da.ensemble.ensemble import EnsembleReadings, EnsembleUpdate
 from da.ensemble.etkf import etkf
 from da.ensemble.hybrid import StaticErrors
@@ -125,7 +125,7 @@ class Written:
     gates : of each, what the gates measured and did
     """
 
-    restarts: tuple[FluidityRestart, ...]
+    restarts: tuple[Restart, ...]
     changed: tuple[bool, ...]
     values: np.ndarray
     gates: tuple[dict[str, Any], ...]
@@ -167,11 +167,11 @@ def write_members(
     MeshError, OSError
         as `write_restart`
     """
-    transfer, gates = setting.transfer, setting.gates
+    transfer, gates, simulation = setting.transfer, setting.gates, setting.simulation
     restarts, changed, records = [], [], []
     after = np.zeros_like(values)
     for member, (base, folder) in enumerate(zip(bases, folders, strict=True)):
-        state = forecast_state(base.forecast, transfer, comm)
+        state = forecast_state(base.forecast, transfer, simulation, comm)
         increment = posterior[:, member] - base.column
         moved = bool(comm.allreduce(int(np.any(increment != 0.0))))
         fields, record = {}, {}
@@ -182,7 +182,9 @@ def write_members(
             fields, record = passed.changes, passed.gates
         target = folder / "analysis"
         restarts.append(
-            write_restart(base.forecast.restart, target, comm, fields, manifest=True, numbers=numbers[member])
+            simulation.write_restart(
+                base.forecast.restart, target, comm, fields, manifest=True, numbers=numbers[member]
+            )
         )
         reached("member written")
         changed.append(bool(fields) and base.own)

@@ -22,9 +22,9 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import FileError, sync
-from coupling.fluidity.checkpoint import restart_files
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.launch import ModelError
+from coupling.simulation.simulation import Simulation
 from da.ensemble.ensemble import EnsembleReadings
 from da.ensemble.hybrid import StaticErrors
 from da.observation.observations import Observations
@@ -115,9 +115,11 @@ def run_ensemble(
     group = groups_of(case.ensemble.at_once, n, comm)
     first, readings = checked_start(case, comm, progress.say)
 
+    files = on_rank_0(lambda: model.simulation.restart_files(first), comm)
+
     def check_disk(done: int) -> None:
         if done < case.cycle.windows:
-            need = on_rank_0(lambda: disk_need(case.run, first, done, case.cycle, n), comm)
+            need = on_rank_0(lambda: disk_need(case.run, files, done, case.cycle, n), comm)
             progress.say(need)
 
     check_disk(done)
@@ -163,7 +165,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         half = case.model.on_failure == "half"
         forecasts = forecast_members(
             members.beginnings, until, job.model, job.setting.gates, folders, job.group, comm, progress.say, half,
-            prepared(job.setting.parameters, members.parameters),
+            prepared(job.setting.parameters, members.parameters, job.setting.simulation),
         )  # fmt: skip
     replaced = _count_failures(label, forecasts, members.replaced, job)
     reached("forecast there")
@@ -173,7 +175,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         usable, settings = _readings_of_window(members.beginnings[0].restart.time, end, step, job)
         own_times = None if case.observations.window == ANALYSIS_TIME else case.observations.window
         there = list(forecasts.good.values())
-        columns = columns_of(there, usable, own_times, _SAME * step, transfer, comm)
+        columns = columns_of(there, usable, own_times, _SAME * step, transfer, job.setting.simulation, comm)
         bases, columns, parameters = _with_draws(forecasts, columns, members.parameters, number, job)
         compared = compare(usable, columns.values, columns.inside, columns.in_time, end, settings, transfer.grid)
         analysis = _analysed(columns, bases[0], parameters, compared, settings, members.factors, job)
@@ -205,7 +207,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
 
     def keep() -> None:
         write_parameters(case.run, number, end, job.setting.parameters, values)
-        _keep(case, folder, entry, table, forecasts)
+        _keep(case, folder, entry, table, forecasts, job.setting.simulation)
 
     on_rank_0(keep, comm)
     progress.say(window_line(label, entry))
@@ -223,7 +225,16 @@ def _smooth(label: str, analysis: EnsembleAnalysis, forecasts: Forecasts, slack:
     elif analysis.update is not None:
         transfer = job.setting.transfer
         factor = factor_of_rows(analysis.factors, transfer) if job.ensemble.inflation.adaptive else 1.0
-        write_smoothed(analysis.update, factor, list(forecasts.good.values()), slack, folder, transfer, job.comm)
+        write_smoothed(
+            analysis.update,
+            factor,
+            list(forecasts.good.values()),
+            slack,
+            folder,
+            transfer,
+            job.setting.simulation,
+            job.comm,
+        )
 
 
 def _make(folders: Sequence[Path]) -> None:
@@ -289,7 +300,7 @@ def _analysed(
         return EnsembleAnalysis(columns.state, parameters, None, factors)
     transfer, observe = job.setting.transfer, None
     if job.setting.latent is not None:
-        state = forecast_state(base.forecast, transfer, job.comm)
+        state = forecast_state(base.forecast, transfer, job.setting.simulation, job.comm)
         observe = observed_changes(state, base.column, columns.state, compared, settings, transfer)
 
     def readings_by(fields: tuple[str, ...] | None) -> EnsembleReadings | None:
@@ -300,18 +311,20 @@ def _analysed(
 
     def static() -> StaticErrors:
         assert job.setting.background is not None
-        state = forecast_state(base.forecast, transfer, job.comm)
+        state = forecast_state(base.forecast, transfer, job.setting.simulation, job.comm)
         return static_errors(job.setting.background.transform, state, compared, settings, transfer, job.comm)
 
     return analyse(job.case, columns.state, parameters, readings_by, factors, job.setting, job.comm, observe, static)
 
 
-def _keep(case: CycleCase, folder: Path, entry: dict, table: list[dict], forecasts: Forecasts) -> None:
+def _keep(
+    case: CycleCase, folder: Path, entry: dict, table: list[dict], forecasts: Forecasts, simulation: Simulation
+) -> None:
     for forecast in forecasts.good.values():  # the models wrote them, and did not see to it that they are on the disk
-        for path in restart_files(forecast.restart):
+        for path in simulation.restart_files(forecast.restart):
             sync(path)
     write_table(folder / "readings.csv", table)
     reached("table written")
     append_entry(case.run / "ledger.jsonl", entry)
     reached("window recorded")
-    prune(case.run, [entry["window"] - 1], case.cycle.keep)
+    prune(case.run, [entry["window"] - 1], case.cycle.keep, simulation)

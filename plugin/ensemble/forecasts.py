@@ -9,9 +9,9 @@ from mpi4py import MPI
 
 from coupling.common.collective import raise_together
 from coupling.common.waiting import wait_asleep
-from coupling.fluidity.checkpoint import FluidityRestart
 from coupling.simulation.forecast import Forecast, ForecastModel
 from coupling.simulation.launch import ModelError
+from coupling.simulation.simulation import Restart
 from plugin.case.configuration import ConfigurationError
 from plugin.run.rank_groups import RankGroup
 from plugin.run.recovery import Beginning, forecast_from
@@ -19,7 +19,7 @@ from plugin.window.gates.apply import Gates
 from plugin.window.gates.mesh_operators import MeshOperators
 from plugin.window.refusals import wrong_step
 
-Prepare = Callable[[FluidityRestart, int, Path, MPI.Comm], FluidityRestart]
+Prepare = Callable[[Restart, int, Path, MPI.Comm], Restart]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MemberForecast:
     recovery : what the ledger records of a second try; None where the first was good
     """
 
-    restart: FluidityRestart
+    restart: Restart
     time: float
     folder: Path
     seconds: float
@@ -133,7 +133,7 @@ def _of_member(member, beginning, until, model, gates, folder, comm, say, half, 
     """A member's MemberForecast, or why it has none. Collective over its group."""
     tries = 0
 
-    def run(start: FluidityRestart) -> Forecast:
+    def run(start: Restart) -> Forecast:
         nonlocal tries
         tries += 1
         if prepare is not None:
@@ -148,7 +148,9 @@ def _of_member(member, beginning, until, model, gates, folder, comm, say, half, 
         say(f"member {member + 1}: {text}")
 
     try:
-        forecast, recovery = forecast_from(beginning, run, "half" if half else "background", folder, comm, said)
+        forecast, recovery = forecast_from(
+            beginning, run, "half" if half else "background", folder, model.simulation, comm, said
+        )
     except ModelError as failure:
         return str(failure).partition("\n")[0]
     return MemberForecast(forecast.restart, forecast.state.time, forecast.folder, forecast.seconds, recovery)
@@ -157,7 +159,7 @@ def _of_member(member, beginning, until, model, gates, folder, comm, say, half, 
 def _within(gates: Gates, comm: MPI.Comm) -> Gates:
     """The gates for states of a group's ranks; only `check` is asked of them."""
     transfer = replace(gates.transfer, comm=comm, cache=None, _made={}, _sensors={})
-    return replace(gates, transfer=transfer, tools=MeshOperators(comm))
+    return replace(gates, transfer=transfer, tools=MeshOperators(comm, gates.tools.boundary))
 
 
 def replacement_weights(good: int, random: np.random.Generator) -> np.ndarray:

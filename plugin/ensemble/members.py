@@ -16,15 +16,16 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import State
 from coupling.simulation.forecast import ForecastModel
+from coupling.simulation.simulation import Restart
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.case.ensemble import EnsembleSection
 from plugin.ensemble.parameter_files import read_next
 from plugin.ensemble.parameters import first_values, numbers_of
 from plugin.ensemble.setting import Setting
 from plugin.ensemble.states import column_of
+from plugin.run.drivers import simulation_of
 from plugin.run.folder import check_restarts, finished, own_file
 from plugin.run.recovery import Beginning
 from plugin.run.retention import window_folder
@@ -71,6 +72,7 @@ def find_members(case: CycleCase, comm: MPI.Comm, resume: bool, after: int | Non
     ConfigurationError, FileError
         as `plugin.run.folder.find_run`
     """
+    open_restart = simulation_of(case.model).open_restart
     entries = on_rank_0(lambda: finished(case, resume, after), comm)
     if not entries:
         return 0, None
@@ -88,9 +90,7 @@ def find_members(case: CycleCase, comm: MPI.Comm, resume: bool, after: int | Non
     return len(entries), Members(beginnings, parameters, entries[-1]["replaced"], entries[-1].get("inflation", {}))
 
 
-def first_members(
-    first: FluidityRestart, case: CycleCase, setting: Setting, model: ForecastModel, comm: MPI.Comm
-) -> Members:
+def first_members(first: Restart, case: CycleCase, setting: Setting, model: ForecastModel, comm: MPI.Comm) -> Members:
     """The members of the first window, made anew in RUN/0000. Collective.
 
     Raises
@@ -107,16 +107,16 @@ def first_members(
     folder = window_folder(case.run, 0)
     on_rank_0(lambda: shutil.rmtree(folder, ignore_errors=True), comm)
     on_rank_0(folder.mkdir, comm)
-    transfer = setting.transfer
+    transfer, simulation = setting.transfer, setting.simulation
     if not set(transfer.field_names) <= set(first.fields):
         first = model.run(first, first.time + first.timestep, folder / SPIN_UP, comm).restart
-    state = transfer.within_bounds(read_fields(first, comm, transfer.field_names))
+    state = transfer.within_bounds(simulation.read_fields(first, comm, transfer.field_names))
     beginnings = []
     for member, increment in enumerate(_increments(state, case, setting, comm)):
         passed = setting.gates.passed(WindowAnalysis(transfer.added(state, increment), None, []), state, first)
         target = member_folder(case.run, 0, member) / "analysis"
         numbers = numbers_of(unknown, parameters[:, member])
-        restart = write_restart(first, target, comm, passed.changes, manifest=True, numbers=numbers)
+        restart = simulation.write_restart(first, target, comm, passed.changes, manifest=True, numbers=numbers)
         beginnings.append(Beginning(restart, first, {}))
     reached("members begun")
     return Members(tuple(beginnings), parameters)

@@ -13,10 +13,8 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError
-from coupling.fluidity import options as flml
-from coupling.fluidity.checkpoint import FluidityRestart, write_restart
-from coupling.fluidity.option_paths import number_at
-from coupling.simulation.parameters import PARAMETERS, Numbers, Series, read_entries
+from coupling.simulation.parameters import PARAMETERS, Numbers, Series
+from coupling.simulation.simulation import Restart, Simulation, carries
 from da.ensemble.ensemble import EnsembleUpdate
 from da.ensemble.prior import LogNormal, Normal, Prior, Uniform, draws, values
 from da.ensemble.wander import STAYS, Wander, first_order, kept_apart, random_walk, wandered
@@ -108,35 +106,36 @@ def _wander(section: WanderSection | None, window: float) -> Wander:
     return first_order(section.ar1.time, window, section.ar1.spread)
 
 
-def check_targets(parameters: Parameters, start: FluidityRestart) -> None:
-    """See that the model's options have the numbers that parameters replace.
+def check_targets(parameters: Parameters, start: Restart, simulation: Simulation) -> None:
+    """See that the model's settings have the numbers that parameters replace.
 
-    ConfigurationError with the key of the first that is not there, and the nearest option that is
+    ConfigurationError with the key of the first that is not there, and the nearest place that is
     """
     for name in parameters.sections:
-        if problem := target_problem(parameters, name, start):
+        if problem := target_problem(parameters, name, start, simulation):
             raise ConfigurationError(problem)
 
 
-def target_problem(parameters: Parameters, name: str, start: FluidityRestart) -> str | None:
-    """Why the options have no place for a parameter; None if they have."""
+def target_problem(parameters: Parameters, name: str, start: Restart, simulation: Simulation) -> str | None:
+    """Why the model's settings have no place for a parameter; None if they have."""
     option = parameters.sections[name].to.option
-    if option is not None:
-        try:
-            number_at(flml.read_options(start.options), option, start.options)
-        except FileError as error:
-            return f"parameters.{name}.to: {error}"
+    if option is None:
+        return None
+    if simulation.number_at is None:
+        return (
+            f"parameters.{name}.to: {simulation.name} has no options with numbers of their own; let the model read "
+            f"{PARAMETERS}: key `to: {{file: {PARAMETERS}}}`"
+        )
+    try:
+        simulation.number_at(start, option)
+    except FileError as error:
+        return f"parameters.{name}.to: {error}"
     return None
 
 
-def unread(parameters: Parameters, start: FluidityRestart) -> list[str]:
-    """Names of parameters that go to parameters.json and that no Python function of the options speaks of.
-
-    A function may read them by way of a module of the user's, so that this is no error.
-    """
-    codes = [code.text or "" for code in flml.read_options(start.options).getroot().iter("string_value")]
-    text = "\n".join(code for code in codes if PARAMETERS in code)
-    return [name for name, section in parameters.sections.items() if section.to.file and name not in text]
+def unread(parameters: Parameters, start: Restart, simulation: Simulation) -> list[str]:
+    """Names of parameters that go to parameters.json and that nothing seems to read; no error, it may not be seen."""
+    return simulation.unread(start, [name for name, section in parameters.sections.items() if section.to.file])
 
 
 def first_values(parameters: Parameters, members: int, seed: int) -> np.ndarray:
@@ -201,8 +200,8 @@ PARTS = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of tables
 
 
 def prepared(
-    parameters: Parameters, unbounded: np.ndarray
-) -> Callable[[FluidityRestart, int, Path, MPI.Comm], FluidityRestart] | None:
+    parameters: Parameters, unbounded: np.ndarray, simulation: Simulation
+) -> Callable[[Restart, int, Path, MPI.Comm], Restart] | None:
     """What gives each member's model its numbers, whatever restart it is started from; None where there are none.
 
     A restart that has them already is used as it is, any other is copied with them. unbounded : (P, N)
@@ -210,19 +209,10 @@ def prepared(
     if len(parameters) == 0:
         return None
 
-    def prepare(start: FluidityRestart, member: int, folder: Path, comm: MPI.Comm) -> FluidityRestart:
+    def prepare(start: Restart, member: int, folder: Path, comm: MPI.Comm) -> Restart:
         numbers = numbers_of(parameters, unbounded[:, member])
-        if on_rank_0(lambda: carries(start, numbers), comm):
+        if on_rank_0(lambda: carries(simulation, start, numbers), comm):
             return start
-        return write_restart(start, folder, comm, numbers=numbers)
+        return simulation.write_restart(start, folder, comm, numbers=numbers)
 
     return prepare
-
-
-def carries(start: FluidityRestart, numbers: Numbers) -> bool:
-    """Whether a restart has all these numbers."""
-    tree = flml.read_options(start.options)
-    there = read_entries(start.folder / PARAMETERS)
-    return all(float(number_at(tree, path, start.options).text or "") == x for path, x in numbers.options.items()) and {
-        name: there.get(name) for name in numbers.entries
-    } == {name: of if isinstance(of, float) else of.as_json() for name, of in numbers.entries.items()}

@@ -59,8 +59,8 @@ def entry_of(
     members = []
     for member, base in enumerate(bases):
         of: dict[str, Any] = {
-            "restart": str(written.restarts[member].options.relative_to(run)),
-            "forecast": str(base.forecast.restart.options.relative_to(run)),
+            "restart": str(written.restarts[member].path.relative_to(run)),
+            "forecast": str(base.forecast.restart.path.relative_to(run)),
             "changed": written.changed[member],
         }
         if member in forecasts.failed:

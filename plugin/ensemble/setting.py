@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import FluidityRestart, read_fields
+from coupling.simulation.simulation import Restart, Simulation
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.ensemble.parameters import Parameters, check_targets, parameters_of
+from plugin.run.drivers import simulation_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.of_case import Background, background, close_all, make_grid_of, plan_of, states_of
@@ -19,6 +20,7 @@ from plugin.window.gates.apply import Gates, make_gates
 class Setting:
     """What all windows share.
 
+    simulation : whose restarts the model takes and leaves
     transfer : between meshes and the grid
     gates : Gates
     background : modes and what is made of them; None where nothing asks for them
@@ -26,6 +28,7 @@ class Setting:
     latent : the network through which members are analysed; None where the method is another
     """
 
+    simulation: Simulation
     transfer: Transfer
     gates: Gates
     background: Background | None
@@ -38,9 +41,7 @@ def method_of(case: CycleCase) -> str:
     return case.analysis.method or ("etkf" if case.background.localisation is None else "letkf")
 
 
-def make_setting(
-    case: CycleCase, first: FluidityRestart, begins: bool, comm: MPI.Comm, said: Callable[[str], None]
-) -> Setting:
+def make_setting(case: CycleCase, first: Restart, begins: bool, comm: MPI.Comm, said: Callable[[str], None]) -> Setting:
     """The Setting of a case. Collective.
 
     Parameters
@@ -66,15 +67,24 @@ def make_setting(
             "ensemble.start: members that start alike (from: restart) stay alike without the section parameters; add "
             "it, or take them from modes or states"
         )
+    simulation = simulation_of(case.model)
+    boundary = simulation.boundary
     parameters = parameters_of(case.parameters, first.time, case.cycle.window)
-    on_rank_0(lambda: check_targets(parameters, first), comm)
+    on_rank_0(lambda: check_targets(parameters, first, simulation), comm)
     modes = (begins and case.ensemble.start.source == "modes") or method_of(case) == "hybrid"
     if modes or case.background.variables:  # anamorphoses may be made of the states
         made = background(case, comm, case.run / "cache", said)
-        transfer, gates = made.transfer, make_gates(case.gates, made.transfer)
-        return Setting(transfer, gates, made, parameters, _latent(case, transfer, comm))
-    transfer = _transfer(case, first, comm)
-    return Setting(transfer, make_gates(case.gates, transfer), None, parameters, _latent(case, transfer, comm))
+        transfer, gates = made.transfer, make_gates(case.gates, made.transfer, boundary)
+        return Setting(simulation, transfer, gates, made, parameters, _latent(case, transfer, comm))
+    transfer = _transfer(case, first, simulation, comm)
+    return Setting(
+        simulation,
+        transfer,
+        make_gates(case.gates, transfer, boundary),
+        None,
+        parameters,
+        _latent(case, transfer, comm),
+    )
 
 
 def _latent(case: CycleCase, transfer: Transfer, comm: MPI.Comm) -> Latent | None:
@@ -82,17 +92,17 @@ def _latent(case: CycleCase, transfer: Transfer, comm: MPI.Comm) -> Latent | Non
     return read_latent(case, transfer, comm) if method_of(case) == "latent" else None
 
 
-def _transfer(case: CycleCase, first: FluidityRestart, comm: MPI.Comm) -> Transfer:
+def _transfer(case: CycleCase, first: Restart, simulation: Simulation, comm: MPI.Comm) -> Transfer:
     """Between meshes and the grid, without modes. Collective."""
     if case.background.snapshots:
         plan = plan_of(case.background.snapshots, comm)
         state = next(states_of(case, plan))
         close_all(plan)
     elif first.fields:
-        state = read_fields(first, comm)
+        state = simulation.read_fields(first, comm)
     else:
         raise ConfigurationError(
-            f"model.start: {first.options} is a cold start, whose fields are in no file; name earlier states "
+            f"model.start: {first.path} is a cold start, whose fields are in no file; name earlier states "
             "(background.snapshots), on whose mesh the grid is laid, or start from a checkpoint"
         )
     cache = case.run / "cache"

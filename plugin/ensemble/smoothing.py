@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive.series import Series, open_series
 from coupling.common.collective import on_rank_0
 from coupling.geometry.mesh import State
+from coupling.simulation.simulation import Series, Simulation
 from da.ensemble.ensemble import EnsembleUpdate
 from da.ensemble.inflation import inflated
 from da.ensemble.smoother import smoothed
@@ -32,6 +32,7 @@ def write_smoothed(
     slack: float,
     folder: Path,
     transfer: Transfer,
+    simulation: Simulation,
     comm: MPI.Comm,
 ) -> list[float]:
     """Write mean and spread of the members at the dumps before the analysis. Collective; one state is in memory.
@@ -44,6 +45,7 @@ def write_smoothed(
     slack : times this near are the same [s]
     folder : to write to, which is made
     transfer : Transfer
+    simulation : Simulation of the forecasts
     comm : MPI communicator
 
     Returns
@@ -53,7 +55,7 @@ def write_smoothed(
     with ExitStack() as stack:
         series: list[Series] = []
         for forecast in forecasts:
-            series.append(open_series(forecast.folder, comm))
+            series.append(simulation.open_series(forecast.folder, comm))
             stack.callback(series[-1].close)
         times = [t for t in series[0].times if t < forecasts[0].time - slack]
         steps = [[_step(of, t, slack) for of in series] for t in times]

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive.series import open_series
-from coupling.fluidity.checkpoint import read_fields
 from coupling.geometry.mesh import State
+from coupling.simulation.simulation import Simulation
 from da.observation.observations import Observations
 from plugin.ensemble.forecasts import MemberForecast
 from plugin.state.fgat import first_guess
@@ -45,9 +44,9 @@ def column_of(state: State, transfer: Transfer) -> np.ndarray:
     return column
 
 
-def forecast_state(forecast: MemberForecast, transfer: Transfer, comm: MPI.Comm) -> State:
+def forecast_state(forecast: MemberForecast, transfer: Transfer, simulation: Simulation, comm: MPI.Comm) -> State:
     """The analysed fields of a member's forecast, over all ranks. Collective."""
-    fields = read_fields(forecast.restart, comm, transfer.field_names).fields
+    fields = simulation.read_fields(forecast.restart, comm, transfer.field_names).fields
     return transfer.within_bounds(State(forecast.time, fields))
 
 
@@ -57,6 +56,7 @@ def columns_of(
     own_times: str | None,
     slack: float,
     transfer: Transfer,
+    simulation: Simulation,
     comm: MPI.Comm,
 ) -> Columns:
     """Members on the grid and at the readings. Collective; one state is in memory at a time.
@@ -69,20 +69,21 @@ def columns_of(
         analysis time
     slack : times this near are the same [s]
     transfer : Transfer
+    simulation : Simulation of the forecasts
     comm : MPI communicator
     """
     k = len(forecasts)
     columns, values = np.empty((transfer.n_local, k)), np.zeros((len(readings), k))
     inside, in_time = np.ones(len(readings), bool), np.ones(len(readings), bool)
     for number, forecast in enumerate(forecasts):
-        state = forecast_state(forecast, transfer, comm)
+        state = forecast_state(forecast, transfer, simulation, comm)
         columns[:, number] = column_of(state, transfer)
         if len(readings) == 0:
             continue
         if own_times is None:
             values[:, number], within = values_at(state, transfer, readings.position, readings.variable)
         else:
-            with open_series(forecast.folder, comm) as dumps:
+            with simulation.open_series(forecast.folder, comm) as dumps:
                 guess = first_guess(dumps, transfer, readings, own_times, slack)
             values[:, number], within = np.nan_to_num(guess.value), guess.inside
             in_time &= guess.in_time

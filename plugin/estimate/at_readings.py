@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive.series import open_series
+from coupling.simulation.simulation import Simulation
 from da.ensemble.esmda import weaker
 from da.ensemble.etkf import TransformUpdate, etkf
 from da.observation.observations import Observations
@@ -28,6 +28,7 @@ def members_at_readings(
     mode: str,
     slack: float,
     transfer: Transfer,
+    simulation: Simulation,
     comm: MPI.Comm,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The members' values at readings. Collective; one dump is in memory at a time.
@@ -38,6 +39,7 @@ def members_at_readings(
     readings : Observations
     mode : "nearest" or "interpolate", in time
     slack : times this near are the same [s]
+    simulation : Simulation of the forecasts
 
     Returns
     -------
@@ -47,7 +49,7 @@ def members_at_readings(
     """
     guesses: list[FirstGuess] = []
     for forecast in forecasts:
-        with open_series(forecast.folder, comm) as dumps:
+        with simulation.open_series(forecast.folder, comm) as dumps:
             guesses.append(first_guess(dumps, transfer, readings, mode, slack))
     values = np.stack([np.nan_to_num(guess.value) for guess in guesses], axis=1)
     inside = np.all([guess.inside for guess in guesses], axis=0)

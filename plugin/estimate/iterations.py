@@ -20,9 +20,9 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.watchdog import watched
-from coupling.fluidity.checkpoint import FluidityRestart
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.launch import ModelError
+from coupling.simulation.simulation import Restart
 from da.ensemble.ensemble import mean_of
 from da.ensemble.esmda import coefficients
 from da.observation.observations import Observations
@@ -67,7 +67,7 @@ class Job:
     model: ForecastModel
     setting: Setting
     parameters: Parameters
-    first: FluidityRestart
+    first: Restart
     until: float
     readings: Observations
     treated: ObservationSettings
@@ -130,7 +130,9 @@ def _run(case: CycleCase, comm: MPI.Comm, resume: bool, progress: Progress) -> N
         earlier = entries[-1] if entries else None
         entries.append(_iteration(number, steps, before, earlier, job))
         if number > 1:
-            on_rank_0(lambda: prune(case.run, [entries[-1]["iteration"] - 1], len(steps) + 1), comm)
+            on_rank_0(
+                lambda: prune(case.run, [entries[-1]["iteration"] - 1], len(steps) + 1, job.setting.simulation), comm
+            )
         on_rank_0(results, comm)
     if finished_before == len(steps):  # the job before this one may have ended within its last results
         on_rank_0(results, comm)
@@ -190,7 +192,13 @@ def _iteration(
     with progress.stage("update", f"{label}: update"):
         mode = mode_in_time(case.observations)
         seen, inside, in_time = members_at_readings(
-            list(forecasts.good.values()), job.readings, mode, _SAME * job.first.timestep, transfer, comm
+            list(forecasts.good.values()),
+            job.readings,
+            mode,
+            _SAME * job.first.timestep,
+            transfer,
+            job.setting.simulation,
+            comm,
         )
         seen = seen @ weights if forecasts.failed else seen
         if earlier is None:
@@ -246,7 +254,7 @@ def _forecasts(values: np.ndarray, folders: list[Path], job: Job) -> Forecasts:
     beginnings = [Beginning(job.first, None, {})] * job.n_members
     return forecast_members(
         beginnings, job.until, job.model, job.setting.gates, folders, job.group, job.comm, job.progress.say, False,
-        prepared(job.parameters, values),
+        prepared(job.parameters, values, job.setting.simulation),
     )  # fmt: skip
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import AnyMesh, Field
 from coupling.vtk.vtu import read_state
 from plugin.case.variables import field_of
 from plugin.report.members import has_members, mean_and_spread
-from plugin.report.run import Run
+from plugin.report.run import Run, simulation_of_run
 from plugin.run.retention import window_folder
 from plugin.state.transfer import variables_of
 
@@ -56,8 +55,10 @@ def last_fields(run: Run) -> list[VariableFields]:
             of = spread[v.field]
             errors[f"{v.name}.analysis"] = Field(v.name, of.mesh, v.of(of.values), of.location)
     else:
+        simulation = simulation_of_run(run)
         before, after = (
-            read_fields(open_restart(run.folder / run.last[key]), _ALONE, names) for key in ("forecast", "restart")
+            simulation.read_fields(simulation.open_restart(run.folder / run.last[key]), _ALONE, names)
+            for key in ("forecast", "restart")
         )
     return [
         VariableFields(

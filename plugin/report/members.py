@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import AnyMesh, Field, State
 from plugin.case.variables import field_of
 from plugin.ensemble.moments import Moments
 from plugin.ensemble.scores import COLUMNS
-from plugin.report.run import Run
+from plugin.report.run import Run, simulation_of_run
 from plugin.run.tables import read_tables
 from plugin.state.transfer import variables_of
 
@@ -73,5 +72,6 @@ def scores(run: Run) -> dict[str, np.ndarray]:
 
 def _states(run: Run, key: str) -> Iterator[State]:
     names = sorted({field_of(name) for name in run.settings["variables"]})
+    simulation = simulation_of_run(run)
     for member in run.last["members"]:
-        yield read_fields(open_restart(run.folder / member[key]), _ALONE, names)
+        yield simulation.read_fields(simulation.open_restart(run.folder / member[key]), _ALONE, names)

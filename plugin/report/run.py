@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from coupling.simulation.simulation import Simulation
 from da.observation.quality import Flag
-from plugin.case.configuration import ConfigurationError
+from plugin.case.configuration import ConfigurationError, ModelSection
+from plugin.run.drivers import simulation_of
 from plugin.run.ledger import read_ledger
 from plugin.run.tables import NAMES, NUMBERS, read_tables
 
@@ -77,6 +79,11 @@ class Run:
     def last(self) -> dict[str, Any]:
         """The last window's entry; not to be asked of a run without entries."""
         return self.entries[-1]
+
+
+def simulation_of_run(run: Run) -> Simulation:
+    """Whose restarts a run has. ConfigurationError if its driver cannot be imported."""
+    return simulation_of(ModelSection.model_validate(run.settings["model"]))
 
 
 def read_run(folder: Path) -> Run:

@@ -5,6 +5,7 @@ from typing import Any
 
 from coupling.fluidity.driver import FluidityModel, embedded_model
 from coupling.simulation.forecast import ForecastModel
+from coupling.simulation.simulation import Simulation
 from plugin.case.configuration import ConfigurationError, ModelSection
 
 
@@ -34,7 +35,20 @@ def forecast_model(settings: ModelSection) -> ForecastModel:
         raise ConfigurationError(
             f"model.driver: {settings.driver} gives {type(model).__name__}, expected a forecast model with a method run"
         )
+    if not isinstance(getattr(model, "simulation", None), Simulation):
+        raise ConfigurationError(
+            f"model.driver: {settings.driver} gives {type(model).__name__} without an attribute simulation that is a "
+            "Simulation; if its restarts are Fluidity's: from coupling.fluidity.simulation import FLUIDITY"
+        )
     return model
+
+
+def simulation_of(settings: ModelSection) -> Simulation:
+    """Whose restarts the driver takes and leaves that a case file's `model` section asks for.
+
+    ConfigurationError as `forecast_model`
+    """
+    return forecast_model(settings).simulation
 
 
 def _own(name):

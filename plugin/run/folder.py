@@ -13,8 +13,8 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, leads_out, remove_leftovers, whole_file
 from coupling.common.manifest import check_manifest
-from coupling.fluidity.checkpoint import open_restart
 from plugin.case.configuration import ConfigurationError, CycleCase
+from plugin.run.drivers import simulation_of
 from plugin.run.ledger import go_back, read_ledger
 from plugin.run.recovery import Beginning
 from plugin.run.retention import prune, window_folder
@@ -51,6 +51,7 @@ def find_run(case: CycleCase, comm: MPI.Comm, resume: bool = False, after: int |
         if the restart to go on from is not as it was written; the message names the nearest ones that are
     """
     entries = on_rank_0(lambda: finished(case, resume, after), comm)
+    open_restart = simulation_of(case.model).open_restart
     if not entries:
         return 0, Beginning(open_restart(case.model.start), None, {})
     entry = entries[-1]
@@ -185,4 +186,4 @@ def begin_run(case: CycleCase, resume: bool, done: int) -> None:
             _remove(aside)
             os.replace(folder, aside)  # a model that outlived its cycle may still write there
         _remove(aside)
-    prune(case.run, range(done), case.cycle.keep)
+    prune(case.run, range(done), case.cycle.keep, simulation_of(case.model))

@@ -17,9 +17,9 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import FluidityRestart, read_fields, write_restart
 from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import ModelError
+from coupling.simulation.simulation import Restart, Simulation
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Beginning:
     losses : {field: losses of localisation lengths} as the last analysis left them
     """
 
-    restart: FluidityRestart
-    background: FluidityRestart | None
+    restart: Restart
+    background: Restart | None
     biases: dict[str, float]
     factors: dict[str, float] = field(default_factory=dict)
     losses: dict[str, list[float]] = field(default_factory=dict)
@@ -42,9 +42,10 @@ class Beginning:
 
 def forecast_from(
     beginning: Beginning,
-    run: Callable[[FluidityRestart], Forecast],
+    run: Callable[[Restart], Forecast],
     on_failure: str,
     folder: Path,
+    simulation: Simulation,
     comm: MPI.Comm,
     say: Callable[[str], None],
 ) -> tuple[Forecast, dict[str, str] | None]:
@@ -56,6 +57,7 @@ def forecast_from(
     run : function of a restart, which forecasts in `folder`/forecast and raises ModelError if that fails. Collective
     on_failure : "stop"; "background", once more from what was analysed; "half", once more from half of the increment
     folder : of the window
+    simulation : Simulation of the restarts
     comm : MPI communicator
     say : function of a text, called if there is another try
 
@@ -78,19 +80,21 @@ def forecast_from(
         problem = str(failure).partition("\n")[0]
     say(f"{problem}; once more from {_TOLD[on_failure]}; the logs of the failure are in {folder / 'failed'}")
     on_rank_0(lambda: os.replace(folder / "forecast", folder / "failed"), comm)
-    start = before if on_failure == "background" else _half(before, beginning.restart, folder / "half", comm)
+    start = (
+        before if on_failure == "background" else _half(before, beginning.restart, folder / "half", simulation, comm)
+    )
     return run(start), {"from": on_failure, "problem": problem}
 
 
 _TOLD = {"background": "the last forecast, as it was before its analysis", "half": "half of the last increment"}
 
 
-def _half(before, after, folder, comm):
+def _half(before, after, folder, simulation, comm):
     """A restart half way between two of the same files. Collective."""
-    old, new = read_fields(before, comm), read_fields(after, comm)
+    old, new = (simulation.read_fields(one, comm) for one in (before, after))
     changes = {}
     for name, of in old.fields.items():
         values = new[name].values
         if comm.allreduce(int(np.any(values != of.values))):
             changes[name] = of.replaced(0.5 * (of.values + values))
-    return write_restart(before, folder, comm, changes)
+    return simulation.write_restart(before, folder, comm, changes)

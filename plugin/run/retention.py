@@ -7,17 +7,16 @@ failed, may need them. Tables, options, logs and series of detectors stay.
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from coupling.common.faults import reached
 from coupling.common.text import counted
-from coupling.fluidity.checkpoint import FluidityRestart, restart_files
+from coupling.simulation.simulation import Simulation
 from plugin.case.configuration import ConfigurationError, CycleSection
 from plugin.run.progress import bytes_in_words
 
-_LARGE = (".vtu", ".pvtu", ".msh", ".halo")
 _SMALL = ("mean", "spread", "smoothed")  # of the members of an ensemble: one state for all of them
 
 
@@ -26,10 +25,11 @@ def window_folder(run: Path, number: int) -> Path:
     return run / f"{number:04d}"
 
 
-def prune(run: Path, numbers: Iterable[int], keep: int | None) -> None:
+def prune(run: Path, numbers: Iterable[int], keep: int | None, simulation: Simulation) -> None:
     """Remove the states of those of some windows that are not kept; it may have been begun before. Not collective.
 
     keep : every `keep`-th window stays as it is; None keeps all
+    simulation : Simulation, which knows the files of its states
     """
     if not keep:
         return
@@ -37,7 +37,7 @@ def prune(run: Path, numbers: Iterable[int], keep: int | None) -> None:
         if number % keep or number == 0:  # number 0: starts of the members of an ensemble
             for part in _own_folders(window_folder(run, number)):
                 if not os.path.basename(part).startswith(_SMALL):
-                    _remove_states(part)
+                    _remove_states(part, simulation)
             reached("window pruned")
 
 
@@ -48,24 +48,24 @@ def _own_folders(folder):
     return [entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
 
 
-def _remove_states(folder):
+def _remove_states(folder, simulation):
     for inside, folders, names in os.walk(folder, topdown=False):
         for name in names:
-            if name.endswith(_LARGE):
-                os.unlink(os.path.join(inside, name))
+            if simulation.holds_states(path := Path(inside, name)):
+                path.unlink()
         for name in folders:
             with suppress(OSError):  # something stays in it
                 os.rmdir(os.path.join(inside, name))
 
 
-def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection, members: int = 1) -> str:
+def disk_need(run: Path, start: Sequence[Path], done: int, cycle: CycleSection, members: int = 1) -> str:
     """What the windows to come need of the disk, and what there is, in words. Not collective.
 
     Parameters
     ----------
     run : Path
-    start : Restart of the run; before any window is done it shows what one will need at least: a copy of its files for
-        the model, and another for the analysis
+    start : files of the run's start; before any window is done they show what one will need at least: a copy for the
+        model, and another for the analysis
     done : number of windows done; the last of them shows what one needs
     cycle : CycleSection
     members : models of each window
@@ -80,7 +80,7 @@ def disk_need(run: Path, start: FluidityRestart, done: int, cycle: CycleSection,
     if done:
         each, least = _size(window_folder(run, done)), ""
     else:
-        each, least = 2 * members * sum(path.stat().st_size for path in restart_files(start)), "at least "
+        each, least = 2 * members * sum(path.stat().st_size for path in start), "at least "
     need, free = n_kept * each, shutil.disk_usage(run).free
     sizes = f"{least}{bytes_in_words(each)} each: {least}{bytes_in_words(need)}"
     budget = f"{counted(n_kept, 'window')} to keep, {sizes}; {bytes_in_words(free)} are free"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coupling.archive.series import Series
+from coupling.simulation.simulation import Series
 from da.observation.observations import Observations
 from plugin.state.transfer import Transfer, values_at
 

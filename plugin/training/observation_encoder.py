@@ -10,7 +10,6 @@ from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
 from coupling.common.locks import sole_writer
-from coupling.fluidity.checkpoint import open_restart
 from da.observation.encoded import LEAST_PART
 from da.observation.observations import Observations
 from models import files
@@ -23,6 +22,7 @@ from models.training.sensors import OwnSensors, SensorDraws
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.readings.of_case import readings_of
+from plugin.run.drivers import simulation_of
 from plugin.run.progress import Progress
 from plugin.state.transfer import Transfer, variables_of
 from plugin.training.runs import first_epoch, keep_network, run_training
@@ -158,7 +158,7 @@ def _window_of(time, case):
         return np.zeros(len(time))
     start, slack = 0.0, 0.0
     if case.model is not None:
-        restart = open_restart(case.model.start)
+        restart = simulation_of(case.model).open_restart(case.model.start)
         start, slack = restart.time, _SAME * restart.timestep
     return np.ceil((time - start - slack) / case.cycle.window)
 

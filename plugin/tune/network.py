@@ -8,7 +8,6 @@ from mpi4py import MPI
 from scipy.sparse import csr_matrix
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import open_restart
 from coupling.geometry.mesh import State
 from da.background.localisation import observed_columns
 from da.observation.error import ObservationError
@@ -21,6 +20,7 @@ from plugin.case.variables import fields_of
 from plugin.readings import ReadingsError
 from plugin.readings.common import SPEED
 from plugin.readings.of_case import readings_of
+from plugin.run.drivers import simulation_of
 from plugin.state.transfer import Transfer
 from plugin.window.observations.innovation import compare_with_background
 from plugin.window.observations.operator import error_covariance, make_operator
@@ -84,7 +84,7 @@ def reporting(case: Case, comm: MPI.Comm, said: Callable[[str], None]) -> Observ
 def _groups(readings: Observations, case: Case, of: ObservationSection) -> list[np.ndarray]:
     """Numbers of the readings of each analysis."""
     if case.cycle is not None and case.model is not None:
-        restart, window = open_restart(case.model.start), case.cycle.window
+        restart, window = simulation_of(case.model).open_restart(case.model.start), case.cycle.window
         ends = [restart.time + number * window for number in range(1, case.cycle.windows + 1)]
         half, slack = 0.5 * restart.timestep, 1e-6 * window
     else:

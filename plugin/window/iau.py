@@ -19,9 +19,9 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import MeshError, State
 from coupling.simulation.forecast import Forecast
+from coupling.simulation.simulation import Restart, Simulation
 from plugin.case.configuration import IauSection
 from plugin.run.recovery import Beginning
 
@@ -30,9 +30,10 @@ def forecast_in_parts(
     beginning: Beginning,
     until: float,
     asked: IauSection,
-    run: Callable[[FluidityRestart, float], Forecast],
+    run: Callable[[Restart, float], Forecast],
     folder: Path,
     bounded: Callable[[State], State],
+    simulation: Simulation,
     comm: MPI.Comm,
 ) -> Forecast:
     """Forecast to the end of a window, giving the previous increment in parts. Collective.
@@ -45,6 +46,7 @@ def forecast_in_parts(
     run : function of a Restart and a time [s], which forecasts in `folder`/forecast. Collective
     folder : of the window
     bounded : function of a State, which brings a sum of forecast and part within its bounds. Collective
+    simulation : Simulation of the restarts
     comm : MPI communicator
 
     Returns
@@ -61,23 +63,23 @@ def forecast_in_parts(
     now, began, seconds = beginning.background, beginning.restart.time, 0.0
     if now is None:  # no increment
         return run(beginning.restart, until)
-    state, analysis = read_fields(now, comm), read_fields(beginning.restart, comm)
+    state, analysis = (simulation.read_fields(one, comm) for one in (now, beginning.restart))
     parts = _parts(state, analysis, asked.parts, comm)
     for k in range(1, asked.parts + 1):
         sums = bounded(State(state.time, {name: _plus(state[name], part) for name, part in parts.items()}))
         inside, last = folder / "parts" / str(k), k == asked.parts
-        start = write_restart(now, inside / "start", comm, sums.fields)
+        start = simulation.write_restart(now, inside / "start", comm, sums.fields)
         made = run(start, until if last else began + k * asked.over / asked.parts)
         state, seconds = made.state, seconds + made.seconds
         if not last:
-            now = _set_aside(made.restart, inside / "forecast", comm)
+            now = _set_aside(made.restart, inside / "forecast", simulation, comm)
     return replace(made, seconds=seconds)
 
 
-def _set_aside(restart, folder, comm):
+def _set_aside(restart, folder, simulation, comm):
     """The restart of a run whose folder is moved. Collective."""
     on_rank_0(lambda: os.replace(restart.folder, folder), comm)
-    return open_restart(folder / restart.options.name)
+    return simulation.open_restart(folder / restart.path.relative_to(restart.folder))
 
 
 def _parts(before, after, count, comm):

@@ -7,17 +7,16 @@ from pathlib import Path
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart
-from coupling.fluidity.driver import wrong_processes
-from coupling.fluidity.nodes import check_nodes, check_time
+from coupling.simulation.simulation import Restart, Simulation
 from da.observation.observations import Observations
 from plugin.case.configuration import ConfigurationError, CycleCase, ModelSection
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
+from plugin.run.drivers import simulation_of
 from plugin.state.transfer import Transfer
 
 
-def checked_start(case: CycleCase, comm: MPI.Comm, say: Callable[[str], None]) -> tuple[FluidityRestart, Observations]:
+def checked_start(case: CycleCase, comm: MPI.Comm, say: Callable[[str], None]) -> tuple[Restart, Observations]:
     """What a run starts from and all its readings, if they and the model's processes fit each other. Collective.
 
     Raises
@@ -25,18 +24,18 @@ def checked_start(case: CycleCase, comm: MPI.Comm, say: Callable[[str], None]) -
     ConfigurationError, ReadingsError, FileError, MeshError
         as the case, the readings and the start's files give reason to
     """
-    first = open_restart(case.model.start)
+    simulation = simulation_of(case.model)
+    first = simulation.open_restart(case.model.start)
     if problem := wrong_step(first):
         raise ConfigurationError(f"model.start: {problem}")
     readings = on_rank_0(lambda: readings_of(case, say), comm)
     check_times(readings, first, case)
-    on_rank_0(lambda: check_processes(first, case.model), comm)
-    on_rank_0(lambda: check_time(first), comm)
-    check_nodes(first, comm)
+    on_rank_0(lambda: check_processes(first, case.model, simulation), comm)
+    simulation.check_start(first, comm)
     return first, readings
 
 
-def check_times(readings: Observations, first: FluidityRestart, case: CycleCase) -> None:
+def check_times(readings: Observations, first: Restart, case: CycleCase) -> None:
     """Refuse readings that are all of other times than the run: most often their epoch is wrong."""
     began, end = first.time, first.time + case.cycle.windows * case.cycle.window
     near = case.observations.tolerance or first.timestep
@@ -48,18 +47,18 @@ def check_times(readings: Observations, first: FluidityRestart, case: CycleCase)
         )
 
 
-def wrong_step(restart: FluidityRestart) -> str | None:
+def wrong_step(restart: Restart) -> str | None:
     """Why no forecast can go on from a restart's time and time step, None if one can."""
     if not math.isfinite(restart.time):
-        return f"{restart.options}: its time is {restart.time:g} s, expected a number"
+        return f"{restart.path}: its time is {restart.time:g} s, expected a number"
     if not (math.isfinite(restart.timestep) and restart.timestep > 0.0):
-        return f"{restart.options}: its time step is {restart.timestep:g} s, expected a positive number"
+        return f"{restart.path}: its time step is {restart.timestep:g} s, expected a positive number"
     return None
 
 
-def check_processes(first: FluidityRestart, settings: ModelSection) -> None:
+def check_processes(first: Restart, settings: ModelSection, simulation: Simulation) -> None:
     """ConfigurationError if the model cannot start on as many processes as the case gives it."""
-    if problem := wrong_processes(first, settings.processes):
+    if problem := simulation.wrong_processes(first, settings.processes):
         raise ConfigurationError(problem)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
-from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import State
 from da.observation.error import ObservationError
 from da.observation.observations import Observations
@@ -15,6 +14,7 @@ from da.observation.operator import ObservationOperator
 from plugin.case.configuration import CycleCase
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
+from plugin.run.drivers import simulation_of
 from plugin.window.background.of_case import Background, background, open_snapshots, steps_of_entry
 from plugin.window.observations.errors import with_errors
 from plugin.window.observations.operator import ReadingOperator, error_covariance, make_operator
@@ -70,10 +70,11 @@ def set_up(case: CycleCase, comm: MPI.Comm, said: Callable[[str], None] = lambda
         as the cycle's stages; if no reading lies inside the model's air
     """
     of = case.observations
-    restart = open_restart(case.model.start)
+    simulation = simulation_of(case.model)
+    restart = simulation.open_restart(case.model.start)
     readings = on_rank_0(lambda: readings_of(case, said), comm)
     made = background(case, comm, case.run / "cache", said)
-    state, source = _state(case, restart, made.transfer, comm)
+    state, source = _state(case, restart, simulation, made.transfer, comm)
     state = made.transfer.within_bounds(state)
     window = _first_window(readings, case, restart)
     window = with_errors(window, of.error_model)
@@ -90,10 +91,10 @@ def set_up(case: CycleCase, comm: MPI.Comm, said: Callable[[str], None] = lambda
     return SetUp(made, state, source, chosen, reading_operator, error, (chosen.value - model)[reading_operator.reading])
 
 
-def _state(case, restart, transfer, comm):
+def _state(case, restart, simulation, transfer, comm):
     """The state that the case starts from; where that is none in files, a snapshot."""
     if set(transfer.field_names) <= set(restart.fields):
-        return read_fields(restart, comm, transfer.field_names), str(restart.options)
+        return simulation.read_fields(restart, comm, transfer.field_names), str(restart.path)
     settings = case.background.snapshots[0]
     several = open_snapshots(settings, comm)
     # the last one: the first often is a model at rest, which would check little

@@ -13,9 +13,11 @@ from coupling.common.files import whole_folder
 from coupling.contract import PROMISES, make_trial
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
+from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.mesh import State
 from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import ModelError
+from coupling.simulation.simulation import Simulation
 from coupling.vtk.dumps import write_dump
 
 COMM = MPI.COMM_SELF
@@ -27,6 +29,7 @@ class Fading:
 
     defect: str = ""
     runs: int = 0
+    simulation: Simulation = FLUIDITY
 
     def run(self, start, until, folder, comm):
         self.runs += 1

@@ -4,6 +4,7 @@ from assimilation import make_background, make_readings
 from places import DATA
 
 from coupling.fluidity.checkpoint import open_restart
+from coupling.fluidity.simulation import FLUIDITY
 from plugin.case.configuration import MinimiserSection
 from plugin.case.gates import GatesSection
 from plugin.window.assimilate import assimilate
@@ -28,4 +29,4 @@ def make_analysis(comm):
 
 def gates_of(background, **asked):
     """The gates that a case's section would make."""
-    return make_gates(GatesSection(**asked), background.transfer)
+    return make_gates(GatesSection(**asked), background.transfer, FLUIDITY.boundary)

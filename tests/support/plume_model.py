@@ -13,10 +13,12 @@ from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_folder
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import open_restart, read_fields, write_restart
+from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.mesh import State
 from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import ModelError
 from coupling.simulation.parameters import PARAMETERS, read_entries
+from coupling.simulation.simulation import Simulation
 from coupling.vtk.dumps import write_dump
 
 STEP = 4.0  # s, between dumps
@@ -26,6 +28,7 @@ STEP = 4.0  # s, between dumps
 class Plume:
     limit: float
     tracer: dict = field(default_factory=dict)
+    simulation: Simulation = FLUIDITY
 
     def run(self, start, until, folder, comm):
         """See coupling.simulation.forecast.ForecastModel."""

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from coupling.fluidity.checkpoint import FluidityRestart, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import AnyMesh, State
+from coupling.simulation.simulation import Restart, Simulation
 from da.observation.observations import Observations
 from plugin.case.configuration import CycleCase
 from plugin.check.finding import Unavailable
 from plugin.ensemble.parameters import Parameters, numbers_of, parameters_of
 from plugin.readings.of_case import readings_of
-from plugin.run.drivers import forecast_model
+from plugin.run.drivers import forecast_model, simulation_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background.of_case import make_grid_of, plan_of, states_of
 
@@ -35,8 +35,14 @@ class CaseFiles:
         self._failed: set[str] = set()
 
     @property
-    def restart(self) -> FluidityRestart:
+    def simulation(self) -> Simulation:
+        """Whose files the case's driver takes."""
+        return self._once("the model's driver", lambda: simulation_of(self.case.model))
+
+    @property
+    def restart(self) -> Restart:
         """The restart the case starts from."""
+        open_restart = self.simulation.open_restart
         return self._once("the model's start", lambda: open_restart(self.case.model.start))
 
     @property
@@ -55,7 +61,7 @@ class CaseFiles:
         """The first of the earlier states; where the case names none, what it starts from."""
         if not self.case.background.snapshots:
             restart = self.restart
-            return self._once("the state of the start", lambda: read_fields(restart, ALONE))
+            return self._once("the state of the start", lambda: self.simulation.read_fields(restart, ALONE))
         plan = self.plan
         return self._once("an earlier state", lambda: next(states_of(self.case, plan)))
 
@@ -76,7 +82,7 @@ class CaseFiles:
         names, restart = self.transfer.field_names, self.restart
         if not set(names) <= set(restart.fields):
             return self.earlier
-        return self._once("the state of the start", lambda: read_fields(restart, ALONE, names))
+        return self._once("the state of the start", lambda: self.simulation.read_fields(restart, ALONE, names))
 
     @property
     def readings(self) -> Observations:
@@ -94,11 +100,11 @@ class CaseFiles:
         grid = make_grid_of(self.case, mesh, ALONE, cache if cache.is_dir() else None)
         return Transfer(grid, variables_of(self.case.variables, earlier), ALONE)
 
-    def _trial(self, start: FluidityRestart) -> float:
+    def _trial(self, start: Restart) -> float:
         until = start.time + start.timestep
         if len(unknown := self.parameters):  # its options may read what only members have
             middle = numbers_of(unknown, np.zeros(len(unknown)))
-            start = write_restart(start, self.scratch / "member", ALONE, numbers=middle)
+            start = self.simulation.write_restart(start, self.scratch / "member", ALONE, numbers=middle)
         return forecast_model(self.case.model).run(start, until, self.scratch / "trial", ALONE).seconds
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:

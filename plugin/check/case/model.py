@@ -4,19 +4,17 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from coupling.common.files import FileError
 from coupling.common.text import end_of_file, last_lines
-from coupling.fluidity.checkpoint import how_to_cut, processes_of
-from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.simulation.endings import launcher_advice
 from coupling.simulation.launch import ModelError, clean_environment, launch, launcher_words, package_environment
-from plugin.case.configuration import CycleCase
+from plugin.case.configuration import CycleCase, ModelSection
 from plugin.check.case.files import ALONE, CaseFiles
 from plugin.check.finding import FAIL, OK, Finding, Unavailable
-from plugin.run.drivers import forecast_model
+from plugin.run.drivers import forecast_model, simulation_of
 
 _LIMIT = 60.0  # s
 _LOG = "launcher.log"
@@ -45,14 +43,17 @@ def program(case: CycleCase) -> Iterator[Finding]:
         advice = "install it, add its folder to PATH, or name it in model.program; our own .venv is not searched"
         yield Finding(FAIL, "model", f"{words[0]!r} is not on the PATH that the model gets", advice)
         return
-    yield Finding(OK, "model", f"{executable}{_version(words, case.model.environment)}")
+    yield Finding(OK, "model", f"{executable}{_version(words, case.model)}")
 
 
-def _version(words: Sequence[str], environment: Mapping[str, str]) -> str:
-    """The first lines that `fluidity -V` prints, if any."""
+def _version(words: Sequence[str], settings: ModelSection) -> str:
+    """The first lines that a program prints of its version, if any."""
+    asking = simulation_of(settings).version_words
+    if not asking:
+        return ""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            launch([*words, "-V"], folder, ALONE, _LIMIT, environment)
+            launch([*words, *asking], folder, ALONE, _LIMIT, settings.environment)
         except ModelError as error:
             return f"; {error}"
         lines = [line.strip() for line in last_lines(Path(folder) / "launch.log", 100) if line.strip()]
@@ -90,29 +91,21 @@ _ADVICE = (
 
 
 def processes(files: CaseFiles) -> Iterator[Finding]:
-    """Findings about the number of pieces the model's mesh is cut into."""
-    restart, expected = files.restart, files.case.model.processes
-    possible = processes_of(restart)
-    if expected not in possible:
-        text = f"{' or '.join(map(str, sorted(possible)))}, but the model runs on {expected}"
-        yield Finding(
-            FAIL,
-            "pieces of the mesh",
-            f"{text} process{'es' if expected != 1 else ''}",
-            f"{how_to_cut(restart, expected)}, or set model.processes",
-        )
+    """Findings about the number of processes that the model can start on."""
+    expected = files.case.model.processes
+    if problem := files.simulation.wrong_processes(files.restart, expected):
+        yield Finding(FAIL, "pieces of the mesh", problem)
     else:
         yield Finding(OK, "pieces of the mesh", f"{expected}, one for each process of the model")
 
 
 def nodes(files: CaseFiles) -> Iterator[Finding]:
-    """Findings about the nodes of the fields that the model starts from."""
-    restart = files.restart
+    """Findings about the files of the model's start: whether they agree with each other."""
+    restart, simulation = files.restart, files.simulation
     try:
-        processes_of(restart)
+        simulation.wrong_processes(restart, files.case.model.processes)
     except FileError:
         raise Unavailable("the pieces do not agree, see above") from None
     if restart.fields:
-        check_time(restart)
-        check_nodes(restart, ALONE)
+        simulation.check_start(restart, ALONE)
         yield Finding(OK, "nodes", "the fields' files have the nodes of the mesh files, in the same order")

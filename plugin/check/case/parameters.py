@@ -16,15 +16,15 @@ def parameters(files: CaseFiles) -> Iterator[Finding]:
     unknown = files.parameters
     if len(unknown) == 0:
         return
-    silent = unread(unknown, files.restart)
+    silent = unread(unknown, files.restart, files.simulation)
     for name, section in unknown.sections.items():
-        if problem := target_problem(unknown, name, files.restart):
+        if problem := target_problem(unknown, name, files.restart, files.simulation):
             yield Finding(FAIL, _NAME, problem)
             continue
         text = f"{_meaning(unknown, name)}; to {section.to.option or PARAMETERS}"
         if name in silent:
             advice = f'read it there: json.load(open("{PARAMETERS}"))["{name}"]; docs/parameters.md has a function'
-            text += f", which no Python function of {files.restart.options.name} reads by this name"
+            text += f", which no Python function of {files.restart.path.name} reads by this name"
             yield Finding(WARN, _NAME, text, advice)
         else:
             yield Finding(OK, _NAME, text)

@@ -36,7 +36,7 @@ def memory(files: CaseFiles, free: int) -> Iterator[Finding]:
 
 def disk(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the disk, which the cycle checks too, before it begins and after its first window."""
-    need = disk_need(files.scratch, files.restart, 0, files.case.cycle, _members(files))
+    need = disk_need(files.scratch, files.simulation.restart_files(files.restart), 0, files.case.cycle, _members(files))
     yield Finding(OK, "disk", need.removeprefix("disk: "))
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.geometry.mesh import State
-from plugin.case.configuration import ConfigurationError, read_case
+from coupling.simulation.simulation import Simulation
+from plugin.case.configuration import ConfigurationError, read_cycle_case
 from plugin.case.sections import SeriesSection
 from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import relative_error
 from plugin.experiment.states import COMM, ExperimentInputs, StandardisedStates
+from plugin.run.drivers import simulation_of
 from plugin.run.ledger import read_ledger
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background.of_case import close_all, plan_of, states_of
@@ -33,7 +34,8 @@ def cycled(inputs: ExperimentInputs) -> Result:
     settings = inputs.settings.cycled
     if settings is None:
         raise ConfigurationError("experiment.cycled: this section is missing; it names the truth and the runs")
-    folders = {name: read_case(path).run for name, path in settings.runs.items()}
+    cases = {name: read_cycle_case(path) for name, path in settings.runs.items()}
+    folders = {name: case.run for name, case in cases.items()}
     ledgers = {name: read_ledger(folder / "ledger.jsonl") for name, folder in folders.items()}
     times = _times(ledgers, folders)
     grid = _grid(settings.truth, inputs)
@@ -42,8 +44,9 @@ def cycled(inputs: ExperimentInputs) -> Result:
     if settings.free is not None:
         errors[FREE] = _errors(_states_at([settings.free], times, "free", grid), truth)
     for name, ledger in ledgers.items():
+        simulation = simulation_of(cases[name].model)
         for kind, key in KINDS.items():
-            states = (_checkpoint(folders[name] / entry[key], grid) for entry in ledger)
+            states = (_checkpoint(folders[name] / entry[key], simulation, grid) for entry in ledger)
             errors[f"{name} {kind}"] = _errors(states, truth)
     seconds = {f"{name} analysis": [e["seconds"]["analysis"] for e in ledger] for name, ledger in ledgers.items()}
     last = slice(len(times) // 2, None)
@@ -98,8 +101,8 @@ def _states_at(snapshots: Sequence[SeriesSection], times: np.ndarray, key: str, 
     return np.array(states)
 
 
-def _checkpoint(options: Path, grid: "_Grid") -> np.ndarray:
-    return grid.standardised(read_fields(open_restart(options), COMM, grid.fields))
+def _checkpoint(path: Path, simulation: Simulation, grid: "_Grid") -> np.ndarray:
+    return grid.standardised(simulation.read_fields(simulation.open_restart(path), COMM, grid.fields))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ order in which none undoes what another did:
 
 1. `taper`: the increment fades towards open boundaries;
 2. `divergence_free`: the increment of the velocity becomes the nearest one without weak divergence that is zero where
-   the model sets the velocity itself (:mod:`coupling.fluidity.divergence`). On open boundaries it is what the balance
+   the model sets the velocity itself (:mod:`coupling.simulation.boundary`). On open boundaries it is what the balance
    of the air needs: held there as well, next to an inflow that is held, it could do little but circulate in the street;
 3. `largest`: an increment that is then too large is scaled down as a whole, or given up;
 4. `bounds`: each bounded variable becomes the nearest field within its bounds with the same total (:mod:`da.bounds`);
@@ -23,15 +23,15 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import raise_together
-from coupling.fluidity.checkpoint import FluidityRestart
-from coupling.fluidity.divergence import DivergenceError
 from coupling.geometry.mesh import Field, State
+from coupling.simulation.boundary import BoundaryOperators, DivergenceError
+from coupling.simulation.simulation import Restart
 from da.bounds import nearest_within
 from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GateError, GatesSection, TaperSection
 from plugin.state.transfer import Transfer, values_at
 from plugin.window.assimilate import WindowAnalysis
-from plugin.window.gates.mesh_operators import MeshOperators
+from plugin.window.gates.mesh_operators import MeshOperators, check_gates
 from plugin.window.observations.table import TABLE
 
 RESIDUAL = "residual_of_restart"  # a column of readings.csv
@@ -86,7 +86,7 @@ class Gates:
         self,
         analysis: WindowAnalysis,
         state: State,
-        restart: FluidityRestart | None = None,
+        restart: Restart | None = None,
         biases: Mapping[str, float] | None = None,
     ) -> WindowAnalysis:
         """Let an analysis through. Collective.
@@ -162,9 +162,9 @@ class Gates:
         return factor, {"increment": sizes, "factor": factor}
 
     def _tapered(
-        self, fields: Mapping[str, Field], state: State, taper: TaperSection, restart: FluidityRestart | None
+        self, fields: Mapping[str, Field], state: State, taper: TaperSection, restart: Restart | None
     ) -> tuple[dict[str, Field], dict[str, Any]]:
-        assert restart is not None  # check_without_model refuses this gate where there is none
+        assert restart is not None  # check_gates refuses this gate where there is none
 
         def weights(of: Field) -> np.ndarray:
             return self.tools.weights(of, restart, taper.surfaces, taper.distance)
@@ -181,7 +181,7 @@ class Gates:
         return float(np.sqrt(self.transfer.comm.allreduce(float(self.tools.mass(of) @ squares))))
 
     def _without_divergence(
-        self, fields: Mapping[str, Field], state: State, name: str, restart: FluidityRestart | None
+        self, fields: Mapping[str, Field], state: State, name: str, restart: Restart | None
     ) -> tuple[dict[str, Field], dict[str, Any]]:
         assert restart is not None  # as above
         old = state[name]
@@ -242,24 +242,17 @@ def columns_of(settings: GatesSection) -> tuple[str, ...]:
     return (*TABLE, RESIDUAL) if settings.changing else TABLE
 
 
-def check_without_model(settings: GatesSection) -> None:
-    """ConfigurationError if a gate of a GatesSection needs what only a model's checkpoint has."""
-    for key in ("taper", "divergence_free"):
-        if getattr(settings, key) is not None:
-            raise ConfigurationError(
-                f"gates.{key} needs surfaces and boundary conditions, which only a model's checkpoint has: it goes with"
-                " the cycle"
-            )
-
-
-def make_gates(settings: GatesSection, transfer: Transfer) -> Gates:
+def make_gates(settings: GatesSection, transfer: Transfer, boundary: BoundaryOperators | str) -> Gates:
     """The gates that a case asks for.
+
+    boundary : BoundaryOperators of the model, or why there are none
 
     Raises
     ------
     ConfigurationError
-        if one is for what is not analysed
+        if one is for what is not analysed, or needs a boundary that there is not
     """
+    check_gates(settings, boundary)
     variables = {v.name for v in transfer.variables}
     vectors = {v.field for v in transfer.variables if v.component is not None}
     for key, names, known in (
@@ -271,7 +264,7 @@ def make_gates(settings: GatesSection, transfer: Transfer) -> Gates:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ConfigurationError(f"gates.{key}: {unknown[0]!r} is not analysed; expected one of {sorted(known)}")
-    return Gates(settings, transfer, MeshOperators(transfer.comm))
+    return Gates(settings, transfer, MeshOperators(transfer.comm, boundary))
 
 
 def _faded(

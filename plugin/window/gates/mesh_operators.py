@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from coupling.fluidity.boundary import check_surfaces, held_components, held_squares, read_boundary
-from coupling.fluidity.checkpoint import FluidityRestart
-from coupling.fluidity.divergence import DivergenceFree, divergence_free
 from coupling.geometry.mass import lumped_mass
-from coupling.geometry.mesh import Field, of_elements
+from coupling.geometry.mesh import Field
 from coupling.geometry.points import mesh_points
 from coupling.geometry.taper import fading_weights
+from coupling.simulation.boundary import BoundaryOperators, Projection
+from coupling.simulation.simulation import Restart
+from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GatesSection
 
 
@@ -22,9 +22,11 @@ class MeshOperators:
     """Masses, boundaries, weights and projections of the meshes that are in use. All methods are collective.
 
     comm : MPI communicator
+    boundary : BoundaryOperators of the model, or why there are none
     """
 
     comm: MPI.Comm
+    boundary: BoundaryOperators | str
     _made: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False)
 
     def mass(self, of: Field) -> np.ndarray:
@@ -32,24 +34,22 @@ class MeshOperators:
         points = self._points(of) if of.location == "point" else None
         return self._once(of, "mass", lambda: lumped_mass(of.mesh, of.location, self.comm, points))
 
-    def weights(self, of: Field, restart: FluidityRestart, surfaces: Collection[int], distance: float) -> np.ndarray:
+    def weights(self, of: Field, restart: Restart, surfaces: Collection[int], distance: float) -> np.ndarray:
         """Weights of a Field's values that fade towards some surfaces of a checkpoint."""
 
         def make():
-            boundary = self._boundary(of, restart)
+            operators, boundary = self._boundary(of, restart)
             places = of.mesh.points if of.location == "point" else of.mesh.centroids
-            return fading_weights(places, boundary.points[boundary.nodes_on(surfaces)], distance, self.comm)
+            return fading_weights(places, operators.points_on(boundary, surfaces), distance, self.comm)
 
         return self._once(of, "weights", make)
 
-    def projection(self, of: Field, restart: FluidityRestart) -> DivergenceFree:
-        """DivergenceFree of a vector Field, held where the checkpoint's options say so."""
+    def projection(self, of: Field, restart: Restart) -> Projection:
+        """Projection of a vector Field, held where the checkpoint's options say so."""
 
         def make():
-            boundary = self._boundary(of, restart)
-            mesh = of_elements(of.mesh, "analysis.divergence_free")
-            squares = held_squares(boundary, mesh, held_components(restart, of.name), self.comm)
-            return divergence_free(mesh, self.mass(of), squares, self.comm, self._points(of))
+            operators, boundary = self._boundary(of, restart)
+            return operators.divergence_free(boundary, restart, of, self.mass(of), self.comm, self._points(of))
 
         return self._once(of, "projection", make)
 
@@ -60,7 +60,9 @@ class MeshOperators:
             del self._made[key]
 
     def _boundary(self, of, restart):
-        return self._once(of, "boundary", lambda: read_boundary(restart, of.mesh, self.comm))
+        assert not isinstance(self.boundary, str)  # check_gates refuses the gates that need one
+        operators = self.boundary
+        return operators, self._once(of, "boundary", lambda: operators.read(restart, of.mesh, self.comm))
 
     def _points(self, of):
         return self._once(of, "points", lambda: mesh_points(of.mesh, self.comm))
@@ -72,16 +74,29 @@ class MeshOperators:
         return self._made[key]
 
 
-def check_boundary(settings: GatesSection, restart: FluidityRestart) -> None:
-    """See that what a GatesSection asks of a checkpoint's boundary is there. Not collective.
+def check_gates(settings: GatesSection, boundary: BoundaryOperators | str) -> None:
+    """ConfigurationError if a gate of a GatesSection needs a boundary of the model, and there is none."""
+    for key in ("taper", "divergence_free"):
+        if getattr(settings, key) is not None and isinstance(boundary, str):
+            raise ConfigurationError(
+                f"gates.{key} needs the surfaces and boundary conditions of the model: {boundary}; leave it out"
+            )
+
+
+def check_boundary(settings: GatesSection, restart: Restart, boundary: BoundaryOperators | str) -> None:
+    """See that what a GatesSection asks of a restart's boundary is there. Not collective.
 
     Raises
     ------
+    ConfigurationError
+        as `check_gates`
     FileError
         if a surface, or the field that is to have no divergence, is not
     """
+    check_gates(settings, boundary)
+    if isinstance(boundary, str):
+        return
     if settings.taper is not None:
-        check_surfaces(settings.taper.surfaces, restart, "gates.taper")
+        boundary.check_surfaces(settings.taper.surfaces, restart, "gates.taper")
     if settings.divergence_free is not None:
-        held = held_components(restart, settings.divergence_free)
-        check_surfaces(held, restart, f"{restart.options}: boundary conditions of {settings.divergence_free}")
+        boundary.check_held(restart, settings.divergence_free)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive.series import Series
 from coupling.common.collective import on_rank_0
+from coupling.simulation.simulation import Series
 from da.observation.observations import Observations
 from plugin.case.observations import ObservationSection
 from plugin.readings.names import from_cell

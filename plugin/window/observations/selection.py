@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from coupling.archive.series import Series
+from coupling.simulation.simulation import Series
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.observations import (

@@ -8,12 +8,10 @@ from mpi4py import MPI
 from openfoam import needs_openfoam, small_case
 
 from coupling.contract import PROMISES, make_trial
-from coupling.openfoam import checkpoint
 from coupling.openfoam.checkpoint import open_restart, read_fields, write_restart
 from coupling.openfoam.driver import OpenFoamModel
 from coupling.openfoam.fields import AT_CELLS, ON_FACES, read_field
 from coupling.openfoam.mesh import read_mesh
-from coupling.openfoam.series import open_series
 from coupling.simulation.launch import ModelError
 
 COMM = MPI.COMM_SELF
@@ -30,8 +28,7 @@ def starts(tmp_path_factory):
 def trial(request, starts, tmp_path_factory):
     processes, field = request.param
     model, folder = OpenFoamModel(processes=processes, timeout=120), tmp_path_factory.mktemp("trial")
-    files = {"files": checkpoint, "dumps": open_series}
-    return make_trial(model, starts[processes], (3.0, 4.0), folder, COMM, field=field, **files)
+    return make_trial(model, starts[processes], (3.0, 4.0), folder, COMM, field=field)
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)

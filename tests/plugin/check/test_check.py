@@ -13,6 +13,7 @@ import pytest
 from cycle_case import COMM, WINDOW, files, python, settings, write_readings, write_settings
 
 from coupling.fluidity import options as flml
+from coupling.fluidity.remarks import remarks
 from coupling.geometry.grid import make_grid
 from coupling.geometry.mesh import Mesh, Piece
 from plugin.case.configuration import Case, ConfigurationError, read_case
@@ -21,9 +22,9 @@ from plugin.check.case.files import CaseFiles
 from plugin.check.case.grid import grid_on_mesh, median_edge_length
 from plugin.check.case.model import launcher as launched
 from plugin.check.case.model import processes
-from plugin.check.case.options import options
 from plugin.check.case.resources import most_modes
 from plugin.check.case.restart import round_trip
+from plugin.check.case.settings import plan_of_cycle
 from plugin.check.finding import FAIL, OK, WARN, Finding, Unavailable, as_text, findings
 from plugin.check.machine.libraries import libraries, loaded, packages
 from plugin.check.machine.processors import Placement, free_memory, gpu, processors
@@ -238,7 +239,7 @@ def test_what_is_broken_is_named(twin, tmp_path):
     assert set(failed) == {"pieces of the mesh", "earlier states", "sensors", "network", "one time step"}
     assert (
         "no such file" in failed["network"][0]
-        and "2, but the model runs on 1 process" in failed["pieces of the mesh"][0]
+        and "made for 2 processes, the model is to run on 1" in failed["pieces of the mesh"][0]
     )
     assert "500 are asked for" in failed["earlier states"][0]
     assert "no licence" in " ".join(f.text for f in found["model"])
@@ -310,8 +311,8 @@ def test_fix_writes_a_copy_that_passes(twin, tmp_path):
     file = write_settings(tmp_path / "case.yml", twin, tmp_path / "run", model__start=str(start / "case.flml"))
     code, found = examine(file, "--quick", "--fix", start / "fixed.flml")
     assert code == 1 and any("--fix" in f.advice for f in found["model's options"])
-    fixed = options(read_case(file), flml.read_options(start / "fixed.flml"))
-    assert {finding.level for finding, _ in fixed} == {OK}
+    fixed = remarks(start / "fixed.flml", plan_of_cycle(read_case(file)))
+    assert {remark.level for remark in fixed} == {OK}
 
 
 def test_a_broken_case_file_is_a_line_and_the_machine_is_looked_at_all_the_same(tmp_path, capsys):

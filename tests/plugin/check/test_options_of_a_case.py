@@ -6,15 +6,22 @@ import pytest
 from cycle_case import ROOT, files, settings
 from lxml import etree
 
+from coupling.common.files import FileError
 from coupling.fluidity import options as flml
-from plugin.case.configuration import Case, ConfigurationError
-from plugin.check.case.options import Change, options, write_fixed
+from coupling.fluidity.remarks import Change, remarks_on, write_fixed
+from plugin.case.configuration import Case
+from plugin.check.case.settings import plan_of_cycle
 from plugin.check.finding import FAIL, OK, WARN
 
 
 def case_of(tmp_path, **changes):
     """A Case that points to nothing that is read."""
     return Case.model_validate(settings(tmp_path, tmp_path / "run", **changes))
+
+
+def options(case, tree):
+    """(remark, changes that help) for each remark on a tree of options."""
+    return [(remark, remark.changes) for remark in remarks_on(tree, plan_of_cycle(case))]
 
 
 def tree_of(*changes):
@@ -139,10 +146,10 @@ def test_a_fixed_copy_takes_no_file_s_place(tmp_path):
     flml.write_options(tree_of(add("timestepping/final_timestep")), folder / "case.flml")
     case = case_of(tmp_path)
     before = files(tmp_path)
-    with pytest.raises(ConfigurationError, match="is there already"):
-        write_fixed(case, [Change("timestepping/final_timestep")], folder / "case.flml")
-    with pytest.raises(ConfigurationError, match="choose a name in"):
-        write_fixed(case, [Change("timestepping/final_timestep")], tmp_path / "other.flml")
+    with pytest.raises(FileError, match="is there already"):
+        write_fixed(case.model.start, [Change("timestepping/final_timestep")], folder / "case.flml")
+    with pytest.raises(FileError, match="choose a name in"):
+        write_fixed(case.model.start, [Change("timestepping/final_timestep")], tmp_path / "other.flml")
     assert files(tmp_path) == before
-    write_fixed(case, [Change("timestepping/final_timestep")], folder / "fixed.flml")
+    write_fixed(case.model.start, [Change("timestepping/final_timestep")], folder / "fixed.flml")
     assert {f.level for f, _ in options(case, flml.read_options(folder / "fixed.flml"))} == {OK}

@@ -8,9 +8,22 @@ from plugin.run.drivers import forecast_model
 
 SECTION = {"start": "case.flml", "processes": 3, "program": ["mine", "-x"], "timeout": 9, "environment": {"A": "b"}}
 OWN = '''
+from coupling.fluidity.simulation import FLUIDITY
+
+
 class Model:
+    simulation = FLUIDITY
+
     def __init__(self, **settings):
         self.settings = settings
+
+    def run(self, start, until, folder, comm):
+        """Not asked here."""
+
+
+class Nameless:
+    def __init__(self, **settings):
+        """Says not whose restarts it takes."""
 
     def run(self, start, until, folder, comm):
         """Not asked here."""
@@ -49,6 +62,7 @@ def test_a_users_own_gets_the_section(mine):
     [
         ("nowhere_at_all:Model", "nowhere_at_all:Model cannot be imported: No module named"),
         ("my_simulation:Modle", "has no attribute 'Modle'; expected package.module:function"),
+        ("my_simulation:Nameless", "without an attribute simulation that is a Simulation"),
         ("my_simulation:no_model", "gives str, expected a forecast model with a method run"),
     ],
 )

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from coupling.common.text import counted
+from coupling.fluidity.simulation import FLUIDITY
 from plugin.case.configuration import ConfigurationError
 from plugin.run.progress import bytes_in_words
 from plugin.run.retention import disk_need, prune
@@ -40,7 +41,7 @@ def there(run, number):
 )
 def test_every_so_many_th_window_keeps_its_states_and_all_keep_what_is_small(run, keep, whole):
     for _ in range(2):  # it may have been done before
-        prune(run, range(1, 6), keep)
+        prune(run, range(1, 6), keep, FLUIDITY)
         for number in range(1, 7):
             assert there(run, number) == (KEPT_ALWAYS | STATES if number in whole else KEPT_ALWAYS), number
     assert (run / "0001/forecast/case_1").is_dir() == (1 in whole)
@@ -50,13 +51,13 @@ def test_means_of_members_stay_and_their_starts_go(run):
     for name in ("0001/mean", "0001/members/01/analysis", "0000/members/01/analysis"):
         (run / name).mkdir(parents=True)
         (run / name / "piece_0.vtu").touch()
-    prune(run, [0, 1], 5)
+    prune(run, [0, 1], 5, FLUIDITY)
     assert [str(path.relative_to(run)) for path in run.glob("000[01]/**/piece_0.vtu")] == ["0001/mean/piece_0.vtu"]
 
 
 def test_a_window_that_is_not_there_is_none_to_prune(run):
     shutil.rmtree(run / "0002")
-    prune(run, [0, 2, 3], 5)
+    prune(run, [0, 2, 3], 5, FLUIDITY)
     assert there(run, 3) == KEPT_ALWAYS
 
 
@@ -65,15 +66,15 @@ def test_a_window_that_is_not_there_is_none_to_prune(run):
     [(10, None, 6, 4), (10, 1, 6, 4), (10, 5, 6, 1), (11, 5, 6, 2), (100, 20, 6, 5), (7, 5, 6, 1), (6, None, 6, 0)],
 )
 def test_the_need_is_told_by_the_last_window(run, windows, keep, done, kept):
-    told = disk_need(run, None, done, SimpleNamespace(windows=windows, keep=keep))
+    told = disk_need(run, (), done, SimpleNamespace(windows=windows, keep=keep))
     assert told.startswith(f"disk: {counted(kept, 'window')} to keep, 900 B each: {bytes_in_words(900 * kept)}; ")
 
 
 def test_a_disk_that_is_too_small_is_told_before_it_is_full(run, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3599))
     with pytest.raises(ConfigurationError, match="too small: 4 windows to keep, 900 B each: 3.6 kB; .*key cycle.keep"):
-        disk_need(run, None, 6, SimpleNamespace(windows=10, keep=None))
-    assert "disk: 1 window to keep" in disk_need(run, None, 6, SimpleNamespace(windows=10, keep=5))
+        disk_need(run, (), 6, SimpleNamespace(windows=10, keep=None))
+    assert "disk: 1 window to keep" in disk_need(run, (), 6, SimpleNamespace(windows=10, keep=5))
 
 
 def test_before_the_first_window_the_files_of_the_start_tell_the_least(tmp_path, fluidity_data):
@@ -82,5 +83,5 @@ def test_before_the_first_window_the_files_of_the_start_tell_the_least(tmp_path,
     start = open_restart(fluidity_data / "parallel/mini_3_checkpoint.flml")
     files = restart_files(start)
     assert len(files) == len(set(files)) > 6 and any(path.suffix == ".halo" for path in files)
-    told = disk_need(tmp_path, start, 0, SimpleNamespace(windows=2, keep=None))
+    told = disk_need(tmp_path, files, 0, SimpleNamespace(windows=2, keep=None))
     assert f"at least {bytes_in_words(2 * sum(path.stat().st_size for path in files))} each" in told

@@ -22,6 +22,7 @@ from ensemble_case import MEMBERS, Job, analysis, tracers
 from coupling.archive import Archive
 from coupling.archive.series import open_series
 from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.points import mesh_points
 from coupling.vtk.vtu import read_state
 from plugin.check.__main__ import main as check
@@ -308,7 +309,7 @@ def _smoothing_follows_the_update(case, folder):
     for name, weights in (("same", np.eye(3)), ("mean", np.full((3, 3), 1.0 / 3.0))):
         update = SimpleNamespace(state=lambda prior, weights=weights: prior @ weights)
         (folder / name).mkdir(parents=True)
-        times[name] = write_smoothed(update, 1.0, forecasts, 1e-3 * step, folder / name, transfer, COMM)
+        times[name] = write_smoothed(update, 1.0, forecasts, 1e-3 * step, folder / name, transfer, FLUIDITY, COMM)
     assert times["same"] == times["mean"] and max(times["same"]) < restarts[0].time
     number = len(times["same"]) - 1
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from crash_case import case_settings, cycled, left_by, make_case, reanalysed, write_case_file
 
+from coupling.fluidity.simulation import FLUIDITY
 from plugin.run.ledger import LedgerError, append_entry, read_ledger
 from plugin.run.retention import prune
 
@@ -80,7 +81,7 @@ def test_retention_removes_nothing_behind_a_link_that_came_meanwhile(tmp_path):
     (tmp_path / "run/0001/forecast").symlink_to(other)
     (tmp_path / "run/0002").symlink_to(tmp_path)
     before = content(other)
-    prune(tmp_path / "run", [1, 2], keep=5)
+    prune(tmp_path / "run", [1, 2], 5, FLUIDITY)
     assert content(other) == before
 
 

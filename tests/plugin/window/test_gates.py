@@ -13,14 +13,15 @@ from coupling.common.files import FileError
 from coupling.fluidity.boundary import read_boundary
 from coupling.fluidity.checkpoint import read_fields
 from coupling.fluidity.divergence import weak_divergence
+from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.mass import lumped_mass
 from coupling.geometry.mesh import State
 from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GatesSection
 from plugin.state.transfer import Transfer, values_at, variables_of
 from plugin.window.assimilate import WindowAnalysis
-from plugin.window.gates.apply import RESIDUAL, GateError, check_without_model, make_gates
-from plugin.window.gates.mesh_operators import check_boundary
+from plugin.window.gates.apply import RESIDUAL, GateError, make_gates
+from plugin.window.gates.mesh_operators import check_boundary, check_gates
 from plugin.window.gates.summary import gates_summary
 
 COMM = MPI.COMM_SELF
@@ -94,7 +95,7 @@ def test_tracers_by_cell_and_with_nodes_of_their_own_in_each_cell_go_through_too
     asked = GatesSection(
         bounds={"DGTracer": [0, None], "P0Tracer": [0, 0.4]}, taper={"surfaces": [2], "distance": 30.0}
     )
-    through = make_gates(asked, transfer).passed(found, state, restart)
+    through = make_gates(asked, transfer, FLUIDITY.boundary).passed(found, state, restart)
     for name, (low, high) in asked.bounds.items():
         of, told = through.changes[name], through.gates["bounds"][name]
         assert told["below"] > 0 and told["mass_kept"] and of.values.min() == low
@@ -256,8 +257,8 @@ def test_gates_for_what_is_not_analysed_are_named(analysis, asked, told):
 def test_what_needs_the_models_files_goes_with_the_cycle():
     for asked in ({"divergence_free": "Velocity"}, {"taper": {"surfaces": [1], "distance": 5.0}}):
         with pytest.raises(ConfigurationError, match=f"gates.{next(iter(asked))} needs .* goes with the cycle"):
-            check_without_model(GatesSection(**asked))
-    check_without_model(GatesSection(bounds={"Tracer": [0, None]}))
+            check_gates(GatesSection(**asked), "this gate goes with the cycle")
+    check_gates(GatesSection(bounds={"Tracer": [0, None]}), "this gate goes with the cycle")
 
 
 @pytest.mark.parametrize(
@@ -276,8 +277,8 @@ def test_settings_that_make_no_sense_are_refused(asked, told):
 
 
 def test_what_the_boundary_lacks_is_named_before_anything_runs(analysis):
-    check_boundary(GatesSection(**ALL), analysis[2])
+    check_boundary(GatesSection(**ALL), analysis[2], FLUIDITY.boundary)
     with pytest.raises(FileError, match=r"gates.taper: surfaces \[8\], which the mesh does not have"):
-        check_boundary(GatesSection(taper={"surfaces": [8], "distance": 40.0}), analysis[2])
+        check_boundary(GatesSection(taper={"surfaces": [8], "distance": 40.0}), analysis[2], FLUIDITY.boundary)
     with pytest.raises(FileError, match="has no prognostic field 'Wind'"):
-        check_boundary(GatesSection(divergence_free="Wind"), analysis[2])
+        check_boundary(GatesSection(divergence_free="Wind"), analysis[2], FLUIDITY.boundary)

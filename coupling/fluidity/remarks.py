@@ -1,7 +1,7 @@
-"""The model's options file (.flml): options that would break a cycle, and the changes that help.
+"""What a Fluidity options file (.flml) says about a cycle: options that would break it, and the changes that help.
 
 The cycle sets name, end and one checkpoint at the end of each forecast in its own copy. The options that it leaves
-alone are checked here.
+alone are looked at here.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -10,13 +10,10 @@ from pathlib import Path
 
 from lxml import etree
 
+from coupling.common.files import FileError
 from coupling.fluidity import options as flml
 from coupling.fluidity.named_files import model_fields
-from plugin.case.configuration import ConfigurationError, CycleCase
-from plugin.case.observations import ANALYSIS_TIME
-from plugin.check.finding import FAIL, OK, WARN, Finding
-
-_NAME = "model's options"
+from coupling.simulation.advice import FAIL, OK, WARN, Plan, Remark
 
 
 @dataclass(frozen=True)
@@ -44,23 +41,18 @@ class Change:
             flml.set_option(tree, self.path, self.value)
 
 
-Advised = tuple[Finding, tuple[Change, ...]]  # and the changes that would help
+def remarks(start: Path, plan: Plan) -> list[Remark]:
+    """What the options that a cycle starts from say; FileError if they cannot be read."""
+    return remarks_on(flml.read_options(start), plan)
 
 
-def options(case: CycleCase, tree: etree._ElementTree) -> list[Advised]:
-    """Findings about the options that a case starts from, each with the changes that help.
-
-    Parameters
-    ----------
-    case : CycleCase
-    tree : as from `coupling.fluidity.options.read_options`
-    """
-    reported = [*_endings(tree), *_dumps(case, tree), *_solvers(tree), *_fields(case, tree), *_steps(case, tree)]
-    own = Finding(OK, _NAME, "the cycle sets name, end and the checkpoint at the end in its own copy")
-    return [(own, ()), *reported]
+def remarks_on(tree: etree._ElementTree, plan: Plan) -> list[Remark]:
+    """As `remarks`, of a tree of options."""
+    own = Remark(OK, "the cycle sets name, end and the checkpoint at the end in its own copy")
+    return [own, *_endings(tree), *_dumps(plan, tree), *_solvers(tree), *_fields(plan, tree), *_steps(plan, tree)]
 
 
-def _endings(tree: etree._ElementTree) -> Iterator[Advised]:
+def _endings(tree: etree._ElementTree) -> Iterator[Remark]:
     root = tree.getroot()
     for path, level, what in (
         ("timestepping/final_timestep", FAIL, "ends the model after a number of steps, before a window's end"),
@@ -75,19 +67,18 @@ def _endings(tree: etree._ElementTree) -> Iterator[Advised]:
             yield _with_change(level, f"/{path} {what}", Change(path))
 
 
-def _dumps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
+def _dumps(plan: Plan, tree: etree._ElementTree) -> Iterator[Remark]:
     form = flml.option(tree, "io/dump_format", str)
     if form != "vtk":
         yield _with_change(
             FAIL, f"/io/dump_format is {form!r}; the cycle reads VTU files", Change("io/dump_format", "vtk")
         )
-    window, period = case.cycle.window, flml.dump_period(tree)
-    lagged = case.observations.lagged
-    if case.observations.window == ANALYSIS_TIME or period is None or (lagged and min(lagged.lags) >= window):
+    window, period = plan.window, flml.dump_period(tree)
+    if not plan.within or period is None:
         return  # nothing is read within a window
     if period.seconds is None:
         text = f"/{period.option} is a Python function, which is not looked at: several dumps per window are needed"
-        yield Finding(OK, _NAME, text), ()
+        yield Remark(OK, text)
     elif period.seconds > window / 2:
         step = flml.option(tree, "timestepping/timestep", float) or 0.0
         fewer: float | int = max(window / 4, step)
@@ -95,77 +86,74 @@ def _dumps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
         if period.timesteps is not None:
             fewer = max(round(window / 4 / step), 1)
             every += f" ({period.timesteps} time steps of {step:g} s)"
-        text = f"dumps every {every} are few for readings within windows of {window:g} s ({case.observations.window})"
+        text = f"dumps every {every} are few for readings within windows of {window:g} s ({plan.within})"
         yield _with_change(WARN, text, Change(f"{period.option}/constant", fewer))
 
 
-def _solvers(tree: etree._ElementTree) -> Iterator[Advised]:
+def _solvers(tree: etree._ElementTree) -> Iterator[Remark]:
     for path in flml.ignored_solver_failures(tree):
         solver, _, _ = path.rpartition("/")
         never = f"{solver}/never_ignore_solver_failures"
         text = f"/{path}: a solver may fail, and the forecast looks like a good one"
-        yield (
-            Finding(WARN, _NAME, text, f"set /{never} instead; --fix OUT.flml writes a copy with this change"),
-            (Change(path), Change(never, True)),
-        )
+        advice = f"set /{never} instead; --fix OUT.flml writes a copy with this change"
+        yield Remark(WARN, text, advice, (Change(path), Change(never, True)))
 
 
-def _fields(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
+def _fields(plan: Plan, tree: etree._ElementTree) -> Iterator[Remark]:
     fields = dict(model_fields(tree))
-    for name in dict.fromkeys(_field_of(variable, fields) for variable in case.variables):
+    for name in dict.fromkeys(_field_of(variable, fields) for variable in plan.variables):
         if name not in fields:
             text = f"variable {name!r} is no field of the model; it has {', '.join(sorted(fields))}"
-            yield Finding(FAIL, _NAME, text, "correct `variables` in the case file"), ()
+            yield Remark(FAIL, text, "correct `variables` in the case file")
         elif fields[name].find("prognostic") is None:
             text = f"{name} is not prognostic: the model would not continue from its analysis"
-            yield Finding(FAIL, _NAME, text, "remove it from `variables`"), ()
-        elif case.observations.window != ANALYSIS_TIME and fields[name].find(".//output/exclude_from_vtu") is not None:
+            yield Remark(FAIL, text, "remove it from `variables`")
+        elif plan.dumped and fields[name].find(".//output/exclude_from_vtu") is not None:
             path = tree.getpath(fields[name].find(".//output/exclude_from_vtu")).removeprefix("/fluidity_options/")
             text = f"{name} is left out of dumps, which readings within windows are compared with"
             yield _with_change(FAIL, text, Change(path))
 
 
-def _steps(case: CycleCase, tree: etree._ElementTree) -> Iterator[Advised]:
-    step, window = flml.option(tree, "timestepping/timestep", float), case.cycle.window
+def _steps(plan: Plan, tree: etree._ElementTree) -> Iterator[Remark]:
+    step, window = flml.option(tree, "timestepping/timestep", float), plan.window
     if tree.getroot().find("timestepping/adaptive_timestep") is not None:
-        yield Finding(OK, _NAME, "time steps are adaptive: windows end with the step that reaches their end"), ()
+        yield Remark(OK, "time steps are adaptive: windows end with the step that reaches their end")
     elif step is None:
-        yield Finding(FAIL, _NAME, "/timestepping/timestep is not set"), ()
+        yield Remark(FAIL, "/timestepping/timestep is not set")
     elif step > window:
-        yield Finding(FAIL, _NAME, f"a time step is {step:g} s, a window {window:g} s", "make cycle.window longer"), ()
+        yield Remark(FAIL, f"a time step is {step:g} s, a window {window:g} s", "make cycle.window longer")
     elif abs(window / step - round(window / step)) > 1e-6:
         text = (
             f"a window of {window:g} s is no whole number of time steps of {step:g} s: analyses are up to a step late"
         )
-        yield Finding(WARN, _NAME, text, f"cycle.window: {max(round(window / step), 1) * step:g}"), ()
+        yield Remark(WARN, text, f"cycle.window: {max(round(window / step), 1) * step:g}")
     else:
-        yield Finding(OK, _NAME, f"{round(window / step)} time steps of {step:g} s in a window"), ()
-    if tree.getroot().find("mesh_adaptivity") is not None and case.grid.space == "mesh":
+        yield Remark(OK, f"{round(window / step)} time steps of {step:g} s in a window")
+    if tree.getroot().find("mesh_adaptivity") is not None and plan.fixed_mesh:
         text = "the model changes its mesh (/mesh_adaptivity), but grid.space: mesh needs a fixed one"
-        yield Finding(FAIL, _NAME, text, "use grid.spacing, or remove /mesh_adaptivity"), ()
+        yield Remark(FAIL, text, "use grid.spacing, or remove /mesh_adaptivity")
 
 
 def _field_of(variable: str, fields: Container[str]) -> str:
     return variable if variable in fields else variable.rpartition(".")[0] or variable
 
 
-def _with_change(level: str, text: str, change: Change) -> Advised:
-    return Finding(level, _NAME, text, f"{change}; --fix OUT.flml writes a copy with this change"), (change,)
+def _with_change(level: str, text: str, change: Change) -> Remark:
+    return Remark(level, text, f"{change}; --fix OUT.flml writes a copy with this change", (change,))
 
 
-def write_fixed(case: CycleCase, changes: Iterable[Change], path: Path) -> None:
-    """Write a copy of a case's options with changes made.
+def write_fixed(start: Path, changes: Iterable[Change], path: Path) -> None:
+    """Write a copy of a start's options with changes made.
 
     Raises
     ------
-    ConfigurationError
+    FileError
         if the copy would overwrite a file, or lie where the files that its options name are not found
     """
-    start = case.model.start
     if path.exists():
-        raise ConfigurationError(f"--fix {path}: is there already; name a new file")
+        raise FileError(f"--fix {path}: is there already; name a new file")
     if path.resolve().parent != start.resolve().parent:
-        raise ConfigurationError(f"--fix {path}: the options name files beside them; choose a name in {start.parent}")
+        raise FileError(f"--fix {path}: the options name files beside them; choose a name in {start.parent}")
     tree = flml.read_options(start)
     for change in changes:
         change.make(tree)
