@@ -78,9 +78,7 @@ def check_gates(settings: GatesSection, boundary: BoundaryOperators | str) -> No
     """ConfigurationError if a gate of a GatesSection needs a boundary of the model, and there is none."""
     for key in ("taper", "divergence_free"):
         if getattr(settings, key) is not None and isinstance(boundary, str):
-            raise ConfigurationError(
-                f"gates.{key} needs the surfaces and boundary conditions of the model: {boundary}; leave it out"
-            )
+            raise ConfigurationError(f"gates.{key} needs surfaces and boundary conditions: {boundary}; leave it out")
 
 
 def check_boundary(settings: GatesSection, restart: Restart, boundary: BoundaryOperators | str) -> None:
