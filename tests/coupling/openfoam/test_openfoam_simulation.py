@@ -20,7 +20,8 @@ def test_a_restart_is_opened_by_its_own_path_at_its_time(tmp_path):
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        ("0001/forecast/2/U", True), ("0001/forecast/2/uniform/time", True), ("0001/analysis/processor0/2.5/T.gz", True),
+        ("0001/forecast/2/U", True), ("0001/forecast/2/uniform/time", True),
+        ("0001/analysis/processor0/2.5/T.gz", True),
         ("0001/forecast/constant/polyMesh/points", True), ("0001/forecast/log.solver", False),
         ("0001/forecast/system/controlDict", False), ("0001/forecast/postProcessing/probes/2/T", False),
         ("0001/forecast/constant/transportProperties", False), ("0001/analysis/manifest.json", False),
