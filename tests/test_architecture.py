@@ -133,6 +133,15 @@ def test_arrows_are_allowed():
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_plugin_knows_simulations_by_their_bundle_alone():
+    own = {"coupling.fluidity", "coupling.openfoam", "coupling.embedded"}
+    known = modules()
+    knows = {
+        module for module, target, _ in imports() if module.startswith("plugin.") and room_of(known[target]) in own
+    }
+    assert knows == {"plugin.run.drivers"}
+
+
 def test_no_circles_between_rooms():
     assert not circles((here, there) for _, here, there in arrows())
 
