@@ -24,11 +24,10 @@ from models.training.linear_start import begins_at_modes, begun
 from models.training.loop import Recipe, Trained
 from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.case.network import TrainingSection
-from plugin.case.variables import is_of
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 from plugin.training.observation_encoder import train_observation_encoder
-from plugin.training.runs import LAST, first_epoch, keep_network, run_training
+from plugin.training.runs import LAST, first_epoch, keep_network, rooted, run_training
 from plugin.training.training_set import training_set
 
 
@@ -100,7 +99,7 @@ def _network(section, data, comm):
     """The network before its training, and the modes it begins at, or None. Collective."""
     options = {name: getattr(section, name) for name in ("n_latent", "width", "activation", "block")}
     more = {"blocks": section.blocks and list(section.blocks), "overlap": section.overlap}
-    more["roots"] = _rooted(section, data.about["variables"]) or None
+    more["roots"] = rooted("network", section.square_roots, data.about["variables"]) or None
     options |= {name: value for name, value in more.items() if value is not None}
     training = section.training
     try:
@@ -113,16 +112,6 @@ def _network(section, data, comm):
         return on_rank_0_asleep(lambda: begun(model, data.samples, *words), comm)
     except ValueError as error:
         raise ConfigurationError(f"network: {error}") from error
-
-
-def _rooted(section, variables):
-    """Numbers of the variables whose square roots the network takes."""
-    for name in section.square_roots:
-        if not any(is_of(variable, name) for variable in variables):
-            raise ConfigurationError(
-                f"network.square_roots: {name} is not analysed; the variables are {', '.join(variables)}"
-            )
-    return [k for k, variable in enumerate(variables) if any(is_of(variable, name) for name in section.square_roots)]
 
 
 def main(argv: Sequence[str], comm: MPI.Comm) -> int:

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
+from models.names.choices import ACTIVATIONS
+from plugin.case.choice import OneOf
 from plugin.case.network import NotNegative
 from plugin.case.sections import Positive, Scaling, Section, SeriesSection, Truncation
 
@@ -40,6 +42,20 @@ class ProtocolSection(Section):
     every: int = Field(1, ge=1, description="use every so-many-th test state")
 
 
+class OptionsSection(Section):
+    """Options of one network; what is left out is the network's own."""
+
+    n_latent: PositiveInt | None = Field(None, description="numbers in the latent")
+    width: PositiveInt | None = Field(None, description="channels of the features")
+    activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(None, description="ReLU, PReLU or GDN")
+    block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        None, description="numbers of blocks of PCA-… along x, y, z"
+    )
+    overlap: int | None = Field(None, ge=0, description="points by which a block of PCA-… reaches into its neighbours")
+    square_roots: list[str] = Field([], description="variables whose square roots PCA-… takes, as network.square_roots")
+
+
 class NetworksSection(Section):
     """Autoencoders: taken from a folder if they are there and fit, trained otherwise."""
 
@@ -50,6 +66,9 @@ class NetworksSection(Section):
     )
     minutes: Positive = Field(10.0, description="of the processor, that each network is trained for")
     longer: dict[str, Positive] = Field({}, description="minutes of single networks, {name: minutes}")
+    options: dict[str, OptionsSection] = Field(
+        {}, description="options of single networks, {name: {n_latent: 512, blocks: [6, 5, 1], overlap: 3}}"
+    )
     epochs: int | None = Field(None, ge=1, description="epochs of training in place of minutes")
     validation: Inner = Field(0.1, description="part of the training states, the last in time, that picks the epoch")
     seeds: int = Field(1, ge=1, description="trainings of each network, for mean ± standard deviation")

@@ -1,7 +1,9 @@
 """Trained networks: read from a folder if they are there and fit, trained now otherwise.
 
-All are trained alike, by the recipe below and for the same time. Minutes are processor time, so that other load hardly
-shortens a training; a few steps timed beforehand give the number of epochs that fit.
+All are trained alike, by the recipe below and for the same time, unless the settings give one another time. Networks
+that begin at modes have averaged weights and fewer combinations, and none of them where they take square roots: a
+combination may lie below zero. Minutes are processor time, so that other load hardly shortens a training; a few steps
+timed beforehand give the number of epochs that fit.
 """
 
 import time
@@ -20,13 +22,18 @@ from models.training.linear_start import begins_at_modes, begun
 from models.training.loop import train
 from models.training.recipe import Recipe
 from models.zoo.autoencoder import Autoencoder
+from models.zoo.corrected import Corrected
 from plugin.case.configuration import ConfigurationError
+from plugin.case.experiment import OptionsSection
 from plugin.experiment.states import COMM, ExperimentInputs
+from plugin.training.runs import rooted
 
 COMBINED = Augmentation(noise=(0.0, 0.0), combine=1.0)
 RECIPE = Recipe(batch=8, optimiser="muon", objective="relative", settle=0.5, patience=10**6, augmentation=COMBINED)
 _TRIAL = 4  # batches to time
-_FOLDS, _GAP = 5, 8  # of networks that begin at modes
+_FOLDS, _GAP = 5, 8  # of networks that begin at modes; a twentieth of the states where they are few
+_MODES = replace(RECIPE, average=0.99, settle=1.0, augmentation=replace(COMBINED, combine=0.5))
+_ROOTS = replace(_MODES, augmentation=None)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class NetworkSpec:
     recipe : of its training; epochs and seed are set later
     about : {item: value} for its file, besides the description of the states
     arrays : function of the trained network that returns the arrays to store with its weights
+    zero : (C, nx, ny, nz) standardised value of zero, of a network of square roots
     """
 
     title: str
@@ -45,6 +53,7 @@ class NetworkSpec:
     recipe: Recipe = RECIPE
     about: dict[str, Any] = field(default_factory=dict)
     arrays: Callable[[Any], dict[str, np.ndarray]] = lambda model: {}
+    zero: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,11 @@ class Network:
     def parameters(self) -> int:
         """Number of weights."""
         return weights(self.model)
+
+    @property
+    def roots(self) -> bool:
+        """Whether it takes square roots of variables."""
+        return isinstance(self.model, Corrected) and self.model.roots is not None
 
     def figures(self) -> dict[str, Any]:
         """Its columns of a table."""
@@ -99,9 +113,15 @@ def trained_networks(name: str, inputs: ExperimentInputs) -> list[Network]:
 
 def _network(name: str, seed: int, inputs: ExperimentInputs) -> Network:
     states = inputs.states
+    own = inputs.settings.networks.options.get(name, OptionsSection())
+    roots = rooted(f"experiment.networks.options.{name}", own.square_roots, states.variables)
+    given = own.model_dump(mode="json", exclude_defaults=True)
+    options = {key: value for key, value in given.items() if key != "square_roots"}
+    if roots:
+        options["roots"] = roots
 
     def build(seed: int) -> Autoencoder:
-        return zoo.make(name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed)
+        return zoo.make(name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed, **options)
 
     def arrays(model: Autoencoder) -> dict[str, np.ndarray]:
         """What a case's section `network` also reads from the file."""
@@ -109,7 +129,11 @@ def _network(name: str, seed: int, inputs: ExperimentInputs) -> Network:
         stored = {"mean": states.mean, "scale": states.scale, "codes": codes}
         return {**stored, "round_trips": trips[-n_validation(inputs) :]}
 
-    path, model, trained = trained_network(NetworkSpec(name, build, arrays=arrays), seed, inputs)
+    recipe = RECIPE if not name.startswith("PCA-") else _ROOTS if roots else _MODES
+    spec = NetworkSpec(
+        name, build, recipe, {"given options": given} if given else {}, arrays, states.zero if roots else None
+    )
+    path, model, trained = trained_network(spec, seed, inputs)
     codes = files.load_arrays(path, ["codes"])["codes"]
     test = states.test(inputs.protocol.every)
     _, trips = codes_and_round_trips(model, states.fields[test], COMM, states.part)
@@ -157,7 +181,8 @@ def _train(
     began, processor = time.perf_counter(), time.process_time()
     fields, start = states.fields[: states.n_training], None
     if begins_at_modes(model):
-        model, start = begun(model, fields, n_validation(inputs), _FOLDS, _GAP, recipe.seed)
+        gap = min(_GAP, len(fields) // 20)
+        model, start = begun(model, fields, n_validation(inputs), _FOLDS, gap, recipe.seed, spec.zero)
     with progress.bar(spec.title) as bar:
         result = train(
             model, fields, n_validation(inputs), recipe, COMM, part=states.part, cross_fitted=start,

@@ -65,7 +65,7 @@ def encoded(network: Network, inputs: ExperimentInputs, seed: int = 0) -> System
     def build(seed: int) -> ObservationEncoder:
         return ObservationEncoder(network.model, states.grid.spacing, seed=seed)
 
-    spec = _spec(f"{network.path.stem}-{ENCODED}", build, grid, inputs)
+    spec = _spec(f"{network.path.stem}-{ENCODED}", build, grid, inputs, network.roots)
     _, model, _ = trained_network(
         replace(spec, about={**spec.about, "autoencoder": file_hash(network.path)}), seed, inputs
     )
@@ -96,12 +96,17 @@ def encoded(network: Network, inputs: ExperimentInputs, seed: int = 0) -> System
 
 
 def _spec(
-    title: str, build: Callable[[int], Any], grid: InverseDistanceGridding | VoronoiGridding, inputs: ExperimentInputs
+    title: str,
+    build: Callable[[int], Any],
+    grid: InverseDistanceGridding | VoronoiGridding,
+    inputs: ExperimentInputs,
+    roots: bool = False,
 ) -> NetworkSpec:
-    """A network trained on as many random sensors as the settings ask for."""
+    """A network trained on as many random sensors as the settings ask for, with roots on the states as they are."""
     counts = inputs.settings.sparse.sensors
     numbers = min(counts), max(counts)
-    recipe = replace(RECIPE, rate=_RATE, augmentation=SensorDraws(grid, numbers, _NOISE, before=COMBINED))
+    before = None if roots else COMBINED
+    recipe = replace(RECIPE, rate=_RATE, augmentation=SensorDraws(grid, numbers, _NOISE, before=before))
     return NetworkSpec(title, build, recipe, {"sensors": list(numbers), "noise": list(_NOISE)})
 
 

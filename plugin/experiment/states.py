@@ -69,6 +69,12 @@ class StandardisedStates:
         """(C, nx, ny, nz) bool, where a value takes part."""
         return (self.scale != 0.0).reshape(*self.grid.shape, -1).transpose(3, 0, 1, 2)
 
+    @property
+    def zero(self) -> np.ndarray:
+        """(C, nx, ny, nz) standardised value of zero; zero where a value takes no part."""
+        value = np.divide(-self.mean, self.scale, out=np.zeros(self.n), where=self.scale != 0.0)
+        return value.reshape(*self.grid.shape, -1).transpose(3, 0, 1, 2)
+
     def test(self, every: int = 1) -> np.ndarray:
         """Indices of the test states."""
         return np.arange(self.n_training, len(self.rows), every)

@@ -1,6 +1,6 @@
 """What trainings of a case's networks have in common: where they begin, what they report, what they leave."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,30 @@ from models.training.state import kept_epochs
 from models.zoo.autoencoder import Autoencoder
 from models.zoo.observation_encoder import ObservationEncoder
 from plugin.case.configuration import ConfigurationError
+from plugin.case.variables import is_of
 from plugin.run.progress import Progress
 from plugin.training.curves import draw_history, write_history
 from plugin.training.training_set import TrainingSet
 
 LAST = "last"
+
+
+def rooted(key: str, names: Sequence[str], variables: Sequence[str]) -> list[int]:
+    """Numbers of the variables whose square roots a network takes.
+
+    key : of the case file's section that names them in `square_roots`
+
+    Raises
+    ------
+    ConfigurationError
+        if a name is none of the variables'
+    """
+    for name in names:
+        if not any(is_of(variable, name) for variable in variables):
+            raise ConfigurationError(
+                f"{key}.square_roots: {name} is not analysed; the variables are {', '.join(variables)}"
+            )
+    return [k for k, variable in enumerate(variables) if any(is_of(variable, name) for name in names)]
 
 
 def training_folder(file: Path) -> Path:

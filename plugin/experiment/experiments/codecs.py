@@ -66,8 +66,7 @@ def _roots(states, model):
     if states.forms or not (isinstance(model, Corrected) and model.roots is not None):
         return None
     roots = SquareRoots(model.channels, model.shape, model.roots.rooted.flatten().nonzero().flatten().tolist())
-    zero = np.divide(-states.mean, states.scale, out=np.zeros(states.n), where=states.scale != 0.0)
-    roots.fit(states.fields[: states.n_training], zero.reshape(*model.shape, model.channels).transpose(3, 0, 1, 2))
+    roots.fit(states.fields[: states.n_training], states.zero)
     return roots
 
 

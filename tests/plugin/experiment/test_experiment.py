@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from experiment_case import COMM, N_TRAINING, experiment_case, write_states
 from rich.console import Console
 
@@ -15,7 +17,8 @@ from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment import networks
 from plugin.experiment.__main__ import EXPERIMENTS, run
 from plugin.experiment.mode_errors import ModeErrors, Truncating
-from plugin.experiment.states import read_states
+from plugin.experiment.networks import trained_networks
+from plugin.experiment.states import ExperimentInputs, read_states
 from plugin.run.progress import Progress
 
 NETWORKS = "{folder: networks, names: [Backbone], beside: Backbone, epochs: 2, seeds: 2}"
@@ -165,9 +168,41 @@ def test_the_truncation_and_variance_are_those_of_least_validation_error(folder)
         assert int(row["modes"]) == (best.modes if best.modes < fewest else N_TRAINING - 1)
 
 
+def test_few_sensors_with_a_codec_of_roots_that_has_options(folder):
+    options = "{n_latent: 12, blocks: [2, 1, 1], overlap: 1, square_roots: [Tracer]}"
+    changed = {"networks": f"{{folder: codecs, beside: PCA-UNet, epochs: 1, options: {{PCA-UNet: {options}}}}}"}
+    changed |= {
+        "sparse": "{sensors: [20], every: 3, decoded_every: 3}",
+        "localised": LOCALISED.replace("0.0, 0.1", "0.1", 1),
+    }
+    tables = ran("sparse", folder, **changed)[1]
+    for name in ("decoded", "bireduced"):
+        errors = [float(row["error"]) for k in (1, 2) for row in tables[f"sparse-{k}.csv"] if row["system"] == name]
+        assert len(errors) == 2 and max(errors) < 1.0
+    (network,) = trained_networks("PCA-UNet", inputs_of(folder, **changed))
+    assert network.model.n_latent == 12 and network.model.linear.blocks.counts == (2, 1, 1) and network.roots
+    with torch.no_grad():
+        decoded = network.model.decode(-9.0 * torch.ones(1, 12)).numpy()[0]
+    zero = inputs_of(folder, **changed).states.zero
+    assert np.all(decoded >= zero - 1e-4) and np.any(decoded < zero + 1e-3)  # none below, and some are at it
+    changed["networks"] = changed["networks"].replace("12", "14")
+    with pytest.raises(ConfigurationError, match="given options"):  # the folder's file has others
+        ran("sparse", folder, **changed)
+
+
+def inputs_of(folder, **changed):
+    case = case_of(folder, **changed)
+    return ExperimentInputs(case, read_states(case), Progress(COMM))
+
+
 @pytest.mark.parametrize(
     ("name", "changed", "told"),
     [
+        (
+            "sparse",
+            {"networks": "{beside: PCA-UNet, options: {PCA-UNet: {square_roots: [Salt]}}}"},
+            "options.PCA-UNet.square_roots: Salt is not analysed; the variables are Tracer",
+        ),
         ("sparse", {"sparse": "{sensors: [99999]}", "networks": "{beside: null}"}, "99999 sensors, only"),
         ("cycled", {}, "experiment.cycled: this section is missing"),
     ],
