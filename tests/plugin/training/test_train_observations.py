@@ -102,7 +102,7 @@ def test_windows_of_own_sensors_begin_where_the_model_does(tmp_path, states, flu
     rows = "14,60,100,30,Tracer,5,0.5", "20,100,50,20,Velocity.y,5,2", "22,30,40,50,Tracer,5,0.5"
     case = make_case(tmp_path, states, "\n".join(["time,x,y,z,variable,value,error", *rows]))
     start = fluidity_data / "serial/mini_3_checkpoint.flml"  # of 12 s: windows end at 20, 28 … s, and not at 16, 24 …
-    case = case.model_copy(update={"model": ModelSection.model_construct(start=start)})
+    case = case.model_copy(update={"model": ModelSection(driver="embedded", start=start)})
     data = training_set(case, COMM, case.run / "cache")
     sets = {tuple(map(tuple, of.position + data.grid.origin)) for of in own_sensors(case, data, COMM)}
     assert sets == {((60.0, 100.0, 30.0), (100.0, 50.0, 20.0)), ((30.0, 40.0, 50.0),)}
