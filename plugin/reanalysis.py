@@ -59,7 +59,7 @@ from plugin.window.gates.mesh_operators import check_gates
 from plugin.window.observations.earlier import lacking_line
 from plugin.window.reanalysis_step import COLUMNS, AnalysedState, KeptStd, analysed, steps_of
 
-_NO_MODEL = "only a model's checkpoint has them, so this gate goes with the cycle"
+_NO_MODEL = "only a model's checkpoint has them, so it goes with the cycle"
 _STATES, _STEPS, _READINGS = "states.vtkhdf", "steps.csv", "readings.csv"
 
 
