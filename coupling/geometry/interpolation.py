@@ -1,8 +1,9 @@
 """Between mesh and grid: P (mesh → grid), Q (grid → mesh), and values at sensors.
 
-P interpolates barycentrically at the fluid grid points: linear fields are exact. Q is trilinear
-over the fluid corners of the grid cell around a node; where corners are solid, the weights of the
-others are scaled to sum to one, so that a constant stays constant. Three kinds of node are special:
+P interpolates barycentrically at the fluid grid points: linear fields are exact. Of values in cells it takes that of
+the cell that holds the point. Q is trilinear over the fluid corners of the grid cell around a node or a cell's centre;
+where corners are solid, the weights of the others are scaled to sum to one, so that a constant stays constant. Three
+kinds of node are special:
 
 - all eight corners solid: the node takes the value of the nearest fluid point, the one with the
   lowest number if there are several;
@@ -29,7 +30,8 @@ from scipy.spatial import cKDTree
 from coupling.common.files import FileError, whole_file
 from coupling.geometry.grid import Grid
 from coupling.geometry.location import Located, locate_grid, locate_points
-from coupling.geometry.mesh import AnyMesh, MeshError, Piece, of_elements
+from coupling.geometry.mesh import AnyMesh, Mesh, MeshError, Piece, PolyhedralMesh
+from coupling.geometry.polyhedra_location import locate_grid_in_polyhedra, locate_points_in_polyhedra, precedence
 
 _ZIP_ERRORS = (BadZipFile, zlib.error)
 _INT = PETSc.IntType
@@ -94,13 +96,21 @@ def _located_in(mesh, piece, grid, cache):
     stored = _load(keep, ("point", "cell", "weights"))
     if stored is not None:
         return Located(**stored)
-    located = locate_grid(*_piece_arrays(mesh, piece), grid)
+    if isinstance(mesh, PolyhedralMesh):
+        located = locate_grid_in_polyhedra(mesh, piece, grid)
+    else:
+        located = locate_grid(*_piece_arrays(mesh, piece), grid)
     _save(keep, {"point": located.point, "cell": located.cell, "weights": located.weights})
     return located
 
 
-def _piece_arrays(mesh: AnyMesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mesh = of_elements(mesh, "interpolation")
+def _places_in(mesh, piece, places):
+    if isinstance(mesh, PolyhedralMesh):
+        return locate_points_in_polyhedra(mesh, piece, places)
+    return locate_points(*_piece_arrays(mesh, piece), places)
+
+
+def _piece_arrays(mesh: Mesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mesh.points[piece.nodes], mesh.cells[piece.cells] - piece.nodes.start, mesh.ghost[piece.cells]
 
 
@@ -187,7 +197,7 @@ def sampling(mesh: AnyMesh, location: str, places: np.ndarray, comm: MPI.Comm) -
     inside : (M,) bool, the same on every rank
     """
     places = np.asarray(places, dtype=np.float64).reshape(-1, 3)
-    entries = [_entries(mesh, location, p, locate_points(*_piece_arrays(mesh, p), places)) for p in mesh.pieces]
+    entries = [_entries(mesh, location, p, _places_in(mesh, p, places)) for p in mesh.pieces]
     starts = np.array([len(places) * rank // comm.size for rank in range(comm.size + 1)])
     offset, n_values = numbering(mesh, location, comm)
     row, column, weight = _to_owner_of_row(entries, starts, offset, comm)
@@ -205,20 +215,21 @@ def numbering(mesh: AnyMesh, location: str, comm: MPI.Comm) -> tuple[int, int]:
 
 
 def _entries(mesh, location, piece, located):
-    """Matrix entries of located points: (piece, row, local columns (k, c), weights (k, c))."""
+    """Matrix entries of located points: (precedence (k,), row (k,), local columns (k, c), weights (k, c))."""
     cell = located.cell + piece.cells.start
+    first = precedence(mesh, cell) if isinstance(mesh, PolyhedralMesh) else np.full(len(cell), float(piece.index))
     if location == "cell":
-        return piece.index, located.point, cell[:, None], np.ones((len(cell), 1))
-    return piece.index, located.point, mesh.cells[cell], located.weights
+        return first, located.point, cell[:, None], np.ones((len(cell), 1))
+    return first, located.point, mesh.cells[cell], located.weights
 
 
 def _to_owner_of_row(entries, starts, offset, comm):
-    """Send entries to the rank that holds their row; of several pieces the one with the lowest number counts.
+    """Send entries to the rank that holds their row; of several pieces the one with the lowest precedence counts.
 
     Returns (row, column, weight), each (k,), rows in global numbering, rising.
     """
     width = 1 if comm.allreduce(max((e[2].shape[1] for e in entries), default=0), MPI.MAX) < 4 else 4
-    piece = np.concatenate([np.empty(0, np.int64), *[np.full(len(e[1]), e[0]) for e in entries]])
+    lowest = np.concatenate([np.empty(0), *[e[0] for e in entries]])
     row = np.concatenate([np.empty(0, np.int64), *[e[1] for e in entries]])
     column = np.concatenate([np.empty((0, width), np.int64), *[e[2] for e in entries]]) + offset
     weight = np.concatenate([np.empty((0, width)), *[e[3] for e in entries]])
@@ -226,19 +237,19 @@ def _to_owner_of_row(entries, starts, offset, comm):
     parcels = []
     for rank in range(comm.size):
         for_rank = owner == rank
-        parcels.append((piece[for_rank], row[for_rank], column[for_rank], weight[for_rank]))
-    piece, row, column, weight = (np.concatenate(parts) for parts in zip(*comm.alltoall(parcels), strict=True))
-    order = np.lexsort((piece, row))
+        parcels.append((lowest[for_rank], row[for_rank], column[for_rank], weight[for_rank]))
+    lowest, row, column, weight = (np.concatenate(parts) for parts in zip(*comm.alltoall(parcels), strict=True))
+    order = np.lexsort((lowest, row))
     row, first = np.unique(row[order], return_index=True)
     chosen = order[first]
     return np.repeat(row, width), column[chosen].ravel(), weight[chosen].ravel()
 
 
 def _fill_missing(row, column, weight, grid, mesh, location, offset, comm):
-    """Give fluid grid points that no cell of this mesh holds the value of the nearest node or cell.
+    """Give fluid grid points that no cell of this mesh holds the value of the nearest node or cell's centre.
 
     A grid's fluid points come from one mesh; another mesh of the same place (after adaptation, say)
-    may leave a few of them just outside.
+    may leave a few of them just outside. "Just" is a grid spacing from a node, or from the sphere about a cell.
     """
     rows = grid.rows(comm)
     wanted = np.flatnonzero(grid.fluid_points[rows.start : rows.stop]) + rows.start
@@ -252,15 +263,20 @@ def _fill_missing(row, column, weight, grid, mesh, location, offset, comm):
         distance, nearest = cKDTree(own_values).query(grid.coordinates(everyones))
     closest = np.empty_like(distance)
     comm.Allreduce(distance, closest, MPI.MIN)
-    if (closest > np.linalg.norm(grid.spacing)).any():
-        worst = int(np.argmax(closest))
-        place = grid.coordinates(everyones[worst]).tolist()
-        raise MeshError(
-            f"grid point {place} m counts as fluid but lies {closest[worst]:.3g} m"
-            " outside the mesh; were grid and mesh made for the same place?"
-        )
     number = np.where(distance == closest, nearest + offset, np.iinfo(np.int64).max)
     comm.Allreduce(MPI.IN_PLACE, number, MPI.MIN)
+    reach = np.zeros(len(everyones))
+    if location == "cell" and len(own_values):
+        reach = np.where(nearest + offset == number, mesh.cell_reach[nearest], 0.0)
+    comm.Allreduce(MPI.IN_PLACE, reach, MPI.MAX)
+    outside = closest - reach
+    if (outside > np.linalg.norm(grid.spacing)).any():
+        worst = int(np.argmax(outside))
+        place = grid.coordinates(everyones[worst]).tolist()
+        raise MeshError(
+            f"grid point {place} m counts as fluid but lies {outside[worst]:.3g} m"
+            " outside the mesh; were grid and mesh made for the same place?"
+        )
     own = np.isin(everyones, missing)
     row = np.concatenate([row, everyones[own]])
     order = np.argsort(row, kind="stable")

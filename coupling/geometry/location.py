@@ -7,6 +7,7 @@ linear fields would not be exact.) Only the cells that a piece owns are tested, 
 touch, the one with the lowest number counts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from coupling.geometry.grid import Grid
 
 _OUTSIDE = 1e-9  # how far a barycentric weight may be below zero: rounding, not geometry
-_BATCH = 1 << 20  # candidates of cell and point tested at once, to bound the memory
+BATCH = 1 << 20  # candidates of cell and point tested at once, to bound the memory
+
+Candidates = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,7 @@ def locate_grid(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, grid: 
     """
     own = np.flatnonzero(~ghost)
     corners = points[cells[own]]
-    first, count = _box_of_bins(corners, np.array(grid.origin), np.array(grid.spacing), grid.shape, points_only=True)
-
-    def candidates(run):
-        cell, number = _bins_in_boxes(first[run], count[run], grid.shape)
-        return cell, number, grid.coordinates(number)
-
-    return _search(corners, own, count.prod(axis=1), candidates)
+    return _search(corners, own, *grid_candidates(corners.min(axis=1), corners.max(axis=1), grid))
 
 
 def locate_points(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, places: np.ndarray) -> Located:
@@ -71,6 +68,33 @@ def locate_points(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, plac
     corners = points[cells[own]]
     if len(places) == 0 or len(own) == 0:
         return Located(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))
+    return _search(corners, own, *place_candidates(corners.min(axis=1), corners.max(axis=1), places))
+
+
+def grid_candidates(low: np.ndarray, high: np.ndarray, grid: Grid) -> tuple[np.ndarray, Candidates]:
+    """Points of a grid in boxes about cells.
+
+    Parameters
+    ----------
+    low, high : (E, 3) corners of the boxes [m]
+    grid : Grid
+
+    Returns
+    -------
+    work : (E,) about how many there are in each
+    candidates : from (k,) boxes to their points: which of the k it is, the point's number, its place
+    """
+    first, count = _box_of_bins(low, high, np.array(grid.origin), np.array(grid.spacing), grid.shape, points_only=True)
+
+    def candidates(run):
+        cell, number = _bins_in_boxes(first[run], count[run], grid.shape)
+        return cell, number, grid.coordinates(number)
+
+    return count.prod(axis=1), candidates
+
+
+def place_candidates(box_low: np.ndarray, box_high: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Candidates]:
+    """As `grid_candidates`, of (k, 3) scattered places [m], one or more."""
     # the places are sorted into a few bins per direction; a cell looks into the bins it touches
     shape = (int(np.clip(len(places) ** (1 / 3), 1, 100)),) * 3
     low, high = places.min(axis=0), places.max(axis=0)
@@ -78,7 +102,7 @@ def locate_points(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, plac
     bins = np.ravel_multi_index(np.minimum(((places - low) / width).astype(int), shape[0] - 1).T, shape)
     by_bin = np.argsort(bins, kind="stable")
     start = np.searchsorted(bins[by_bin], np.arange(np.prod(shape) + 1))
-    first, count = _box_of_bins(corners, low, width, shape, points_only=False)
+    first, count = _box_of_bins(box_low, box_high, low, width, shape, points_only=False)
 
     def candidates(run):
         cell, number = _bins_in_boxes(first[run], count[run], shape)
@@ -87,16 +111,16 @@ def locate_points(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, plac
         return cell[which], chosen, places[chosen]
 
     density = len(places) / np.prod(shape)
-    return _search(corners, own, count.prod(axis=1) * max(density, 1.0), candidates)
+    return count.prod(axis=1) * max(density, 1.0), candidates
 
 
-def _box_of_bins(corners, origin, width, shape, points_only):
+def _box_of_bins(box_low, box_high, origin, width, shape, points_only):
     """For each cell the first bin of its bounding box and the number of bins in each direction.
 
     With `points_only` a bin is a single point at its lower corner, as in a grid.
     """
-    low = (corners.min(axis=1) - origin) / width
-    high = (corners.max(axis=1) - origin) / width
+    low = (box_low - origin) / width
+    high = (box_high - origin) / width
     first = np.ceil(low - 1e-6) if points_only else np.floor(low - 1e-6)
     last = np.floor(high + 1e-6)
     first = np.clip(first, 0, None).astype(np.int64)
@@ -123,7 +147,7 @@ def _search(corners, numbers, work, candidates):
     flat = np.abs(np.linalg.det(edges)) <= 1e-14 * np.abs(edges).max(axis=(1, 2), initial=0.0) ** 3
     inverse = np.zeros_like(edges)
     inverse[~flat] = np.linalg.inv(edges[~flat])  # a cell without volume holds nothing
-    batch = np.cumsum(np.where(flat, 0, work)) // _BATCH
+    batch = np.cumsum(np.where(flat, 0, work)) // BATCH
     hits = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))]
     for number in np.unique(batch):
         run = np.flatnonzero((batch == number) & ~flat)

@@ -75,6 +75,11 @@ class Mesh:
         return np.abs(np.linalg.det(p[:, 1:] - p[:, :1])) / 6.0
 
     @cached_property
+    def cell_reach(self) -> np.ndarray:
+        """(E,) how far a cell's corners are from its centre [m]."""
+        return np.linalg.norm(self.points[self.cells] - self.centroids[:, None], axis=2).max(axis=1, initial=0.0)
+
+    @cached_property
     def gradients(self) -> np.ndarray:
         """(E, 4, 3) gradients of the cells' hat functions [1/m], one for each corner."""
         p = self.points[self.cells]

@@ -113,14 +113,13 @@ class PolyhedralMesh:
     @property
     def edge_lengths(self) -> np.ndarray:
         """(K,) lengths of the faces' edges [m], each edge once for every face that has it."""
-        corner = self.points[self.face_nodes]
-        return np.linalg.norm(corner[self._following] - corner, axis=1)
+        corner, following = self.face_edges
+        return np.linalg.norm(following - corner, axis=1)
 
     @cached_property
     def _faces(self) -> tuple[np.ndarray, np.ndarray]:
         start, size = self.face_offsets[:-1], np.diff(self.face_offsets)
-        corner = self.points[self.face_nodes]
-        next_corner = corner[self._following]
+        corner, next_corner = self.face_edges
         mean = _sums(corner, start) / size[:, None]
         middle = np.repeat(mean, size, axis=0)
         normal = np.cross(next_corner - corner, middle - corner)
@@ -170,6 +169,42 @@ class PolyhedralMesh:
     def bounds(self, comm: MPI.Comm) -> np.ndarray:
         """(2, 3) lowest and highest coordinates over all ranks [m]. Collective."""
         return bounds_of_points(self.points, comm)
+
+    @cached_property
+    def cell_boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest corners of the cells, (E, 3) each [m]."""
+        of, corner, start = self.cell_faces, self.points[self.face_nodes], self.face_offsets[:-1]
+        if not self.n_faces:
+            return np.zeros((0, 3)), np.zeros((0, 3))
+        low, high = np.minimum.reduceat(corner, start, axis=0), np.maximum.reduceat(corner, start, axis=0)
+        first = of.offsets[:-1]
+        return np.minimum.reduceat(low[of.face], first, axis=0), np.maximum.reduceat(high[of.face], first, axis=0)
+
+    @cached_property
+    def cell_reach(self) -> np.ndarray:
+        """(E,) how far a cell's box reaches from its centre [m]."""
+        low, high = self.cell_boxes
+        return np.linalg.norm(np.maximum(high - self.centroids, self.centroids - low), axis=1)
+
+    @property
+    def face_edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """(K, 3) both ends [m] of the edges that begin at `face_nodes`."""
+        corner = self.points[self.face_nodes]
+        return corner, corner[self._following]
+
+    @cached_property
+    def face_normals(self) -> np.ndarray:
+        """(F, 3) normals of length one that point out of the owner; zero where the face has no area."""
+        area = np.linalg.norm(self.face_area_vectors, axis=1)
+        return self.face_area_vectors / np.where(area > 0, area, 1.0)[:, None]
+
+    @cached_property
+    def face_warps(self) -> np.ndarray:
+        """(F,) how far nodes are from the plane through the face's centre [m]."""
+        size, start = np.diff(self.face_offsets), self.face_offsets[:-1]
+        away = self.points[self.face_nodes] - np.repeat(self.face_centres, size, axis=0)
+        off = np.abs(np.einsum("ki,ki->k", np.repeat(self.face_normals, size, axis=0), away))
+        return np.maximum.reduceat(off, start) if len(start) else off
 
     @property
     def face_streams(self) -> tuple[np.ndarray, np.ndarray]:

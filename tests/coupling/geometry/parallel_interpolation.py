@@ -5,23 +5,35 @@ import sys
 import numpy as np
 from mpi4py import MPI
 from places import DATA
+from polyhedra import cut, lattice, street_cells
 
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling
+from coupling.geometry.mesh import Field, State, share_of_pieces
+from coupling.geometry.polyhedra import join_polyhedra
 from coupling.vtk.vtu import read_state
 
 PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2], [225, 155, 61]])
 
 
-def results(path, comm):
+def polyhedra(comm):
+    """Fields in warped cells of a mesh in five pieces."""
+    part = lattice(street_cells(), (40.0, 40.0, 20.0), shake=0.2)
+    parts, _ = cut(part, np.arange(part.owner.max() + 1) * 5 // (part.owner.max() + 1))
+    mesh = join_polyhedra([(k, parts[k]) for k in share_of_pieces(5, comm)], 5, comm)
+    wave = np.sin(mesh.centroids / 30.0)
+    values = {"T": wave.sum(axis=1), "U": wave}
+    return State(0.0, {name: Field(name, mesh, of, "cell") for name, of in values.items()})
+
+
+def results(read, comm):
     """Values on the grid, the mesh and at places, gathered on every rank."""
-    state = read_state(path, comm, ["Tracer", "Velocity", "P0Tracer"])
-    mesh = state["Tracer"].mesh
+    state = read(comm)
+    mesh = next(iter(state.fields.values())).mesh
     grid = make_grid(mesh.bounds(comm), shape=(24, 17, 9))
     grid = grid.with_fluid(fluid_points(grid, mesh, comm))
     arrays = [grid.fluid.ravel().astype(float)]
-    for name in ("Tracer", "Velocity", "P0Tracer"):
-        field = state[name]
+    for field in state.fields.values():
         both = interpolation(mesh, field.location, grid, comm)
         on_grid = multiply(both.to_grid, field.values)
         matrix, inside = sampling(mesh, field.location, PLACES, comm)
@@ -31,9 +43,14 @@ def results(path, comm):
     return arrays
 
 
-for name in ("serial/mini_3.vtu", "parallel/mini_3.pvtu"):
-    alone = results(DATA / name, MPI.COMM_SELF)
-    together = results(DATA / name, MPI.COMM_WORLD)
+def dump(name):
+    """A reader of a dump's fields."""
+    return lambda comm: read_state(DATA / name, comm, ["Tracer", "Velocity", "P0Tracer"])
+
+
+for read in (dump("serial/mini_3.vtu"), dump("parallel/mini_3.pvtu"), polyhedra):
+    alone = results(read, MPI.COMM_SELF)
+    together = results(read, MPI.COMM_WORLD)
     for one, all_ in zip(alone, together, strict=True):
         np.testing.assert_allclose(all_, one, rtol=1e-12, atol=1e-12)
 sys.stdout.write("same\n")
