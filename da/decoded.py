@@ -9,7 +9,7 @@ A search that ends so is not a failure if it has lowered J; its reason is KINK.
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
@@ -17,7 +17,7 @@ from mpi4py import MPI
 from da.analysis import Analysis, analysis_of
 from da.background.latent import DecodedTransform
 from da.minimisation.cost import CostFunction
-from da.minimisation.gauss_newton import gauss_newton
+from da.minimisation.gauss_newton import LeastSquares, gauss_newton
 from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, Minimum, minimise
 from da.observation.error import ObservationError
 from da.observation.operator import ObservationOperator
@@ -30,7 +30,14 @@ _SINGLE = {"gradient_tolerance": 1e-3, "max_iterations": 100, "rounding": 1e-7}
 _LEVEL = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-2}
 
 
-def warm_start(cost: CostFunction, transform: DecodedTransform, increment: np.ndarray) -> np.ndarray:
+class Invertible(Protocol):
+    """What finds the control of an increment: a `DecodedTransform`, or a window of codes that starts with one."""
+
+    def control_of(self, increment: np.ndarray) -> np.ndarray:
+        """(n_local,) → (n_control,) on every rank. Collective."""
+
+
+def warm_start(cost: LeastSquares, transform: Invertible, increment: np.ndarray) -> np.ndarray:
     """The control of another analysis' increment, such as TSVD's, where its J is lower than at zero. Collective.
 
     It costs two decodes and an encode.
@@ -38,7 +45,7 @@ def warm_start(cost: CostFunction, transform: DecodedTransform, increment: np.nd
     Parameters
     ----------
     cost : J with this transform
-    transform : DecodedTransform
+    transform : of that J
     increment : (n_local,) in the state's units
 
     Returns
@@ -87,17 +94,13 @@ def analyse_decoded(
     MinimisationError, ValueError
         as the minimisers and `CostFunction`; if the search ended before J was lower; if the method is unknown
     """
-    if method not in MINIMISERS:
-        raise ValueError(f"minimisation method {method!r}, expected one of {', '.join(MINIMISERS)}")
-    if transform.decoder.dtype not in _LEVEL:
-        expected = " or ".join(map(str, _LEVEL))
-        raise ValueError(f"the decoder computes in {transform.decoder.dtype}, expected {expected}; convert the network")
+    check_search(method, transform.decoder.dtype)
     began = time.perf_counter()
     innovation = np.asarray(innovation, dtype=np.float64)
     cost = CostFunction(transform, operator, error, innovation, comm, background_weight)
     start = None if first_increment is None else warm_start(cost, transform, first_increment)
     prepared = time.perf_counter()
-    minimum = _minimum(cost, transform.decoder.dtype, comm, method, {"start": start, **minimiser})
+    minimum = search(cost, transform.decoder.dtype, comm, method, {"start": start, **minimiser})
     seconds = {"prepare": prepared - began, "minimise": time.perf_counter() - prepared}
 
     def increment_of(control: np.ndarray) -> np.ndarray:
@@ -108,7 +111,35 @@ def analyse_decoded(
     return analysis_of(minimum, increment_of, operator, error, innovation, comm, seconds)
 
 
-def _minimum(cost: CostFunction, dtype: np.dtype, comm: MPI.Comm, method: str, settings: dict[str, Any]) -> Minimum:
+def check_search(method: str, dtype: np.dtype) -> None:
+    """ValueError if `search` has no such method, or no tolerances for a network's precision."""
+    if method not in MINIMISERS:
+        raise ValueError(f"minimisation method {method!r}, expected one of {', '.join(MINIMISERS)}")
+    if dtype not in _LEVEL:
+        expected = " or ".join(map(str, _LEVEL))
+        raise ValueError(f"the decoder computes in {dtype}, expected {expected}; convert the network")
+
+
+def search(cost: LeastSquares, dtype: np.dtype, comm: MPI.Comm, method: str, settings: dict[str, Any]) -> Minimum:
+    """The minimum of a cost through a network, with tolerances for its precision. Collective.
+
+    Parameters
+    ----------
+    cost : J
+    dtype : of the network, float64 or float32
+    comm : MPI communicator
+    method : one of MINIMISERS
+    settings : keyword arguments of the minimiser, which win over the defaults for the precision
+
+    Returns
+    -------
+    Minimum, with KINK as the reason if it ended in one
+
+    Raises
+    ------
+    MinimisationError
+        as the minimisers; if the search ended before J was lower
+    """
     single, level = dtype == np.float32, _LEVEL[dtype]
     settings = {"rounding_tolerance": np.inf, **(_SINGLE if single else {}), **settings}
     if method == "gauss_newton":
@@ -129,7 +160,7 @@ class _Remembering:
 
     linear = False
 
-    def __init__(self, cost: CostFunction) -> None:
+    def __init__(self, cost: LeastSquares) -> None:
         self.cost, self.n_control = cost, cost.n_control
         self.first: Iteration | None = None
         self.least: Iteration | None = None

@@ -31,6 +31,7 @@ ARROWS = {
     "da.ensemble": {"background", "diagnostics", "minimisation", "observation"},
     "da.minimisation": {"background", "observation"},
     "da.observation": set(),
+    "da.window": {"", "background", "diagnostics", "ensemble", "minimisation", "observation"},
     "models": {"layers", "names", "zoo"},
     "models.dynamics": set(),
     "models.layers": {"names"},

@@ -18,7 +18,8 @@ _SAME = 1e-3  # times this near, in the smallest distance of snapshots, are the 
 class LagPairs:
     """Samples of a state and those before it.
 
-    lags : (L,) Δ [s], positive and rising; the state itself, at lag zero, is not among them
+    lags : (L,) Δ [s], rising, a negative one of a state that comes after; the state itself, at lag zero, is not among
+        them
     numbers : (L + 1, P) of snapshots: the first row the present ones, below each those of its lags
     """
 
@@ -37,18 +38,18 @@ def lag_pairs(times: np.ndarray, lags: Sequence[float] | np.ndarray, run: np.nda
     Parameters
     ----------
     times : (S,) of the snapshots [s]
-    lags : Δ [s], positive, none twice; none gives each snapshot alone
+    lags : Δ [s], none zero or twice, negative for snapshots that come after; none gives each snapshot alone
     run : (S,) label of the run each is of; None where all are of one
 
     Raises
     ------
     ValueError
-        if a lag is not positive or there twice, or fewer than two snapshots have others by all the lags before them;
+        if a lag is zero, not finite or there twice, or fewer than two snapshots have others by all the lags;
         the message says by how much the snapshots are apart
     """
     times, asked = np.asarray(times, np.float64), np.sort(np.asarray(lags, np.float64))
-    if len(asked) and not (asked[0] > 0.0 and np.isfinite(asked[-1]) and np.all(np.diff(asked) > 0.0)):
-        raise ValueError(f"lags {_listed(asked)} s, expected positive ones, none twice")
+    if not (np.isfinite(asked).all() and asked.all() and np.all(np.diff(asked) > 0.0)):
+        raise ValueError(f"lags {_listed(asked)} s, expected finite ones, none of them zero or twice")
     label = np.zeros(len(times), int) if run is None else np.unique(run, return_inverse=True)[1]
     order = np.lexsort((times, label))
     by_run = [order[label[order] == one] for one in np.unique(label)]

@@ -5,6 +5,7 @@ small matrix that every rank holds, and a search that starts from J and ∇J at 
 the observations again. Otherwise each evaluation applies U, H and their adjoints once each.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +127,18 @@ class CostFunction:
         if self.hessian is None:
             raise ValueError("the Hessian product was asked of a cost whose U or H is not linear; linearise it first")
         return self.background_weight * direction + self.hessian.information @ direction
+
+    def gauss_newton_hessian(self, control: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """(a I + U'ᵀ H'ᵀ R⁻¹ H' U') p as a function of p, (n_control,), with the derivatives at w. Collective."""
+        # a linear H asks for no decode
+        operator = self.operator if self.operator.linear else self.operator.linearised(self.transform.apply(control))
+
+        def product(direction: np.ndarray) -> np.ndarray:
+            moved = self.transform.tangent(direction, at=control)
+            pulled = operator.adjoint(self.error.solve(operator.observe(moved)))
+            return self.background_weight * direction + self.transform.adjoint(pulled, at=control)
+
+        return product
 
     def _misfit(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """d − H U(w), (M_local,), and U(w)."""

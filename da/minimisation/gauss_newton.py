@@ -12,17 +12,16 @@ quickly where the observations can be fitted; where a large misfit remains and U
 missing from its Hessian make it slow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from da.minimisation.cost import CostFunction
-from da.minimisation.minimise import AT_ROUNDING, Iteration, MinimisationError, Minimum
+from da.minimisation.minimise import AT_ROUNDING, Cost, Iteration, MinimisationError, Minimum
 from da.minimisation.tao import whole
-from da.observation.operator import ObservationOperator
 
 CONVERGED, STOPPED = "CONVERGED_GAUSS_NEWTON", "STOPPED_AFTER_ITERATIONS"
 _ENOUGH = 1e-4  # Armijo: part of the decrease that the slope predicts
@@ -30,6 +29,19 @@ _SHORTENINGS = 15
 _ROUNDING = float(np.finfo(np.float64).eps)
 _HIDDEN = 1e2  # roundings of J that a decrease must exceed to show in its values
 _TIGHTEST, _LOOSEST = 1e-3, 0.1  # relative residuals of CG
+
+
+class LeastSquares(Cost, Protocol):
+    """A cost that is a sum of squares, such as `da.minimisation.cost.CostFunction`. All methods are collective."""
+
+    def value(self, control: np.ndarray) -> float:
+        """J(w)."""
+
+    def gradient(self, control: np.ndarray) -> np.ndarray:
+        """∇J(w)."""
+
+    def gauss_newton_hessian(self, control: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """The Hessian of the squares of the misfit that is linear about w, as products with a direction."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class GaussNewtonMinimum(Minimum):
 
 
 def gauss_newton(
-    cost: CostFunction,
+    cost: LeastSquares,
     comm: MPI.Comm,
     *,
     start: np.ndarray | None = None,
@@ -58,7 +70,7 @@ def gauss_newton(
 
     Parameters
     ----------
-    cost : CostFunction
+    cost : LeastSquares
     comm : MPI communicator
     start : (s,) first control, the same on every rank; None starts at zero
     gradient_tolerance : stop when ‖∇J‖ has fallen to this part of its value at zero control
@@ -119,7 +131,7 @@ def gauss_newton(
 
 
 def _shortened(
-    cost: CostFunction, control: np.ndarray, value: float, gradient: np.ndarray, step: np.ndarray, rounding: float
+    cost: LeastSquares, control: np.ndarray, value: float, gradient: np.ndarray, step: np.ndarray, rounding: float
 ) -> tuple[tuple[np.ndarray, float, np.ndarray] | None, int]:
     """((control, J, ∇J), evaluations) of the longest of ever shorter steps that lowers J enough; None if none does.
 
@@ -147,10 +159,9 @@ def _shortened(
 class _Inner:
     """The linear problem of a step, and PETSc's solver of it; used as a context, which frees the solver."""
 
-    def __init__(self, cost: CostFunction, comm: MPI.Comm, max_products: int, prefix: str) -> None:
+    def __init__(self, cost: LeastSquares, comm: MPI.Comm, max_products: int, prefix: str) -> None:
         self.cost, self.comm, self.products = cost, comm, 0
-        self._at: np.ndarray | None = None
-        self._operator: ObservationOperator = cost.operator
+        self._hessian: Callable[[np.ndarray], np.ndarray] | None = None
         self._right = PETSc.Vec().createMPI(cost.n_control, comm=comm)
         self._solution = self._right.duplicate()
         sizes = (self._right.getSizes(), self._right.getSizes())
@@ -172,10 +183,7 @@ class _Inner:
 
     def step(self, control: np.ndarray, gradient: np.ndarray, tolerance: float) -> np.ndarray:
         """p at a control, (s,), the same on every rank."""
-        self._at = control
-        operator = self.cost.operator
-        # a linear H asks for no decode
-        self._operator = operator if operator.linear else operator.linearised(self.cost.transform.apply(control))
+        self._hessian = self.cost.gauss_newton_hessian(control)
         self._right.array[:] = -gradient[slice(*self._right.getOwnershipRange())]
         self._ksp.setTolerances(rtol=tolerance, atol=0.0)
         self._ksp.setFromOptions()
@@ -185,16 +193,13 @@ class _Inner:
 
     def mult(self, _: PETSc.Mat, vector: PETSc.Vec, into: PETSc.Vec) -> None:
         """PETSc's product: (a I + U'ᵀ H'ᵀ R⁻¹ H' U') p."""
+        assert self._hessian is not None
         self.products += 1
-        cost, p = self.cost, whole(vector, self.comm)
-        transform = cost.transform
-        moved = transform.tangent(p, at=self._at)
-        pulled = self._operator.adjoint(cost.error.solve(self._operator.observe(moved)))
-        product = cost.background_weight * p + transform.adjoint(pulled, at=self._at)
+        product = self._hessian(whole(vector, self.comm))
         into.array[:] = product[slice(*into.getOwnershipRange())]
 
 
-def _step(cost: CostFunction, number: int, value: float, control: np.ndarray, norm: float) -> Iteration:
+def _step(cost: LeastSquares, number: int, value: float, control: np.ndarray, norm: float) -> Iteration:
     background = cost.background(control)
     return Iteration(number, value, background, value - background, norm)
 

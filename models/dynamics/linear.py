@@ -30,6 +30,14 @@ class LinearDynamics:
         centre = self.centre.reshape(-1, *(1,) * (codes.ndim - 1))
         return np.asarray(centre + self.matrix @ (codes - centre))
 
+    def tangent(self, direction: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """A p, wherever it is taken: (m,) → (m,)."""
+        return np.asarray(self.matrix @ direction)
+
+    def adjoint(self, sensitivity: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Aᵀ q, wherever it is taken: (m,) → (m,)."""
+        return np.asarray(self.matrix.T @ sensitivity)
+
 
 def linear_dynamics(before: np.ndarray, after: np.ndarray, ridge: float = 0.0) -> LinearDynamics:
     """The fit to pairs of codes.

@@ -14,6 +14,14 @@ def test_each_sample_has_its_earlier_snapshots():
     assert np.array_equal(times[pairs.numbers[0]] - times[pairs.numbers[2]], np.full(8, 4.0))
 
 
+def test_a_negative_lag_is_of_a_snapshot_that_comes_after():
+    times = np.arange(10) * 2.0
+    pairs = lag_pairs(times, [4.0, -2.0])
+    assert pairs.lags.tolist() == [-2.0, 4.0] and pairs.n_pairs == 7
+    assert np.array_equal(times[pairs.numbers[1]] - times[pairs.numbers[0]], np.full(7, 2.0))
+    assert np.array_equal(times[pairs.numbers[0]] - times[pairs.numbers[2]], np.full(7, 4.0))
+
+
 def test_no_lag_takes_every_snapshot_alone():
     assert lag_pairs(np.array([0.0, 5.0, 1.0]), []).numbers.shape == (1, 3)
 
@@ -49,9 +57,9 @@ def test_two_snapshots_of_one_time_make_no_trouble():
         (np.arange(9) * 2.0, [3.0], "0 of 9 snapshots have others of their run 3 s before them, expected two or more; "
          "snapshots of a run are 2 s apart; give lags that are multiples of that"),
         (np.array([0.0, 1.0, 5.0]), [2.0], "snapshots of a run are 1 to 4 s apart"),
-        (np.arange(5.0), [2.0, 2.0], "lags 2, 2 s, expected positive ones, none twice"),
-        (np.arange(5.0), [0.0], "lags 0 s, expected positive ones"),
-        (np.arange(5.0), [np.inf], "expected positive ones"),
+        (np.arange(5.0), [2.0, 2.0], "lags 2, 2 s, expected finite ones, none of them zero or twice"),
+        (np.arange(5.0), [0.0], "lags 0 s, expected finite ones, none of them zero"),
+        (np.arange(5.0), [np.inf], "lags inf s, expected finite ones"),
         (np.arange(5.0), [4.0], "1 of 5 snapshots have others of their run 4 s before them"),
     ],
 )  # fmt: skip

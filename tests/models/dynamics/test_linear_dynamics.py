@@ -21,6 +21,14 @@ def test_a_linear_model_without_noise_is_found():
     np.testing.assert_allclose(found.step(centre[:, 0] + before[:, 0]), centre[:, 0] + TRUE @ before[:, 0], atol=1e-12)
 
 
+def test_tangent_and_adjoint_are_those_of_a_step():
+    rng = np.random.default_rng(5)
+    found = linear_dynamics(*rng.standard_normal((2, 4, 30)))
+    z, p, q = rng.standard_normal((3, 4))
+    np.testing.assert_allclose(found.tangent(p, at=z), found.step(z + p) - found.step(z), atol=1e-12)
+    assert found.tangent(p, at=z) @ q == pytest.approx(p @ found.adjoint(q, at=z), rel=1e-12)
+
+
 def test_the_noise_covariance_is_found():
     rng = np.random.default_rng(1)
     root = np.array([[0.5, 0.0], [0.2, 0.3]])
