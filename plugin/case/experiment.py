@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from models.names.choices import ACTIVATIONS
 from plugin.case.choice import OneOf
@@ -180,6 +180,30 @@ class GrowthSection(Section):
     )
 
 
+class WindowSection(Section):
+    """States in the middle of a window, by all of its readings; the rest is as in `localised`."""
+
+    lags: list[Annotated[list[float], Field(min_length=1)]] = Field(
+        [[-10.0, -8.0, -6.0, -4.0, -2.0, 2.0, 4.0, 6.0, 8.0, 10.0], [-8.0, -4.0, 4.0, 8.0]],
+        min_length=1,
+        description="sets of lags [s] of other readings that are compared, negative for later ones",
+    )
+    modes: list[Annotated[int, Field(ge=1)]] = Field(
+        [16, 64, 128], min_length=1, description="numbers of leading modes of the linear inverse model"
+    )
+    ridges: list[Positive] = Field(
+        [1e-3, 1e-2, 1e-1], min_length=1, description="of that model, in mean variances of the codes"
+    )
+
+    @field_validator("lags")
+    @classmethod
+    def _of_other_times(cls, value: list[list[float]]) -> list[list[float]]:
+        for lags in value:
+            if not all(lags) or len(set(lags)) < len(lags):
+                raise ValueError(f"lags {', '.join(f'{lag:g}' for lag in lags)}, expected none of zero or twice")
+        return value
+
+
 class CycledSection(Section):
     """Runs of a forecast model side by side, judged by a truth that none of them knew."""
 
@@ -214,5 +238,6 @@ class ExperimentSection(Section):
     localised: LocalisedSection = LocalisedSection()
     refined: RefinedSection = RefinedSection()
     growth: GrowthSection = GrowthSection()
+    window: WindowSection = WindowSection()
     cycled: CycledSection | None = Field(None, description="needed by the experiment cycled")
     output: Path = Field(Path("experiments"), description="folder of the results")

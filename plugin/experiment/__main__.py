@@ -11,6 +11,7 @@
     refined        localised linear analyses of one variable, and the same refined by a network
     codecs         the case's trained network beside linear codecs of as many numbers, each encoding the test states
     growth         error of forecasts by lead time: persistence, and a linear inverse model of TSVD's codes
+    window         the state in the middle of a window, with readings of before and after: smoothers beside analyses
     cycled         finished runs of a forecast model: without analyses, and cycles of different kinds
 
 The section `experiment` of the case file holds the protocol and what each of them needs; the output is a folder of CSV,
@@ -38,6 +39,7 @@ from plugin.experiment.experiments.steps import steps
 from plugin.experiment.experiments.tables import tables
 from plugin.experiment.experiments.tradeoff import tradeoff
 from plugin.experiment.experiments.truncation import truncation
+from plugin.experiment.experiments.window import window
 from plugin.experiment.results import Result, conditions, write
 from plugin.experiment.states import ExperimentInputs, experiment_section, read_states
 from plugin.run.job import read_words, run_job
@@ -56,6 +58,7 @@ EXPERIMENTS: dict[str, Callable[[ExperimentInputs], Result]] = {
         refined,
         codecs,
         growth,
+        window,
         cycled,
     )
 }

@@ -1,11 +1,13 @@
-"""Optimal interpolation with readings of before: one gain from localised sample covariances of states some time apart.
+"""Optimal interpolation with readings of other times: one gain from localised covariances of states some time apart.
 
-With y_0 the readings of now and y_l those of the same sensors Δ_l ago,
+With y_0 the readings of now and y_l those of the same sensors Δ_l ago, negative Δ_l of later ones,
 
     x_a = C_{x,(y_0, …, y_L)} (C_yy + R)⁻¹ (d_0, …, d_L)
 
 whose covariances are those of :mod:`da.background.lagged`: tapered in space as those of `localised_gain`, and by
-exp(−δ²/2T²) of the difference in time.
+exp(−δ²/2T²) of the difference in time. With later readings it is a fixed-lag smoother. Covariances of the leading modes
+may be those of a linear inverse model in place of the sample's; where there is nothing beside these modes, the analysis
+is the Kalman smoother's of that model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from da.background.lag_pairs import LagPairs, lag_pairs, time_taper
+from models.dynamics.linear import linear_dynamics
 from plugin.experiment.localised_gain import EVERYWHERE, Localising, SampleCovariance
 from plugin.experiment.states import StandardisedStates
 
@@ -24,13 +27,15 @@ class Lagging:
     """A setting.
 
     space : Localising
-    lags : of the readings of before [s], rising; none for those of now alone
+    lags : of the readings of other times [s], rising, negative for later ones; none for those of now alone
     time_scale : T [s]
+    ridge : of the linear inverse model of the leading modes, in mean variances; None has the sample's covariances
     """
 
     space: Localising
     lags: tuple[float, ...]
     time_scale: float
+    ridge: float | None = None
 
 
 class LaggedCovariance:
@@ -62,32 +67,51 @@ class LaggedCovariance:
         of, rows = self.covariance, np.searchsorted(self.covariance.used, sensors)
         pairs = lag_pairs(self.times, settings[0].lags)
         innovation = readings.reshape(-1, readings.shape[2])
-        parts: dict[int, tuple[tuple[np.ndarray, ...], ...]] = {}
+        parts: dict[tuple, tuple[tuple[np.ndarray, ...], ...]] = {}
         tapers: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
         for setting in settings:
             space = setting.space
-            if space.modes not in parts:
+            chosen = (space.modes, setting.ridge)
+            if chosen not in parts:
                 parts.clear()
-                parts[space.modes] = self._parts(rows, at, pairs, space.modes)
-            (kept, rest), (kept_observed, rest_observed) = parts[space.modes]
+                parts[chosen] = self._parts(rows, at, pairs, space.modes)
+                if setting.ridge is not None:
+                    (_, rest), (_, rest_observed) = parts[chosen]
+                    kept, kept_observed = self._modelled(rows, at, pairs.lags, space.modes, setting.ridge)
+                    parts[chosen] = (kept, rest), (kept_observed, rest_observed)
+            (kept, rest), (kept_observed, rest_observed) = parts[chosen]
             key = (space.horizontal, space.vertical)
             if key not in tapers:
                 tapers.clear()
                 tapers[key] = of.taper(space, rows, at), of.taper(space, rows, rows)
             (taper, observed_taper), in_time = tapers[key], time_taper(pairs.lags, setting.time_scale)
             m = len(rows)
-            observed = np.kron(in_time, np.ones((m, m))) * (
-                kept_observed + np.tile(observed_taper, in_time.shape) * rest_observed
-            )
+            # what a model says of the leading modes needs no taper in time
+            of_kept = in_time if setting.ridge is None else np.ones_like(in_time)
+            whole = np.ones((m, m))
+            observed = np.kron(of_kept, whole) * kept_observed
+            observed += np.kron(in_time, whole) * np.tile(observed_taper, in_time.shape) * rest_observed
             observed = 0.5 * (observed + observed.T)
             observed[np.diag_indices_from(observed)] += space.variance
             weights = cho_solve(cho_factor(observed, lower=True), innovation)
             increments = np.zeros((len(taper), innovation.shape[1]))
-            for lag, factor in enumerate(in_time[0]):
+            for lag, factors in enumerate(zip(of_kept[0], in_time[0], strict=True)):
                 columns = slice(lag * m, (lag + 1) * m)
-                gain = kept[:, columns] + taper * rest[:, columns]
-                increments += factor * (gain @ weights[columns])
+                gain = factors[0] * kept[:, columns] + factors[1] * taper * rest[:, columns]
+                increments += gain @ weights[columns]
             yield setting, increments
+
+    def _modelled(
+        self, rows: np.ndarray, at: np.ndarray | slice, lags: np.ndarray, modes: int, ridge: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Covariances of values wanted with readings, and of readings, by a model of the leading modes."""
+        of = self.covariance
+        leading = of.leading[:, :modes]
+        between = path_covariances(leading.T * np.sqrt(len(leading) - 1), self.times, lags, ridge)
+        wanted, observed = of.anomalies[at] @ leading, of.anomalies[rows] @ leading
+        states = [wanted @ block @ observed.T for block in between[0]]
+        readings = [[observed @ block @ observed.T for block in row] for row in between]
+        return np.concatenate(states, axis=1), np.block(readings)
 
     def _parts(
         self, rows: np.ndarray, at: np.ndarray | slice, pairs: LagPairs, modes: int
@@ -107,6 +131,45 @@ class LaggedCovariance:
             inside = leading @ (leading.T @ spread)
             states.append(factor * (of.anomalies[at] @ (inside if projected else spread - inside)))
         return tuple(states), tuple(readings)
+
+
+def path_covariances(codes: np.ndarray, times: np.ndarray, lags: np.ndarray, ridge: float) -> np.ndarray:
+    """Covariances of codes of now and of other times, along the paths of a linear inverse model.
+
+    Paths begin at the earliest of the times, with the codes' own covariance, and follow z ← A z + ε.
+
+    Parameters
+    ----------
+    codes : (m, S) of mean zero
+    times : (S,) [s]
+    lags : (L,) [s], negative for later times; multiples of the time between states
+    ridge : of the model
+
+    Returns
+    -------
+    (L + 1, L + 1, m, m), now first
+
+    Raises
+    ------
+    ValueError
+        if the lags are no multiples of the time between states, or as `linear_dynamics` and `lag_pairs`
+    """
+    step = float(np.min(np.diff(times), where=np.diff(times) > 0.0, initial=np.inf))
+    after = np.concatenate([[0.0], -np.asarray(lags)]) / step
+    number = np.round(after - after.min()).astype(int)
+    if np.any(np.abs(number - (after - after.min())) > 1e-2):
+        raise ValueError(
+            f"lags {', '.join(f'{lag:g}' for lag in lags)} s, expected multiples of the {step:g} s of a step"
+        )
+    late, early = lag_pairs(times, [step]).numbers
+    model = linear_dynamics(codes[:, early], codes[:, late], ridge)
+    variance, power = [codes @ codes.T / codes.shape[1]], [np.eye(len(codes))]
+    for _ in range(number.max()):
+        variance.append(model.matrix @ variance[-1] @ model.matrix.T + model.noise)
+        power.append(model.matrix @ power[-1])
+    return np.array(
+        [[power[i - j] @ variance[j] if i >= j else variance[i] @ power[j - i].T for j in number] for i in number]
+    )
 
 
 def readings_before(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from plugin.experiment.experiments.localised import localised, some_values
+from plugin.experiment.experiments.localised import localised
 from plugin.experiment.experiments.rows import ERROR, Row, all_modes, compared_network, reported, truncated
 from plugin.experiment.mode_errors import ModeErrors, Truncating
 from plugin.experiment.networks import Network, trained_networks
@@ -23,6 +23,7 @@ from plugin.experiment.scores import score, spread
 from plugin.experiment.sensor_networks import encoded, voronoi
 from plugin.experiment.states import ExperimentInputs
 from plugin.experiment.systems import System, decoded, interpolation
+from plugin.experiment.trials import some_values
 
 
 def sparse(inputs: ExperimentInputs) -> Result:

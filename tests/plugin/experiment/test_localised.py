@@ -18,10 +18,10 @@ from da.observation.diagonal_error import diagonal_error
 from da.observation.matrix_operator import selection
 from plugin.case.configuration import ConfigurationError
 from plugin.experiment.__main__ import run
-from plugin.experiment.experiments.localised import _best
 from plugin.experiment.lagged_gain import LaggedCovariance, Lagging, readings_before
 from plugin.experiment.localised_gain import Localising, SampleCovariance
 from plugin.experiment.states import read_states
+from plugin.experiment.trials import best
 from plugin.run.progress import Progress
 
 COMM = MPI.COMM_SELF
@@ -129,7 +129,7 @@ def test_the_table_has_both_systems_and_what_was_chosen(states, tmp_path):
 def test_the_choice_is_the_least_mean_of_the_seeds():
     plain, near, far = Localising(None, None, 0, 0.1), Localising(10.0, None, 0, 0.1), Localising(90.0, None, 0, 0.1)
     errors = [{plain: 0.9, near: 0.2, far: 0.6}, {plain: 0.8, near: 0.9, far: 0.4}]
-    assert _best(errors) == [plain, far] and N_TRAINING == 24
+    assert best(errors) == [plain, far] and N_TRAINING == 24
 
 
 def test_the_setting_is_that_of_least_error_over_blocks_in_time(states, tmp_path):
