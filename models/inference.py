@@ -3,11 +3,13 @@
 What is done to the layers, measured by `benchmarks/decode.py`: batch norm is folded into convolutions, which go
 straight to oneDNN; transposed convolutions become plain ones, one for each of the eight places of a voxel within
 2³ (the sub-pixel convolution of Shi 2016, exact and without its zeros), or a matrix product and shifted sums where
-they have few channels to give; whatever is pointwise is done with each eighth before they are put together; GDN works
-in place on a matrix product; interpolation is a matrix. Sums come in another order, so results differ by rounding.
+they have few channels to give; whatever is pointwise is done with each eighth before they are put together, and so are
+shuffles that follow one another; GDN works in place on a matrix product; interpolation is a matrix. Sums come in
+another order, so results differ by rounding.
 """
 
 import copy
+import math
 from itertools import product
 from typing import cast
 
@@ -18,12 +20,14 @@ from torch.nn import functional as F
 from models.layers.convolution import Up
 from models.layers.gdn import GDN
 from models.layers.rab import RAB, Resize
+from models.layers.shuffle import Shuffle
 from models.local_network import PlainPasses
 from models.zoo.autoencoder import Autoencoder
 
 # of a transposed 3³ convolution with stride 2, for even and odd results: its weights, and the point that each is
 # multiplied with, counted from half the result's own number: y_{2q} = w_1 x_q, y_{2q+1} = w_2 x_q + w_0 x_{q+1}
 _TAPS = (((1, 0),), ((2, 0), (0, 1)))
+_CACHED = 2048  # points whose features fit into a core's cache
 _FEW = 8  # channels: below, a matrix product and shifted sums are faster than eight convolutions
 PRECISIONS = (torch.float32, torch.bfloat16)
 _ONEDNN_BFLOAT16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -75,6 +79,8 @@ def _rewritten(module):
         return FastGDN(module)
     if isinstance(module, Resize):
         return FastResize(module)
+    if isinstance(module, Shuffle):
+        return FastShuffle(module)
     if isinstance(module, Up) and module.kernel_size == (3,) * 3 and module.stride == (2,) * 3:
         return nn.Sequential(Product(module), ShiftedSums(module)) if module.out_channels <= _FEW else SubPixel(module)
     if isinstance(module, nn.Conv3d):
@@ -97,6 +103,9 @@ def _without_norms(layers):
     kept: list[nn.Module] = []
     for layer in layers:
         before = kept[-1] if kept else None
+        if isinstance(layer, nn.BatchNorm3d) and isinstance(before, Shuffle):
+            before.places = _folded(before.places, layer)
+            continue
         if isinstance(layer, nn.BatchNorm3d) and isinstance(before, (nn.Conv3d, nn.ConvTranspose3d)):
             if isinstance(before, nn.Conv3d) or before.groups == 1:
                 kept[-1] = _folded(before, layer)
@@ -106,23 +115,36 @@ def _without_norms(layers):
 
 
 def _folded(convolution, norm):
+    # a shuffle has a norm's channel in eight places
+    places = convolution.out_channels // norm.num_features
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    scale, mean, shift = (each.repeat_interleave(places) for each in (scale, norm.running_mean, norm.bias))
     over_out = (1, -1, 1, 1, 1) if isinstance(convolution, nn.ConvTranspose3d) else (-1, 1, 1, 1, 1)
     bias = 0.0 if convolution.bias is None else convolution.bias
     convolution.weight = nn.Parameter(convolution.weight * scale.view(over_out), requires_grad=False)
-    convolution.bias = nn.Parameter((bias - norm.running_mean) * scale + norm.bias, requires_grad=False)
+    convolution.bias = nn.Parameter((bias - mean) * scale + shift, requires_grad=False)
     return convolution
 
 
 def _joined(layers):
-    """Layers with each pointwise one done by the sub-pixel convolution before it, piece by piece in the cache."""
+    """Layers with each pointwise one done by the sub-pixel convolution or the shuffle before it, before its pieces are
+    put together."""
     kept: list[nn.Module] = []
     for layer in layers:
-        if kept and isinstance(kept[-1], SubPixel) and isinstance(layer, _POINTWISE):
-            kept[-1].after.append(layer)
+        before = kept[-1] if kept else None
+        if isinstance(layer, FastGDN):
+            layer.in_place = isinstance(before, _GIVES_ITS_OWN)
+        if isinstance(before, (SubPixel, FastShuffle)) and (isinstance(layer, _POINTWISE) or _nests(before, layer)):
+            before.after.append(layer)
         else:
             kept.append(layer)
     return kept
+
+
+def _nests(before, layer):
+    """Whether a shuffle is done before another's points are in their places: 64 small copies take longer than eight."""
+    both = isinstance(before, FastShuffle) and isinstance(layer, FastShuffle)
+    return both and math.prod(before.in_shape) > _CACHED
 
 
 def _convolution(module):
@@ -162,22 +184,28 @@ def _convolved(
 
 
 class FastGDN(nn.Module):
-    """GDN with β and γ made once, and two passes less over the memory."""
+    """GDN with β and γ made once, by pieces that stay in the cache.
+
+    `in_place` writes over what it is given, for where that is a layer's result that nothing else sees: new memory of
+    some megabytes takes longer to come by than the arithmetic.
+    """
 
     beta: torch.Tensor
     gamma: torch.Tensor
 
     def __init__(self, module: GDN) -> None:
         super().__init__()
-        self.inverse = module.inverse
+        self.inverse, self.in_place = module.inverse, False
         self.register_buffer("beta", module.beta[:, None].clone())
         self.register_buffer("gamma", module.gamma[None].clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.flatten(2)
-        root = torch.baddbmm(self.beta, self.gamma.expand(len(x), -1, -1), flat * flat).sqrt_()
-        root = root.mul_(flat) if self.inverse else torch.div(flat, root, out=root)
-        return root.view(x.shape)
+        flat, gamma = x.flatten(2), self.gamma.expand(len(x), -1, -1)
+        y = flat if self.in_place else torch.empty_like(flat)
+        by_root = torch.mul if self.inverse else torch.div
+        for part, into in zip(flat.split(_CACHED, 2), y.split(_CACHED, 2), strict=True):
+            by_root(part, torch.baddbmm(self.beta, gamma, part * part).sqrt_(), out=into)
+        return y.view(x.shape)
 
 
 class FastRAB(nn.Module):
@@ -221,6 +249,44 @@ class SubPixel(nn.Module):
             if i == 0:
                 y = x.new_empty(len(x), piece.shape[1], *self.out_shape)
             y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
+        return y
+
+
+class FastShuffle(nn.Module):
+    """`Shuffle` whose points are put in their places last: `after`, pointwise layers and further shuffles, work on the
+    coarse points, (B·8, c, n…) with the eight places beside the batch."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, module: Shuffle) -> None:
+        super().__init__()
+        self.out_shape, self.in_shape, self.after = module.out_shape, module.in_shape, nn.Sequential()
+        weight, bias = module.places.weight, cast(torch.Tensor, module.places.bias)
+        by_place = weight.flatten(1).unflatten(0, (-1, 8)).transpose(0, 1).flatten(0, 1)
+        self.register_buffer("weight", by_place.contiguous())
+        self.register_buffer("bias", bias.unflatten(0, (-1, 8)).T.reshape(-1, 1))
+
+    def in_places(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c_in, n…) → (B·8, c_out, n…), the places in the order x, y, z."""
+        y = torch.baddbmm(self.bias, self.weight.expand(len(x), -1, -1), x.flatten(2))
+        return y.view(8 * len(x), -1, *x.shape[2:])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        places, out_shape, steps = self.in_places(x), self.out_shape, 1
+        for layer in self.after:
+            if isinstance(layer, FastShuffle):
+                places, out_shape, steps = layer.in_places(places), layer.out_shape, steps + 1
+            else:
+                places = layer(places)
+        apart = 2**steps
+        places = places.unflatten(0, (len(x), -1))
+        y = x.new_empty(len(x), places.shape[2], *out_shape)
+        for k, digits in enumerate(product(product((0, 1), repeat=3), repeat=steps)):
+            first = [sum(digit[axis] << (steps - 1 - s) for s, digit in enumerate(digits)) for axis in range(3)]
+            nx, ny, nz = (max(0, -(-(n - start) // apart)) for n, start in zip(out_shape, first, strict=True))
+            piece = y[:, :, first[0] :: apart, first[1] :: apart, first[2] :: apart]
+            piece.copy_(places[:, k, :, :nx, :ny, :nz])
         return y
 
 
@@ -283,3 +349,4 @@ def _interpolation(n, m):
 
 # what a sub-pixel convolution can do with each piece
 _POINTWISE = (FastGDN, nn.PReLU, nn.ReLU, Product)
+_GIVES_ITS_OWN = (Convolution, SubPixel, ShiftedSums, FastRAB, FastShuffle)  # results that lie in no other's memory

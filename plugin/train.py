@@ -97,8 +97,9 @@ def recipe_of(settings: TrainingSection) -> Recipe:
 
 def _network(section, data, comm):
     """The network before its training, and the modes it begins at, or None. Collective."""
-    options = {name: getattr(section, name) for name in ("n_latent", "width", "activation", "block")}
-    more = {"blocks": section.blocks and list(section.blocks), "overlap": section.overlap}
+    options = {name: getattr(section, name) for name in ("n_latent", "activation", "block", "upsampling", "overlap")}
+    # lists, as the file's header gives them back
+    more = {name: _listed(getattr(section, name)) for name in ("width", "decoder_width", "blocks")}
     more["roots"] = rooted("network", section.square_roots, data.about["variables"]) or None
     options |= {name: value for name, value in more.items() if value is not None}
     training = section.training
@@ -112,6 +113,10 @@ def _network(section, data, comm):
         return on_rank_0_asleep(lambda: begun(model, data.samples, *words), comm)
     except ValueError as error:
         raise ConfigurationError(f"network: {error}") from error
+
+
+def _listed(numbers):
+    return list(numbers) if isinstance(numbers, tuple) else numbers
 
 
 def main(argv: Sequence[str], comm: MPI.Comm) -> int:

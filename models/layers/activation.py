@@ -9,6 +9,8 @@ Ioffe & Szegedy 2015, Batch Normalization: Accelerating Deep Network Training by
     Shift, https://arxiv.org/abs/1502.03167
 """
 
+from typing import cast
+
 from torch import nn
 
 from models.layers.gdn import GDN
@@ -41,12 +43,12 @@ def make_activation(name: str, channels: int, inverse: bool = False) -> nn.Modul
     raise unknown("activation", name, ACTIVATIONS)
 
 
-def unit(convolution: nn.Conv3d | nn.ConvTranspose3d, activation: str, inverse: bool = False) -> nn.Sequential:
-    """A convolution, batch norm (Ioffe & Szegedy 2015) and an activation, one after the other.
+def unit(convolution: nn.Module, activation: str, inverse: bool = False) -> nn.Sequential:
+    """A convolution or a step up, batch norm (Ioffe & Szegedy 2015) and an activation, one after the other.
 
     GDN normalises by itself and comes without batch norm. The order lets the norm be folded into the convolution
     once training is over (:mod:`models.inference`).
     """
-    channels = convolution.out_channels
+    channels = cast(int, convolution.out_channels)
     norm = [] if activation == "GDN" else [BatchNorm(channels)]
     return nn.Sequential(convolution, *norm, make_activation(activation, channels, inverse))

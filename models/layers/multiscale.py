@@ -21,16 +21,15 @@ class MultiScaleEncoder(nn.Module):
 
     Parameters
     ----------
-    channels : C of each feature
-    before : K, stages before the last, each of twice the resolution of the next
+    channels : of each of the K stages before the last, finest first; each of twice the resolution of the next
     """
 
-    def __init__(self, channels: int, before: int) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.paths = nn.ModuleList(Down(channels, channels, 2 ** (before - k)) for k in range(before))
+        self.paths = nn.ModuleList(Down(c, c, 2 ** (len(channels) - k)) for k, c in enumerate(channels))
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """K + 1 features (B, C, ⌈n/2^k⌉…), finest first → (B, (K + 1)·C, the last one's shape)."""
+        """K + 1 features (B, C_k, ⌈n/2^k⌉…), finest first → (B, Σ C_k, the last one's shape)."""
         *fine, last = features
         return torch.cat([path(each) for path, each in zip(self.paths, fine, strict=True)] + [last], 1)
 

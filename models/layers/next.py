@@ -3,6 +3,8 @@
 Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks, https://arxiv.org/abs/1611.05431
 """
 
+from typing import cast
+
 from torch import nn
 
 from models.layers.activation import unit
@@ -43,10 +45,17 @@ class NeXt(Residual):
         if inner % cardinality:
             raise ValueError(f"{inner} channels in the bottleneck do not divide into {cardinality} paths")
         middle = nn.Conv3d(inner, inner, 3, padding=1, groups=cardinality)
-        body = nn.Sequential(
-            unit(Down(channels, inner, 1, 1), activation, inverse),
-            unit(middle, activation, inverse),
-            Down(inner, channels, 1, 1),
-            BatchNorm(channels),
+        super().__init__(
+            bottleneck_body(channels, unit(middle, activation, inverse), activation, inverse), channels, attention
         )
-        super().__init__(body, channels, attention)
+
+
+def bottleneck_body(channels: int, middle: nn.Sequential, activation: str, inverse: bool) -> nn.Sequential:
+    """1³ down to the channels that `middle` takes and gives, `middle`, 1³ up, normalised."""
+    inner = cast(int, middle[0].in_channels)
+    return nn.Sequential(
+        unit(Down(channels, inner, 1, 1), activation, inverse),
+        middle,
+        Down(inner, channels, 1, 1),
+        BatchNorm(channels),
+    )

@@ -1,11 +1,12 @@
 """The names that a user chooses from, without torch: the case file and its schema are made of these tables.
 
 A new entry is allowed in the case file at once. Those of `OBJECTIVES` are functions of
-:mod:`models.training.objectives`; `ACTIVATIONS` are built by :mod:`models.layers.activation`, `OPTIMISERS` by
-:mod:`models.training.optimisers`.
+:mod:`models.training.objectives`; `ACTIVATIONS` are built by :mod:`models.layers.activation`, `UPSAMPLINGS` by
+:mod:`models.layers.shuffle`, `OPTIMISERS` by :mod:`models.training.optimisers`.
 """
 
 ACTIVATIONS = ("PReLU", "ReLU", "GDN")
+UPSAMPLINGS = ("transposed", "shuffle")
 OBJECTIVES = ("reconstruction", "relative", "combination", "gaussian")
 OPTIMISERS = {"adamw": 2e-3, "muon": 2e-2}  # and their learning rates where none is given
 SCHEDULES = ("cosine", "constant")

@@ -18,6 +18,7 @@ from torch import nn
 
 from models.names.nearest import unknown
 from models.zoo.autoencoder import Autoencoder, Mask, Wrapped, as_mask
+from models.zoo.coarsening import Width
 from models.zoo.grammar import NAMES, PCA_NAMES, spell
 from models.zoo.identity import Identity
 from models.zoo.linear import Linear
@@ -35,7 +36,7 @@ def make(
     shape: Sequence[int],
     *,
     n_latent: int | None = None,
-    width: int | None = None,
+    width: Width | None = None,
     activation: str | None = None,
     block: str | None = None,
     mask: Mask = None,
@@ -54,13 +55,15 @@ def make(
     channels : variables at a grid point
     shape : (nx, ny, nz), any grid; networks with five halvings need one side of 17 points
     n_latent : numbers in the latent vector; None for the network's own, 64 for each point of the coarsest grid
-    width : channels of features; None for the network's own
+    width : channels of features, of some networks also four numbers, one for each resolution, finest first; None for
+        the network's own
     activation : "PReLU", "ReLU" or "GDN"; None for the name's, or PReLU
-    block : "vanilla", "NeXt" or "Inception", with "+CBAM" or without; None for the name's
+    block : "vanilla", "NeXt", "Factorised", "Separable" or "Inception", with "+CBAM" or without; None for the name's
     mask : (nx, ny, nz), 1 for fluid points, 0 for solid; None for fluid only
     seed : of the weights; the same seed gives the same network, and leaves torch's own generator as it was
     observations : options of an ObservationEncoder, for that of the network in place of itself; None for the network
-    extra : further options of one network, such as `multiscale_decoder` of Tucodec, `blocks` and `overlap` of PCA-…
+    extra : further options of one network, such as `decoder_width` and `upsampling` of all but PCA-…, `blocks` and
+        `overlap` of PCA-…
 
     Returns
     -------

@@ -7,6 +7,7 @@ from models.layers.convolution import Shape, strided_shape
 from models.zoo.autoencoder import Autoencoder, Mask, grid_shape
 
 HALVINGS = 5
+Width = int | Sequence[int]  # channels of features: of all resolutions, or of each, the finest first
 LATENT_CHANNELS = 64  # of the coarsest grid: 576 = 64·3·3·1 at 91×85×32 (Mack et al. 2020), about 0.002 n anywhere
 
 
@@ -60,3 +61,17 @@ def coarser_shapes(shape: Sequence[int]) -> list[Shape]:
             )
         shapes.append(grid_shape(strided_shape(shapes[-1])))
     return shapes
+
+
+def stage_widths(width: Width) -> tuple[int, ...]:
+    """Channels of the features after each halving but the last, finest first.
+
+    Raises
+    ------
+    ValueError
+        if there are neither one nor four numbers, or one is below 1
+    """
+    widths = [width] * (HALVINGS - 1) if isinstance(width, int) else [int(w) for w in width]
+    if len(widths) != HALVINGS - 1 or min(widths) < 1:
+        raise ValueError(f"width = {width}, expected a number of channels or {HALVINGS - 1} of them, finest first")
+    return tuple(widths)

@@ -19,17 +19,18 @@ from torch import nn
 
 from models.layers.activation import unit
 from models.layers.block import make_block
-from models.layers.convolution import Down, Shape, Up
+from models.layers.convolution import Down, Shape
 from models.layers.dense import RDB
 from models.layers.grouped_dense import GRDB
 from models.layers.paths import Paths
 from models.layers.rab import RAB
+from models.layers.shuffle import make_up
 from models.zoo.autoencoder import Mask
-from models.zoo.coarsening import Coarsening
+from models.zoo.coarsening import Coarsening, Width, stage_widths
 
 BODY_STAGE = 3
 PATH_WIDTH = 18  # brings ResNeXt3-27-1-vanilla+CBAM to 3.5 M and RDB3-27-4-vanilla+CBAM to 23.8 M
-Body = Callable[[Shape, bool], nn.Module]
+Body = Callable[[int, Shape, bool], nn.Module]
 
 
 class Stack(Coarsening):
@@ -39,9 +40,11 @@ class Stack(Coarsening):
     Parameters
     ----------
     channels, shape, n_latent, mask : as for `Coarsening`
-    width : channels of all features
+    width : channels of all features, or of those of each of the four resolutions, finest first
     activation : name
-    body : body(shape, inverse) → module at that resolution, inverse in the decoder; or None
+    body : body(width, shape, inverse) → module at that resolution, inverse in the decoder; or None
+    decoder_width : as `width`, of the decoder; None for the encoder's
+    upsampling : name of the steps up (:mod:`models.layers.shuffle`)
     """
 
     def __init__(
@@ -49,25 +52,28 @@ class Stack(Coarsening):
         channels: int,
         shape: Sequence[int],
         n_latent: int | None,
-        width: int,
+        width: Width,
         activation: str,
         body: Body | None = None,
         mask: Mask = None,
+        decoder_width: Width | None = None,
+        upsampling: str = "transposed",
     ) -> None:
         super().__init__(channels, shape, n_latent, mask)
+        widths = stage_widths(width)
+        back = widths if decoder_width is None else stage_widths(decoder_width)
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
-        for stage in range(1, 5):
-            encoder.append(unit(Down(channels if stage == 1 else width, width), activation))
+        for stage, (c_in, c_out) in enumerate(zip((channels, *widths), widths, strict=False), 1):
+            encoder.append(unit(Down(c_in, c_out), activation))
             if stage == BODY_STAGE and body:
-                encoder.append(body(self.shapes[stage], False))
-        encoder.append(Down(width, self.latent_channels))
-        for stage in range(4, 0, -1):
-            c_in = self.latent_channels if stage == 4 else width
-            decoder.append(unit(Up(c_in, width, self.shapes[stage]), activation, inverse=True))
+                encoder.append(body(c_out, self.shapes[stage], False))
+        encoder.append(Down(widths[-1], self.latent_channels))
+        for stage, c_in, c_out in zip((4, 3, 2, 1), (self.latent_channels, *back[::-1]), back[::-1], strict=False):
+            decoder.append(unit(make_up(upsampling, c_in, c_out, self.shapes[stage]), activation, inverse=True))
             if stage == BODY_STAGE and body:
-                decoder.append(body(self.shapes[stage], True))
-        decoder.append(Up(width, channels, self.shapes[0]))
+                decoder.append(body(c_out, self.shapes[stage], True))
+        decoder.append(make_up(upsampling, back[0], channels, self.shapes[0]))
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
@@ -76,16 +82,18 @@ def backbone(
     shape: Sequence[int],
     *,
     n_latent: int | None = None,
-    width: int = 32,
+    width: Width = 32,
     activation: str = "PReLU",
     mask: Mask = None,
+    decoder_width: Width | None = None,
+    upsampling: str = "transposed",
 ) -> Stack:
     """Backbone: strided convolutions and nothing else (after Theis 2017), 0.28 M parameters.
 
     Chosen: 32 channels; all kernels 3³ instead of 5²; transposed convolutions instead of sub-pixel ones, which are
     the same maps with other weights.
     """
-    return Stack(channels, shape, n_latent, width, activation, None, mask)
+    return Stack(channels, shape, n_latent, width, activation, None, mask, decoder_width, upsampling)
 
 
 def resnext(
@@ -96,11 +104,13 @@ def resnext(
     cardinality: int,
     depth: int,
     n_latent: int | None = None,
-    width: int = 32,
+    width: Width = 32,
     path_width: int = PATH_WIDTH,
     block: str = "vanilla",
     activation: str = "PReLU",
     mask: Mask = None,
+    decoder_width: Width | None = None,
+    upsampling: str = "transposed",
 ) -> Stack:
     """ResNeXt<layers>-<cardinality>-<depth>: layers of parallel residual blocks (Xie 2017), 3.5 M parameters.
 
@@ -110,8 +120,8 @@ def resnext(
     def path(shape, inverse):
         return nn.Sequential(*(make_block(block, path_width, activation, inverse) for _ in range(depth)))
 
-    body = _layers_of_paths(layers, cardinality, width, path_width, path)
-    return Stack(channels, shape, n_latent, width, activation, body, mask)
+    body = _layers_of_paths(layers, cardinality, path_width, path)
+    return Stack(channels, shape, n_latent, width, activation, body, mask, decoder_width, upsampling)
 
 
 def rdb(
@@ -122,12 +132,14 @@ def rdb(
     cardinality: int,
     growth: int,
     n_latent: int | None = None,
-    width: int = 32,
+    width: Width = 32,
     path_width: int = PATH_WIDTH,
     depth: int = 4,
     block: str = "vanilla",
     activation: str = "PReLU",
     mask: Mask = None,
+    decoder_width: Width | None = None,
+    upsampling: str = "transposed",
 ) -> Stack:
     """RDB<layers>-<cardinality>-<growth>: layers of parallel residual dense blocks (Kim 2019), 23.8 M parameters.
 
@@ -138,8 +150,8 @@ def rdb(
     def path(shape, inverse):
         return RDB(path_width, growth, depth, block, activation, inverse)
 
-    body = _layers_of_paths(layers, cardinality, width, path_width, path)
-    return Stack(channels, shape, n_latent, width, activation, body, mask)
+    body = _layers_of_paths(layers, cardinality, path_width, path)
+    return Stack(channels, shape, n_latent, width, activation, body, mask, decoder_width, upsampling)
 
 
 def rab(
@@ -148,20 +160,22 @@ def rab(
     *,
     number: int,
     n_latent: int | None = None,
-    width: int = 44,
+    width: Width = 44,
     block: str = "NeXt",
     activation: str = "PReLU",
     mask: Mask = None,
+    decoder_width: Width | None = None,
+    upsampling: str = "transposed",
 ) -> Stack:
     """RAB-<number>: residual attention blocks (Zhang 2019) in a row, 1.3 M parameters.
 
     Chosen: as many in the decoder as in the encoder, 44 channels.
     """
 
-    def body(shape, inverse):
+    def body(width, shape, inverse):
         return nn.Sequential(*(RAB(width, shape, block, activation, inverse) for _ in range(number)))
 
-    return Stack(channels, shape, n_latent, width, activation, body, mask)
+    return Stack(channels, shape, n_latent, width, activation, body, mask, decoder_width, upsampling)
 
 
 def grdn(
@@ -172,10 +186,12 @@ def grdn(
     growth: int = 16,
     depth: int = 4,
     n_latent: int | None = None,
-    width: int = 32,
+    width: Width = 32,
     block: str = "NeXt",
     activation: str = "PReLU",
     mask: Mask = None,
+    decoder_width: Width | None = None,
+    upsampling: str = "transposed",
 ) -> Stack:
     """GRDN: grouped residual dense blocks (Kim 2019), 4.7 M parameters.
 
@@ -183,14 +199,14 @@ def grdn(
     of growth 16 in each, with a residual block before each growing convolution.
     """
 
-    def body(shape, inverse):
+    def body(width, shape, inverse):
         return nn.Sequential(*(GRDB(width, growth, depth, block, activation, inverse) for _ in range(groups)))
 
-    return Stack(channels, shape, n_latent, width, activation, body, mask)
+    return Stack(channels, shape, n_latent, width, activation, body, mask, decoder_width, upsampling)
 
 
-def _layers_of_paths(layers, cardinality, width, path_width, path):
-    def body(shape, inverse):
+def _layers_of_paths(layers, cardinality, path_width, path):
+    def body(width, shape, inverse):
         return nn.Sequential(
             *(Paths(width, [path(shape, inverse) for _ in range(cardinality)], path_width) for _ in range(layers))
         )

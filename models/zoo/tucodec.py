@@ -12,11 +12,12 @@ from torch import nn
 
 from models.layers.activation import make_activation
 from models.layers.block import make_block
-from models.layers.convolution import Down, Shape, Up
+from models.layers.convolution import Down, Shape
 from models.layers.multiscale import MultiScaleDecoder, MultiScaleEncoder
 from models.layers.rab import RAB
+from models.layers.shuffle import make_up
 from models.zoo.autoencoder import Mask
-from models.zoo.coarsening import Coarsening
+from models.zoo.coarsening import Coarsening, Width, stage_widths
 
 
 class TucodecEncoder(nn.Module):
@@ -28,23 +29,23 @@ class TucodecEncoder(nn.Module):
         channels: int,
         shapes: Sequence[Shape],
         latent_channels: int,
-        width: int,
+        widths: Sequence[int],
         block: str,
         activation: str,
         stages: str,
     ) -> None:
         super().__init__()
-        rabs = {stage: RAB(width, shapes[stage], block, activation) for stage in (2, 4)}
+        rabs = {stage: RAB(widths[stage - 1], shapes[stage], block, activation) for stage in (2, 4)}
         self.stages = nn.ModuleList(
             nn.Sequential(
-                Down(channels if stage == 1 else width, width),
+                Down(before, width),
                 *([make_activation(stages, width)] if stage < 4 else []),
                 *([rabs[stage]] if stage in rabs else []),
             )
-            for stage in range(1, 5)
+            for stage, (before, width) in enumerate(zip((channels, *widths), widths, strict=False), 1)
         )
-        self.scales = MultiScaleEncoder(width, 3)
-        self.last = Down(4 * width, latent_channels)
+        self.scales = MultiScaleEncoder(widths[:-1])
+        self.last = Down(sum(widths), latent_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = []
@@ -55,23 +56,33 @@ class TucodecEncoder(nn.Module):
 
 
 def tucodec_decoder_stages(
-    shapes: Sequence[Shape], latent_channels: int, width: int, block: str, activation: str, stages: str
+    shapes: Sequence[Shape],
+    latent_channels: int,
+    widths: Sequence[int],
+    block: str,
+    activation: str,
+    stages: str,
+    upsampling: str,
 ) -> list[list[nn.Module]]:
     """The mirror image, without the scales: up, two residual blocks, RAB; up, activation; up, RAB, activation; up,
     activation. Lists of layers, one for each resolution but the grid's own."""
+    fine, half, quarter, coarse = widths
 
-    def after():
+    def up(c_in, width, stage):
+        return make_up(upsampling, c_in, width, shapes[stage])
+
+    def after(width):
         return make_activation(stages, width, inverse=True)
 
-    def attention(shape):
+    def attention(width, shape):
         return RAB(width, shape, block, activation, inverse=True)
 
-    blocks = [make_block(block, width, activation, inverse=True) for _ in range(2)]
+    blocks = [make_block(block, coarse, activation, inverse=True) for _ in range(2)]
     return [
-        [Up(latent_channels, width, shapes[4]), *blocks, attention(shapes[4])],
-        [Up(width, width, shapes[3]), after()],
-        [Up(width, width, shapes[2]), attention(shapes[2]), after()],
-        [Up(width, width, shapes[1]), after()],
+        [up(latent_channels, coarse, 4), *blocks, attention(coarse, shapes[4])],
+        [up(coarse, quarter, 3), after(quarter)],
+        [up(quarter, half, 2), attention(half, shapes[2]), after(half)],
+        [up(half, fine, 1), after(fine)],
     ]
 
 
@@ -102,10 +113,12 @@ class Tucodec(Coarsening):
     Parameters
     ----------
     channels, shape, n_latent, mask : as for `Coarsening`
-    width : channels of all features
+    width : channels of all features, or of those of each of the four resolutions, finest first
     block, activation : names, of the residual blocks and inside them
     stages : name of the activation between the strided convolutions
-    multiscale_decoder : whether the decoder joins its resolutions, too (Lu 2019)
+    multiscale_decoder : whether the decoder joins its resolutions, too (Lu 2019); for one width at all of them
+    decoder_width : as `width`, of the decoder; None for the encoder's
+    upsampling : name of the steps up (:mod:`models.layers.shuffle`)
     """
 
     def __init__(
@@ -114,19 +127,25 @@ class Tucodec(Coarsening):
         shape: Sequence[int],
         *,
         n_latent: int | None = None,
-        width: int = 64,
+        width: Width = 64,
         block: str = "NeXt",
         activation: str = "PReLU",
         mask: Mask = None,
         stages: str = "GDN",
         multiscale_decoder: bool = False,
+        decoder_width: Width | None = None,
+        upsampling: str = "transposed",
     ) -> None:
         super().__init__(channels, shape, n_latent, mask)
-        kinds = (width, block, activation, stages)
-        self.encoder = TucodecEncoder(self.channels, self.shapes, self.latent_channels, *kinds)
-        layers = tucodec_decoder_stages(self.shapes, self.latent_channels, *kinds)
-        last = Up(width, self.channels, self.shapes[0])
+        widths = stage_widths(width)
+        back = widths if decoder_width is None else stage_widths(decoder_width)
+        if multiscale_decoder and len(set(back)) > 1:
+            raise ValueError(f"multiscale_decoder joins features of one width, the decoder has {list(back)}")
+        kinds = (block, activation, stages)
+        self.encoder = TucodecEncoder(self.channels, self.shapes, self.latent_channels, widths, *kinds)
+        layers = tucodec_decoder_stages(self.shapes, self.latent_channels, back, *kinds, upsampling)
+        last = make_up(upsampling, back[0], self.channels, self.shapes[0])
         if multiscale_decoder:
-            self.decoder: nn.Module = TucodecMultiScaleDecoder(layers, width, self.shapes[1], last)
+            self.decoder: nn.Module = TucodecMultiScaleDecoder(layers, back[0], self.shapes[1], last)
         else:
             self.decoder = nn.Sequential(*(layer for stage in layers for layer in stage), last)

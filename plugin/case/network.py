@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from models.names.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
+from models.names.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES, UPSAMPLINGS
 from plugin.case.choice import OneOf
 from plugin.case.sections import Part, Positive, Scaling, Section, SeriesSection
 
@@ -28,6 +28,7 @@ def _low_before_high(limits):
 
 
 Rising = AfterValidator(_low_before_high)
+Widths = PositiveInt | tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 
 
 class AugmentationSection(Section):
@@ -139,9 +140,19 @@ class NetworkSection(Section):
         description="of models.zoo, e.g. Tucodec-NeXt+CBAM or RAB-4-NeXt; or package.module:function of your own",
     )
     n_latent: int | None = Field(None, ge=1, description="numbers in the latent; the network's own if left out")
-    width: int | None = Field(None, ge=1, description="channels of the features; the network's own if left out")
+    width: Widths | None = Field(
+        None,
+        description="channels of the features, or four numbers, of each resolution from the finest on; the network's "
+        "own if left out",
+    )
+    decoder_width: Widths | None = Field(None, description="the same of the decoder; the encoder's if left out")
+    upsampling: Annotated[str, OneOf(UPSAMPLINGS)] | None = Field(
+        None, description="the decoder's steps up; shuffle, channels put in their places, is the faster"
+    )
     activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(None, description="the name's, or PReLU, if left out")
-    block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
+    block: str | None = Field(
+        None, description="residual block: vanilla, NeXt, Factorised, Separable or Inception, with +CBAM or not"
+    )
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
         None, description="numbers of blocks along x, y, z of PCA-…; of about 12 points along each axis if left out"
     )

@@ -55,6 +55,15 @@ def test_there_and_back(stored, model):
     assert load(stored)[1] == about
 
 
+def test_widths_of_each_resolution(tmp_path):
+    options = {"width": [4, 6, 8, 8], "decoder_width": [2, 4, 8, 8], "upsampling": "shuffle"}
+    model = zoo.make("Tucodec-Separable", 1, SHAPE, **options).eval()
+    save(tmp_path / "thin.safetensors", model, {})
+    found, about = load(tmp_path / "thin.safetensors", {"name": "Tucodec-Separable", "options": options})
+    fields = torch.randn(1, 1, *SHAPE)
+    assert torch.equal(found(fields), model(fields)) and found.architecture == model.architecture
+
+
 def test_arrays_beside_the_weights(stored, model):
     arrays = {"mean": np.arange(5.0), "codes": np.ones((2, 3), np.float32), "times": np.arange(3)[::-1]}
     save(stored, model, METADATA, arrays)

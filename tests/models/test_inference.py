@@ -31,6 +31,10 @@ def _trained(name, shape, channels=2, **options):
         ("GRDN-NeXt+CBAM", {"width": 8, "groups": 1}),
         ("Tucodec-NeXt", {"width": 16}),
         ("Tucodec-Inception", {"width": 16, "multiscale_decoder": True}),
+        ("Tucodec-Factorised", {"width": [8, 12, 16, 16]}),
+        ("Tucodec-Separable", {"width": 16, "decoder_width": [8, 8, 12, 16], "upsampling": "shuffle"}),
+        ("Backbone-GDN", {"width": 8, "upsampling": "shuffle"}),
+        ("RAB-1-NeXt", {"width": [8, 12, 16, 8], "upsampling": "shuffle"}),
     ],
 )
 def test_encodes_and_decodes_as_the_network_does(name, options, shape):
@@ -52,6 +56,16 @@ def test_first_and_last_points_of_any_grid(shape, channels):
     model = _trained("Backbone", shape, channels, width=12)
     latent = torch.randn(1, model.n_latent)
     torch.testing.assert_close(fast_passes(model).decode(latent), model.decode(latent), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(17, 9, 5), (18, 2, 2), (20, 18, 7)])
+def test_shuffles_that_follow_one_another(shape, monkeypatch):
+    monkeypatch.setattr("models.inference._CACHED", 4)  # shuffles nest, and pieces of GDN's points are many
+    model = _trained("Backbone-GDN", shape, width=[6, 8, 8, 8], upsampling="shuffle")
+    fields, latent = torch.randn(2, 2, *shape), torch.randn(2, model.n_latent)
+    fast = fast_passes(model)
+    torch.testing.assert_close(fast.decode(latent), model.decode(latent), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast.encode(fields), model.encode(fields), rtol=1e-4, atol=1e-5)
 
 
 def test_network_stays_as_it_was():

@@ -5,9 +5,11 @@ from torch import nn
 
 from models.layers.activation import ACTIVATIONS
 from models.layers.block import BLOCKS, make_block
+from models.layers.factorised import Factorised
 from models.layers.inception import ParallelFilters
 from models.layers.next import NeXt
 from models.layers.residual import Residual, Vanilla
+from models.layers.separable import Separable
 
 X = torch.randn(2, 8, 5, 3, 2, generator=torch.Generator().manual_seed(1))
 
@@ -40,6 +42,20 @@ def test_sizes_of_the_seed():
     # two 3³ convolutions; 1³ down to a quarter, 3³, 1³ up
     assert _count(Vanilla(32)) == 2 * 27 * 32**2
     assert _count(NeXt(32)) == 2 * 32 * 8 + 27 * 8**2
+    # three lines in place of 3³, and a 3³ for each channel alone
+    assert _count(Factorised(32)) == 2 * 32 * 8 + 3 * 3 * 8**2
+    assert _count(Separable(32)) == 2 * 32 * 8 + 27 * 8
+
+
+def test_three_lines_are_one_convolution():
+    block = Factorised(4, "ReLU", bottleneck=2).eval()
+    along_z, along_y, along_x = block.body[1][:3]
+    whole = torch.einsum(
+        "abx,bcy,cdz->adxyz", along_x.weight[..., 0, 0], along_y.weight[:, :, 0, :, 0], along_z.weight[:, :, 0, 0]
+    )
+    x = torch.randn(1, 2, 5, 4, 3)
+    expected = nn.functional.conv3d(x, whole, along_x.bias, padding=1)
+    torch.testing.assert_close(block.body[1][:3](x), expected)
 
 
 def test_cardinality_is_a_sum_of_paths():

@@ -10,7 +10,7 @@ SHAPES = [(9, 5, 3), (5, 3, 2), (3, 2, 1)]
 
 def test_encoder_joins_at_the_last_resolution():
     features = [torch.randn(1, 2, *shape) for shape in SHAPES]
-    join = MultiScaleEncoder(2, 2)
+    join = MultiScaleEncoder([2, 2])
     found = join(features)
     assert found.shape == (1, 6, 3, 2, 1) and [path.stride[0] for path in join.paths] == [4, 2]
     assert torch.equal(found[:, 4:], features[2])
@@ -31,7 +31,7 @@ def test_gradients():
     class Both(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.encoder, self.decoder = MultiScaleEncoder(2, 1), MultiScaleDecoder(4, 1, (3, 3, 2))
+            self.encoder, self.decoder = MultiScaleEncoder([2]), MultiScaleDecoder(4, 1, (3, 3, 2))
 
         def forward(self, x):
             coarse = self.encoder([x, x[:, :, ::2, ::2, ::2]])

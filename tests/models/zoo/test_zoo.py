@@ -26,13 +26,17 @@ LIGHT = (
     "RAB-1-NeXt",
     "GRDN-NeXt+CBAM",
     "Tucodec-NeXt",
+    "Tucodec-Factorised",
+    "RAB-1-Separable",
 )
 
 
 def _light(name, channels=1, shape=SMALL, **options):
-    if name.startswith("GRDN"):
-        options = {"groups": 1, "growth": 4, "depth": 1, **options}
-    return zoo.make(name, channels, shape, width=8, **options)
+    return zoo.make(name, channels, shape, width=8, **{**_smallest(name), **options})
+
+
+def _smallest(name):
+    return {"groups": 1, "growth": 4, "depth": 1} if name.startswith("GRDN") else {}
 
 
 def test_all_of_the_table_are_there():
@@ -130,6 +134,30 @@ def test_options_are_names_too():
 def test_decoder_of_several_scales():
     model = _light("Tucodec-NeXt", multiscale_decoder=True)
     assert model(torch.randn(2, 1, *SMALL)).shape == (2, 1, *SMALL)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_widths_of_each_resolution_and_of_the_decoder(name):
+    """Numbers of channels at the four resolutions; the same number everywhere is the network as it was."""
+    alike = _light(name, seed=3)
+    listed = zoo.make(name, 1, SMALL, **_smallest(name), width=[8] * 4, decoder_width=8, seed=3)
+    assert all(torch.equal(value, listed.state_dict()[key]) for key, value in alike.state_dict().items())
+    thin = zoo.make(name, 1, SMALL, **_smallest(name), width=[4, 6, 8, 10], decoder_width=[2, 4, 6, 8])
+    assert thin(torch.randn(2, 1, *SMALL)).shape == (2, 1, *SMALL)
+    assert thin.n_latent == alike.n_latent
+    shuffled = zoo.make(name, 1, SMALL, **_smallest(name), width=8, upsampling="shuffle")
+    assert not any(isinstance(module, torch.nn.ConvTranspose3d) for module in shuffled.modules())
+    assert shuffled(torch.randn(2, 1, *SMALL)).shape == (2, 1, *SMALL)
+
+
+def test_widths_that_do_not_fit():
+    for width in ([8, 8, 8], [8, 0, 8, 8]):
+        with pytest.raises(ValueError, match="expected a number of channels or 4 of them"):
+            zoo.make("Backbone", 1, SMALL, width=width)
+    with pytest.raises(ValueError, match="one width"):
+        zoo.make("Tucodec-NeXt", 1, SMALL, width=[4, 8, 8, 8], multiscale_decoder=True)
+    with pytest.raises(ValueError, match="unknown upsampling"):
+        zoo.make("Backbone", 1, SMALL, upsampling="shuffled")
 
 
 def test_latent_is_settable():

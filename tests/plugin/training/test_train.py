@@ -125,6 +125,7 @@ def test_nothing_is_trained_or_overwritten_by_mistake(tmp_path, states):
         ({"name": "Tucodec-Nxt"}, "network: unknown network 'Tucodec-Nxt' .nearest: 'Tucodec-NeXt'"),
         ({"name": "Tucodec-NeXt"}, r"network: grid \(6, 5, 4\) is too small for 5 halvings"),
         ({"width": 3}, "network: unknown option of network 'small_networks:Small' 'width'"),
+        ({"decoder_width": [3, 4, 5, 6]}, "network: unknown option of network .* 'decoder_width'"),
     ],
 )
 def test_networks_that_cannot_be_made(tmp_path, states, network, told):
