@@ -34,7 +34,7 @@ class Boundary:
     """Marked surfaces of the pieces that this rank holds, each piece's nodes after those of the one before.
 
     points : (N, 3) float64 [m]
-    facets : (F, 3) int64, node numbers of the triangles
+    facets : (F, k) int64, node numbers of triangles, of lines in two dimensions, or of quadrilaterals
     ids : (F,) int64, surface of each
     """
 
@@ -68,10 +68,11 @@ def read_boundary(restart: FluidityRestart, mesh: Mesh, comm: MPI.Comm) -> Bound
         problem = error
     raise_together(problem, comm)
     starts = np.cumsum([0, *(len(piece.points) for piece in pieces)])
+    width = pieces[0].facets.shape[1] if pieces else 3
     return Boundary(
         np.concatenate([np.empty((0, 3)), *(piece.points for piece in pieces)]),
         np.concatenate(
-            [np.empty((0, 3), np.int64), *(p.facets + start for p, start in zip(pieces, starts[:-1], strict=True))]
+            [np.empty((0, width), np.int64), *(p.facets + start for p, start in zip(pieces, starts[:-1], strict=True))]
         ),
         np.concatenate([np.empty(0, np.int64), *(piece.facet_ids for piece in pieces)]),
     )
@@ -158,8 +159,8 @@ def held_squares(boundary: Boundary, mesh: Mesh, held: Mapping[int, set[Axis]], 
             facet_squares[:, axis, axis] = 1
         if NORMAL in axes:
             facet_squares += normals[on_surface][:, :, None] * normals[on_surface][:, None, :]
-        for k in range(3):
-            np.add.at(squares, boundary.facets[on_surface, k], facet_squares)
+        for nodes in boundary.facets[on_surface].T:
+            np.add.at(squares, nodes, facet_squares)
     return squares
 
 
@@ -170,8 +171,9 @@ _OTHER_NODES = (
 
 
 def unit_normals(corners: np.ndarray) -> np.ndarray:
-    """(F, 3) normals of triangles with (F, 3, 3) corners."""
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    """(F, 3) normals of triangles with (F, 3, 3) corners, or of lines in a plane of constant z with (F, 2, 3)."""
+    along = corners[:, 1] - corners[:, 0]
+    normals = np.cross(along, (0.0, 0.0, 1.0) if corners.shape[1] == 2 else corners[:, 2] - corners[:, 0])
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 

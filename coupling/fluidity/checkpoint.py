@@ -31,6 +31,7 @@ from coupling.fluidity.named_files import (
     field_elements,
     file_name,
     mesh_elements,
+    mesh_name,
     named_files,
     other_files,
     pieces_of,
@@ -189,9 +190,19 @@ def mesh_pieces(restart: FluidityRestart) -> list[Path]:
     Raises
     ------
     FileError
-        if it has no mesh from a file, or several
+        if it has no mesh from a file, or several, or one that the model extrudes at its start
     """
-    bases = [file_name(element) for element in mesh_elements(flml.read_options(restart.options))]
+    tree = flml.read_options(restart.options)
+    extruded = tree.getroot().find("geometry/mesh/from_mesh/extrude")
+    if extruded is not None and extruded.find("checkpoint_from_file") is None:
+        name = mesh_name(extruded)
+        raise FileError(
+            f"{restart.options}: {name} is extruded when the model starts, and its surfaces are in no file; begin with "
+            "a checkpoint, which has the extruded mesh as a file"
+        )
+    elements = mesh_elements(tree)
+    # the mesh that another is extruded from has no fields
+    bases = [file_name(e) for e in elements if (e.tag == "checkpoint_from_file") == (extruded is not None)]
     if len(bases) != 1:
         raise FileError(f"{restart.options}: has {len(bases)} meshes from files, expected one")
     whole = [restart.folder / f"{bases[0]}.msh"]

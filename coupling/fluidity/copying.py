@@ -15,6 +15,7 @@ from coupling.fluidity.named_files import (
     field_elements,
     file_name,
     mesh_elements,
+    mesh_name,
     named_files,
     other_elements,
     other_files,
@@ -31,7 +32,7 @@ def restart_names(tree: etree._ElementTree) -> dict[str, str]:
     others, several = {file_name(element) for element in other_elements(tree)}, _several_phases(tree)
     names: dict[str, str] = {}
     for element in mesh_elements(tree):
-        names[file_name(element)] = f"restart_{element.getparent().get('name')}"
+        names[file_name(element)] = f"restart_{mesh_name(element)}"
     for _, element in field_elements(tree):
         old = file_name(element)
         if old in names:

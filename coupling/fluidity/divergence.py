@@ -112,8 +112,9 @@ def weak_divergence(mesh: Mesh, velocity: np.ndarray) -> np.ndarray:
     """(N,) ∫ φ_i ∇·u [m³/s] over this rank's own cells, for (N, 3) nodal velocities [m/s]."""
     own = ~mesh.ghost
     cells = mesh.cells[own]
-    of_cells = mesh.volumes[own] / 4 * np.einsum("ejd,ejd->e", mesh.gradients[own], velocity[cells])
-    return np.bincount(cells.ravel(), np.repeat(of_cells, 4), minlength=mesh.n_nodes)
+    n = cells.shape[1]
+    of_cells = mesh.volumes[own] / n * np.einsum("ejd,ejd->e", mesh.gradients[own], velocity[cells])
+    return np.bincount(cells.ravel(), np.repeat(of_cells, n), minlength=mesh.n_nodes)
 
 
 def divergence_free(
@@ -147,24 +148,23 @@ def divergence_free(
 
 def _size(mesh, between, comm):
     """Norm over the nodes of Σ ∫ φ_i |∇φ_j|, over the cells around and their corners j."""
-    own = ~mesh.ghost
-    of_cells = mesh.volumes[own] / 4 * np.linalg.norm(mesh.gradients[own], axis=2).sum(axis=1)
-    of_nodes = np.bincount(mesh.cells[own].ravel(), np.repeat(of_cells, 4), minlength=mesh.n_nodes)
+    own, n = ~mesh.ghost, mesh.shape.n_nodes
+    of_cells = mesh.volumes[own] / n * np.linalg.norm(mesh.gradients[own], axis=2).sum(axis=1)
+    of_nodes = np.bincount(mesh.cells[own].ravel(), np.repeat(of_cells, n), minlength=mesh.n_nodes)
     return float(np.sqrt(comm.allreduce(float((multiply(between.to_mesh, of_nodes, transpose=True) ** 2).sum()))))
 
 
 def _matrix(mesh, between, free, comm):
     """B: rows of the rank's own nodes, copies among them, then added up over the copies."""
     own = ~mesh.ghost
-    cells = mesh.cells[own]
+    cells, n = mesh.cells[own], mesh.shape.n_nodes
     number = between.to_mesh.getValuesCSR()[1]  # a node's row holds its point, and nothing else
     free = multiply(between.to_mesh, free.reshape(-1, 9)).reshape(-1, 3, 3)
-    of_cells = np.einsum("e,ejc,ejcd->ejd", mesh.volumes[own] / 4, mesh.gradients[own], free[cells])
-    row = np.repeat(cells, 12)  # all four rows of a cell are the same
-    column = np.tile((3 * number[cells][:, :, None] + np.arange(3)).reshape(-1, 12), 4).ravel()
-    rows = csr_matrix(
-        (np.tile(of_cells.reshape(-1, 12), 4).ravel(), (row, column)), (mesh.n_nodes, 3 * between.to_mesh.getSize()[1])
-    )
+    of_cells = np.einsum("e,ejc,ejcd->ejd", mesh.volumes[own] / n, mesh.gradients[own], free[cells])
+    row = np.repeat(cells, 3 * n)  # all rows of a cell are the same
+    column = np.tile((3 * number[cells][:, :, None] + np.arange(3)).reshape(-1, 3 * n), n).ravel()
+    values = np.tile(of_cells.reshape(-1, 3 * n), n).ravel()
+    rows = csr_matrix((values, (row, column)), (mesh.n_nodes, 3 * between.to_mesh.getSize()[1]))
     n_local = 3 * between.to_grid.getLocalSize()[0]
     row = np.repeat(np.arange(mesh.n_nodes), np.diff(rows.indptr))
     at_nodes = sparse_rows(mesh.n_nodes, n_local, row, rows.indices, rows.data, comm)

@@ -1,4 +1,4 @@
-"""Gmsh meshes of tetrahedra with marked boundary triangles, read and written as Fluidity does.
+"""Gmsh meshes with marked boundaries, read and written as Fluidity does.
 
 meshio reads; writing is our own, because Fluidity's checkpoints are binary msh 2.1 with the
 nodes and cells in the order of the run, each kind of cell in one block.
@@ -14,8 +14,16 @@ import meshio
 import numpy as np
 
 from coupling.common.files import FileError, whole_file
+from coupling.geometry.shapes import HEXAHEDRON, ONE_SHAPE, QUADRILATERAL, TETRAHEDRON, TRIANGLE, Shape
 
-_TRIANGLE, _TETRAHEDRON = 2, 4
+# {shape of the cells: what meshio and gmsh call them, and the facets of their boundary}
+_KINDS: dict[Shape, tuple[tuple[str, int], tuple[str, int]]] = {
+    HEXAHEDRON: (("hexahedron", 5), ("quad", 3)),
+    TETRAHEDRON: (("tetra", 4), ("triangle", 2)),
+    QUADRILATERAL: (("quad", 3), ("line", 1)),
+    TRIANGLE: (("triangle", 2), ("line", 1)),
+}
+_FACET_NODES = {"line": 2, "triangle": 3, "quad": 4}
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,11 @@ class GmshMesh:
     """The contents of a .msh file.
 
     points : (N, 3) float64 [m]
-    cells : (E, 4) int64, node numbers of the tetrahedra
+    cells : (E, n) int64, node numbers of the cells; n is 4 for tetrahedra
     cell_ids : (E,) int64, physical volume each cell belongs to
-    facets : (F, 3) int64, node numbers of the marked boundary triangles
+    facets : (F, m) int64, node numbers of the marked facets of the boundary, lines of a mesh of two dimensions
     facet_ids : (F,) int64, physical surface each facet belongs to
+    shape : of the cells
     """
 
     points: np.ndarray
@@ -34,6 +43,7 @@ class GmshMesh:
     cell_ids: np.ndarray
     facets: np.ndarray
     facet_ids: np.ndarray
+    shape: Shape = TETRAHEDRON
 
 
 def read_msh(path: str | Path) -> GmshMesh:
@@ -42,7 +52,8 @@ def read_msh(path: str | Path) -> GmshMesh:
     Raises
     ------
     FileError
-        if it is missing, broken, of another format, or without tetrahedra or physical ids
+        if it is missing, broken, of another format, without cells of two or three dimensions, of cells of several
+        shapes, or without physical ids
     """
     path = Path(path)
     _check_format(path)
@@ -55,14 +66,30 @@ def read_msh(path: str | Path) -> GmshMesh:
         raise FileError(f"{path}: not a readable gmsh mesh: {error or type(error).__name__}") from None
     except (MemoryError, ArithmeticError):  # before memory is taken: its numbers of nodes and cells are made up
         raise FileError(f"{path}: claims more nodes or cells than memory holds; was it written whole?") from None
-    if "tetra" not in mesh.cells_dict:
-        raise FileError(f"{path}: holds {sorted(mesh.cells_dict)}, expected tetrahedra (and triangles at the boundary)")
-    cells, cell_ids = _cells(mesh, "tetra", 4, path)
-    facets, facet_ids = _cells(mesh, "triangle", 3, path)
+    shape = _shape(set(mesh.cells_dict), path)
+    (kind, _), (facet, _) = _KINDS[shape]
+    cells, cell_ids = _cells(mesh, kind, shape.n_nodes, path)
+    facets, facet_ids = _cells(mesh, facet, _FACET_NODES[facet], path)
     points = np.ascontiguousarray(mesh.points, dtype=np.float64)
     if not np.array_equal(np.unique(cells), np.arange(len(points))):
-        raise FileError(f"{path}: has nodes that no tetrahedron uses, or uses nodes that are not there")
-    return GmshMesh(points, cells, cell_ids, facets, facet_ids)
+        raise FileError(f"{path}: has nodes that none of its {shape.name} uses, or uses nodes that are not there")
+    return GmshMesh(points, cells, cell_ids, facets, facet_ids, shape)
+
+
+def _shape(kinds, path):
+    """The shape of the cells of the highest dimension."""
+    there = [shape for shape, ((kind, _), _) in _KINDS.items() if kind in kinds]
+    dimension = max((shape.dimension for shape in there), default=0)
+    there = [shape for shape in there if shape.dimension == dimension]
+    others = kinds - {"vertex", "line", *(kind for (kind, _), _ in _KINDS.values())}
+    if not there or others:
+        raise FileError(
+            f"{path}: holds {sorted(kinds)}, expected linear triangles, quadrilaterals, tetrahedra or hexahedra, and "
+            "facets at their boundary; mesh it again with gmsh -order 1"
+        )
+    if len(there) > 1:
+        raise FileError(f"{path}: holds {' and '.join(shape.name for shape in there)}; {ONE_SHAPE}")
+    return there[0]
 
 
 def _check_format(path):
@@ -95,8 +122,9 @@ def write_msh(mesh: GmshMesh, path: str | Path) -> None:
         file.write(b"$MeshFormat\n2.1 1 8\n" + np.int32(1).astype("<i4").tobytes() + b"\n$EndMeshFormat\n")
         file.write(f"$Nodes\n{len(nodes)}\n".encode() + nodes.tobytes() + b"\n$EndNodes\n")
         file.write(f"$Elements\n{len(mesh.facets) + len(mesh.cells)}\n".encode())
-        file.write(_block(_TRIANGLE, mesh.facets, mesh.facet_ids, 1))
-        file.write(_block(_TETRAHEDRON, mesh.cells, mesh.cell_ids, 1 + len(mesh.facets)))
+        (_, of_cells), (_, of_facets) = _KINDS[mesh.shape]
+        file.write(_block(of_facets, mesh.facets, mesh.facet_ids, 1))
+        file.write(_block(of_cells, mesh.cells, mesh.cell_ids, 1 + len(mesh.facets)))
         file.write(b"\n$EndElements\n")
 
 

@@ -23,8 +23,38 @@ def file_name(element: etree._Element) -> str:
 
 
 def mesh_elements(tree: etree._ElementTree) -> list[etree._Element]:
-    """The elements that name the file of a mesh."""
-    return tree.getroot().findall("geometry/mesh/from_file[@file_name]")
+    """The elements that name the file of a mesh: one that is given, or that the model has extruded."""
+    ways = ("from_file", "from_mesh/extrude/checkpoint_from_file")
+    return [e for way in ways for e in tree.getroot().findall(f"geometry/mesh/{way}[@file_name]")]
+
+
+def mesh_name(element: etree._Element) -> str:
+    """The name of the mesh that an element of its options belongs to."""
+    return next(element.iterancestors("mesh")).get("name", "")
+
+
+def mesh_file(tree: etree._ElementTree, name: str) -> tuple[str | None, bool]:
+    """The file that a mesh's cells are in, None if they are in none; and whether nodes are joined by periodicity.
+
+    A mesh may be made of another by extrusion, which checkpoints write as a file, too, or by periodic boundaries.
+    """
+    meshes = {mesh.get("name"): mesh for mesh in tree.getroot().findall("geometry/mesh")}
+    known, periodic = set(), False
+    while name in meshes and name not in known:
+        known.add(name)
+        mesh = meshes[name]
+        source = next((e for e in mesh_elements(tree) if mesh_name(e) == name), None)
+        if source is not None:
+            return file_name(source), periodic
+        if mesh.find("from_mesh/extrude") is not None:
+            return None, periodic
+        conditions = mesh.findall("from_mesh/periodic_boundary_conditions")
+        if any(condition.find("remove_periodicity") is not None for condition in conditions):
+            return None, periodic
+        periodic = periodic or bool(conditions)
+        above = mesh.find("from_mesh/mesh")
+        name = "" if above is None else above.get("name")
+    return None, periodic
 
 
 def model_fields(tree: etree._ElementTree) -> Iterator[tuple[str, etree._Element]]:
@@ -120,14 +150,22 @@ def other_files(tree: etree._ElementTree, options: Path) -> list[Path]:
 
 
 def check_names(tree: etree._ElementTree, options: Path) -> None:
-    """Refuse files in other folders: a checkpoint is one folder with those below, and is copied as such.
+    """Refuse meshes of other formats, and files in other folders: a checkpoint is one folder with those below.
 
     Raises
     ------
     FileError
-        if a name leads out of the options' folder, by itself or through a link
+        if a mesh is not one of gmsh's, or a name leads out of the options' folder, by itself or through a link
     """
     folder = options.parent
+    for element in mesh_elements(tree):
+        kind = (element.find("format").get("name") if element.find("format") is not None else None) or "gmsh"
+        if kind != "gmsh":
+            name = mesh_name(element)
+            raise FileError(
+                f"{options}: {name} is read from a file of format {kind!r}, expected 'gmsh'; write the mesh by "
+                f"gmsh -format msh22, and set the format of {name} to gmsh"
+            )
     for element in (*mesh_elements(tree), *(e for _, e in field_elements(tree)), *other_elements(tree)):
         if leads_out(folder, element.get("file_name")):
             raise _outside(options, element.get("file_name"))

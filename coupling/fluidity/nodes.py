@@ -1,28 +1,25 @@
 """Whether a checkpoint agrees with itself: nodes of fields and meshes, and the time of the dump beside it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from lxml import etree
 from mpi4py import MPI
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonDataModel import VTK_LAGRANGE_TETRAHEDRON, VTK_QUADRATIC_TETRA, VTK_TETRA
+from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import FluidityRestart, n_processes
 from coupling.fluidity.msh import GmshMesh, read_msh
-from coupling.fluidity.named_files import FIELD_FILES, field_elements, file_name, pieces_of
+from coupling.fluidity.named_files import FIELD_FILES, field_elements, file_name, mesh_file, pieces_of
 from coupling.geometry.mesh import MeshError, share_of_pieces
+from coupling.geometry.shapes import SHAPES, Shape
 from coupling.simulation.endings import NEAR
 from coupling.vtk.vtu import dump_time, piece_paths, read_grid
 
 _SAME_PLACE = 1e-9  # × extent of the mesh, as in the model
-_TETRAHEDRA = {VTK_TETRA, VTK_QUADRATIC_TETRA, VTK_LAGRANGE_TETRAHEDRON}  # their corners come first
 _ROUNDED = 1e-6  # of a time: files may hold it in single precision
-_MOVED = ("extrude", "periodic_boundary_conditions")  # meshes made of others, with other nodes
 
 
 def check_time(restart: FluidityRestart) -> None:
@@ -52,7 +49,8 @@ def same_time(restart: FluidityRestart, time: float) -> bool:
 def check_nodes(restart: FluidityRestart, comm: MPI.Comm) -> None:
     """Check that the files of fields have the cells of their meshes' files in the same order and places. Collective.
 
-    On a mesh that is made of another by extrusion, or is periodic, nodes are others: such a mesh is not looked at.
+    The model extrudes a mesh anew at each start unless it is in a file of its own, as in checkpoints: without it such a
+    mesh's nodes are in no file, and are not looked at.
 
     Raises
     ------
@@ -64,76 +62,83 @@ def check_nodes(restart: FluidityRestart, comm: MPI.Comm) -> None:
     problem: Exception | None = None
     try:
         n = n_processes(restart)
-        for base, paths in _by_mesh(restart).items():
+        for (base, periodic), paths in _by_mesh(restart).items():
             meshes = [restart.folder / f"{base}.msh"] if n == 1 else pieces_of(restart.folder, base)
             for index in share_of_pieces(n, comm):
                 mesh = read_msh(meshes[index])
                 for path in paths:
-                    _compare(mesh, meshes[index], piece_paths(path)[index])
+                    _compare(mesh, meshes[index], piece_paths(path)[index], periodic)
     except (FileError, MeshError) as error:
         problem = error
     raise_together(problem, comm)
 
 
-def _by_mesh(restart: FluidityRestart) -> dict[str, list[Path]]:
-    """{name of a mesh's file: files of fields that are on it}."""
+def _by_mesh(restart: FluidityRestart) -> dict[tuple[str, bool], list[Path]]:
+    """{(name of a mesh's file, whether nodes of it are joined by periodicity): files of fields that are on it}."""
     tree = flml.read_options(restart.options)
-    meshes = {mesh.get("name"): mesh for mesh in tree.getroot().findall("geometry/mesh")}
-    paths: dict[str, list[Path]] = {}
+    paths: dict[tuple[str, bool], list[Path]] = {}
     for _, element in field_elements(tree):
-        name = element.getparent().getparent().find("mesh").get("name")
-        base, path = _file_of(name, meshes), restart.folder / file_name(element)
-        if base is not None and path not in paths.setdefault(base, []):
-            paths[base].append(path)
+        base, periodic = mesh_file(tree, element.getparent().getparent().find("mesh").get("name"))
+        path = restart.folder / file_name(element)
+        if base is not None and path not in paths.setdefault((base, periodic), []):
+            paths[base, periodic].append(path)
     return paths
 
 
-def _file_of(name: str, meshes: dict[str, etree._Element]) -> str | None:
-    """The mesh file that a mesh's nodes are in; None if they are in none."""
-    for mesh in _origins(name, meshes):
-        if any(mesh.find(f"from_mesh/{change}") is not None for change in _MOVED):
-            return None
-        source = mesh.find("from_file[@file_name]")
-        if source is not None:
-            return file_name(source)
-    return None
-
-
-def _origins(name: str | None, meshes: dict[str, etree._Element]) -> Iterator[etree._Element]:
-    """A mesh, the one that it is made of, and so on."""
-    known: set[str] = set()
-    while name in meshes and name not in known:
-        known.add(name)
-        yield meshes[name]
-        above = meshes[name].find("from_mesh/mesh")
-        name = None if above is None else above.get("name")
-
-
-def _compare(mesh: GmshMesh, mesh_path: Path, path: Path) -> None:
+def _compare(mesh: GmshMesh, mesh_path: Path, path: Path, periodic: bool) -> None:
     grid = read_grid(path, ())
     n_cells, n_points = grid.GetNumberOfCells(), grid.GetNumberOfPoints()
     if n_cells != len(mesh.cells):
         raise MeshError(f"{path}: has {n_cells} cells, {mesh_path.name} beside it {len(mesh.cells)}; {_TAKE}")
     if n_cells == 0:
         return
-    kinds = set(np.unique(vtk_to_numpy(grid.GetCellTypes())).tolist())
-    if not kinds <= _TETRAHEDRA:
-        raise MeshError(f"{path}: cells of VTK types {sorted(kinds)}, expected tetrahedra as in {mesh_path.name}")
-    points = vtk_to_numpy(grid.GetPoints().GetData())
-    offsets = vtk_to_numpy(grid.GetCells().GetOffsetsArray())
-    corners = vtk_to_numpy(grid.GetCells().GetConnectivityArray())[offsets[:-1, None] + np.arange(4)]
-    pairs = [("cell", points[corners].mean(axis=1), mesh.points[mesh.cells].mean(axis=1))]
-    if n_points == len(mesh.points):
-        pairs.append(("node", points, mesh.points))
+    kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())).tolist()
+    if not all(kind in SHAPES and _fits(SHAPES[kind], mesh.shape) for kind in kinds):
+        of_mesh = f"{mesh.shape.name} ({mesh.shape.vtk})"
+        raise MeshError(f"{path}: cells of VTK types {kinds}, {mesh_path.name} beside it has {of_mesh}; {_TAKE}")
+    points, corners = vtk_to_numpy(grid.GetPoints().GetData()), _corners(grid, mesh.shape.n_corners)
     extent = np.ptp(mesh.points, axis=0).max()
-    for what, there, expected in pairs:
-        apart = np.abs(there - expected).max(axis=1)
-        if not apart.max() <= _SAME_PLACE * extent:  # NaN, too
-            first = int(np.argmax(~(apart <= _SAME_PLACE * extent)))
-            raise MeshError(
-                f"{path}: {what} {first} is at {there[first].tolist()} m, in {mesh_path.name} beside it at"
-                f" {expected[first].tolist()} m; {_TAKE}"
-            )
+    if periodic:
+        there, expected = _at_one_of_their_places(points, corners, mesh)
+        _same(mesh_path, path, "node", there, expected, extent)
+        return
+    _same(mesh_path, path, "cell", points[corners].mean(axis=1), mesh.points[mesh.cells].mean(axis=1), extent)
+    if n_points == len(mesh.points) and kinds == [mesh.shape.vtk]:
+        _same(mesh_path, path, "node", points, mesh.points, extent)
+
+
+def _fits(shape: Shape, linear: Shape) -> bool:
+    """Whether a field's cells may be those of a mesh: the same, or with nodes between its corners."""
+    return type(shape) is type(linear) and shape.dimension == linear.dimension
+
+
+def _corners(grid: vtkUnstructuredGrid, n: int) -> np.ndarray:
+    """(E, n) nodes at the cells' corners, which come first."""
+    offsets = vtk_to_numpy(grid.GetCells().GetOffsetsArray())
+    return vtk_to_numpy(grid.GetCells().GetConnectivityArray())[offsets[:-1, None] + np.arange(n)]
+
+
+def _at_one_of_their_places(points, corners, mesh):
+    """(nodes' places in a file, the nearest of the places that the mesh has for each), of nodes at corners.
+
+    A node of a periodic mesh stands for several of the mesh that it is made of, and is written at one of their places.
+    """
+    node, places = corners.ravel(), mesh.points[mesh.cells].reshape(-1, 3)
+    apart = np.abs(points[node] - places).max(axis=1)
+    order = np.lexsort((apart, node))  # NaN last
+    _, first = np.unique(node[order], return_index=True)
+    nearest = order[first]
+    return points[node[nearest]], places[nearest]
+
+
+def _same(mesh_path: Path, path: Path, what: str, there: np.ndarray, expected: np.ndarray, extent: float) -> None:
+    apart = np.abs(there - expected).max(axis=1)
+    if not apart.max() <= _SAME_PLACE * extent:  # NaN, too
+        first = int(np.argmax(~(apart <= _SAME_PLACE * extent)))
+        raise MeshError(
+            f"{path}: {what} {first} is at {there[first].tolist()} m, in {mesh_path.name} beside it at"
+            f" {expected[first].tolist()} m; {_TAKE}"
+        )
 
 
 _TAKE = "the model demands the same nodes and cells in the same order: take the files as the model wrote them"

@@ -22,8 +22,9 @@ from coupling.fluidity.divergence import DivergenceFree, divergence_free
 from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.fluidity.option_paths import number_at
 from coupling.fluidity.remarks import remarks, write_fixed
-from coupling.geometry.mesh import AnyMesh, Field, of_elements
+from coupling.geometry.mesh import AnyMesh, Field, MeshError, of_elements
 from coupling.geometry.points import MeshPoints
+from coupling.geometry.shapes import TETRAHEDRON, TRIANGLE
 from coupling.simulation.boundary import BoundaryOperators
 from coupling.simulation.parameters import PARAMETERS
 from coupling.simulation.simulation import Simulation
@@ -68,6 +69,11 @@ def _divergence_free(
     boundary: Boundary, restart: FluidityRestart, of: Field, mass: np.ndarray, comm: MPI.Comm, points: MeshPoints
 ) -> DivergenceFree:
     mesh = of_elements(of.mesh, "gates.divergence_free")
+    if mesh.shape not in (TRIANGLE, TETRAHEDRON):
+        raise MeshError(
+            f"gates.divergence_free: {of.name} is on {mesh.shape.name}, expected linear triangles or tetrahedra; leave "
+            "it out"
+        )
     squares = held_squares(boundary, mesh, held_components(restart, of.name), comm)
     return divergence_free(mesh, mass, squares, comm, points)
 

@@ -1,4 +1,4 @@
-"""The regular 3D grid on which analyses and networks work.
+"""The regular grid on which analyses and networks work; of a mesh of two dimensions a plane of points, nz = 1.
 
 Points are numbered with z fastest, `(ix · ny + iy) · nz + iz`, and divided among the ranks in contiguous
 runs. `fluid` marks the points inside the simulated air; the others lie in buildings or outside the
@@ -23,7 +23,7 @@ class Grid:
 
     origin : (3,) first point [m]
     spacing : (3,) distance of neighbours [m]
-    shape : (nx, ny, nz)
+    shape : (nx, ny, nz); nz is 1 for a plane
     fluid : (nx, ny, nz) bool
     """
 
@@ -91,10 +91,10 @@ def make_grid(box: ArrayLike, shape: Sequence[int] | None = None, spacing: Array
 
     Parameters
     ----------
-    box : (2, 3) lowest and highest corner [m]
-    shape : (nx, ny, nz), at least 2 each; or
-    spacing : wanted distance of points [m], one number or three; the box is divided evenly into the
-        nearest number of intervals, so that the spacing in use may differ by a little
+    box : (2, 3) lowest and highest corner [m]; of the same height for a plane
+    shape : (nx, ny, nz), at least 2 each; for a plane (nx, ny) or (nx, ny, 1); or
+    spacing : wanted distance of points [m], one number or three, for a plane also two; the box is divided evenly into
+        the nearest number of intervals, so that the spacing in use may differ by a little
 
     Raises
     ------
@@ -102,15 +102,26 @@ def make_grid(box: ArrayLike, shape: Sequence[int] | None = None, spacing: Array
         if neither or both of shape and spacing are given, or the box is empty
     """
     low, high = np.asarray(box, dtype=float)
-    if not (high > low).all():
+    plane = bool(high[2] == low[2])
+    if not (high[: 2 if plane else 3] > low[: 2 if plane else 3]).all():
         raise MeshError(f"grid box from {low.tolist()} to {high.tolist()} m has no volume")
     if (shape is None) == (spacing is None):
         raise MeshError("give the grid either a shape (three numbers of points) or a spacing [m], not both")
+    n = 2 if plane else 3
     if shape is None:
-        intervals = np.maximum(np.rint((high - low) / np.broadcast_to(np.asarray(spacing, float), 3)), 1)
-        shape = intervals.astype(int) + 1
-    shape = tuple(int(n) for n in shape)
-    if len(shape) != 3 or min(shape) < 2:
-        raise MeshError(f"grid shape {shape}: three numbers of at least 2 expected")
-    step = (high - low) / (np.array(shape) - 1)
-    return Grid(tuple(low.tolist()), tuple(step.tolist()), shape, np.ones(shape, bool))
+        wanted = np.asarray(spacing, float)
+        if wanted.ndim and not n <= wanted.size <= 3:
+            raise MeshError(f"grid spacing {wanted.tolist()}: one number or three expected")
+        wanted = np.broadcast_to(wanted[:n] if wanted.ndim else wanted, n)
+        shape = np.maximum(np.rint((high - low)[:n] / wanted), 1).astype(int) + 1
+    shape = tuple(int(k) for k in shape)
+    if plane and len(shape) == 3 and shape[2] != 1:
+        raise MeshError(f"grid shape {shape}: the mesh lies in a plane; two numbers of points expected")
+    shape = shape[:n]
+    if len(shape) != n or min(shape) < 2:
+        raise MeshError(f"grid shape {shape}: {'two' if plane else 'three'} numbers of at least 2 expected")
+    step = (high - low)[:n] / (np.array(shape) - 1)
+    nx, ny, nz = (*shape, 1)[:3]
+    if plane:  # what stands for a height is never used but as a distance
+        step = np.append(step, step.min())
+    return Grid(tuple(low.tolist()), tuple(step.tolist()), (nx, ny, nz), np.ones((nx, ny, nz), bool))

@@ -1,7 +1,7 @@
 """Between mesh and grid: P (mesh → grid), Q (grid → mesh), and values at sensors.
 
-P interpolates barycentrically at the fluid grid points: linear fields are exact. Of values in cells it takes that of
-the cell that holds the point. Q is trilinear over the fluid corners of the grid cell around a node or a cell's centre;
+P interpolates within the mesh's cells at the fluid grid points: linear fields are exact. Of values in cells it takes that
+of the cell that holds the point. Q is trilinear over the fluid corners of the grid cell around a node or a cell's centre;
 where corners are solid, the weights of the others are scaled to sum to one, so that a constant stays constant. Three
 kinds of node are special:
 
@@ -99,7 +99,7 @@ def _located_in(mesh, piece, grid, cache):
     if isinstance(mesh, PolyhedralMesh):
         located = locate_grid_in_polyhedra(mesh, piece, grid)
     else:
-        located = locate_grid(*_piece_arrays(mesh, piece), grid)
+        located = locate_grid(*_piece_arrays(mesh, piece), grid, mesh.shape)
     _save(keep, {"point": located.point, "cell": located.cell, "weights": located.weights})
     return located
 
@@ -107,7 +107,7 @@ def _located_in(mesh, piece, grid, cache):
 def _places_in(mesh, piece, places):
     if isinstance(mesh, PolyhedralMesh):
         return locate_points_in_polyhedra(mesh, piece, places)
-    return locate_points(*_piece_arrays(mesh, piece), places)
+    return locate_points(*_piece_arrays(mesh, piece), places, mesh.shape)
 
 
 def _piece_arrays(mesh: Mesh, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -228,7 +228,7 @@ def _to_owner_of_row(entries, starts, offset, comm):
 
     Returns (row, column, weight), each (k,), rows in global numbering, rising.
     """
-    width = 1 if comm.allreduce(max((e[2].shape[1] for e in entries), default=0), MPI.MAX) < 4 else 4
+    width = max(comm.allreduce(max((e[2].shape[1] for e in entries), default=0), MPI.MAX), 1)
     lowest = np.concatenate([np.empty(0), *[e[0] for e in entries]])
     row = np.concatenate([np.empty(0, np.int64), *[e[1] for e in entries]])
     column = np.concatenate([np.empty((0, width), np.int64), *[e[2] for e in entries]]) + offset
@@ -305,6 +305,8 @@ def _grid_corners(mesh, location, grid, cache):
 def trilinear(grid: Grid, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Trilinear weights over fluid points; the module's docstring says what happens at walls and outside.
 
+    On a plane they are bilinear; a point's share then stands once, and the other four are zero.
+
     Parameters
     ----------
     grid : Grid
@@ -319,12 +321,12 @@ def trilinear(grid: Grid, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inside = (np.asarray(places, float) - grid.origin) / grid.spacing
     held = np.clip(inside, 0, shape - 1)
     fade = np.clip(1.0 - np.abs(inside - held), 0.0, 1.0).prod(axis=1)
-    corner = np.minimum(held.astype(np.int64), shape - 2)
+    corner = np.clip(held.astype(np.int64), 0, np.maximum(shape - 2, 0))
     part = held - corner
     index = np.empty((len(held), 8), np.int64)
     share = np.empty((len(held), 8))
     for k, step in enumerate(np.ndindex(2, 2, 2)):
-        index[:, k] = np.ravel_multi_index(tuple((corner + step).T), grid.shape)
+        index[:, k] = np.ravel_multi_index(tuple(np.minimum(corner + step, shape - 1).T), grid.shape)
         share[:, k] = np.where(step, part, 1.0 - part).prod(axis=1)
     share *= grid.fluid_points[index]
     total = share.sum(axis=1)

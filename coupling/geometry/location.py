@@ -1,4 +1,4 @@
-"""Which tetrahedron holds a point, and with which barycentric weights.
+"""Which cell of finite elements holds a point, and with which weights of its nodes.
 
 The search is reversed: no point looks for its cell, but each cell tests the points in its bounding
 box, which for a regular grid are known without a search. All cells are tested at once, as array
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from coupling.geometry.grid import Grid
+from coupling.geometry.shapes import TETRAHEDRON, Shape
 
-_OUTSIDE = 1e-9  # how far a barycentric weight may be below zero: rounding, not geometry
+_OUTSIDE = 1e-9  # how far outside a point may be, in parts of a cell: rounding, not geometry
 BATCH = 1 << 20  # candidates of cell and point tested at once, to bound the memory
 
 Candidates = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -26,7 +27,7 @@ class Located:
 
     point : (k,) numbers of the points that lie in the piece, rising
     cell : (k,) the piece's cell that holds each, numbered with ghosts
-    weights : (k, 4) barycentric weights of the cell's nodes, none negative, sum one
+    weights : (k, n) weights of the cell's nodes, their sum one; of linear cells none is negative
     """
 
     point: np.ndarray
@@ -34,13 +35,16 @@ class Located:
     weights: np.ndarray
 
 
-def locate_grid(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, grid: Grid) -> Located:
+def locate_grid(
+    points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, grid: Grid, shape: Shape = TETRAHEDRON
+) -> Located:
     """Find the points of a grid in a piece of a mesh.
 
     Parameters
     ----------
     points, cells, ghost : the piece, as in :class:`~coupling.geometry.mesh.Mesh`
     grid : Grid
+    shape : of the cells
 
     Returns
     -------
@@ -48,16 +52,19 @@ def locate_grid(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, grid: 
     """
     own = np.flatnonzero(~ghost)
     corners = points[cells[own]]
-    return _search(corners, own, *grid_candidates(corners.min(axis=1), corners.max(axis=1), grid))
+    return _search(corners, own, shape, *grid_candidates(corners.min(axis=1), corners.max(axis=1), grid))
 
 
-def locate_points(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, places: np.ndarray) -> Located:
+def locate_points(
+    points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, places: np.ndarray, shape: Shape = TETRAHEDRON
+) -> Located:
     """Find scattered places in a piece of a mesh.
 
     Parameters
     ----------
     points, cells, ghost : the piece, as in :class:`~coupling.geometry.mesh.Mesh`
     places : (k, 3) [m]
+    shape : of the cells
 
     Returns
     -------
@@ -67,8 +74,8 @@ def locate_points(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, plac
     own = np.flatnonzero(~ghost)
     corners = points[cells[own]]
     if len(places) == 0 or len(own) == 0:
-        return Located(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))
-    return _search(corners, own, *place_candidates(corners.min(axis=1), corners.max(axis=1), places))
+        return Located(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, shape.n_nodes)))
+    return _search(corners, own, shape, *place_candidates(corners.min(axis=1), corners.max(axis=1), places))
 
 
 def grid_candidates(low: np.ndarray, high: np.ndarray, grid: Grid) -> tuple[np.ndarray, Candidates]:
@@ -141,26 +148,21 @@ def _bins_in_boxes(first, count, shape):
     return cell, np.ravel_multi_index(tuple(index), shape)
 
 
-def _search(corners, numbers, work, candidates):
+def _search(nodes, numbers, shape, work, candidates):
     """Test candidates in batches of cells; keep for each point the first cell that holds it."""
-    edges = np.swapaxes(corners[:, 1:] - corners[:, :1], 1, 2)
-    flat = np.abs(np.linalg.det(edges)) <= 1e-14 * np.abs(edges).max(axis=(1, 2), initial=0.0) ** 3
-    inverse = np.zeros_like(edges)
-    inverse[~flat] = np.linalg.inv(edges[~flat])  # a cell without volume holds nothing
-    batch = np.cumsum(np.where(flat, 0, work)) // BATCH
-    hits = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))]
+    locate, flat = shape.locator(nodes)  # a cell without volume holds nothing
+    batch = np.cumsum(np.where(flat, 0, work)) // (BATCH * TETRAHEDRON.n_nodes // shape.n_nodes)
+    none = np.empty(0, np.int64)
+    hits = [(none, none, locate(none, np.empty((0, 3))))]
     for number in np.unique(batch):
         run = np.flatnonzero((batch == number) & ~flat)
         cell, point, places = candidates(run)
         cell = run[cell]
-        weights = np.empty((len(cell), 4))
-        weights[:, 1:] = np.einsum("kij,kj->ki", inverse[cell], places - corners[cell, 0])
-        weights[:, 0] = 1.0 - weights[:, 1:].sum(axis=1)
-        inside = weights.min(axis=1) >= -_OUTSIDE
-        hits.append((point[inside], cell[inside], weights[inside]))
-    point, cell, weights = (np.concatenate(parts) for parts in zip(*hits, strict=True))
+        local = locate(cell, places)
+        inside = shape.margins(local) >= -_OUTSIDE
+        hits.append((point[inside], cell[inside], local[inside]))
+    point, cell, local = (np.concatenate(parts) for parts in zip(*hits, strict=True))
     order = np.lexsort((cell, point))
     point, first = np.unique(point[order], return_index=True)
     chosen = order[first]
-    weights = np.maximum(weights[chosen], 0.0)
-    return Located(point, numbers[cell[chosen]], weights / weights.sum(axis=1, keepdims=True))
+    return Located(point, numbers[cell[chosen]], shape.weights(local[chosen]))

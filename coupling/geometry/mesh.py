@@ -18,6 +18,7 @@ from mpi4py import MPI
 
 from coupling.geometry.pieces import MeshError, Piece, bounds_of_points, fingerprint_of_pieces, share_of_pieces
 from coupling.geometry.polyhedra import PolyhedralMesh
+from coupling.geometry.shapes import ONE_SHAPE, SHAPES, TETRAHEDRON, Shape, Simplex
 
 __all__ = [
     "AnyMesh",
@@ -36,14 +37,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Mesh:
-    """This rank's pieces of a tetrahedral mesh.
+    """This rank's pieces of a mesh of finite elements.
 
     points : (N, 3) float64 [m], nodes in the order of the files
-    cells : (E, 4) int64, node numbers into `points`
+    cells : (E, n) int64, node numbers into `points`; n is 4 for tetrahedra
     ghost : (E,) bool, true where another piece owns the cell
     pieces : the rank's pieces, in rising order of their index
     n_pieces : number of pieces over all ranks
     fingerprint : hash of all pieces' points, cells and owners, the same on every rank
+    shape : of the cells
     """
 
     points: np.ndarray
@@ -52,6 +54,7 @@ class Mesh:
     pieces: tuple[Piece, ...]
     n_pieces: int
     fingerprint: str
+    shape: Shape = TETRAHEDRON
 
     @property
     def n_nodes(self) -> int:
@@ -65,14 +68,13 @@ class Mesh:
 
     @cached_property
     def centroids(self) -> np.ndarray:
-        """(E, 3) centres of the cells [m]."""
-        return self.points[self.cells].mean(axis=1)
+        """(E, 3) centres of the cells [m]: the means of their corners."""
+        return self.points[self.cells[:, : self.shape.n_corners]].mean(axis=1)
 
     @cached_property
     def volumes(self) -> np.ndarray:
-        """(E,) volumes of the cells [m³]."""
-        p = self.points[self.cells]
-        return np.abs(np.linalg.det(p[:, 1:] - p[:, :1])) / 6.0
+        """(E,) volumes of the cells [m³], in two dimensions areas [m²]."""
+        return self.shape.volumes(self.points[self.cells])
 
     @cached_property
     def cell_reach(self) -> np.ndarray:
@@ -81,10 +83,10 @@ class Mesh:
 
     @cached_property
     def gradients(self) -> np.ndarray:
-        """(E, 4, 3) gradients of the cells' hat functions [1/m], one for each corner."""
-        p = self.points[self.cells]
-        last = np.linalg.inv(p[:, 1:] - p[:, :1]).transpose(0, 2, 1)
-        return np.concatenate([-last.sum(axis=1, keepdims=True), last], axis=1)
+        """(E, n, 3) gradients of the cells' hat functions [1/m], one for each corner; of linear simplices only."""
+        if not isinstance(self.shape, Simplex) or self.shape.degree != 1:
+            raise MeshError(f"gradients are known of linear triangles and tetrahedra, this mesh has {self.shape.name}")
+        return self.shape.gradients(self.points[self.cells])
 
     def bounds(self, comm: MPI.Comm) -> np.ndarray:
         """(2, 3) lowest and highest coordinates over all ranks [m]. Collective."""
@@ -107,16 +109,27 @@ def of_elements(mesh: AnyMesh, what: str) -> Mesh:
     return mesh
 
 
-def piece_fingerprint(points: np.ndarray, cells: np.ndarray, ghost: np.ndarray) -> str:
-    """Hash of one piece's geometry, connectivity and cell owners (hex, 16 bytes)."""
+def piece_fingerprint(
+    points: np.ndarray, cells: np.ndarray, ghost: np.ndarray, shape: Shape | None = TETRAHEDRON
+) -> str:
+    """Hash of one piece's geometry, connectivity and cell owners (hex, 16 bytes); no cells, no shape."""
     digest = hashlib.sha256()
+    if len(cells) == 0:
+        cells = np.empty((0, TETRAHEDRON.n_nodes), np.int64)
+    elif shape is not None and shape is not TETRAHEDRON:  # whose hashes are in files of before
+        digest.update(shape.name.encode())
     for array, kind in ((points, "<f8"), (cells, "<i8"), (ghost, "|b1")):
         digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
         digest.update(str(array.shape).encode())
     return digest.hexdigest()[:32]
 
 
-def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]], n_pieces: int, comm: MPI.Comm) -> Mesh:
+def join_pieces(
+    parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
+    n_pieces: int,
+    comm: MPI.Comm,
+    shape: Shape | None = TETRAHEDRON,
+) -> Mesh:
     """Make the rank's mesh of the pieces it read. Collective.
 
     Parameters
@@ -124,6 +137,7 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
     parts : list of (index, points, cells, ghost), the rank's pieces in rising order
     n_pieces : number of pieces over all ranks
     comm : MPI communicator
+    shape : of the cells, None where this rank has none
 
     Returns
     -------
@@ -132,8 +146,12 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
     Raises
     ------
     MeshError
-        if the pieces over all ranks are not 0 … n_pieces − 1, each once
+        if the pieces over all ranks are not 0 … n_pieces − 1, each once, or have cells of several shapes
     """
+    shapes = sorted({of.vtk for of in comm.allgather(shape) if of is not None})
+    if len(shapes) > 1:
+        raise MeshError(f"pieces of {' and of '.join(SHAPES[k].name for k in shapes)}; {ONE_SHAPE}")
+    shape = SHAPES[shapes[0]] if shapes else TETRAHEDRON
     pieces, n_nodes, n_cells = [], 0, 0
     for index, points, cells, ghost in parts:
         pieces.append(
@@ -141,7 +159,7 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
                 index,
                 slice(n_nodes, n_nodes + len(points)),
                 slice(n_cells, n_cells + len(cells)),
-                piece_fingerprint(points, cells, ghost),
+                piece_fingerprint(points, cells, ghost, shape),
             )
         )
         n_nodes += len(points)
@@ -151,15 +169,16 @@ def join_pieces(parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
     def stack(arrays, empty):
         return np.concatenate([empty, *arrays]) if parts else empty
 
+    n = shape.n_nodes
+    numbers = [c.reshape(-1, n) + s.nodes.start for (_, _, c, _), s in zip(parts, pieces, strict=True)]
     return Mesh(
         points=stack([p for _, p, _, _ in parts], np.empty((0, 3))),
-        cells=stack(
-            [c + s.nodes.start for (_, _, c, _), s in zip(parts, pieces, strict=True)], np.empty((0, 4), np.int64)
-        ),
+        cells=stack(numbers, np.empty((0, n), np.int64)),
         ghost=stack([g for _, _, _, g in parts], np.empty(0, bool)),
         pieces=tuple(pieces),
         n_pieces=n_pieces,
         fingerprint=fingerprint,
+        shape=shape,
     )
 
 

@@ -190,7 +190,7 @@ def write_dump(state: State, path: str | Path, comm: MPI.Comm) -> Path:
 
 
 def _piece_grid(state, mesh, piece):
-    grid = as_grid(mesh.points[piece.nodes], mesh.cells[piece.cells] - piece.nodes.start)
+    grid = as_grid(mesh.points[piece.nodes], mesh.cells[piece.cells] - piece.nodes.start, mesh.shape)
     for name, field in state.fields.items():
         if field.location == "point":
             add_array(grid.GetPointData(), name, field.values[piece.nodes])

@@ -15,6 +15,7 @@ from lxml import etree
 from vtkmodules import vtkIOCore
 
 from coupling.common.headers import cut_short
+from coupling.geometry.shapes import KNOWN_SHAPES
 from coupling.vtk.messages import without_stderr
 from coupling.vtk.xml import DocumentTypeError, XmlError, check_prolog
 
@@ -284,7 +285,7 @@ def _check_cells(array, size):
         return
     if array.get("Name") != "connectivity":
         if size:
-            raise SizeError("cells of VTK types [42], only tetrahedra (10) can be used")
+            raise SizeError(f"cells of VTK types [42], expected {KNOWN_SHAPES}")
     elif not size and _number(piece, "NumberOfCells"):
         raise SizeError("has cells, but its array connectivity is empty; was it written whole?")
 

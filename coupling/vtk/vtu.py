@@ -14,12 +14,13 @@ from lxml import etree
 from mpi4py import MPI
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkDataSetAttributes, vtkUnstructuredGrid
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkUnstructuredGrid
 from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructuredGridWriter
 
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError, leads_out, whole_file
 from coupling.geometry.mesh import Field, MeshError, State, join_pieces, share_of_pieces
+from coupling.geometry.shapes import KNOWN_SHAPES, ONE_SHAPE, SHAPES, TETRAHEDRON, Shape, bent
 from coupling.vtk.marks import (
     DUPLICATE_CELL,
     GHOST,
@@ -36,6 +37,7 @@ from coupling.vtk.xml import parse_xml, write_xml
 
 TIME = "Time"
 
+_FLAT = 1e-9  # × extent: how far from one plane nodes of two dimensions may be
 _NOT_IN_NAMES = re.compile('[<>&"\x00-\x1f]')
 
 
@@ -115,15 +117,27 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
     return grid
 
 
-def _tetrahedra(grid, path):
-    n_cells = grid.GetNumberOfCells()
-    kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())) if n_cells else np.array([VTK_TETRA])
-    if kinds.tolist() != [VTK_TETRA]:
-        raise CellsError(f"{path}: cells of VTK types {kinds.tolist()}, only tetrahedra ({VTK_TETRA}) can be used")
+def _cells(grid, path):
+    """(E, n) int64 cells and their shape."""
+    kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())).tolist()
+    if len(kinds) != 1 or kinds[0] not in SHAPES:
+        raise CellsError(wrong_kinds(path, kinds))
+    shape, n_cells = SHAPES[kinds[0]], grid.GetNumberOfCells()
     offsets = vtk_to_numpy(grid.GetCells().GetOffsetsArray())
-    if not np.array_equal(offsets, np.arange(0, 4 * n_cells + 1, 4)):
-        raise FileError(f"{path}: its cells are said to be tetrahedra, but their offsets do not rise by 4")
-    return vtk_to_numpy(grid.GetCells().GetConnectivityArray()).reshape(-1, 4).astype(np.int64)
+    if not np.array_equal(offsets, np.arange(0, shape.n_nodes * n_cells + 1, shape.n_nodes)):
+        raise FileError(
+            f"{path}: its cells are said to be {shape.name}, but their offsets do not rise by {shape.n_nodes}"
+        )
+    cells = vtk_to_numpy(grid.GetCells().GetConnectivityArray()).reshape(-1, shape.n_nodes)
+    return cells.astype(np.int64), shape
+
+
+def wrong_kinds(path: str | Path, kinds: Sequence[int]) -> str:
+    """What to say of a file with cells of several VTK types, or of one that is not known."""
+    found = f"{path}: cells of VTK types {list(kinds)}"
+    if set(kinds) <= set(SHAPES):
+        return f"{found}; {ONE_SHAPE}"
+    return f"{found}, expected {KNOWN_SHAPES}; have the model write its fields on a mesh of such cells"
 
 
 def arrays_of(data: vtkDataSetAttributes) -> dict[str, np.ndarray]:
@@ -136,19 +150,40 @@ def arrays_of(data: vtkDataSetAttributes) -> dict[str, np.ndarray]:
     return arrays
 
 
-def geometry(grid: vtkUnstructuredGrid, path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(points (N,3) float64, cells (E,4) int64, ghost (E,) bool) of a tetrahedral vtkUnstructuredGrid."""
-    if grid.GetNumberOfPoints() == 0:
-        return np.empty((0, 3)), np.empty((0, 4), np.int64), np.empty(0, bool)
+def geometry(grid: vtkUnstructuredGrid, path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, Shape | None]:
+    """(points (N,3) float64, cells (E,n) int64, ghost (E,) bool, shape) of a grid; no cells, no shape.
+
+    Raises
+    ------
+    CellsError
+        if the cells are of a shape that is not known or of several, bent, or of two dimensions but not in a plane
+    FileError
+        if it is damaged
+    """
+    if grid.GetNumberOfPoints() == 0 or grid.GetNumberOfCells() == 0:
+        points = np.empty((0, 3))
+        if grid.GetNumberOfPoints():
+            points = vtk_to_numpy(grid.GetPoints().GetData()).astype(np.float64)
+        return points, np.empty((0, TETRAHEDRON.n_nodes), np.int64), np.empty(0, bool), None
     points = vtk_to_numpy(grid.GetPoints().GetData()).astype(np.float64)
-    cells = _tetrahedra(grid, path)
+    cells, shape = _cells(grid, path)
     if points.shape[1:] != (3,):
         raise FileError(f"{path}: its points are of shape {points.shape}, expected three coordinates for each")
-    if cells.size and (cells.min() < 0 or cells.max() >= len(points)):
+    if cells.min() < 0 or cells.max() >= len(points):
         raise FileError(
             f"{path}: its cells name nodes {cells.min()} … {cells.max()}, expected 0 … {len(points) - 1}; it is damaged"
         )
-    return points, cells, copied_cells(arrays_of(grid.GetCellData()), len(cells), path)
+    if shape.dimension == 2 and np.ptp(points[:, 2]) > _FLAT * np.ptp(points, axis=0).max():
+        raise CellsError(
+            f"{path}: its {shape.name} lie at heights from {points[:, 2].min():g} to {points[:, 2].max():g} m, "
+            "expected a plane of constant z; a curved surface cannot be analysed"
+        )
+    if bent(shape, points[cells]).any():
+        raise CellsError(
+            f"{path}: its {shape.name} have bent edges, expected straight ones; have the model write its fields on a "
+            "mesh of linear cells (/io/output_mesh)"
+        )
+    return points, cells, copied_cells(arrays_of(grid.GetCellData()), len(cells), path), shape
 
 
 def _time(values, path):
@@ -183,11 +218,14 @@ def read_state(
         on any rank, when one of them finds a missing or broken file, array or time
     """
     pieces = piece_paths(path)
-    parts, data, times, problem = [], [], [], None
+    parts, data, times, shapes, problem = [], [], [], {}, None
     try:
         for index in share_of_pieces(len(pieces), comm):
             grid = read_grid(pieces[index], None if names is None else {*names, *MARKS, TIME})
-            parts.append((index, *geometry(grid, pieces[index])))
+            points, cells, ghost, shape = geometry(grid, pieces[index])
+            parts.append((index, points, cells, ghost))
+            if shape is not None:
+                shapes[shape.vtk] = shape
             at_points, at_cells = arrays_of(grid.GetPointData()), arrays_of(grid.GetCellData())
             times.append(_time(at_points.pop(TIME, None), pieces[index]))
             for mark in MARKS:  # of the mesh, no fields
@@ -196,6 +234,8 @@ def read_state(
             for name in at_points.keys() & at_cells.keys():
                 raise FileError(f"{pieces[index]}: {name} is there at points and at cells; rename one of them")
             data.append((at_points, at_cells))
+        if len(shapes) > 1:
+            raise CellsError(wrong_kinds(path, sorted(shapes)))
     except (FileError, MeshError) as error:
         problem = error
     raise_together(problem, comm)
@@ -206,7 +246,7 @@ def read_state(
     time = own_times.pop() if own_times else time
     if time is None:
         raise _timeless(path)
-    mesh = join_pieces(parts, len(pieces), comm)
+    mesh = join_pieces(parts, len(pieces), comm, next(iter(shapes.values()), None))
     return State(float(time), _join_fields(mesh, data, path, comm))
 
 
@@ -300,14 +340,15 @@ def mark_ghosts(grid: vtkUnstructuredGrid, ghost: np.ndarray) -> None:
     add_array(grid.GetCellData(), GHOST, np.asarray(ghost).astype(np.uint8) * np.uint8(DUPLICATE_CELL))
 
 
-def as_grid(points: np.ndarray, cells: np.ndarray) -> vtkUnstructuredGrid:
-    """A vtkUnstructuredGrid of (N, 3) float64 nodes and (C, 4) tetrahedra."""
-    grid, nodes, tetrahedra = vtkUnstructuredGrid(), vtkPoints(), vtkCellArray()
+def as_grid(points: np.ndarray, cells: np.ndarray, shape: Shape = TETRAHEDRON) -> vtkUnstructuredGrid:
+    """A vtkUnstructuredGrid of (N, 3) float64 nodes and (C, n) cells of one shape."""
+    grid, nodes, of_cells = vtkUnstructuredGrid(), vtkPoints(), vtkCellArray()
     nodes.SetData(numpy_to_vtk(np.ascontiguousarray(points, np.float64), deep=True))
     grid.SetPoints(nodes)
-    offsets = np.arange(0, 4 * len(cells) + 1, 4, dtype=np.int64)
-    tetrahedra.SetData(numpy_to_vtk(offsets, deep=True), numpy_to_vtk(np.ravel(cells).astype(np.int64), deep=True))
-    grid.SetCells(VTK_TETRA, tetrahedra)
+    n = shape.n_nodes
+    offsets = np.arange(0, n * len(cells) + 1, n, dtype=np.int64)
+    of_cells.SetData(numpy_to_vtk(offsets, deep=True), numpy_to_vtk(np.ravel(cells).astype(np.int64), deep=True))
+    grid.SetCells(shape.vtk, of_cells)
     return grid
 
 

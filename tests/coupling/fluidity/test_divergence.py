@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from box_mesh import box_mesh
+from box_mesh import box_mesh, flat_box_mesh
 from mpi4py import MPI
-from skfem import Basis, BilinearForm, ElementTetP1, MeshTet
+from skfem import Basis, BilinearForm, ElementTetP1, ElementTriP1, MeshTet, MeshTri
 from skfem.helpers import grad
 
 from coupling.fluidity.boundary import NORMAL, held_squares
@@ -18,16 +18,30 @@ CLOSED = {surface: {NORMAL} for surface in range(1, 7)}
 NO_SLIP = {surface: {0, 1, 2} for surface in range(1, 7)}
 
 
+FLAT_STREET = {1: {0, 1}, 3: {NORMAL}, 4: {1}}  # inflow, slippery ground, sky
+FLAT_CLOSED = {surface: {NORMAL} for surface in range(1, 5)}
+
+
 def made(held, n=(4, 3, 3), size=(40.0, 30.0, 20.0)):
-    mesh, boundary = box_mesh(n, size)
+    mesh, boundary = box_mesh(n, size) if len(n) == 3 else flat_box_mesh(n, size[:2])
     mass = lumped_mass(mesh, "point", COMM)
     return mesh, boundary, divergence_free(mesh, mass, held_squares(boundary, mesh, held, COMM), COMM)
 
 
-@pytest.fixture(scope="module", params=[STREET, CLOSED, NO_SLIP, {}], ids=["street", "closed", "no slip", "open"])
+# with all walls held a coarse box allows nothing at all: there are more conditions than free components
+CASES = {
+    "street": (STREET,),
+    "closed": (CLOSED,),
+    "no slip": (NO_SLIP, (8, 7, 6)),
+    "open": ({},),
+    "flat street": (FLAT_STREET, (9, 8)),
+    "flat closed": (FLAT_CLOSED, (9, 8)),
+}
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
 def case(request):
-    # with all walls held a coarse box allows nothing at all: there are more conditions than free components
-    return made(request.param, (8, 7, 6)) if request.param is NO_SLIP else made(request.param)
+    return made(*request.param)
 
 
 def some_increment(mesh, seed=0):
@@ -51,6 +65,14 @@ def test_weak_divergence_equals_quadrature():
     np.testing.assert_allclose(weak_divergence(mesh, u), theirs, atol=1e-12 * np.abs(theirs).max())
     linear = mesh.points @ np.diag([3.0, -1.0, 0.5])
     np.testing.assert_allclose(weak_divergence(mesh, linear), 2.5 * lumped_mass(mesh, "point", COMM), rtol=1e-11)
+
+
+def test_weak_divergence_in_two_dimensions_equals_quadrature():
+    mesh, _ = flat_box_mesh((5, 4), (30.0, 20.0))
+    u = some_increment(mesh)
+    basis = Basis(MeshTri(mesh.points[:, :2].T.copy(), mesh.cells.T.copy()), ElementTriP1(), intorder=2)
+    theirs = sum(BilinearForm(lambda a, v, w, d=d: grad(a)[d] * v).assemble(basis) @ u[:, d] for d in range(2))
+    np.testing.assert_allclose(weak_divergence(mesh, u), theirs, atol=1e-12 * np.abs(theirs).max())
 
 
 def test_the_operator_and_its_adjoint(case):
@@ -105,6 +127,14 @@ def test_it_is_linear_and_leaves_zero_unchanged(case):
     )
     nothing = projection.project(0.0 * u)
     assert (nothing.increment == 0).all() and nothing.before == nothing.after == 0.0 and nothing.fraction == 1.0
+
+
+def test_it_is_zero_where_a_flat_model_prescribes_the_velocity():
+    mesh, boundary, projection = made(FLAT_STREET, (9, 8))
+    increment = projection.project(some_increment(mesh)).increment
+    assert (increment[boundary.nodes_on([1])][:, :2] == 0).all()
+    assert (increment[boundary.nodes_on([3, 4]), 1] == 0).all()
+    assert np.abs(increment[boundary.nodes_on([2]), 0]).min() > 0
 
 
 def test_a_uniform_wind_through_an_open_box_is_unchanged():

@@ -2,8 +2,10 @@
 
 import resource
 
+import meshio
 import numpy as np
 import pytest
+from shaped_mesh import shape_named, shaped_cells
 
 from coupling.common.files import FileError
 from coupling.fluidity.msh import GmshMesh, read_msh, write_msh
@@ -38,6 +40,51 @@ def test_a_mesh_without_marked_surfaces_round_trips(tmp_path):
     assert np.array_equal(again.points, mesh.points) and again.cell_ids.tolist() == [7] and again.facets.shape == (0, 3)
 
 
+@pytest.mark.parametrize("name", ["triangles", "quadrilaterals", "tetrahedra", "hexahedra"])
+def test_meshes_of_every_linear_shape_come_back(name, tmp_path):
+    """What meshio, which is not ours, writes is read, and so is what we write."""
+    points, cells = shaped_cells(name)
+    n = cells.shape[1]
+    kind, facet = {
+        "triangles": ("triangle", "line"),
+        "quadrilaterals": ("quad", "line"),
+        "tetrahedra": ("tetra", "triangle"),
+        "hexahedra": ("hexahedron", "quad"),
+    }[name]
+    width = {"line": 2, "triangle": 3, "quad": 4}[facet]
+    facets = cells[:3, :width]
+    marks = [np.full(3, 5), np.arange(len(cells))]
+    data = {"gmsh:physical": marks, "gmsh:geometrical": marks}
+    mesh = meshio.Mesh(points, [(facet, facets), (kind, cells)], cell_data=data)
+    meshio.gmsh.write(tmp_path / "a.msh", mesh, "2.2", binary=False)
+    read = read_msh(tmp_path / "a.msh")
+    write_msh(read, tmp_path / "b.msh")
+    for again in (read, read_msh(tmp_path / "b.msh")):
+        assert again.shape is shape_named(name) and again.cells.shape[1] == n
+        np.testing.assert_allclose(again.points, points, rtol=1e-15)
+        np.testing.assert_array_equal(again.cells, cells)
+        np.testing.assert_array_equal(again.facets, facets)
+        assert again.facet_ids.tolist() == [5, 5, 5] and again.cell_ids.tolist() == list(range(len(cells)))
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([("triangle", [[0, 1, 2]]), ("quad", [[0, 1, 2, 3]])], "quadrilaterals and triangles; expected cells of one"),
+        ([("tetra10", [list(range(10))])], "tetra10.*, expected linear .*; mesh it again with gmsh -order 1"),
+        ([("line", [[0, 1]])], "'line'.*, expected linear triangles"),
+        ([("wedge", [list(range(6))])], "'wedge'.*, expected linear triangles"),
+    ],
+)
+def test_cells_that_cannot_be_used_are_refused(cells, words, tmp_path):
+    points = np.random.default_rng(1).random((10, 3))
+    marks = [np.ones(1, int)] * len(cells)
+    mesh = meshio.Mesh(points, cells, cell_data={"gmsh:physical": marks, "gmsh:geometrical": marks})
+    meshio.gmsh.write(tmp_path / "a.msh", mesh, "2.2", binary=False)
+    with pytest.raises(FileError, match=words):
+        read_msh(tmp_path / "a.msh")
+
+
 @pytest.mark.parametrize(
     "content, expected",
     [
@@ -46,7 +93,7 @@ def test_a_mesh_without_marked_surfaces_round_trips(tmp_path):
         (b"$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$Nodes\nmany\n", "not a readable gmsh mesh"),
         (
             b"$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$Nodes\n1\n1 0 0 0\n$EndNodes\n$Elements\n0\n$EndElements\n",
-            "expected tetra",
+            "expected linear triangles",
         ),
     ],
 )
