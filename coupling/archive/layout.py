@@ -19,7 +19,8 @@ import numpy as np
 
 from coupling.common.files import FileError
 from coupling.common.hdf5 import claim_problem
-from coupling.vtk.vtu import GHOST, TIME
+from coupling.geometry.shapes import ONE_SHAPE, SHAPES, TETRAHEDRON, Shape
+from coupling.vtk.vtu import GHOST, TIME, wrong_kinds
 
 ROOT = "VTKHDF"
 OURS = "FluidityDA"
@@ -59,6 +60,7 @@ class Index:
     part_points, part_cells : (P,) sizes of the parts
     fields : {name: FieldLayout}
     fingerprints : (S,) of each step's mesh, or None in files of other programs
+    shape : of all cells
     """
 
     times: np.ndarray
@@ -72,6 +74,7 @@ class Index:
     part_cells: np.ndarray
     fields: dict[str, FieldLayout]
     fingerprints: np.ndarray | None
+    shape: Shape
 
     def mesh_key(self, step: int) -> tuple[int, ...]:
         """Equal for steps whose mesh is stored in the same rows."""
@@ -249,6 +252,7 @@ class _Indexing:
             part_cells=self._numbers("NumberOfCells"),
             fields={},
             fingerprints=self._fingerprints(),
+            shape=self._shape(),
         )
         self._check_meshes(index)
         fields, ghost = {}, None
@@ -293,6 +297,13 @@ class _Indexing:
             raise FileError(f"{self.path}: {OURS}/mesh names meshes that {OURS}/fingerprints has not")
         return prints[...].astype(str)[mesh]
 
+    def _shape(self):
+        """The shape of the first cell; whether it is that of all is looked at as they are read."""
+        kinds = self._dataset("Types")[:1].tolist() or [TETRAHEDRON.vtk]
+        if kinds[0] not in SHAPES:
+            raise FileError(wrong_kinds(self.path, kinds))
+        return SHAPES[kinds[0]]
+
     def _layouts(self, index):
         for location, group in GROUPS.items():
             names = node(self.file, f"{ROOT}/{group}", self.path)
@@ -317,15 +328,16 @@ class _Indexing:
         most = max(index.part.max(), index.n_parts.max(), (index.part + index.n_parts).max())
         if index.part.min() < 0 or index.n_parts.min() < 1 or most > len(sizes[0]):
             raise FileError(f"{self.path}: Steps names parts beyond the {len(sizes[0])} there are")
-        if not np.array_equal(self._numbers("NumberOfConnectivityIds"), 4 * sizes[1]):
-            raise FileError(f"{self.path}: cells that have not 4 nodes; only tetrahedra can be used")
+        n = index.shape.n_nodes
+        if not np.array_equal(self._numbers("NumberOfConnectivityIds"), n * sizes[1]):
+            raise FileError(f"{self.path}: has cells without the {n} nodes of {index.shape.name}; {ONE_SHAPE}")
         shape = self._dataset("Points").shape
         if shape[1:] != (3,) or sizes[0].max() > shape[0] or sizes[1].max() > len(self._dataset("Types")):
             raise FileError(f"{self.path}: Points has shape {shape}, expected (N, 3) with room for every part")
         points, cells = self._rows(index, "point"), self._rows(index, "cell")
         self._check_rows(f"{ROOT}/Points", index.point, points)
         self._check_rows(f"{ROOT}/Types", index.cell, cells)
-        self._check_rows(f"{ROOT}/Connectivity", index.connectivity, 4 * cells)
+        self._check_rows(f"{ROOT}/Connectivity", index.connectivity, n * cells)
         self._check_rows(f"{ROOT}/Offsets", index.cell + index.part, cells + index.n_parts)
 
     def _check_rows(self, name, first, count):

@@ -7,13 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 from mpi4py import MPI
-from vtkmodules.vtkCommonDataModel import VTK_TETRA
 
 from coupling.archive.layout import GROUPS, ROOT, damage_named, dataset, opened, read_index
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError
 from coupling.geometry.mesh import Field, Mesh, State, join_pieces, share_of_pieces
-from coupling.vtk.vtu import DUPLICATE_CELL, GHOST
+from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, wrong_kinds
 
 
 class Archive:
@@ -78,8 +77,8 @@ class Archive:
         Raises
         ------
         FileError
-            if the file lacks one of `names` (it lists what there is), is damaged or closed, or has cells other than
-            tetrahedra
+            if the file lacks one of `names` (it lists what there is), is damaged or closed, or has cells of several
+            shapes
         IndexError
             if there is no such step
         """
@@ -108,7 +107,7 @@ class Archive:
         return State(float(self.times[step]), fields)
 
     def _take_mesh(self, step: int, key: tuple[int, ...], parts: list) -> Mesh:
-        mesh = join_pieces(parts, int(self._index.n_parts[step]), self._comm)
+        mesh = join_pieces(parts, int(self._index.n_parts[step]), self._comm, self._index.shape)
         if self._index.fingerprints is not None and mesh.fingerprint != self._index.fingerprints[step]:
             raise FileError(
                 f"{self.path}: the mesh of step {step} is not the one that was stored: fingerprint {mesh.fingerprint}, "
@@ -141,8 +140,9 @@ class Archive:
         (point, p_count), (cell, c_count) = self._mine(n_points), self._mine(n_cells)
         share = share_of_pieces(len(n_cells), self._comm)
         points = self._rows("Points", index.point[step] + point, p_count).astype(np.float64, copy=False)
-        cells = self._rows("Connectivity", index.connectivity[step] + 4 * cell, 4 * c_count)
-        cells = cells.reshape(-1, 4).astype(np.int64, copy=False)
+        n = index.shape.n_nodes
+        cells = self._rows("Connectivity", index.connectivity[step] + n * cell, n * c_count)
+        cells = cells.reshape(-1, n).astype(np.int64, copy=False)
         before = index.cell[step] + index.part[step] + cell + share.start
         self._check_cells(step, index.cell[step] + cell, before, n_cells[share.start : share.stop])
         ghost = np.zeros(c_count, bool)
@@ -159,13 +159,11 @@ class Archive:
         return parts
 
     def _check_cells(self, step, cell, offset, sizes):
-        kinds = np.unique(self._rows("Types", cell, int(sizes.sum())))
-        if not set(kinds.tolist()) <= {VTK_TETRA}:
-            raise FileError(
-                f"{self.path}: step {step} has cells of VTK types {kinds.tolist()}, only tetrahedra ({VTK_TETRA}) "
-                "can be used"
-            )
-        expected = [np.arange(0, 4 * n + 1, 4) for n in sizes]
+        shape = self._index.shape
+        kinds = np.unique(self._rows("Types", cell, int(sizes.sum()))).tolist()
+        if not set(kinds) <= {shape.vtk}:
+            raise FileError(wrong_kinds(f"{self.path}: step {step}", sorted({shape.vtk, *kinds})))
+        expected = [np.arange(0, shape.n_nodes * k + 1, shape.n_nodes) for k in sizes]
         offsets = self._rows("Offsets", offset, int(sizes.sum()) + len(sizes))
         if not np.array_equal(offsets, np.concatenate([np.empty(0, np.int64), *expected])):
-            raise FileError(f"{self.path}: step {step}: Offsets are not those of tetrahedra one after another")
+            raise FileError(f"{self.path}: step {step}: Offsets are not those of {shape.name} one after another")

@@ -11,12 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 from mpi4py import MPI
-from vtkmodules.vtkCommonDataModel import VTK_TETRA
 
 from coupling.archive.layout import GROUPS, OURS, ROOT, TYPE, VERSION
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError, whole_shared_file
-from coupling.geometry.mesh import MeshError, PolyhedralMesh, State
+from coupling.geometry.mesh import MeshError, PolyhedralMesh, State, of_elements
+from coupling.geometry.shapes import Shape
 from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, TIME
 
 _CHUNK = 1 << 20  # bytes; a chunk must fit into HDF5's cache of 1 MiB per dataset
@@ -75,6 +75,7 @@ class ArchiveWriter:
         self._file: h5py.File = None  # opened at the beginning of the block
         self._block: AbstractContextManager[ArchiveWriter] | None = None
         self._transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+        self._shape: Shape | None = None  # of the first state's cells
         self._layout: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._meshes: dict[str, _StoredMesh] = {}
         self._steps: list[tuple[float, _StoredMesh, dict[str, int]]] = []
@@ -140,9 +141,10 @@ class ArchiveWriter:
             on every rank, if the state does not fit; nothing is added
         """
         raise_together(self._refusal(state), self._comm)
-        mesh = next(iter(state.fields.values())).mesh
+        mesh = of_elements(next(iter(state.fields.values())).mesh, "an archive")
         if not self._layout:
             self._layout = {name: (f.location, f.values.shape[1:]) for name, f in state.fields.items()}
+            self._shape = mesh.shape
             self._create(mesh)
         if mesh.fingerprint not in self._meshes:
             self._meshes[mesh.fingerprint] = self._write_mesh(mesh)
@@ -164,8 +166,14 @@ class ArchiveWriter:
             return MeshError(f"state of {state.time:g} s: has no fields, an archive needs one or more")
         if len(meshes) != 1:
             return MeshError(f"state of {state.time:g} s: {len(meshes)} meshes, an archive holds states on one")
-        if isinstance(next(iter(meshes.values())), PolyhedralMesh):
-            return MeshError(f"state of {state.time:g} s: an archive holds tetrahedra, this mesh has polyhedra")
+        (mesh,) = meshes.values()
+        if isinstance(mesh, PolyhedralMesh):
+            return MeshError(f"state of {state.time:g} s: an archive holds finite elements, this mesh has polyhedra")
+        if self._shape is not None and self._shape != mesh.shape:
+            return MeshError(
+                f"state of {state.time:g} s: is on {mesh.shape.name}, the archive holds {self._shape.name}; pack these "
+                "states into an archive of their own"
+            )
         if not np.isfinite(state.time) or (self._steps and not state.time > self._steps[-1][0]):
             last = f"after {self._steps[-1][0]!r} s" if self._steps else "finite"
             return MeshError(f"state of {state.time!r} s: its time must be {last}")
@@ -179,7 +187,7 @@ class ArchiveWriter:
                 broken = np.isinf(self._converted(f)) & np.isfinite(f.values)
                 if broken.any():
                     return MeshError(f"field {name!r}: {f.values[broken][0]:g} is too large for float32; use float64")
-        numbers = [p.index for p in next(iter(meshes.values())).pieces]
+        numbers = [p.index for p in mesh.pieces]
         if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
             return MeshError(f"pieces {numbers} on rank {self._comm.rank}, expected a run of them")
         return None
@@ -188,9 +196,14 @@ class ArchiveWriter:
         """Create the datasets; a state of this size fills its chunks, up to less than a row in each."""
         n_points, n_cells = self._comm.allreduce(np.array([mesh.n_nodes, mesh.n_cells]))
         n_points, n_cells = int(n_points), int(n_cells)
-        rows = {"point": n_points, "cell": n_cells, "node": 4 * n_cells, "offset": n_cells + mesh.n_pieces}
+        rows = {
+            "point": n_points,
+            "cell": n_cells,
+            "node": mesh.shape.n_nodes * n_cells,
+            "offset": n_cells + mesh.n_pieces,
+        }
         # a discontinuous dump repeats values from cell to cell, which gzip finds without shuffling only: half the size
-        without_shuffle = {"point"} if n_points == 4 * n_cells else set()
+        without_shuffle = {"point"} if n_points == mesh.shape.n_nodes * n_cells else set()
         arrays: list[tuple[str, str, tuple[int, ...], str | np.dtype]] = [
             ("Points", "point", (3,), "<f8"),
             ("Connectivity", "node", (), "<i8"),
@@ -233,11 +246,12 @@ class ArchiveWriter:
         my_point, my_cell = (int(n) for n in sizes[:first].sum(axis=0))
         n_points, n_cells = (int(n) for n in sizes.sum(axis=0))
         cells = [(mesh.cells[p.cells] - p.nodes.start).ravel() for p in mesh.pieces]
-        offsets = [np.arange(0, 4 * (p.cells.stop - p.cells.start) + 1, 4) for p in mesh.pieces]
+        n = mesh.shape.n_nodes
+        offsets = [np.arange(0, n * (p.cells.stop - p.cells.start) + 1, n) for p in mesh.pieces]
         none = np.empty(0, "<i8")
         point = self._extend("Points", n_points, my_point, np.ascontiguousarray(mesh.points, "<f8"))
-        cell = self._extend("Types", n_cells, my_cell, np.full(mesh.n_cells, VTK_TETRA, "|u1"))
-        self._extend("Connectivity", 4 * n_cells, 4 * my_cell, np.concatenate([none, *cells]))
+        cell = self._extend("Types", n_cells, my_cell, np.full(mesh.n_cells, mesh.shape.vtk, "|u1"))
+        self._extend("Connectivity", n * n_cells, n * my_cell, np.concatenate([none, *cells]))
         self._extend("Offsets", n_cells + len(sizes), my_cell + first, np.concatenate([none, *offsets]))
         self._extend(f"CellData/{GHOST}", n_cells, my_cell, mesh.ghost.astype("|u1") * np.uint8(DUPLICATE_CELL))
         part = len(self._part_sizes)
@@ -252,14 +266,16 @@ class ArchiveWriter:
         parts = np.array(self._part_sizes, "<i8")
         self._small(root, "NumberOfPoints", parts[:, 0])
         self._small(root, "NumberOfCells", parts[:, 1])
-        self._small(root, "NumberOfConnectivityIds", 4 * parts[:, 1])
+        assert self._shape is not None  # there is a state
+        n = self._shape.n_nodes
+        self._small(root, "NumberOfConnectivityIds", n * parts[:, 1])
         self._small(steps, "Values", np.array([time for time, _, _ in self._steps], "<f8"))
         self._small(steps, "PartOffsets", np.array([at.part for at in meshes], "<i8"))
         self._small(steps, "NumberOfParts", np.array([at.n_parts for at in meshes], "<i8"))
         cell = np.array([at.cell for at in meshes], "<i8")
         self._small(steps, "PointOffsets", np.array([at.point for at in meshes], "<i8"))
         self._small(steps, "CellOffsets", cell[:, None])
-        self._small(steps, "ConnectivityIdOffsets", 4 * cell[:, None])
+        self._small(steps, "ConnectivityIdOffsets", n * cell[:, None])
         for location, group in GROUPS.items():
             steps.create_group(f"{group}Offsets")
             for name in sorted(n for n, (where, _) in self._layout.items() if where == location):

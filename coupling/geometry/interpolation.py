@@ -1,9 +1,9 @@
 """Between mesh and grid: P (mesh → grid), Q (grid → mesh), and values at sensors.
 
-P interpolates within the mesh's cells at the fluid grid points: linear fields are exact. Of values in cells it takes that
-of the cell that holds the point. Q is trilinear over the fluid corners of the grid cell around a node or a cell's centre;
-where corners are solid, the weights of the others are scaled to sum to one, so that a constant stays constant. Three
-kinds of node are special:
+P interpolates within the mesh's cells at the fluid grid points: linear fields are exact. Of values in cells it takes
+that of the cell that holds the point. Q is trilinear over the fluid corners of the grid cell around a node or a cell's
+centre; where corners are solid, the weights of the others are scaled to sum to one, so that a constant stays constant.
+Three kinds of node are special:
 
 - all eight corners solid: the node takes the value of the nearest fluid point, the one with the
   lowest number if there are several;

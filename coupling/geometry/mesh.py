@@ -28,6 +28,7 @@ __all__ = [
     "Piece",
     "PolyhedralMesh",
     "State",
+    "is_flat",
     "join_pieces",
     "of_elements",
     "piece_fingerprint",
@@ -94,6 +95,11 @@ class Mesh:
 
 
 AnyMesh = Mesh | PolyhedralMesh
+
+
+def is_flat(mesh: AnyMesh) -> bool:
+    """Whether a mesh is of two dimensions: it then lies in a plane of constant z."""
+    return isinstance(mesh, Mesh) and mesh.shape.dimension == 2
 
 
 def of_elements(mesh: AnyMesh, what: str) -> Mesh:

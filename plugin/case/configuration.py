@@ -27,7 +27,7 @@ from plugin.case.parameters import ParameterSection
 from plugin.case.parameters import refusal as refusal_of_parameters
 from plugin.case.reanalysis import ReanalysisSection
 from plugin.case.report import ReportSection
-from plugin.case.sections import Positive, Section, Triple
+from plugin.case.sections import Pair, Positive, Section, Triple
 from plugin.case.variables import field_of
 from plugin.case.yaml_file import YamlError, YamlFile, read_yaml
 
@@ -111,9 +111,13 @@ class GridSection(Section):
     space: Literal["grid", "mesh"] = Field(
         "grid", description="mesh: no interpolation, for tsvd and reduced on a mesh that never changes"
     )
-    shape: tuple[int, int, int] | None = Field(None, description="numbers of points")
-    spacing: Positive | tuple[Positive, Positive, Positive] | None = Field(None, description="distance of points [m]")
-    box: tuple[Triple, Triple] | None = Field(
+    shape: tuple[int, int, int] | tuple[int, int] | None = Field(
+        None, description="numbers of points; two for a mesh of two dimensions"
+    )
+    spacing: Positive | tuple[Positive, Positive, Positive] | tuple[Positive, Positive] | None = Field(
+        None, description="distance of points [m]"
+    )
+    box: tuple[Triple, Triple] | tuple[Pair, Pair] | None = Field(
         None, description="lowest and highest corner [m]; the mesh's own if left out"
     )
 
@@ -125,7 +129,7 @@ class GridSection(Section):
             return self
         if (self.shape is None) == (self.spacing is None):
             raise ValueError("give either shape or spacing")
-        if self.shape is not None and min(self.shape) < 2:
+        if self.shape is not None and (min(self.shape[:2]) < 2 or self.shape[2:] == (0,)):
             raise ValueError(f"shape is {list(self.shape)}, at least 2 points in each direction are needed")
         return self
 

@@ -13,6 +13,7 @@ class Section(BaseModel):
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Part = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
+Pair = tuple[float, float]
 Scaling = Literal["variable", "point"]  # how values are standardised
 Precision = Literal["float64", "float32"]  # of what is kept
 

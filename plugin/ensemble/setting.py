@@ -10,9 +10,10 @@ from coupling.simulation.simulation import Restart, Simulation
 from plugin.case.configuration import ConfigurationError, CycleCase
 from plugin.ensemble.parameters import Parameters, check_targets, parameters_of
 from plugin.run.drivers import simulation_of
+from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background.latent import Latent, read_latent
-from plugin.window.background.of_case import Background, background, close_all, make_grid_of, plan_of, states_of
+from plugin.window.background.of_case import Background, background, close_all, plan_of, states_of
 from plugin.window.gates.apply import Gates, make_gates
 
 

@@ -19,7 +19,7 @@ from mpi4py import MPI
 
 from coupling.geometry.grid import Grid
 from coupling.geometry.interpolation import Interpolation, interpolation, multiply, sampling
-from coupling.geometry.mesh import Field, MeshError, State
+from coupling.geometry.mesh import Field, MeshError, State, is_flat
 from coupling.geometry.points import MeshPoints
 from da.background.anamorphosis import Anamorphosis
 from da.observation.speed import speed_of
@@ -43,7 +43,7 @@ class Variable:
 
 
 def variables_of(names: Sequence[str], state: State) -> tuple[Variable, ...]:
-    """The variables a case file names, vectors spelled out by component.
+    """The variables a case file names, vectors spelled out by component, on a mesh of two dimensions by x and y.
 
     Raises
     ------
@@ -54,14 +54,16 @@ def variables_of(names: Sequence[str], state: State) -> tuple[Variable, ...]:
     for name in names:
         field_name, dot, letter = name.rpartition(".") if name not in state.fields else (name, "", "")
         of = state[field_name if dot else name]
+        letters = _COMPONENTS[:2] if of.components == 3 and is_flat(of.mesh) else _COMPONENTS[: of.components]
         if dot:
-            if letter not in _COMPONENTS[: of.components] or of.components == 1:
-                raise MeshError(f"variable {name!r}: {field_name} has {of.components} component(s)")
+            if letter not in letters or of.components == 1:
+                kept = len(letters) if of.components > 1 else 1
+                raise MeshError(f"variable {name!r}: {field_name} has {kept} component(s)")
             variables.append(Variable(name, field_name, _COMPONENTS.index(letter)))
         elif of.components == 1:
             variables.append(Variable(name, name, None))
         elif of.components == 3:
-            variables += [Variable(f"{name}.{c}", name, i) for i, c in enumerate(_COMPONENTS)]
+            variables += [Variable(f"{name}.{c}", name, i) for i, c in enumerate(letters)]
         else:
             raise MeshError(f"variable {name!r}: a field of {of.components} components cannot be analysed")
     if len({v.name for v in variables}) != len(variables):

@@ -24,8 +24,9 @@ from da.background.scaling import point_scaling, variable_scaling
 from da.background.snapshots import collected, row_blocks
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
+from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background.of_case import close_all, columns_of, fingerprint, make_grid_of, plan_of, states_of
+from plugin.window.background.of_case import close_all, columns_of, fingerprint, plan_of, states_of
 
 _BLOCK = 16  # samples that are written at a time
 _WAIT = 3600.0  # s for another job to write the samples, where it cannot be seen whether it still runs

@@ -10,9 +10,10 @@ from mpi4py import MPI
 from da.background.snapshots import collected
 from da.observation.observations import Observations
 from plugin.case.configuration import Case, ConfigurationError
+from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, values_at, variables_of
 from plugin.tune.network import Network, make_network, reporting
-from plugin.window.background.of_case import close_all, columns_of, make_grid_of, plan_of, states_of
+from plugin.window.background.of_case import close_all, columns_of, plan_of, states_of
 
 _PLACES = 23  # stream of random numbers
 

@@ -15,8 +15,9 @@ from plugin.check.finding import Unavailable
 from plugin.ensemble.parameters import Parameters, numbers_of, parameters_of
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import forecast_model, simulation_of
+from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background.of_case import make_grid_of, plan_of, states_of
+from plugin.window.background.of_case import plan_of, states_of
 
 ALONE = MPI.COMM_SELF
 

@@ -59,5 +59,4 @@ def median_edge_length(mesh: AnyMesh) -> float:
     if isinstance(mesh, PolyhedralMesh):
         return float(np.median(mesh.edge_lengths))
     corners = mesh.points[mesh.cells]
-    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    return float(np.median([np.linalg.norm(corners[:, a] - corners[:, b], axis=1) for a, b in pairs]))
+    return float(np.median([np.linalg.norm(corners[:, a] - corners[:, b], axis=1) for a, b in mesh.shape.edges]))

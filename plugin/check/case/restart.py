@@ -35,7 +35,7 @@ def round_trip(files: CaseFiles) -> Iterator[Finding]:
             return
     text = f"{', '.join(sorted(names))} written, {len(before.fields)} fields read back to the last bit"
     if copied := sorted(set(restart.fields) - set(before.fields)):
-        text += f", {', '.join(copied)} only copied: not on linear tetrahedra"
+        text += f", {', '.join(copied)} only copied: on cells that cannot be analysed"
     if written.time != restart.time:
         yield Finding(WARN, _NAME, f"{text}; the time is {written.time!r} instead of {restart.time!r}")
     else:

@@ -56,7 +56,7 @@ def _grid(shown: VariableFields) -> pyvista.UnstructuredGrid:
         cells = np.insert(streams, offsets[:-1], np.diff(offsets))
         grid = pyvista.UnstructuredGrid(cells, kinds, mesh.points)
     else:
-        grid = pyvista.UnstructuredGrid({pyvista.CellType.TETRA: mesh.cells[own]}, mesh.points)
+        grid = pyvista.UnstructuredGrid({mesh.shape.vtk: mesh.cells[own]}, mesh.points)
     if shown.location == "point":
         grid.point_data[_VALUES] = shown.increment
         return grid.clean(average_point_data=False)

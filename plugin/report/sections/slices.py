@@ -12,7 +12,7 @@ from mpi4py import MPI
 from numpy.typing import ArrayLike
 
 from coupling.geometry.interpolation import multiply, sampling
-from coupling.geometry.mesh import AnyMesh
+from coupling.geometry.mesh import AnyMesh, is_flat
 from plugin.report.fields import VariableFields
 from plugin.report.page.page import Block, Picture, Section, Text
 from plugin.report.page.svg import BUILDING, drawing, svg
@@ -73,34 +73,42 @@ def slices(run: Run, fields: Sequence[VariableFields]) -> Section:
     first = fields[0]
     box = np.array([first.mesh.points.min(axis=0), first.mesh.points.max(axis=0)])
     street = plane(box, 2, box[0, 2] + min(STREET, 0.1 * (box[1, 2] - box[0, 2])))
+    if is_flat(first.mesh):
+        words = f"Window {run.last['window']}, t = {run.last['time']:g} s. Grey: outside the mesh. {_MARKS}"
+        return _section(run, fields, (street,), words)
     places = first.mesh.points if first.location == "point" else first.mesh.centroids
     most = places[np.argmax(np.abs(first.increment))]
     margin = 0.02 * np.ptp(box[:, 1])  # a slice in the box's own face would be empty
     side = plane(box, 1, np.clip(most[1], box[0, 1] + margin, box[1, 1] - margin))
+    words = (
+        f"Window {run.last['window']}, t = {run.last['time']:g} s: from above at z = {street.at:.3g} m, and from "
+        f"the side at y = {side.at:.4g} m (dotted line), where {first.name} changes most. Grey: outside the "
+        f"mesh, that is, buildings. {_MARKS}"
+    )
+    return _section(run, fields, (street, side), words)
+
+
+_MARKS = "Circles: sensors that were used; triangles: others."
+
+
+def _section(run: Run, fields: Sequence[VariableFields], planes: Sequence[Plane], words: str) -> Section:
     cutter, now = Cutter(), run.readings.select(run.readings.window == run.last["window"])
-    blocks: list[Block] = [
-        Text(
-            f"Window {run.last['window']}, t = {run.last['time']:g} s: from above at z = {street.at:.3g} m, and from "
-            f"the side at y = {side.at:.4g} m (dotted line), where {first.name} changes most. Grey: outside the "
-            "mesh, that is, buildings. Circles: sensors that were used; triangles: others."
-        )
-    ]
-    blocks += [_picture(variable, cutter, (street, side), now, run.last["time"]) for variable in fields]
+    blocks: list[Block] = [Text(words)]
+    blocks += [_picture(variable, cutter, planes, now, run.last["time"]) for variable in fields]
     return Section("fields", "Last analysis in the streets", blocks)
 
 
 def _picture(
-    shown: VariableFields, cutter: Cutter, planes: tuple[Plane, Plane], readings: Readings, time: float
+    shown: VariableFields, cutter: Cutter, planes: Sequence[Plane], readings: Readings, time: float
 ) -> Picture:
     """A row for each plane, with scales of its own: winds aloft would hide those in the street."""
-    street, side = planes
     names = ("background", "increment", "analysis")
     fields = {name: (shown.mesh, shown.location, getattr(shown, name)) for name in names}
     if shown.std is not None:
         fields["standard deviation"] = shown.std.mesh, shown.std.location, shown.std.values
     ratios = [max((p.extent[3] - p.extent[2]) / (p.extent[1] - p.extent[0]), 0.1) for p in planes]
     with drawing(3.0 * len(fields), 2.8 * sum(ratios) + 1.5) as figure:
-        axes = figure.subplots(2, len(fields), squeeze=False, height_ratios=ratios)
+        axes = figure.subplots(len(planes), len(fields), squeeze=False, height_ratios=ratios)
         for row, place in zip(axes, planes, strict=True):
             cuts = {name: cutter.cut(*field, place) for name, field in fields.items()}
             limits = _limits(cuts)
@@ -115,10 +123,11 @@ def _picture(
                 ax.tick_params(labelsize=7)
         for ax, name in zip(axes[0], fields, strict=True):
             ax.set_title(name)
-            ax.axhline(side.at, color="#808080", lw=0.8, ls=":")
-            _sensors(ax, readings, shown.name, street.at)
-        axes[0, 0].set_ylabel("y [m]")
-        axes[1, 0].set_ylabel("z [m]")
+            for side in planes[1:]:
+                ax.axhline(side.at, color="#808080", lw=0.8, ls=":")
+            _sensors(ax, readings, shown.name, planes[0].at)
+        for row, label in zip(axes, ("y [m]", "z [m]"), strict=False):
+            row[0].set_ylabel(label)
         caption = (
             f"{shown.name} at {time:g} s: background {shown.background.min():.3g} to {shown.background.max():.3g}, "
             f"increment {shown.increment.min():.3g} to {shown.increment.max():.3g}"

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from coupling.common.text import counted
+from coupling.geometry.mesh import is_flat
 from plugin.report.fields import VariableFields
 from plugin.report.page.page import Block, Picture, Scene, Section, Text
 from plugin.report.page.svg import BUILDING
@@ -16,12 +17,15 @@ from plugin.report.run import Run
 from plugin.report.scene.rendered import rendered
 from plugin.report.scene.surfaces import Surface, surfaces
 
+_TITLE = "Last increment in three dimensions"
 _DIGITS = 2  # decimals of coordinates [m]
 
 
 def solid(run: Run, fields: Sequence[VariableFields]) -> Section:
     """The section; it shows the first of the fields."""
     variable = fields[0]
+    if is_flat(variable.mesh):
+        return Section("solid", _TITLE, [Text("The mesh has two dimensions: the last analysis above shows all of it.")])
     sensors = np.unique(run.readings.position[run.readings.window == run.last["window"]], axis=0)
     shown = surfaces(variable)
     changed = ", ".join(surface.name for surface in shown[1:]) or "not changed"
@@ -29,7 +33,7 @@ def solid(run: Run, fields: Sequence[VariableFields]) -> Section:
     caption += counted(len(sensors), "sensor")
     return Section(
         "solid",
-        "Last increment in three dimensions",
+        _TITLE,
         [
             _picture(*rendered(shown, sensors), caption),
             Scene(scene(shown, sensors), Markup(get_plotlyjs()), f"{caption}. Drag to turn, scroll to zoom."),

@@ -20,10 +20,8 @@ from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, Series, open_s
 from coupling.common.collective import on_rank_0
 from coupling.common.files import matching, whole_shared_file
 from coupling.common.locks import sole_writer
-from coupling.geometry.grid import Grid, make_grid
-from coupling.geometry.interpolation import fluid_points
-from coupling.geometry.mesh import AnyMesh, State
-from coupling.geometry.points import MeshPoints, mesh_points
+from coupling.geometry.grid import Grid
+from coupling.geometry.mesh import State
 from coupling.vtk.vtu import piece_paths
 from da.background.adaptive import FactorRule
 from da.background.anamorphosis import Anamorphosis
@@ -39,6 +37,7 @@ from plugin.case.background import BackgroundSection, LocalSection
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
 from plugin.case.variables import field_of
+from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, variables_of
 from plugin.window.background.anamorphosis import asked_for, check_variables, make_anamorphoses, transform_snapshots
 from plugin.window.background.lagged import LaggedSnapshots, lagged_snapshots
@@ -159,15 +158,6 @@ def close_all(plan: Plan) -> None:
     """Close the series of a plan."""
     for series in {id(series): series for series, _ in plan}.values():
         series.close()
-
-
-def make_grid_of(case: Case, mesh: AnyMesh, comm: MPI.Comm, cache: Path | None) -> Grid | MeshPoints:
-    """The case's grid over a mesh, solid points marked; or the mesh's own points. Collective."""
-    if case.grid.space == "mesh":
-        return mesh_points(mesh, comm)
-    box = mesh.bounds(comm) if case.grid.box is None else case.grid.box
-    grid = make_grid(box, case.grid.shape, case.grid.spacing)
-    return grid.with_fluid(fluid_points(grid, mesh, comm, cache))
 
 
 def background(

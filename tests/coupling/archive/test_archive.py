@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from contents import FIELDS, SELF, changing_states, content, cut_states, small_mesh, small_state
 from places import ROOT
+from shaped_mesh import EVERY_SHAPE, shaped_mesh
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from vtkmodules.vtkIOHDF import vtkHDFReader, vtkHDFWriter
@@ -18,7 +19,7 @@ from vtkmodules.vtkIOHDF import vtkHDFReader, vtkHDFWriter
 from coupling.archive import Archive, ArchiveWriter, describe
 from coupling.archive.series import open_series
 from coupling.common.files import FileError
-from coupling.geometry.mesh import MeshError, State
+from coupling.geometry.mesh import Field, MeshError, State
 
 RUNS = ["serial", "parallel", "adaptive"]
 
@@ -339,9 +340,9 @@ WRONG = {
     "places before": (_set("VTKHDF/Steps/PointOffsets", 0, -1), "Steps has rows -1"),
     "parts beyond": (_set("VTKHDF/Steps/NumberOfParts", 1, 2), "beyond the 1 there are"),
     "larger parts": (_set("VTKHDF/NumberOfPoints", 0, 9), "room for every part"),
-    "hexahedra": (_set("VTKHDF/Types", 1, 12), "only tetrahedra"),
+    "hexahedra": (_set("VTKHDF/Types", 1, 12), r"cells of VTK types \[10, 12\]; expected cells of one shape"),
     "other offsets": (_set("VTKHDF/Offsets", 1, 3), "Offsets are not those of tetrahedra"),
-    "more nodes a cell": (_set("VTKHDF/NumberOfConnectivityIds", 0, 9), "have not 4 nodes"),
+    "more nodes a cell": (_set("VTKHDF/NumberOfConnectivityIds", 0, 9), "without the 4 nodes of tetrahedra"),
     "nodes beyond": (_set("VTKHDF/Connectivity", 7, 8), "cells name nodes beyond the 8 it has"),
     "a moved point": (_set("VTKHDF/Points", 0, 0.5), "the file was changed or is damaged"),
     "another mesh": (_set("FluidityDA/mesh", 0, 3), "FluidityDA/mesh names meshes"),
@@ -367,3 +368,31 @@ def test_a_closed_archive_says_so(tmp_path):
     assert state["a"].values.shape == (8,)
     with pytest.raises(FileError, match="run.vtkhdf: is closed"):
         archive.read(0)
+
+
+@pytest.mark.parametrize("name", EVERY_SHAPE)
+def test_cells_of_every_shape_come_back_and_vtk_reads_them(name, tmp_path):
+    meshes = [shaped_mesh(name), shaped_mesh(name, shake=0.1)]
+    states = []
+    for k, mesh in enumerate(meshes):
+        fields = {"a": Field("a", mesh, mesh.points @ [1.0, 2.0, 3.0] + k), "b": Field("b", mesh, mesh.volumes, "cell")}
+        states.append(State(float(k), fields))
+    path = _write(tmp_path / "shapes.vtkhdf", states)
+    assert _contents(path) == [content(s) for s in states]
+    for state in states:
+        reader = _vtk_reader(path)
+        reader.UpdateTimeStep(state.time)
+        grid = reader.GetOutputDataObject(0)
+        assert {grid.GetCellType(k) for k in range(grid.GetNumberOfCells())} == {state["a"].mesh.shape.vtk}
+        connectivity = vtk_to_numpy(grid.GetCells().GetConnectivityArray())
+        np.testing.assert_array_equal(connectivity, state["a"].mesh.cells.ravel())
+        np.testing.assert_array_equal(vtk_to_numpy(grid.GetPointData().GetArray("a")), state["a"].values)
+
+
+def test_an_archive_has_cells_of_one_shape(tmp_path):
+    states = []
+    for k, name in enumerate(("triangles", "quadrilaterals")):
+        mesh = shaped_mesh(name)
+        states.append(State(float(k), {"a": Field("a", mesh, mesh.points[:, 0])}))
+    with pytest.raises(MeshError, match="is on quadrilaterals, the archive holds triangles; pack these states into an"):
+        _write(tmp_path / "two.vtkhdf", states)

@@ -27,8 +27,8 @@ from plugin.experiment.systems import (
     reduced,
     tsvd,
 )
+from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background.of_case import make_grid_of
 
 PROTOCOL = ProtocolSection(gradient_tolerance=1e-12)
 ALPHA, VARIANCE = 0.1, 0.05
