@@ -100,6 +100,7 @@ class Twin:
         return np.unique(np.concatenate([network.places for network in self.networks]), axis=0)
 
 
+Start = Callable[[Twin, str, Mapping[str, float]], FluidityRestart]
 Show = Callable[[Twin], None]  # shows what there is of an experiment
 
 
@@ -133,6 +134,10 @@ def _start(twin: Twin, case: str, name: str, numbers: Mapping[str, float]) -> Fl
     return open_restart(path)
 
 
+def _whole_start(twin: Twin, name: str, numbers: Mapping[str, float]) -> FluidityRestart:
+    return _start(twin, "serial", name, numbers)
+
+
 def prepare(twin: Twin, say: Say) -> None:
     """Copy the case, once as it is and once with its mesh cut for the model's processes."""
     for name in ("case", "serial"):
@@ -146,25 +151,31 @@ def prepare(twin: Twin, say: Say) -> None:
         command("coupling.embedded.decompose", case / twin.mesh.name, twin.model.processes)
 
 
-def train(twin: Twin, say: Say) -> None:
+def train(twin: Twin, say: Say, start: Start | None = None) -> None:
     """Earlier runs of the model under other winds, each packed into an archive without its spin-up.
 
     Each runs on one process, as many side by side as there are cores: that takes less time than one after another on
-    several processes.
+    several processes. An archive that is there already is kept.
+
+    start : function of a module, which gives the cold start of a run by its name and numbers; left out where the
+        options have lines for the numbers
     """
     runs = len(twin.training)
     cores = len(os.sched_getaffinity(0))
     say(f"{runs} earlier runs, {min(cores, runs)} at a time")
     # fork would give the workers our MPI
     with ProcessPoolExecutor(min(cores, runs), mp_context=get_context("spawn")) as workers:
-        for k, _ in enumerate(workers.map(_earlier_run, repeat(twin), range(runs))):
+        for k, _ in enumerate(workers.map(_earlier_run, repeat(twin), range(runs), repeat(start or _whole_start))):
             say(f"earlier run {k + 1} of {runs}: {_listed(twin.training[k])}")
 
 
-def _earlier_run(twin: Twin, k: int) -> None:
+def _earlier_run(twin: Twin, k: int, start: Start) -> None:
     folder, name = twin.run / "training", f"earlier{k}"
-    start = _start(twin, "serial", name, twin.training[k])
-    replace(twin.model, processes=1).run(start, twin.spin_up + twin.training_time, folder / name, COMM)
+    if (folder / f"{k}.vtkhdf").is_file():
+        return
+    shutil.rmtree(folder / name, ignore_errors=True)
+    cold = start(twin, name, twin.training[k])
+    replace(twin.model, processes=1).run(cold, twin.spin_up + twin.training_time, folder / name, COMM)
     words = ("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
     command(*words, quiet=True)
     shutil.rmtree(folder / name)

@@ -24,12 +24,13 @@ from coupling.simulation.launch import ModelError
 from coupling.simulation.parameters import Numbers
 from examples.score import present
 from examples.street import demo as street
-from examples.twin import COMM, Say, Twin, allow_mpirun, command, launcher, read_sensors
+from examples.twin import COMM, Say, Twin, allow_mpirun, command, launcher, read_sensors, train
 from plugin.case.configuration import read_case
 
 HERE = Path(__file__).resolve().parent
-METHODS = ("etkf", "letkf", "4denvar")
+METHODS = ("etkf", "letkf", "4denvar", "hybrid")
 REACH = 150.0  # m, length of the localisation of the methods that have one
+MODES = 60  # of earlier runs, as in examples/street
 NAMED = ("wind_speed", "wind_angle", "source_x", "source_y", "source_strength")  # what a fire brigade asks
 # amplitude, period [s] and phase of the wind's gusts and swings in examples/street/street.flml
 GUSTS = {
@@ -69,36 +70,66 @@ class Size:
     windows: int | None = None
 
 
-def ensemble_twin(run: Path, methods: Sequence[str], size: Size) -> Twin:
-    """The experiment, with a cycle for each method."""
+@dataclass(frozen=True)
+class Variant:
+    """A cycle: its method, and whether wind and source are unknown or those of the options, which are wrong."""
+
+    method: str
+    parameters: bool
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        label = {"4denvar": "4DEnVar", "hybrid": "hybrid"}.get(self.method, self.method.upper())
+        return label if self.parameters else f"{label} without parameters"
+
+    @property
+    def file(self) -> str:
+        """Name of its case file, and without the suffix of its run."""
+        return f"{self.method}.yml" if self.parameters else f"{self.method}-without.yml"
+
+
+def ensemble_twin(run: Path, variants: Sequence[Variant], size: Size) -> Twin:
+    """The experiment, with a cycle for each variant; those of which one asks for modes need earlier runs."""
+    of_street = street.street_twin(run)
+    modes = any(_has_modes(of) for of in variants)
     return replace(
-        street.street_twin(run),
+        of_street,
         options=HERE / "street.flml",
         model=embedded_model(timeout=600.0),
-        cycles={method.upper(): run / f"{method}.yml" for method in methods},
+        cycles={of.name: run / of.file for of in variants},
         windows=size.windows or street.WINDOWS,
-        training=(),
+        training=of_street.training if modes else (),
     )
 
 
-def write_cases(twin: Twin, size: Size) -> None:
+def _has_modes(of: Variant) -> bool:
+    return of.method == "hybrid" or not of.parameters
+
+
+def write_cases(twin: Twin, variants: Sequence[Variant], size: Size) -> None:
     """For each cycle case.yml with its method and size, its files in the folder of the experiment."""
 
     def here(path: str) -> str:
         return str(twin.run / Path(path).relative_to("run"))
 
-    for file in twin.cycles.values():
+    for of in variants:
         case = yaml.safe_load((HERE / "case.yml").read_text(encoding="utf-8"))
-        case["analysis"]["method"] = file.stem
+        case["analysis"]["method"] = of.method
         case["cycle"]["windows"] = twin.windows
         case["ensemble"]["members"] = size.members or case["ensemble"]["members"]
-        if file.stem != "etkf":
+        if of.method != "etkf":
             case["background"]["localisation"] = {"horizontal": REACH}
-        case["background"]["snapshots"] = [{"path": here(of["path"])} for of in case["background"]["snapshots"]]
+        if _has_modes(of):
+            case["background"] |= {"snapshots": [{"path": "run/training/*.vtkhdf"}], "truncation": MODES}
+        if not of.parameters:
+            del case["parameters"]
+            case["ensemble"]["start"] = {"from": "modes"}
+        case["background"]["snapshots"] = [{"path": here(one["path"])} for one in case["background"]["snapshots"]]
         case["model"]["start"] = here(case["model"]["start"])
         case["observations"]["file"] = here(case["observations"]["file"])
-        case["run"] = here(f"run/{file.stem}")
-        with whole_file(file) as beside:
+        case["run"] = here(f"run/{Path(of.file).stem}")
+        with whole_file(twin.run / of.file) as beside:
             Path(beside).write_text(yaml.safe_dump(case, sort_keys=False), encoding="utf-8")
 
 
@@ -106,14 +137,14 @@ def simulate(twin: Twin, say: Say) -> None:
     """The truth, the forecast model's spin-up with the wrong numbers, and its free run."""
     end = twin.spin_up + twin.window * twin.windows
     say("truth")
-    twin.model.run(_start(twin, "truth", street.TRUTH), end, twin.run / "truth", COMM)
+    twin.model.run(cold_start(twin, "truth", street.TRUTH), end, twin.run / "truth", COMM)
     say("forecast: spin-up, then the free run")
-    spun = twin.model.run(_start(twin, "forecast", WRONG), twin.spin_up, twin.run / "spin-up", COMM)
+    spun = twin.model.run(cold_start(twin, "forecast", WRONG), twin.spin_up, twin.run / "spin-up", COMM)
     start = write_restart(spun.restart, twin.run / "start", COMM)
     twin.model.run(start, end, twin.run / "free", COMM)
 
 
-def _start(twin: Twin, name: str, numbers: Mapping[str, float]) -> FluidityRestart:
+def cold_start(twin: Twin, name: str, numbers: Mapping[str, float]) -> FluidityRestart:
     """A cold start with its own numbers."""
     cold = open_restart(twin.run / "case" / twin.options.name)
     entries = Numbers(entries=parameters(numbers))
@@ -145,41 +176,50 @@ def show_parameters(twin: Twin, say: Say) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the demo in a fresh folder."""
+    """Run the demo in a fresh folder, or go on with it."""
     parser = argparse.ArgumentParser(prog="python -m examples.ensemble.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycle: models that run at once")
     parser.add_argument("--members", type=int, help="members, in place of the case's")
     parser.add_argument("--windows", type=int, help="windows, in place of the case's")
     parser.add_argument("--methods", nargs="+", default=["etkf"], choices=METHODS, help="a cycle for each")
+    parser.add_argument("--without", nargs="+", default=[], choices=METHODS, help="cycles without parameters")
     parser.add_argument("--run", type=Path, default=HERE / "run", help="folder of the run, made anew")
+    parser.add_argument("--resume", action="store_true", help="go on with what is in the folder, and add cycles")
     asked = parser.parse_args(words)
     size = Size(asked.members, asked.windows)
-    twin = ensemble_twin(asked.run.resolve(), asked.methods, size)
+    variants = [*(Variant(of, True) for of in asked.methods), *(Variant(of, False) for of in asked.without)]
+    twin = ensemble_twin(asked.run.resolve(), variants, size)
     allow_mpirun()
+    if not asked.resume:
+        shutil.rmtree(twin.run, ignore_errors=True)
     try:
-        experiment(twin, size, asked.processes)
+        experiment(twin, variants, size, asked.processes)
     except (ModelError, FileError) as error:
         raise SystemExit(f"the experiment stopped: {error}") from None
 
 
-def experiment(twin: Twin, size: Size, processes: int) -> None:
-    """Run the experiment in a fresh folder and show the result."""
-    shutil.rmtree(twin.run, ignore_errors=True)
+def experiment(twin: Twin, variants: Sequence[Variant], size: Size, processes: int) -> None:
+    """Run what is not there yet of the experiment, and show the result."""
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
-    case = twin.run / "case"
-    case.mkdir(parents=True)
-    for path in (twin.options, twin.mesh):
-        shutil.copy(path, case)
-    write_cases(twin, size)
-    simulate(twin, say)
-    read_sensors(twin, twin.run / "readings.csv")
+    if not (twin.run / "readings.csv").is_file():  # the last of what all cycles need
+        shutil.rmtree(twin.run, ignore_errors=True)
+        case = twin.run / "case"
+        case.mkdir(parents=True)
+        for path in (twin.options, twin.mesh):
+            shutil.copy(path, case)
+        simulate(twin, say)
+        read_sensors(twin, twin.run / "readings.csv")
+    write_cases(twin, variants, size)
+    if twin.training:
+        train(twin, say, cold_start)
     for name, file in twin.cycles.items():
         say(f"{name}: the cycle")
-        command("plugin.cycle", file, under=launcher(processes))
+        begun = (read_case(file).run / "case.json").is_file()
+        command("plugin.cycle", file, *(["--resume"] if begun else []), under=launcher(processes))
     units = {"Tracer": "[kg/m³]", "Velocity.x": "[m/s]", "Velocity.y": "[m/s]"}
     present(twin, "A forecast that learns its wind and source", units, say)
     show_parameters(twin, say)
