@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from da.background.snapshots import row_blocks
+
 KINDS = ("sqrt", "log", "quantile")
 _LEVELS = ndtr(np.linspace(-3.2, 3.2, 65))  # ranks whose values may become knots
 
@@ -286,3 +288,18 @@ def _numbers(of: Anamorphosis | None) -> list[float]:
     if isinstance(of, NormalScore):
         return [*text, *of.values, *of.scores]
     return [*text, of.description["offset"]]
+
+
+def transform(rows: np.ndarray, forms: Sequence[Anamorphosis | None]) -> None:
+    """Put φ of states in their place, block by block.
+
+    Parameters
+    ----------
+    rows : (n, S), changed; variables follow each other at each place
+    forms : of each variable, None for one that stays as it is
+    """
+    for number, form in enumerate(forms):
+        if form is not None:
+            of = rows[number :: len(forms)]
+            for block in row_blocks(of.shape):
+                of[block] = form.forward(of[block])

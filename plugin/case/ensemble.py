@@ -88,6 +88,11 @@ def refusal(case: Any) -> str | None:
         return None
     if method == "3dvar":
         return "analysis.method: 3dvar has one model run; with an ensemble it is etkf, letkf, 4denvar, hybrid or latent"
+    if ensemble.start.source == "restart" and not case.parameters:
+        return (
+            "ensemble.start: members that start alike (from: restart) stay alike without the section parameters; add "
+            "it, or take them from modes or states"
+        )
     background, localisation = case.background, case.background.localisation
     if method == "letkf" and localisation is None:
         return "analysis.method: letkf needs background.localisation, how far readings reach; without it take etkf"
@@ -100,6 +105,11 @@ def refusal(case: Any) -> str | None:
         return f"analysis.method: latent {problem}"
     if method == "latent" and ensemble.smoother:
         return "ensemble.smoother: goes with a linear update; leave it out, or take another method than latent"
+    if method in (None, "letkf") and localisation is not None and (correlated := _correlated(observations)):
+        return (
+            f"observations.error_model.{correlated}: letkf makes each reading's own error larger with distance, which "
+            "has no meaning for errors that are correlated; take 4denvar, whose localisation is of the members, or etkf"
+        )
     if case.analysis.hybrid is not None and method != "hybrid":
         return f"analysis.hybrid: goes with analysis.method: hybrid, not {method}"
     if localisation is not None and localisation.modes:
@@ -117,6 +127,14 @@ def refusal(case: Any) -> str | None:
         if given:
             return f"{key} is of a cycle with one model run; leave it out, or leave the section ensemble out"
     return None
+
+
+def _correlated(observations: Any) -> str | None:
+    """The key by which errors of readings are correlated; None where they are independent."""
+    if observations is None:
+        return None
+    model = observations.error_model
+    return next((key for key in ("correlation", "matrix") if getattr(model, key) is not None), None)
 
 
 def _network_problem(case: Any) -> str | None:

@@ -23,7 +23,6 @@ from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import FileError, sync
 from coupling.simulation.forecast import ForecastModel
-from coupling.simulation.launch import ModelError
 from coupling.simulation.simulation import Simulation
 from da.ensemble.ensemble import EnsembleReadings
 from da.ensemble.hybrid import StaticErrors
@@ -32,7 +31,7 @@ from plugin.case.configuration import CycleCase
 from plugin.case.ensemble import EnsembleSection
 from plugin.case.observations import ANALYSIS_TIME
 from plugin.ensemble.analysis import Base, EnsembleAnalysis, analyse, factor_of_rows, write_members
-from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of, replacement_weights
+from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of
 from plugin.ensemble.latent import observed_changes
 from plugin.ensemble.members import Members, find_members, first_members, generator, member_folder
 from plugin.ensemble.methods import check_localisation
@@ -41,6 +40,7 @@ from plugin.ensemble.parameter_files import MemberValues, ledger_entry, write_pa
 from plugin.ensemble.parameters import next_values, numbers_of, prepared
 from plugin.ensemble.readings import Compared, analysed_readings, compare
 from plugin.ensemble.record import beginning_line, entry_of, table_of, window_line
+from plugin.ensemble.replacement import count_failures, weights_of
 from plugin.ensemble.setting import Setting, make_setting
 from plugin.ensemble.smoothing import write_smoothed
 from plugin.ensemble.states import Columns, columns_of, forecast_state
@@ -167,7 +167,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
             members.beginnings, until, job.model, job.setting.gates, folders, job.group, comm, progress.say, half,
             prepared(job.setting.parameters, members.parameters, job.setting.simulation),
         )  # fmt: skip
-    replaced = _count_failures(label, forecasts, members.replaced, job)
+    replaced = count_failures(label, forecasts, members.replaced, job.ensemble.failures, progress.say)
     reached("forecast there")
     with progress.stage("analysis", f"{label}: analysis"):
         step = next(iter(forecasts.good.values())).restart.timestep
@@ -177,7 +177,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         there = list(forecasts.good.values())
         columns = columns_of(there, usable, own_times, _SAME * step, transfer, job.setting.simulation, comm)
         bases, columns, parameters = _with_draws(forecasts, columns, members.parameters, number, job)
-        compared = compare(usable, columns.values, columns.inside, columns.in_time, end, settings, transfer.grid)
+        compared = compare(usable, columns.seen, end, settings, transfer.grid)
         analysis = _analysed(columns, bases[0], parameters, compared, settings, members.factors, job)
         following = next_values(job.setting.parameters, analysis.parameters, job.ensemble.seed, number)
     reached("analysis found")
@@ -187,7 +187,7 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
             bases,
             columns.state,
             analysis.state,
-            columns.values,
+            columns.seen.values,
             usable,
             own_times is not None,
             folders,
@@ -242,24 +242,6 @@ def _make(folders: Sequence[Path]) -> None:
         folder.mkdir(parents=True)
 
 
-def _count_failures(label: str, forecasts: Forecasts, before: int, job: Job) -> int:
-    """Members replaced over the run so far. ModelError if they are more than the case allows, or too few are left."""
-    allowed, replaced = job.ensemble.failures, before + len(forecasts.failed)
-    if not forecasts.failed:
-        return replaced
-    texts = [f"member {member + 1}: {problem}" for member, problem in forecasts.failed.items()]
-    if len(forecasts.good) < 2 or replaced > allowed:
-        why = f"ensemble.failures allows {allowed} over the run, with this window there are {replaced}"
-        if len(forecasts.good) < 2:
-            why = f"{len(forecasts.good)} members are left, two are needed"
-        raise ModelError(
-            f"{label}: {len(texts)} members failed, also from their background; {why}\n  " + "\n  ".join(texts)
-        )
-    for text in texts:
-        job.progress.say(f"{label}: {text}; replaced by a draw around the others' mean")
-    return replaced
-
-
 def _readings_of_window(began: float, end: float, step: float, job: Job) -> tuple[Observations, ObservationSettings]:
     """The readings of a window, their errors as they count, and how they are treated. Collective."""
     settings = job.case.observations
@@ -275,17 +257,11 @@ def _with_draws(
 ) -> tuple[list[Base], Columns, np.ndarray]:
     """What each member's analysis is added to; columns and parameters of all members: draws for those that failed."""
     there = list(forecasts.good)
-    place = {member: k for k, member in enumerate(there)}
-    weights, bases = np.zeros((len(there), job.ensemble.members)), []
-    for member in range(job.ensemble.members):
-        if member in place:
-            of = place[member]
-            weights[of, member] = 1.0
-        else:
-            random = generator(job.ensemble.seed, number, member)
-            weights[:, member] = replacement_weights(len(there), random)
-            of = int(random.integers(len(there)))
-        bases.append(Base(forecasts.good[there[of]], columns.state[:, of], member in place))
+    weights, origin = weights_of(there, job.ensemble.members, job.ensemble.seed, number)
+    bases = [
+        Base(forecasts.good[there[of]], columns.state[:, of], member in forecasts.good)
+        for member, of in enumerate(origin)
+    ]
     if not forecasts.failed:
         return bases, columns, parameters
     return bases, columns.combined(weights), parameters[:, there] @ weights

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from mpi4py import MPI
 
 from coupling.common.collective import raise_together
@@ -160,12 +159,3 @@ def _within(gates: Gates, comm: MPI.Comm) -> Gates:
     """The gates for states of a group's ranks; only `check` is asked of them."""
     transfer = replace(gates.transfer, comm=comm, cache=None, _made={}, _sensors={})
     return replace(gates, transfer=transfer, tools=MeshOperators(comm, gates.tools.boundary))
-
-
-def replacement_weights(good: int, random: np.random.Generator) -> np.ndarray:
-    """(good,) weights of the good members that make a draw around their mean, with their covariance; they sum to one.
-
-    x = x̄ + Σ r_j (x_j − x̄) / √(K − 1) with r standard normal has the K members' mean and covariance.
-    """
-    draw = random.standard_normal(good) / np.sqrt(good - 1)
-    return 1.0 / good + draw - draw.mean()

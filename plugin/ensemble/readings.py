@@ -17,6 +17,7 @@ from da.observation.quality import Flag
 from plugin.case.configuration import ConfigurationError
 from plugin.case.observations import ErrorSection
 from plugin.case.variables import fields_of
+from plugin.ensemble.states import AtReadings
 from plugin.readings.error_matrix import given_matrix
 from plugin.window.observations.errors import factors
 from plugin.window.observations.quality_control import control_quality, superobservations
@@ -68,9 +69,7 @@ def spread_of(values: np.ndarray) -> np.ndarray:
 
 def compare(
     readings: Observations,
-    values: np.ndarray,
-    inside: np.ndarray,
-    in_time: np.ndarray,
+    seen: AtReadings,
     time: float,
     settings: ObservationSettings,
     grid: Grid | MeshPoints,
@@ -80,13 +79,14 @@ def compare(
     Parameters
     ----------
     readings : Observations, their errors as they count
-    values, inside, in_time : as `plugin.ensemble.states.Columns`, of all members
+    seen : AtReadings of all members
     time : s, of the analysis
     settings : ObservationSettings
     grid : Grid, whose spacing makes the cells of thinning, or MeshPoints
     """
-    out = [(Flag.OUTSIDE, ~inside & in_time), (Flag.NO_STATE, ~in_time), *settings.flagged]
-    innovation = np.where(inside & in_time, readings.value - mean_of(values), np.nan)
+    values, in_time = seen.values, seen.in_time
+    out = [(Flag.OUTSIDE, ~seen.inside & in_time), (Flag.NO_STATE, ~in_time), *settings.flagged]
+    innovation = np.where(seen.inside & in_time, readings.value - mean_of(values), np.nan)
     flags = control_quality(
         readings, settings.quality, grid, time, innovation, lambda: spread_of(values), out, settings.withheld
     )

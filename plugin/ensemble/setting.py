@@ -56,18 +56,12 @@ def make_setting(case: CycleCase, first: Restart, begins: bool, comm: MPI.Comm, 
     Raises
     ------
     ConfigurationError
-        if members have nothing to differ in, the modes cannot be made, the network's file is of another case, the
-        model's options have no place for a parameter, or neither the start nor earlier states have the fields that are
-        analysed
+        if the modes cannot be made, the network's file is of another case, the model's options have no place for a
+        parameter, or neither the start nor earlier states have the fields that are analysed
     FileError, MeshError
         if states cannot be read, lack a variable, or do not fit the grid
     """
     assert case.ensemble is not None
-    if case.ensemble.start.source == "restart" and not case.parameters:
-        raise ConfigurationError(
-            "ensemble.start: members that start alike (from: restart) stay alike without the section parameters; add "
-            "it, or take them from modes or states"
-        )
     simulation = simulation_of(case.model)
     boundary = simulation.boundary
     parameters = parameters_of(case.parameters, first.time, case.cycle.window)

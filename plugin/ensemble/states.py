@@ -1,17 +1,36 @@
 """Members as columns: one for each member on the grid, and one at the readings. No rank holds a whole state of each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mpi4py import MPI
 
 from coupling.geometry.mesh import State
 from coupling.simulation.simulation import Simulation
+from da.background.anamorphosis import transform
 from da.observation.observations import Observations
 from plugin.ensemble.forecasts import MemberForecast
-from plugin.state.fgat import first_guess
+from plugin.state.fgat import FirstGuess, first_guess
 from plugin.state.transfer import Transfer, values_at
+
+
+@dataclass(frozen=True)
+class AtReadings:
+    """K members at M readings; complete on every rank.
+
+    values : (M, K) in the readings' units, zero where there is none
+    inside : (M,) bool, false where a sensor is outside the air of a member
+    in_time : (M,) bool, false where the dumps of a member do not reach
+    """
+
+    values: np.ndarray
+    inside: np.ndarray
+    in_time: np.ndarray
+
+    def combined(self, weights: np.ndarray) -> "AtReadings":
+        """As `Columns.combined`."""
+        return replace(self, values=self.values @ weights)
 
 
 @dataclass(frozen=True)
@@ -19,28 +38,21 @@ class Columns:
     """K members side by side.
 
     state : (n_local, K) on the grid, of transformed values where a variable has an anamorphosis
-    values : (M, K) at the readings, in their units; complete on every rank
-    inside : (M,) bool, false where a sensor is outside the air of a member
-    in_time : (M,) bool, false where the dumps of a member do not reach
+    seen : AtReadings
     """
 
     state: np.ndarray
-    values: np.ndarray
-    inside: np.ndarray
-    in_time: np.ndarray
+    seen: AtReadings
 
     def combined(self, weights: np.ndarray) -> "Columns":
         """Linear combinations of the members: (K, N) weights, of which each column sums to one."""
-        return Columns(self.state @ weights, self.values @ weights, self.inside, self.in_time)
+        return Columns(self.state @ weights, self.seen.combined(weights))
 
 
 def column_of(state: State, transfer: Transfer) -> np.ndarray:
     """(n_local,) a state on the grid as analyses take it. Collective."""
     column = transfer.to_grid(state)
-    width = len(transfer.variables)
-    for number, variable in enumerate(transfer.variables):
-        if (form := transfer.anamorphoses.get(variable.name)) is not None:
-            column[number::width] = form.forward(column[number::width])
+    transform(column[:, None], [transfer.anamorphoses.get(v.name) for v in transfer.variables])
     return column
 
 
@@ -72,20 +84,38 @@ def columns_of(
     simulation : Simulation of the forecasts
     comm : MPI communicator
     """
-    k = len(forecasts)
-    columns, values = np.empty((transfer.n_local, k)), np.zeros((len(readings), k))
-    inside, in_time = np.ones(len(readings), bool), np.ones(len(readings), bool)
+    k, m = len(forecasts), len(readings)
+    columns, values, inside = np.empty((transfer.n_local, k)), np.zeros((m, k)), np.ones(m, bool)
     for number, forecast in enumerate(forecasts):
         state = forecast_state(forecast, transfer, simulation, comm)
         columns[:, number] = column_of(state, transfer)
-        if len(readings) == 0:
-            continue
-        if own_times is None:
+        if own_times is None and m:
             values[:, number], within = values_at(state, transfer, readings.position, readings.variable)
-        else:
-            with simulation.open_series(forecast.folder, comm) as dumps:
-                guess = first_guess(dumps, transfer, readings, own_times, slack)
-            values[:, number], within = np.nan_to_num(guess.value), guess.inside
-            in_time &= guess.in_time
-        inside &= within
-    return Columns(columns, values, inside, in_time)
+            inside &= within
+    if own_times is None or m == 0:
+        return Columns(columns, AtReadings(values, inside, np.ones(m, bool)))
+    return Columns(columns, at_own_times(forecasts, readings, own_times, slack, transfer, simulation, comm))
+
+
+def at_own_times(
+    forecasts: Sequence[MemberForecast],
+    readings: Observations,
+    mode: str,
+    slack: float,
+    transfer: Transfer,
+    simulation: Simulation,
+    comm: MPI.Comm,
+) -> AtReadings:
+    """Members at readings, each at its own time. Collective; one dump is in memory at a time.
+
+    mode : "nearest" or "interpolate", in time; others as in `columns_of`
+    """
+    guesses: list[FirstGuess] = []
+    for forecast in forecasts:
+        with simulation.open_series(forecast.folder, comm) as dumps:
+            guesses.append(first_guess(dumps, transfer, readings, mode, slack))
+    return AtReadings(
+        np.stack([np.nan_to_num(guess.value) for guess in guesses], axis=1),
+        np.all([guess.inside for guess in guesses], axis=0),
+        np.all([guess.in_time for guess in guesses], axis=0),
+    )

@@ -21,19 +21,20 @@ from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.watchdog import watched
 from coupling.simulation.forecast import ForecastModel
-from coupling.simulation.launch import ModelError
 from coupling.simulation.simulation import Restart
 from da.ensemble.ensemble import mean_of
 from da.ensemble.esmda import coefficients
 from da.observation.observations import Observations
 from da.observation.quality import Flag
 from plugin.case.configuration import ConfigurationError, CycleCase
-from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of, replacement_weights
-from plugin.ensemble.members import MEMBERS_DEPTH, generator, member_folder
+from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of
+from plugin.ensemble.members import MEMBERS_DEPTH, member_folder
 from plugin.ensemble.parameters import Parameters, analysed_values, first_values, prepared
 from plugin.ensemble.readings import Compared, compare, spread_of
+from plugin.ensemble.replacement import count_failures, weights_of
 from plugin.ensemble.setting import Setting, make_setting
-from plugin.estimate.at_readings import members_at_readings, mode_in_time, update_by
+from plugin.ensemble.states import AtReadings, at_own_times
+from plugin.estimate.at_readings import mode_in_time, update_by
 from plugin.estimate.results import REASONS, iteration_line, write_readings, write_results
 from plugin.run.drivers import forecast_model
 from plugin.run.folder import begin_run, finished
@@ -186,25 +187,27 @@ def _iteration(
     reached("iteration begun")
     with progress.stage("forecast", f"{label}: runs to {job.until:g} s"):
         forecasts = _forecasts(values, folders, job)
-    weights = _weights(label, forecasts, number, 0 if earlier is None else earlier["replaced"], job)
+    assert case.ensemble is not None
+    replaced = 0 if earlier is None else earlier["replaced"]
+    replaced = count_failures(label, forecasts, replaced, case.ensemble.failures, progress.say)
+    weights, _ = weights_of(list(forecasts.good), job.n_members, case.ensemble.seed, number)
     values = values[:, list(forecasts.good)] @ weights if forecasts.failed else values
     reached("members run")
     with progress.stage("update", f"{label}: update"):
-        mode = mode_in_time(case.observations)
-        seen, inside, in_time = members_at_readings(
+        seen = at_own_times(
             list(forecasts.good.values()),
             job.readings,
-            mode,
+            mode_in_time(case.observations),
             _SAME * job.first.timestep,
             transfer,
             job.setting.simulation,
             comm,
         )
-        seen = seen @ weights if forecasts.failed else seen
+        seen = seen.combined(weights) if forecasts.failed else seen
         if earlier is None:
-            compared = compare(job.readings, seen, inside, in_time, job.until, job.treated, transfer.grid)
+            compared = compare(job.readings, seen, job.until, job.treated, transfer.grid)
         else:  # each reading counts once in all
-            compared = _as_before(job.readings, seen, inside, in_time, earlier["flags"])
+            compared = _as_before(job.readings, seen, earlier["flags"])
         if len(compared.used) == 0:
             left_out = Counter(REASONS[int(flag)] for flag in compared.flags)
             why = ", ".join(f"{count} {text}" for text, count in left_out.items()) or "there is none"
@@ -217,7 +220,7 @@ def _iteration(
                 lambda fields: update_by(compared, fields, factor, job.treated, transfer, comm),
             )
     used = compared.used
-    departure = (compared.readings.value - mean_of(seen))[used]
+    departure = (compared.readings.value - mean_of(compared.values))[used]
     entry: dict[str, Any] = {
         "iteration": number,
         "factor": factor,
@@ -226,10 +229,10 @@ def _iteration(
         "used": len(used),
         "flags": [int(flag) for flag in compared.flags],
         "rms": float(np.sqrt(np.mean(departure**2))),
-        "spread": float(np.sqrt(np.mean(spread_of(seen)[used] ** 2))),
+        "spread": float(np.sqrt(np.mean(spread_of(compared.values)[used] ** 2))),
         "chi_squared": float(np.mean((departure / compared.readings.error[used]) ** 2)),
         "parameters": after.tolist(),
-        "replaced": (0 if earlier is None else earlier["replaced"]) + len(forecasts.failed),
+        "replaced": replaced,
         "failed": {str(member + 1): problem for member, problem in forecasts.failed.items()},
         "seconds": {name: round(s, 4) for name, s in progress.seconds.items()},
         "model_seconds": round(sum(of.seconds for of in forecasts.good.values()), 4),
@@ -239,14 +242,12 @@ def _iteration(
     return entry
 
 
-def _as_before(
-    readings: Observations, seen: np.ndarray, inside: np.ndarray, in_time: np.ndarray, flags: list[int]
-) -> Compared:
+def _as_before(readings: Observations, seen: AtReadings, flags: list[int]) -> Compared:
     """Members at the readings, of which those are used that the last iteration used, if all members have them."""
     now = np.array(flags, dtype=np.int8)
-    for flag, marked in ((Flag.NO_STATE, ~in_time), (Flag.OUTSIDE, ~inside)):
+    for flag, marked in ((Flag.NO_STATE, ~seen.in_time), (Flag.OUTSIDE, ~seen.inside)):
         now[(now == Flag.USED) & marked] = flag
-    return Compared(readings, seen, now)
+    return Compared(readings, seen.values, now)
 
 
 def _forecasts(values: np.ndarray, folders: list[Path], job: Job) -> Forecasts:
@@ -256,32 +257,6 @@ def _forecasts(values: np.ndarray, folders: list[Path], job: Job) -> Forecasts:
         beginnings, job.until, job.model, job.setting.gates, folders, job.group, job.comm, job.progress.say, False,
         prepared(job.parameters, values, job.setting.simulation),
     )  # fmt: skip
-
-
-def _weights(label: str, forecasts: Forecasts, number: int, before: int, job: Job) -> np.ndarray:
-    """(K, N) what the N members are of the K that ended well: themselves, or a draw about the mean.
-
-    ModelError if more failed than the case allows, or too few are left
-    """
-    assert job.case.ensemble is not None
-    there, allowed = list(forecasts.good), job.case.ensemble.failures
-    replaced = before + len(forecasts.failed)
-    texts = [f"member {member + 1}: {problem}" for member, problem in forecasts.failed.items()]
-    if texts and (len(there) < 2 or replaced > allowed):
-        raise ModelError(
-            f"{label}: {len(texts)} members failed; ensemble.failures allows {allowed} over the run, with this "
-            f"iteration there are {replaced}\n  " + "\n  ".join(texts)
-        )
-    for text in texts:
-        job.progress.say(f"{label}: {text}; replaced by a draw around the others' mean")
-    weights = np.zeros((len(there), job.n_members))
-    for member in range(job.n_members):
-        if member in forecasts.good:
-            weights[there.index(member), member] = 1.0
-        else:
-            random = generator(job.case.ensemble.seed, number, member)
-            weights[:, member] = replacement_weights(len(there), random)
-    return weights
 
 
 def _make(folders: list[Path]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from mpi4py import MPI
 
 from coupling.geometry.grid import Grid
-from da.background.anamorphosis import Anamorphosis
+from da.background.anamorphosis import Anamorphosis, transform
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.experiment import ExperimentSection, ProtocolSection
 from plugin.run.progress import Progress
@@ -252,9 +252,7 @@ def read_states(case: Case, said: Callable[[str], None] = lambda text: None) -> 
 def forward(forms: Sequence[Anamorphosis | None], values: np.ndarray) -> np.ndarray:
     """φ of (k, n) values of states; forms : of each variable, none where no variable has one."""
     result = np.array(values, np.float64)
-    for column, form in enumerate(forms):
-        if form is not None:
-            result[:, column :: len(forms)] = form.forward(result[:, column :: len(forms)])
+    transform(result.T, forms)
     return result
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mpi4py import MPI
 
+from da.background.anamorphosis import transform
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import ConfigurationError
 from plugin.tune.fold_sample import FoldSample
 from plugin.tune.folds import Fold
 from plugin.tune.nonlinear import RowFunctions
 from plugin.tune.states import TuningStates
-from plugin.window.background.anamorphosis import check_variables, make_anamorphoses, transform_snapshots
+from plugin.window.background.anamorphosis import check_variables, make_anamorphoses
 
 _MOST = 500  # rows of H that each state may have a matrix of
 
@@ -50,11 +51,11 @@ def transformed(
             f"at most {_MOST}; use fewer (thinning)"
         )
     made = make_anamorphoses(settings, transfer, states.rows)
-    rows = states.rows.copy()
-    transform_snapshots(rows, made, transfer)
-    changed = replace(states, rows=rows)
     names = [v.name for v in transfer.variables]
     forms = [made.get(name) for name in names]
+    rows = states.rows.copy()
+    transform(rows, forms)
+    changed = replace(states, rows=rows)
     number = np.array([names.index(name) for name in network.variable.tolist()], int)
     scored = states.rows[states.scored]
 

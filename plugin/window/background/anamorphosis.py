@@ -1,12 +1,10 @@
-"""From the case's `background.variables` to anamorphoses of its variables, and snapshots transformed by them."""
+"""From the case's `background.variables` to anamorphoses of its variables."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from da.background.anamorphosis import Anamorphosis, Logarithm, SquareRoot, normal_score
-from da.background.snapshots import row_blocks
 from plugin.case.anamorphosis import VariableSection, check_names, section_of
 from plugin.case.background import BackgroundSection
 from plugin.case.configuration import ConfigurationError
@@ -74,16 +72,3 @@ def _sample(snapshots: np.ndarray, transfer: Transfer, column: int) -> np.ndarra
     rows = grid.rows(comm)
     mine = points[(points >= rows.start) & (points < rows.stop)] - rows.start
     return np.concatenate(comm.allgather(np.asarray(snapshots[mine * width + column]))).ravel()
-
-
-def transform_snapshots(snapshots: np.ndarray, anamorphoses: Mapping[str, Anamorphosis], transfer: Transfer) -> None:
-    """Put φ of the snapshots in their place.
-
-    snapshots : (n_local, S), changed
-    """
-    width = len(transfer.variables)
-    for column, v in enumerate(transfer.variables):
-        if (form := anamorphoses.get(v.name)) is not None:
-            of = snapshots[column::width]
-            for rows in row_blocks(of.shape):
-                of[rows] = form.forward(of[rows])

@@ -24,7 +24,7 @@ from coupling.geometry.grid import Grid
 from coupling.geometry.mesh import State
 from coupling.vtk.vtu import piece_paths
 from da.background.adaptive import FactorRule
-from da.background.anamorphosis import Anamorphosis
+from da.background.anamorphosis import Anamorphosis, transform
 from da.background.blocks import cover
 from da.background.linear_transform import LinearTransform
 from da.background.local_modes import CodeLengths, local_modes
@@ -39,7 +39,7 @@ from plugin.case.sections import SeriesSection
 from plugin.case.variables import field_of
 from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background.anamorphosis import asked_for, check_variables, make_anamorphoses, transform_snapshots
+from plugin.window.background.anamorphosis import asked_for, check_variables, make_anamorphoses
 from plugin.window.background.lagged import LaggedSnapshots, lagged_snapshots
 from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.localisation import make_taper
@@ -346,7 +346,7 @@ def made_modes(settings: BackgroundSection, transfer: Transfer, snapshots: np.nd
     ConfigurationError on every rank, if they give no modes as the settings ask for them
     """
     anamorphoses = make_anamorphoses(settings, transfer, snapshots)
-    transform_snapshots(snapshots, anamorphoses, transfer)
+    transform(snapshots, [anamorphoses.get(v.name) for v in transfer.variables])
     try:
         scale = scale_of(settings, transfer, snapshots)
         overwrite = settings.scratch is None

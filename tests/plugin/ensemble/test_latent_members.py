@@ -16,6 +16,7 @@ from models.decoder import DecoderError
 from plugin.case.observations import QualitySection
 from plugin.ensemble.latent import network_update, observed_changes
 from plugin.ensemble.readings import analysed_readings, compare
+from plugin.ensemble.states import AtReadings
 from plugin.state.transfer import values_at
 from plugin.window.observations.selection import ObservationSettings
 
@@ -49,7 +50,7 @@ def compared(given, speeds=False, **quality):
     settings = ObservationSettings(quality=QualitySection(**quality))
     values, inside = np.column_stack([value for value, _ in at]), at[0][1]
     grid = given.transfer.grid
-    found = compare(readings, values, inside, np.ones(12, bool), given.state.time, settings, grid)
+    found = compare(readings, AtReadings(values, inside, np.ones(12, bool)), given.state.time, settings, grid)
     analysed = [v.name for v in given.transfer.variables]
     return found, settings, analysed_readings(found, settings, grid, analysed)
 

@@ -134,7 +134,7 @@ def test_members_that_fail_are_replaced_as_often_as_the_case_allows(case, tmp_pa
     assert 0 < len(entry["failed"]) == entry["replaced"] <= 4
     assert all("is too much" in problem for problem in entry["failed"].values())
     assert np.isfinite(entry["parameters"]).all() and np.shape(entry["parameters"]) == (3, 12)
-    with pytest.raises(ModelError, match=r"members failed; ensemble\.failures allows 0 over the run"):
+    with pytest.raises(ModelError, match=r"1 member failed; ensemble\.failures allows 0 over the run"):
         run_estimate(with_limit(case, tmp_path / "none", 0), COMM)
     assert not (tmp_path / "none/run/estimate/ledger.jsonl").exists()
 

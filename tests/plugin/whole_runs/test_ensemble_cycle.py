@@ -261,6 +261,13 @@ def test_without_readings_the_forecasts_go_on_as_they_are(case, whole, tmp_path)
         ({"background": {}, "ensemble": None}, "background.snapshots: this key is missing"),
         ({"analysis": {"hybrid": {"static": 1.0}}}, "analysis.hybrid: goes with analysis.method: hybrid"),
         ({"analysis": {"method": "letkf"}}, "letkf needs background.localisation"),
+        (
+            {
+                "background__localisation": {"horizontal": 60.0},
+                "observations__error_model": {"correlation": {"length": 20.0}},
+            },
+            "observations.error_model.correlation: letkf makes each reading's own error larger with distance",
+        ),
         ({"analysis": {"guard": "warn"}}, "analysis.guard is of a cycle with one model run"),
         ({"observations__huber": 2.0}, "observations.huber is of a cycle with one model run"),
         ({"ensemble": {"members": 1}}, "ensemble.members"),

@@ -146,7 +146,7 @@ def test_too_many_failures_end_the_job(case, tmp_path, broken):
     broken("*/000[23]/members/03/*")
     job = Job(case, tmp_path, ensemble={"members": MEMBERS, "failures": 1})
     ended = job.start()
-    assert ended.code == 3 and "ensemble.failures allows 1 over the run, with this window there are 2" in ended.said
+    assert ended.code == 3 and "ensemble.failures allows 1 over the run, with these there are 2" in ended.said
     assert "member 3: the model ended with exit code 7" in ended.said
     assert len(read_ledger(job.run / "ledger.jsonl")) == 2
 

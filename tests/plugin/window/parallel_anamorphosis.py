@@ -6,9 +6,9 @@ import numpy as np
 from assimilation import make_background
 from mpi4py import MPI
 
-from da.background.anamorphosis import NormalScore
+from da.background.anamorphosis import NormalScore, transform
 from plugin.case.background import BackgroundSection
-from plugin.window.background.anamorphosis import make_anamorphoses, transform_snapshots
+from plugin.window.background.anamorphosis import make_anamorphoses
 
 comm = MPI.COMM_WORLD
 background, _ = make_background(comm)
@@ -20,7 +20,7 @@ for kind in ("sqrt", "log", "quantile"):
     section = BackgroundSection(snapshots=[{"path": "earlier"}], variables={"Tracer": {"anamorphosis": kind}})
     snapshots = whole[3 * rows.start : 3 * rows.stop].copy()
     made = make_anamorphoses(section, transfer, snapshots)
-    transform_snapshots(snapshots, made, transfer)
+    transform(snapshots, [made.get(v.name) for v in transfer.variables])
     of = made["Tracer"]
     numbers = [*of.values, *of.scores] if isinstance(of, NormalScore) else [of.lower, of.offset]
     kept[f"{kind}: numbers"] = np.array(numbers)
