@@ -142,7 +142,7 @@ def write_members(
     numbers: Sequence[Numbers],
     setting: Setting,
     comm: MPI.Comm,
-    each: Callable[[State], None] = lambda state: None,
+    each: Callable[[State, State], None] = lambda forecast, analysis: None,
 ) -> Written:
     """Put each member's analysis through the gates and write its restart. Collective; one state is in memory at a time.
 
@@ -158,7 +158,7 @@ def write_members(
     numbers : of the members, for the runs to come
     setting : Setting
     comm : MPI communicator
-    each : function that gets each member's analysis
+    each : function that gets each member's forecast, of a replaced one the draw, and its analysis
 
     Raises
     ------
@@ -171,7 +171,9 @@ def write_members(
     restarts, changed, records = [], [], []
     after = np.zeros_like(values)
     for member, (base, folder) in enumerate(zip(bases, folders, strict=True)):
-        state = forecast_state(base.forecast, transfer, simulation, comm)
+        state = background = forecast_state(base.forecast, transfer, simulation, comm)
+        if not base.own:
+            background = State(state.time, transfer.added(state, prior[:, member] - base.column))
         increment = posterior[:, member] - base.column
         moved = bool(comm.allreduce(int(np.any(increment != 0.0))))
         fields, record = {}, {}
@@ -190,14 +192,11 @@ def write_members(
         changed.append(bool(fields) and base.own)
         records.append(record)
         analysed = State(state.time, {**state.fields, **fields})
-        each(analysed)
+        each(background, analysed)
         if len(readings):
             at = readings.position, readings.variable
             now = values_at(analysed, transfer, *at)[0]
             if own_times:
-                background = state
-                if not base.own:
-                    background = State(state.time, transfer.added(state, prior[:, member] - base.column))
                 now = values[:, member] + now - values_at(background, transfer, *at)[0]
             after[:, member] = now
     return Written(tuple(restarts), tuple(changed), after, tuple(records))

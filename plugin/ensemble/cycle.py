@@ -5,6 +5,7 @@ RUN/0001/members/01/forecast/  what a member's model started from and wrote
 RUN/0001/members/01/analysis/  its restart of the next window
 RUN/0001/members/01/failed/    what its model left that failed before another try
 RUN/0001/mean.vtu, spread.vtu  of the analyses; of all windows in RUN/mean.vtkhdf and RUN/spread.vtkhdf
+RUN/0001/forecast_mean.vtu, …  of the forecasts
 RUN/0001/smoothed/             the same at dumps before the analysis, if `ensemble.smoother` asks for it
 RUN/0001/readings.csv          each reading with innovation, residual and spread of the members
 RUN/0001/parameters.json       unknown numbers of the model by member: before and after the analysis, and next
@@ -22,6 +23,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import FileError, sync
+from coupling.geometry.mesh import State
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.simulation import Simulation
 from da.ensemble.ensemble import EnsembleReadings
@@ -35,7 +37,7 @@ from plugin.ensemble.forecasts import Forecasts, forecast_members, groups_of
 from plugin.ensemble.latent import observed_changes
 from plugin.ensemble.members import Members, find_members, first_members, generator, member_folder
 from plugin.ensemble.methods import check_localisation
-from plugin.ensemble.moments import Moments, write_archives, write_moments
+from plugin.ensemble.moments import OF_FORECASTS, Moments, write_archives, write_moments
 from plugin.ensemble.parameter_files import MemberValues, ledger_entry, write_parameters
 from plugin.ensemble.parameters import next_values, numbers_of, prepared
 from plugin.ensemble.readings import Compared, analysed_readings, compare
@@ -181,7 +183,12 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
         analysis = _analysed(columns, bases[0], parameters, compared, settings, members.factors, job)
         following = next_values(job.setting.parameters, analysis.parameters, job.ensemble.seed, number)
     reached("analysis found")
-    moments = Moments()
+    of_forecasts, of_analyses = Moments(), Moments()
+
+    def each(forecast: State, analysed: State) -> None:
+        of_forecasts.add(forecast)
+        of_analyses.add(analysed)
+
     with progress.stage("restart", f"{label}: writing the restarts"):
         written = write_members(
             bases,
@@ -194,9 +201,10 @@ def _window(number: int, members: Members, until: float, job: Job) -> Members:
             [numbers_of(job.setting.parameters, of) for of in following.T],
             job.setting,
             comm,
-            moments.add,
+            each,
         )
-        write_moments(moments, end, folder, comm)
+        write_moments(of_forecasts, end, folder, comm, OF_FORECASTS)
+        write_moments(of_analyses, end, folder, comm)
         if job.ensemble.smoother:
             _smooth(label, analysis, forecasts, _SAME * step, folder / "smoothed", job)
     reached("restart written")

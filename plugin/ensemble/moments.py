@@ -1,6 +1,7 @@
 """Mean and spread of the members on the mesh, window by window, and as archives that ParaView opens.
 
     RUN/0001/mean.vtu, spread.vtu       of the analyses: the members' mean, and their standard deviation with N − 1
+    RUN/0001/forecast_mean.vtu, …       of the forecasts
     RUN/mean.vtkhdf, RUN/spread.vtkhdf  all windows, made of these when the last one is done
 
 Fields on different meshes have files of their own: mean_Velocity.vtu. A mesh that is not the same for all members, as
@@ -16,12 +17,14 @@ from mpi4py import MPI
 from coupling.archive.writer import ArchiveWriter
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
+from coupling.common.files import FileError
 from coupling.geometry.mesh import Field, State
 from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import read_state
 from plugin.run.retention import window_folder
 
 KINDS = ("mean", "spread")
+OF_FORECASTS = "forecast_"  # how names of files of the forecasts begin
 
 
 class Moments:
@@ -58,10 +61,12 @@ class Moments:
         return State(time, mean), State(time, spread)
 
 
-def write_moments(moments: Moments, time: float, folder: Path, comm: MPI.Comm, ending: str = "") -> list[str]:
+def write_moments(
+    moments: Moments, time: float, folder: Path, comm: MPI.Comm, beginning: str = "", ending: str = ""
+) -> list[str]:
     """Write a window's mean and spread. Collective.
 
-    ending : of the files' names
+    beginning, ending : of the files' names
 
     Returns
     -------
@@ -70,11 +75,28 @@ def write_moments(moments: Moments, time: float, folder: Path, comm: MPI.Comm, e
     written = []
     for kind, state in zip(KINDS, moments.states(time), strict=True):
         for label, fields in _by_mesh(state).items():
-            name = f"{kind}{label}{ending}"
+            name = f"{beginning}{kind}{label}{ending}"
             write_dump(State(time, fields), folder / name, comm)
             written.append(name)
             reached("moments written")
     return written
+
+
+def read_moments(folder: Path, comm: MPI.Comm, beginning: str = "") -> tuple[State, State]:
+    """A window's mean and spread as `write_moments` left them: fields whose mesh was the same for all members.
+
+    Collective. FileError if there are none
+    """
+    states = []
+    for kind in KINDS:
+        paths = on_rank_0(lambda kind=kind: sorted(folder.glob(f"{beginning}{kind}*.*vtu")), comm)
+        if not paths:
+            raise FileError(
+                f"{folder}: no {beginning}{kind}.vtu; the members' meshes differ, or an older version wrote this window"
+            )
+        read = [read_state(path, comm) for path in paths]
+        states.append(State(read[0].time, {name: of for one in read for name, of in one.fields.items()}))
+    return states[0], states[1]
 
 
 def _by_mesh(state: State) -> dict[str, dict[str, Field]]:

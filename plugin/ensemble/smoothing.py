@@ -68,7 +68,7 @@ def write_smoothed(
             moments = Moments()
             for member, (step, of) in enumerate(zip(shared[number][1], series, strict=True)):
                 moments.add(_moved(_state(of, step, transfer), members[:, member], transfer))
-            write_moments(moments, time, folder, comm, f"_{number}")
+            write_moments(moments, time, folder, comm, ending=f"_{number}")
         return [t for t, _ in shared]
 
 

@@ -8,7 +8,8 @@ from mpi4py import MPI
 from coupling.geometry.mesh import AnyMesh, Field
 from coupling.vtk.vtu import read_state
 from plugin.case.variables import field_of
-from plugin.report.members import has_members, mean_and_spread
+from plugin.ensemble.moments import OF_FORECASTS, read_moments
+from plugin.report.members import has_members
 from plugin.report.run import Run, simulation_of_run
 from plugin.run.retention import window_folder
 from plugin.state.transfer import variables_of
@@ -50,7 +51,8 @@ def last_fields(run: Run) -> list[VariableFields]:
     names = sorted({field_of(name) for name in run.settings["variables"]})
     errors = _standard_deviations(run)
     if has_members(run):
-        before, (after, spread) = mean_and_spread(run, "forecast")[0], mean_and_spread(run, "restart")
+        folder = window_folder(run.folder, run.last["window"])
+        (before, _), (after, spread) = (read_moments(folder, _ALONE, of) for of in (OF_FORECASTS, ""))
         for v in variables_of(run.settings["variables"], after):
             of = spread[v.field]
             errors[f"{v.name}.analysis"] = Field(v.name, of.mesh, v.of(of.values), of.location)

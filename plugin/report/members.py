@@ -1,4 +1,4 @@
-"""Members of an ensemble as a page shows them: mean, spread, how many exceed a limit; one state is in memory."""
+"""Members of an ensemble as a page shows them: how many exceed a limit, one state in memory, and their scores."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from mpi4py import MPI
 
 from coupling.geometry.mesh import AnyMesh, Field, State
 from plugin.case.variables import field_of
-from plugin.ensemble.moments import Moments
 from plugin.ensemble.scores import COLUMNS
 from plugin.report.run import Run, simulation_of_run
 from plugin.run.tables import read_tables
@@ -38,21 +37,12 @@ def has_members(run: Run) -> bool:
     return "members" in run.last
 
 
-def mean_and_spread(run: Run, key: str) -> tuple[State, dict[str, Field]]:
-    """Mean of the members' last "forecast" or "restart", and {field: standard deviations}, of fields on one mesh."""
-    moments = Moments()
-    for state in _states(run, key):
-        moments.add(state)
-    mean, spread = moments.states(run.last["time"])
-    return mean, dict(spread.fields)
-
-
 def exceedances(run: Run) -> list[Exceedance]:
     """One for each limit of the case's `report.exceed`; a variable that is not analysed has none."""
     limits: Mapping[str, float] = run.settings.get("report", {}).get("exceed", {})
     counts: dict[str, np.ndarray] = {}
     fields: dict[str, Field] = {}
-    for state in _states(run, "restart") if limits else ():
+    for state in _analyses(run) if limits else ():
         for v in variables_of(run.settings["variables"], state):
             of = state[v.field]
             if v.name in limits and fields.setdefault(v.name, of).mesh.fingerprint == of.mesh.fingerprint:
@@ -70,8 +60,8 @@ def scores(run: Run) -> dict[str, np.ndarray]:
     return {name: column[done] for name, column in table.items()}
 
 
-def _states(run: Run, key: str) -> Iterator[State]:
+def _analyses(run: Run) -> Iterator[State]:
     names = sorted({field_of(name) for name in run.settings["variables"]})
     simulation = simulation_of_run(run)
     for member in run.last["members"]:
-        yield simulation.read_fields(simulation.open_restart(run.folder / member[key]), _ALONE, names)
+        yield simulation.read_fields(simulation.open_restart(run.folder / member["restart"]), _ALONE, names)

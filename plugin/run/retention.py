@@ -17,7 +17,8 @@ from coupling.simulation.simulation import Simulation
 from plugin.case.configuration import ConfigurationError, CycleSection
 from plugin.run.progress import bytes_in_words
 
-_SMALL = ("mean", "spread", "smoothed")  # of the members of an ensemble: one state for all of them
+# of the members of an ensemble: one state for all of them
+_SMALL = ("mean", "spread", "forecast_mean", "forecast_spread", "smoothed")
 
 
 def window_folder(run: Path, number: int) -> Path:

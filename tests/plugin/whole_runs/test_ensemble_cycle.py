@@ -21,12 +21,14 @@ from ensemble_case import MEMBERS, Job, analysis, tracers
 
 from coupling.archive import Archive
 from coupling.archive.series import open_series
+from coupling.common.files import FileError
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.points import mesh_points
 from coupling.vtk.vtu import read_state
 from plugin.check.__main__ import main as check
 from plugin.ensemble.forecasts import MemberForecast
+from plugin.ensemble.moments import OF_FORECASTS, read_moments
 from plugin.ensemble.smoothing import write_smoothed
 from plugin.run.ledger import read_ledger
 from plugin.state.transfer import Transfer, variables_of
@@ -181,6 +183,18 @@ def test_mean_and_spread_are_archives_of_all_windows(whole):
                 expected = members.mean(axis=1) if kind == "mean" else members.std(axis=1, ddof=1)
                 values = archive.read(number - 1)["Tracer"].values
                 np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-12 * np.abs(members).max())
+
+
+def test_the_forecasts_have_a_mean_and_a_spread_too(whole):
+    for entry in ledger(whole.run):
+        paths = [whole.run / of["forecast"] for of in entry["members"]]
+        members = np.column_stack([read_fields(open_restart(path), COMM)["Tracer"].values for path in paths])
+        mean, spread = read_moments(whole.run / f"{entry['window']:04d}", COMM, OF_FORECASTS)
+        assert mean.time == spread.time == entry["time"]
+        np.testing.assert_allclose(mean["Tracer"].values, members.mean(axis=1), atol=1e-12 * np.abs(members).max())
+        np.testing.assert_allclose(spread["Tracer"].values, members.std(axis=1, ddof=1), atol=1e-12)
+    with pytest.raises(FileError, match="no forecast_mean.vtu; the members' meshes differ"):
+        read_moments(whole.run, COMM, OF_FORECASTS)
 
 
 def test_members_begin_from_earlier_states(case, tmp_path):
