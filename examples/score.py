@@ -27,7 +27,8 @@ from plugin.case.configuration import read_case  # noqa: E402
 from plugin.run.ledger import read_ledger  # noqa: E402
 
 FREE, FORECAST, ANALYSIS = "free run", "forecast", "analysis"
-GREY, COLOURS = "#7f7f7f", ("#1f6fb4", "#d6743c", "#2f8f5b")
+GREY = "#7f7f7f"
+COLOURS = ("#1f6fb4", "#d6743c", "#2f8f5b", "#8458a8", "#3aa6b9", "#c2a12b", "#c44e78", "#6b4f3a")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def draw_errors(result: Score) -> Figure:
     for ax, variable in zip(axes[0], variables, strict=True):
         errors = result.errors[variable]
         ax.plot(result.times, errors[FREE], "o-", ms=3, color=GREY, label=FREE)
-        for cycle, colour in zip(result.cycles, COLOURS, strict=False):
+        for number, cycle in enumerate(result.cycles):
+            colour = COLOURS[number % len(COLOURS)]
             for kind, line in ((FORECAST, "o:"), (ANALYSIS, "o-")):
                 ax.plot(result.times, errors[f"{cycle} {kind}"], line, ms=3, color=colour, label=f"{cycle} {kind}")
         ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
@@ -184,7 +186,7 @@ def draw_slices(
     top = np.nanpercentile(truth, 99.5)
     bottom = min(0.0, np.nanpercentile(truth, 0.5))
     # at most three side by side, so that titles have room on a laptop's screen
-    columns = len(shown) if len(shown) <= 3 else math.ceil(len(shown) / 2)
+    columns = len(shown) if len(shown) <= 3 else min(3, math.ceil(len(shown) / 2))
     rows = math.ceil(len(shown) / columns)
     size = (4.4 * columns, 3.4 * rows)
     figure, axes = plt.subplots(
