@@ -89,7 +89,7 @@ def read_moments(folder: Path, comm: MPI.Comm, beginning: str = "") -> tuple[Sta
     """
     states = []
     for kind in KINDS:
-        paths = on_rank_0(lambda kind=kind: sorted(folder.glob(f"{beginning}{kind}*.*vtu")), comm)
+        paths = on_rank_0(partial(_dumps, folder, f"{beginning}{kind}"), comm)
         if not paths:
             raise FileError(
                 f"{folder}: no {beginning}{kind}.vtu; the members' meshes differ, or an older version wrote this window"
@@ -97,6 +97,10 @@ def read_moments(folder: Path, comm: MPI.Comm, beginning: str = "") -> tuple[Sta
         read = [read_state(path, comm) for path in paths]
         states.append(State(read[0].time, {name: of for one in read for name, of in one.fields.items()}))
     return states[0], states[1]
+
+
+def _dumps(folder: Path, kind: str) -> list[Path]:
+    return sorted(folder.glob(f"{kind}*.*vtu"))
 
 
 def _by_mesh(state: State) -> dict[str, dict[str, Field]]:
