@@ -33,7 +33,7 @@ ARROWS = {
     "da.observation": set(),
     "da.window": {"", "background", "diagnostics", "ensemble", "minimisation", "observation"},
     "models": {"layers", "names", "zoo"},
-    "models.dynamics": set(),
+    "models.dynamics": {"", "names"},
     "models.layers": {"names"},
     "models.names": set(),
     "models.training": {"", "layers", "names", "zoo"},

@@ -2,7 +2,8 @@
 
 A new entry is allowed in the case file at once. Those of `OBJECTIVES` are functions of
 :mod:`models.training.objectives`; `ACTIVATIONS` are built by :mod:`models.layers.activation`, `UPSAMPLINGS` by
-:mod:`models.layers.shuffle`, `OPTIMISERS` by :mod:`models.training.optimisers`.
+:mod:`models.layers.shuffle`, `OPTIMISERS` by :mod:`models.training.optimisers`, `DYNAMICS` by
+:mod:`models.dynamics.network`.
 """
 
 ACTIVATIONS = ("PReLU", "ReLU", "GDN")
@@ -10,4 +11,5 @@ UPSAMPLINGS = ("transposed", "shuffle")
 OBJECTIVES = ("reconstruction", "relative", "combination", "gaussian")
 OPTIMISERS = {"adamw": 2e-3, "muon": 2e-2}  # and their learning rates where none is given
 SCHEDULES = ("cosine", "constant")
+DYNAMICS = ("residual", "recurrent")
 PRECISIONS = ("bfloat16", "float32")

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from models.names.choices import ACTIVATIONS
+from models.names.choices import ACTIVATIONS, DYNAMICS
 from plugin.case.choice import OneOf
 from plugin.case.network import NotNegative
-from plugin.case.sections import Positive, Scaling, Section, SeriesSection, Truncation
+from plugin.case.sections import Part, Positive, Scaling, Section, SeriesSection, Truncation
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Inner = Annotated[float, Field(gt=0, lt=1)]
@@ -163,7 +163,7 @@ class RefinedSection(Section):
 
 
 class GrowthSection(Section):
-    """Errors of forecasts of a linear inverse model of TSVD's codes, by lead time."""
+    """Errors of forecasts of TSVD's codes by learned dynamics, by lead time."""
 
     leads: list[Positive] = Field(
         [2.0, 4.0, 8.0, 12.0, 20.0, 30.0, 60.0],
@@ -178,6 +178,20 @@ class GrowthSection(Section):
         min_length=1,
         description="that are compared, in mean variances of the codes",
     )
+    rests: list[Part] = Field(
+        [0.9, 0.97, 1.0],
+        min_length=1,
+        description="parts of what lies outside the modes that are left after a step, compared",
+    )
+    networks: list[Annotated[str, OneOf(DYNAMICS)]] = Field([], description="residual, recurrent; none: linear alone")
+    network_modes: list[Annotated[int, Field(ge=1)]] = Field(
+        [16, 64], min_length=1, description="numbers of TSVD's modes that are compared for networks"
+    )
+    noise: list[NotNegative] = Field(
+        [0.02, 0.1], min_length=1, description="of the codes that roll-outs begin at, in their standard deviations"
+    )
+    epochs: int = Field(60, ge=1, description="of a network's training at most")
+    seeds: int = Field(3, ge=1, description="trainings of each network, for mean ± standard deviation")
 
 
 class WindowSection(Section):

@@ -7,6 +7,7 @@ import pytest
 from experiment_case import experiment_case, write_states
 from mpi4py import MPI
 
+from models.dynamics.linear import LinearDynamics
 from plugin.case.configuration import ConfigurationError
 from plugin.experiment.__main__ import run
 from plugin.experiment.states import read_states
@@ -35,7 +36,7 @@ def test_the_table_has_errors_of_the_test_states_by_lead_time(folder, tmp_path):
     with open(tmp_path / "out" / "growth.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["system"], float(row["lead"])) for row in rows] == [
-        (name, lead) for name in ("persistence", "linear") for lead in (1.0,)
+        (name, lead) for name in ("persistence", "linear", "linear, the rest kept") for lead in (1.0,)
     ]
     starts = np.arange(known.n_training, len(known.rows) - 1)
     for row, k in zip(rows[:1], (1,), strict=True):
@@ -44,6 +45,32 @@ def test_the_table_has_errors_of_the_test_states_by_lead_time(folder, tmp_path):
         assert float(row["error"]) == pytest.approx(error.mean(), rel=1e-5)
     assert {row["modes"] for row in rows[1:]} <= {"2", "4"}
     assert all(np.isfinite(float(row["error"])) for row in rows)
+
+
+def table(tmp_path, folder, settings):
+    run("growth", case_of(tmp_path, folder, settings), Progress(COMM), tmp_path / "out")
+    with open(tmp_path / "out" / "growth.csv", newline="") as file:
+        return {row["system"]: row for row in csv.DictReader(file)}
+
+
+def test_all_of_the_rest_kept_with_no_model_at_all_is_persistence(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(LinearDynamics, "step", lambda self, codes: codes)
+    rows = table(tmp_path, folder, "{leads: [1], modes: [3], ridges: [0.1], rests: [1.0]}")
+    kept, stays, alone = (float(rows[name]["error"]) for name in ("linear, the rest kept", "persistence", "linear"))
+    assert kept == pytest.approx(stays, rel=1e-6) and abs(alone - stays) > 1e-4
+
+
+def test_networks_have_rows_with_their_spread_over_seeds(folder, tmp_path):
+    settings = "{leads: [1], modes: [2], ridges: [0.1], networks: [residual], network_modes: [3], noise: [0, 0.1]"
+    rows = table(tmp_path, folder, f"{settings}, epochs: 2, seeds: 2}}")
+    row = rows["residual, the rest kept"]
+    assert row["modes"] == "3" and row["noise"] in ("0.0", "0.1") and float(row["error_std"]) >= 0.0
+    assert 0.0 < float(row["error"]) < 3.0 and rows["linear"]["noise"] == ""
+
+
+def test_too_few_states_for_a_memory_are_told(folder, tmp_path):
+    with pytest.raises(ConfigurationError, match="experiment.growth: runs of at most .* a roll-out needs 13"):
+        table(tmp_path, folder, "{leads: [1], modes: [2], ridges: [0.1], networks: [recurrent], network_modes: [2]}")
 
 
 @pytest.mark.parametrize(
