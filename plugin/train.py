@@ -3,8 +3,8 @@
 The section `network` of the case file names the network, the file it is kept in and how it is trained. Beside the
 file NAME.safetensors a folder NAME.training holds history.csv, loss.png and the states of epochs: `--resume` goes on
 from the last one, `--from EPOCH` from any that was kept. A network that is there already is not trained again. Exit
-code 2 is bad input, 4 a loss that is no longer a number. `--observations` trains the observation encoder instead, once
-the autoencoder is trained.
+code 2 is bad input, 4 a loss that is no longer a number. Once the autoencoder is trained, `--observations` trains the
+observation encoder instead, and `--dynamics` a model from codes to those a time step later.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.case.network import TrainingSection
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
+from plugin.training.dynamics import train_case_dynamics
 from plugin.training.observation_encoder import train_observation_encoder
 from plugin.training.runs import LAST, first_epoch, keep_network, rooted, run_training
 from plugin.training.training_set import training_set
@@ -126,10 +127,18 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_const", const=LAST, dest="start", help="go on after the last epoch")
     begin.add_argument("--from", type=int, dest="start", metavar="EPOCH", help="go on after an epoch that was kept")
-    parser.add_argument("--observations", action="store_true", help="train the observation encoder of the network")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--observations", action="store_true", help="train the observation encoder of the network")
+    what.add_argument("--dynamics", action="store_true", help="train the learned dynamics of the network's codes")
     words = read_words(parser, argv, comm)
-    train = train_observation_encoder if words.observations else train_network
-    train(read_case(words.case, needed=("network",)), comm, start=words.start)
+    case = read_case(words.case, needed=("network",))
+    if words.dynamics:
+        if words.start is not None:
+            raise ConfigurationError("--dynamics begins anew, in seconds; leave out --resume and --from")
+        train_case_dynamics(case, comm)
+    else:
+        train = train_observation_encoder if words.observations else train_network
+        train(case, comm, start=words.start)
     return 0
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from models.names.choices import ACTIVATIONS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES, UPSAMPLINGS
+from models.names.choices import ACTIVATIONS, DYNAMICS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES, UPSAMPLINGS
 from plugin.case.choice import OneOf
 from plugin.case.sections import Part, Positive, Scaling, Section, SeriesSection
 
@@ -131,6 +131,28 @@ class ObservationEncoderSection(Section):
     training: SensorTrainingSection = SensorTrainingSection()
 
 
+class DynamicsSection(Section):
+    """Learned dynamics of the network's codes: python -m plugin.train --dynamics."""
+
+    file: SafetensorsPath = Field(description="file (.safetensors) of the trained dynamics")
+    kind: Annotated[str, OneOf(("linear", *DYNAMICS))] = Field(
+        "residual", description="a linear inverse model, or a network about it; recurrent has a memory"
+    )
+    steps: int = Field(5, ge=1, description="of a roll-out in training")
+    before: int = Field(8, ge=1, description="codes that a memory is made of")
+    noise: NotNegative = Field(
+        0.05, description="of the codes that roll-outs begin at, in their standard deviations: keeps long ones near"
+    )
+    hidden: int = Field(64, ge=1, description="numbers of a hidden layer, or of the memory")
+    ridge: NotNegative = Field(1e-2, description="of the linear inverse model, in mean variances of the codes")
+    epochs: int = Field(100, ge=1, description="at most so many passes over the states")
+    patience: int = Field(15, ge=1, description="epochs without a better validation loss after which training ends")
+    batch: int = Field(32, ge=1, description="roll-outs in a step")
+    rate: Positive = Field(1e-3, description="learning rate of AdamW")
+    weight_decay: NotNegative = Field(1e-2, description="on the network's weights")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, order and noise")
+
+
 class NetworkSection(Section):
     """An autoencoder on the grid."""
 
@@ -171,6 +193,7 @@ class NetworkSection(Section):
     observations: ObservationEncoderSection | None = Field(
         None, description="an encoder of sparse readings; needed by background.transform: bireduced"
     )
+    dynamics: DynamicsSection | None = Field(None, description="a model from codes to those a time step later")
 
     @model_validator(mode="after")
     def _what_has_roots(self) -> Self:
