@@ -1,10 +1,10 @@
-"""The mesh's own nodes as the points of the analysis, for meshes that do not change.
+"""The mesh's own nodes, or cells of polyhedra, as the points of the analysis, for meshes that do not change.
 
-There is then no interpolation between model and analysis: P picks each node once, Q copies its value
-to every copy in the pieces of a parallel run. Points are numbered in the order of the pieces and
-divided among the ranks in contiguous runs, so that nothing depends on the number of ranks. Copies are
-identified by place: two nodes of different pieces at the same place are the same node; where each
-cell has nodes of its own (P1DG), those of the same cell.
+There is then no interpolation between model and analysis: P picks each node once, Q copies its value to every copy in
+the pieces of a parallel run. Cells of polyhedra have no copies. Points are numbered in the order of the pieces and
+divided among the ranks in contiguous runs, so that nothing depends on the number of ranks. Copies are identified by
+place: two nodes of different pieces at the same place are the same node; where each cell has nodes of its own (P1DG),
+those of the same cell.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from petsc4py import PETSc
 from coupling.common.collective import raise_together
 from coupling.geometry.grid import share_of_points
 from coupling.geometry.interpolation import Interpolation, multiply, numbering, sparse_rows
-from coupling.geometry.mesh import AnyMesh, Field, MeshError
+from coupling.geometry.mesh import AnyMesh, Field, MeshError, PolyhedralMesh
 
 _INT = PETSc.IntType
 # odd and large, so that a place's bits spread over the ranks: any would do
@@ -30,16 +30,18 @@ _FACTORS = np.array(
 
 @dataclass(frozen=True)
 class MeshPoints:
-    """The nodes of one mesh, each once.
+    """The nodes of one mesh, or its cells if they are polyhedra, each once.
 
     n_points : their number, over all ranks
+    location : "point" or "cell", where fields on the mesh have their values
     mesh_fingerprint : of the mesh they belong to
     origin : lowest corner of its box [m]
     between : P and Q, both of zeros and ones
-    own_places : (len(rows), 3) places of this rank's points [m]
+    own_places : (len(rows), 3) nodes, or centres of cells, of this rank's points [m]
     """
 
     n_points: int
+    location: str
     mesh_fingerprint: str
     origin: tuple[float, float, float]
     between: Interpolation = field(repr=False)
@@ -47,7 +49,7 @@ class MeshPoints:
 
     @property
     def fluid_points(self) -> np.ndarray:
-        """(n_points,) bool, all true: nodes lie in the air."""
+        """(n_points,) bool, all true: nodes and cells lie in the air."""
         return np.ones(self.n_points, bool)
 
     def rows(self, comm: MPI.Comm) -> range:
@@ -61,7 +63,7 @@ class MeshPoints:
     @property
     def description(self) -> dict[str, Any]:
         """What the header of a modes file records."""
-        return {"mesh nodes": self.n_points}
+        return {f"mesh {self.what}": self.n_points}
 
     @property
     def fingerprint(self) -> str:
@@ -69,7 +71,12 @@ class MeshPoints:
         return self.mesh_fingerprint
 
     def __str__(self) -> str:
-        return f"{self.n_points} mesh nodes"
+        return f"{self.n_points} mesh {self.what}"
+
+    @property
+    def what(self) -> str:
+        """What the points are: nodes or cells."""
+        return "nodes" if self.location == "point" else "cells"
 
     def interpolation(self, of: Field) -> Interpolation:
         """P and Q of a field's mesh.
@@ -77,13 +84,14 @@ class MeshPoints:
         Raises
         ------
         MeshError
-            if the field is on another mesh, or has its values at cells
+            if the field is on another mesh, or has its values elsewhere
         """
-        if of.location != "point" or of.mesh.fingerprint != self.mesh_fingerprint:
+        if of.location != self.location or of.mesh.fingerprint != self.mesh_fingerprint:
             raise MeshError(
-                f"a field at the {of.location}s of mesh {of.mesh.fingerprint[:8]} was given to an analysis on the nodes"
-                f" of mesh {self.mesh_fingerprint[:8]}; with space: mesh all states and variables share one mesh"
-                " and have their values at its nodes, otherwise use space: grid"
+                f"a field at the {of.location}s of mesh {of.mesh.fingerprint[:8]} was given to an analysis on the"
+                f" {self.what} of mesh {self.mesh_fingerprint[:8]};"
+                " with space: mesh all states and variables share one mesh"
+                f" and have their values at its {self.what}, otherwise use space: grid"
             )
         return self.between
 
@@ -97,7 +105,8 @@ def mesh_points(mesh: AnyMesh, comm: MPI.Comm) -> MeshPoints:
         if the mesh is cut into pieces and one has two nodes at the same place that their cells do not distinguish:
         copies and neighbours then look the same
     """
-    offset, n_local = numbering(mesh, "point", comm)
+    location = "cell" if isinstance(mesh, PolyhedralMesh) else "point"
+    offset, n_local = numbering(mesh, location, comm)
     node = np.arange(offset, offset + n_local)
     owner = _owners(mesh, node, comm)
     owned = owner == node
@@ -113,12 +122,13 @@ def mesh_points(mesh: AnyMesh, comm: MPI.Comm) -> MeshPoints:
     to_mesh = sparse_rows(n_local, n_rows, np.arange(n_local), number, np.ones(n_local), comm)
     origin = tuple(mesh.bounds(comm)[0].tolist())
     between = Interpolation(to_points, to_mesh)
-    return MeshPoints(n_points, mesh.fingerprint, origin, between, multiply(to_points, mesh.points))
+    places = multiply(to_points, mesh.points if location == "point" else mesh.centroids)
+    return MeshPoints(n_points, location, mesh.fingerprint, origin, between, places)
 
 
 def _owners(mesh, node, comm):
     """(n_local,) the first of all nodes at the same place, by its number over all ranks."""
-    if comm.allreduce(len(mesh.pieces)) == 1:
+    if isinstance(mesh, PolyhedralMesh) or comm.allreduce(len(mesh.pieces)) == 1:
         return node
     places = _places(mesh, comm)
     # the rank that matches a place follows from the place's hash, so that no rank has all of them

@@ -106,7 +106,7 @@ class CycleSection(Section):
 
 
 class GridSection(Section):
-    """Where the analysis lives: a regular grid of some shape or spacing, or the mesh's own nodes."""
+    """Where the analysis lives: a regular grid of some shape or spacing, or the mesh's own nodes or cells."""
 
     space: Literal["grid", "mesh"] = Field(
         "grid", description="mesh: no interpolation, for tsvd and reduced on a mesh that never changes"

@@ -6,6 +6,7 @@ import numpy as np
 from mpi4py import MPI
 from places import ROOT
 
+from coupling.geometry.pieces import share_of_pieces
 from coupling.geometry.polyhedra import PolyhedralMesh, PolyhedralPart, join_polyhedra
 
 OPENFOAM = ROOT / "tests/data/openfoam"
@@ -131,3 +132,11 @@ def cut(part, piece):
 def street_mesh(shake=0.0, size=(10.0, 10.0, 8.0)) -> PolyhedralMesh:
     """One piece of `street_cells`."""
     return join_polyhedra([(0, lattice(street_cells(), size, shake))], 1, MPI.COMM_SELF)
+
+
+def street_in_pieces(comm, n=5, size=(10.0, 10.0, 8.0)) -> PolyhedralMesh:
+    """The warped `street_cells` in n pieces, shared among ranks."""
+    whole = lattice(street_cells(), size, shake=0.2)
+    n_cells = 1 + whole.owner.max()
+    parts, _ = cut(whole, np.arange(n_cells) * n // n_cells)
+    return join_polyhedra([(k, parts[k]) for k in share_of_pieces(n, comm)], n, comm)

@@ -19,7 +19,7 @@ def grid(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the case's grid."""
     points = files.transfer.grid
     if isinstance(points, MeshPoints):
-        yield Finding(OK, _NAME, f"{points.n_points} nodes of the mesh itself")
+        yield Finding(OK, _NAME, f"{points.n_points} {points.what} of the mesh itself")
     else:
         yield from grid_on_mesh(points, files.mesh)
 

@@ -5,12 +5,11 @@ import sys
 import numpy as np
 from mpi4py import MPI
 from places import DATA
-from polyhedra import cut, lattice, street_cells
+from polyhedra import street_in_pieces
 
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling
-from coupling.geometry.mesh import Field, State, share_of_pieces
-from coupling.geometry.polyhedra import join_polyhedra
+from coupling.geometry.mesh import Field, State
 from coupling.vtk.vtu import read_state
 
 PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2], [225, 155, 61]])
@@ -18,9 +17,7 @@ PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2]
 
 def polyhedra(comm):
     """Fields in warped cells of a mesh in five pieces."""
-    part = lattice(street_cells(), (40.0, 40.0, 20.0), shake=0.2)
-    parts, _ = cut(part, np.arange(part.owner.max() + 1) * 5 // (part.owner.max() + 1))
-    mesh = join_polyhedra([(k, parts[k]) for k in share_of_pieces(5, comm)], 5, comm)
+    mesh = street_in_pieces(comm, size=(40.0, 40.0, 20.0))
     wave = np.sin(mesh.centroids / 30.0)
     values = {"T": wave.sum(axis=1), "U": wave}
     return State(0.0, {name: Field(name, mesh, of, "cell") for name, of in values.items()})

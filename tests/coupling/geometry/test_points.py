@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from contents import small_mesh
 from mpi4py import MPI
+from polyhedra import small_mesh as small_polyhedra
+from polyhedra import street_in_pieces
 
 from coupling.geometry.interpolation import multiply
-from coupling.geometry.mesh import MeshError, join_pieces
+from coupling.geometry.mesh import Field, MeshError, join_pieces
 from coupling.geometry.points import mesh_points
 from coupling.vtk.vtu import read_state
 
@@ -47,12 +49,25 @@ def test_nodes_of_a_discontinuous_mesh_belong_to_their_cells(fluidity_data):
     assert np.array_equal(multiply(between.to_mesh, multiply(between.to_grid, values)), values)
 
 
-@pytest.mark.parametrize("dump", ["parallel/mini_2.pvtu", VELOCITY_MESH])
+@pytest.mark.parametrize("mesh", [small_polyhedra(), street_in_pieces(COMM)])
+def test_of_polyhedra_the_points_are_the_cells(mesh):
+    of = Field("U", mesh, np.sin(mesh.centroids), "cell")
+    points = mesh_points(mesh, COMM)
+    between = points.interpolation(of)
+    assert points.n_points == mesh.n_cells and str(points) == f"{mesh.n_cells} mesh cells"
+    assert points.description == {"mesh cells": mesh.n_cells}
+    assert np.array_equal(points.places(COMM), mesh.centroids)
+    assert np.array_equal(multiply(between.to_grid, of.values), of.values)
+    assert np.array_equal(multiply(between.to_mesh, of.values), of.values)
+
+
+@pytest.mark.parametrize("dump", ["parallel/mini_2.pvtu", VELOCITY_MESH, "polyhedra"])
 def test_any_number_of_ranks_has_the_same_points_in_the_same_order(dump, mpirun, fluidity_data, tmp_path):
+    source = dump if dump == "polyhedra" else fluidity_data / dump
     points = []
     for n in (1, 2, 3):
         path = tmp_path / f"{n}.npy"
-        mpirun(n, "tests/coupling/geometry/parallel_points.py", fluidity_data / dump, path)
+        mpirun(n, "tests/coupling/geometry/parallel_points.py", source, path)
         points.append(np.load(path))
     assert np.array_equal(points[0], points[1]) and np.array_equal(points[0], points[2])
 
@@ -65,6 +80,9 @@ def test_a_field_on_another_mesh_or_at_cells_is_refused(fluidity_data):
     cells = next(f for f in state.fields.values() if f.location == "cell")
     with pytest.raises(MeshError, match="at the cells"):
         mesh_points(cells.mesh, COMM).interpolation(cells)
+    mesh = street_in_pieces(COMM)
+    with pytest.raises(MeshError, match="on the cells of mesh .* their values at its cells"):
+        mesh_points(mesh, COMM).interpolation(Field("T", small_polyhedra(), np.zeros(1169), "cell"))
 
 
 def test_two_nodes_of_a_piece_at_the_same_place_are_refused():
