@@ -8,8 +8,8 @@ A mesh is stored once, for any number of states; the pieces of a parallel run ar
 parts. Each rank writes and reads its own pieces, and no rank holds more than one state.
 """
 
+from coupling.archive.describing import describe
 from coupling.archive.joining import join_archives
-from coupling.archive.layout import describe
 from coupling.archive.reader import Archive
 from coupling.archive.writer import ArchiveWriter
 

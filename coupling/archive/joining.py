@@ -12,17 +12,14 @@ import h5py
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive.layout import GROUPS, OURS, ROOT, damage_named, dataset, opened, read_index
+from coupling.archive.cells import OURS, ROOT, stored_arrays
+from coupling.archive.layout import GROUPS, damage_named, dataset, opened, read_index
 from coupling.archive.reader import Archive
 from coupling.archive.writer import ArchiveWriter
 from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.files import whole_file
 from coupling.common.watchdog import alive
 from coupling.vtk.vtu import GHOST
-
-_MESH = ("Points", "Connectivity", "Offsets", "Types", f"{GROUPS['cell']}/{GHOST}")
-_SIZES = ("NumberOfPoints", "NumberOfCells", "NumberOfConnectivityIds")
-_PLACES = ("PartOffsets", "NumberOfParts", "PointOffsets", "CellOffsets", "ConnectivityIdOffsets")
 
 
 def join_archives(
@@ -90,17 +87,21 @@ def _copy(paths, into):
             root.attrs[name] = value
         for group in (*GROUPS.values(), "Steps"):
             root.create_group(group)
-        for name in (*_MESH, *_SIZES):
-            first.copy(f"{ROOT}/{name}", root, name)
+        file.create_group(OURS)
+        stored = stored_arrays(read_index(paths[0]).faces is not None)
+        sizes = [f"{ROOT}/{array.size}" for array in stored if array.size]
+        for name in (*(array.name for array in stored), *sizes):
+            first.copy(name, file, name)
         steps = root["Steps"]
-        for name in ("Values", *_PLACES, f"{GROUPS['cell']}Offsets/{GHOST}"):
+        places = [array.place for array in stored if array.place]
+        for name in ("Values", "PartOffsets", "NumberOfParts", *places, f"{GROUPS['cell']}Offsets/{GHOST}"):
             steps[name] = np.concatenate([part[f"{ROOT}/Steps/{name}"][...] for _, part in parts])
         steps.attrs["NSteps"] = np.int64(len(steps["Values"]))
         for group in GROUPS.values():
             for name in sorted(first[f"{ROOT}/Steps"].get(f"{group}Offsets", ())):
                 if name != GHOST:
                     steps[f"{group}Offsets/{name}"] = _copy_field(f"{group}/{name}", parts, root)
-        first.copy(f"{OURS}/fingerprints", file.require_group(OURS), "fingerprints")
+        first.copy(f"{OURS}/fingerprints", file[OURS], "fingerprints")
         file[f"{OURS}/mesh"] = np.zeros(len(steps["Values"]), "<i8")
 
 

@@ -8,7 +8,6 @@ In addition to what VTK reads there is a group of our own, with the fingerprint 
 other programs lack it and can be read all the same.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from coupling.archive.cells import OURS, ROOT, SIDES
 from coupling.common.files import FileError
 from coupling.common.hdf5 import claim_problem
 from coupling.geometry.shapes import ONE_SHAPE, SHAPES, TETRAHEDRON, Shape
 from coupling.vtk.vtu import GHOST, TIME, wrong_kinds
 
-ROOT = "VTKHDF"
-OURS = "FluidityDA"
 TYPE = "UnstructuredGrid"
 VERSION = (2, 0)
+VERSION_OF_POLYHEDRA = (2, 5)  # the first that has them
 GROUPS = {"point": "PointData", "cell": "CellData"}
 
 
@@ -58,9 +57,10 @@ class Index:
     point, cell, connectivity : (S,) first rows of a step's mesh
     ghost : (S,) first row of the step's ghost marks, or None where there are none
     part_points, part_cells : (P,) sizes of the parts
+    faces : FaceRows of polyhedra, else None
+    shape : of all cells; of polyhedra None
     fields : {name: FieldLayout}
     fingerprints : (S,) of each step's mesh, or None in files of other programs
-    shape : of all cells
     """
 
     times: np.ndarray
@@ -72,9 +72,10 @@ class Index:
     ghost: np.ndarray | None
     part_points: np.ndarray
     part_cells: np.ndarray
+    faces: "FaceRows | None"
+    shape: Shape | None
     fields: dict[str, FieldLayout]
     fingerprints: np.ndarray | None
-    shape: Shape
 
     def mesh_key(self, step: int) -> tuple[int, ...]:
         """Equal for steps whose mesh is stored in the same rows."""
@@ -88,48 +89,19 @@ class Index:
 
 
 @dataclass(frozen=True)
-class FieldInfo:
-    """A field and the space it takes; see :func:`describe`."""
+class FaceRows:
+    """Where the faces of a mesh of polyhedra lie, each cell's own.
 
-    name: str
-    location: str
-    components: int
-    kind: str
-    raw_bytes: int
-    stored_bytes: int
+    node, face : (S,) first rows of a step in FaceConnectivity, and in PolyhedronToFaces and `SIDES`
+    offset : (S,) first row in FaceOffsets
+    part_nodes, part_faces : (P,) rows of each part
+    """
 
-
-@dataclass(frozen=True)
-class MeshInfo:
-    """A mesh and the steps that are on it; nodes and cells of all parts, ghosts included."""
-
-    nodes: int
-    cells: int
-    parts: int
-    steps: int
-    first_step: int
-    fingerprint: str | None
-
-
-def describe(path: str | Path) -> tuple[np.ndarray, tuple[FieldInfo, ...], tuple[MeshInfo, ...]]:
-    """(times, fields, meshes) of an archive: (S,) [s], tuple of FieldInfo, tuple of MeshInfo. Not collective."""
-    index = read_index(path)
-    meshes: dict[tuple[int, ...], list[int]] = {}
-    for step in range(len(index.times)):
-        n_points, n_cells = index.sizes(step)
-        numbers = [n_points.sum(), n_cells.sum(), len(n_points), 0, step]
-        meshes.setdefault(index.mesh_key(step), numbers)[3] += 1
-    fields = []
-    with opened(path) as file, damage_named(path):
-        for f in index.fields.values():
-            stored = dataset(file, f.dataset, path)
-            sizes = math.prod(stored.shape) * stored.dtype.itemsize, stored.id.get_storage_size()
-            fields.append(FieldInfo(f.name, f.location, int(np.prod(f.tail)), f.kind, *sizes))
-    prints = index.fingerprints
-    infos = []
-    for nodes, cells, parts, steps, first in (map(int, numbers) for numbers in meshes.values()):
-        infos.append(MeshInfo(nodes, cells, parts, steps, first, None if prints is None else str(prints[first])))
-    return index.times, tuple(fields), tuple(infos)
+    node: np.ndarray
+    face: np.ndarray
+    offset: np.ndarray
+    part_nodes: np.ndarray
+    part_faces: np.ndarray
 
 
 def opened(path: str | Path) -> h5py.File:
@@ -239,7 +211,7 @@ class _Indexing:
 
     def index(self) -> Index:
         """The checked index."""
-        part_points = self._numbers("NumberOfPoints")
+        part_points, faces = self._numbers("NumberOfPoints"), self._faces()
         index = Index(
             times=self._times(),
             part=self._by_step("PartOffsets"),
@@ -250,9 +222,10 @@ class _Indexing:
             ghost=None,
             part_points=part_points,
             part_cells=self._numbers("NumberOfCells"),
+            faces=faces,
+            shape=self._shape() if faces is None else None,
             fields={},
             fingerprints=self._fingerprints(),
-            shape=self._shape(),
         )
         self._check_meshes(index)
         fields, ghost = {}, None
@@ -317,8 +290,7 @@ class _Indexing:
                     yield FieldLayout(name, location, tail, values.dtype.str, offsets)
 
     def _rows(self, index, location):
-        total = np.concatenate([[0], np.cumsum(index.part_points if location == "point" else index.part_cells)])
-        return total[index.part + index.n_parts] - total[index.part]
+        return _by_step(index.part_points if location == "point" else index.part_cells, index)
 
     def _check_meshes(self, index):
         sizes = index.part_points, index.part_cells
@@ -328,20 +300,61 @@ class _Indexing:
         most = max(index.part.max(), index.n_parts.max(), (index.part + index.n_parts).max())
         if index.part.min() < 0 or index.n_parts.min() < 1 or most > len(sizes[0]):
             raise FileError(f"{self.path}: Steps names parts beyond the {len(sizes[0])} there are")
-        n = index.shape.n_nodes
-        if not np.array_equal(self._numbers("NumberOfConnectivityIds"), n * sizes[1]):
-            raise FileError(f"{self.path}: has cells without the {n} nodes of {index.shape.name}; {ONE_SHAPE}")
         shape = self._dataset("Points").shape
         if shape[1:] != (3,) or sizes[0].max() > shape[0] or sizes[1].max() > len(self._dataset("Types")):
             raise FileError(f"{self.path}: Points has shape {shape}, expected (N, 3) with room for every part")
         points, cells = self._rows(index, "point"), self._rows(index, "cell")
         self._check_rows(f"{ROOT}/Points", index.point, points)
         self._check_rows(f"{ROOT}/Types", index.cell, cells)
-        self._check_rows(f"{ROOT}/Connectivity", index.connectivity, n * cells)
         self._check_rows(f"{ROOT}/Offsets", index.cell + index.part, cells + index.n_parts)
+        if index.faces is None:
+            self._check_nodes(index, index.shape, cells)
+        else:
+            self._check_faces(index, index.faces, cells)
+
+    def _check_nodes(self, index, shape, cells):
+        n = shape.n_nodes
+        if not np.array_equal(self._numbers("NumberOfConnectivityIds"), n * index.part_cells):
+            raise FileError(f"{self.path}: has cells without the {n} nodes of {shape.name}; {ONE_SHAPE}")
+        self._check_rows(f"{ROOT}/Connectivity", index.connectivity, n * cells)
+
+    def _faces(self):
+        """FaceRows, or None where there are no faces."""
+        if node(self.file, f"{ROOT}/NumberOfFaces", self.path) is None or not self._numbers("NumberOfFaces").any():
+            return None
+        if node(self.file, SIDES, self.path) is None:
+            raise FileError(
+                f"{self.path}: polyhedra of another program: {SIDES} is missing, without which two cells' faces are not"
+                " known to be one; pack the simulation's own files with plugin.archive"
+            )
+        return FaceRows(
+            node=self._by_step("FaceConnectivityOffsets"),
+            face=self._by_step("PolyhedronToFaceIdOffsets"),
+            offset=self._by_step("FaceOffsetsOffsets"),
+            part_nodes=self._numbers("NumberOfFaceConnectivityIds"),
+            part_faces=self._numbers("NumberOfPolyhedronToFaceIds"),
+        )
+
+    def _check_faces(self, index, faces, cells):
+        sides = len(dataset(self.file, SIDES, self.path))
+        for sizes, n_rows in ((faces.part_nodes, len(self._dataset("FaceConnectivity"))), (faces.part_faces, sides)):
+            # each by itself first: the sum of large numbers may be a small one
+            if len(sizes) != len(index.part_cells) or sizes.min(initial=0) < 0 or sizes.max(initial=0) > n_rows:
+                raise FileError(f"{self.path}: the numbers of faces and their nodes do not fit its parts")
+        n_faces, n_nodes = (_by_step(sizes, index) for sizes in (faces.part_faces, faces.part_nodes))
+        self._check_rows(f"{ROOT}/FaceConnectivity", faces.node, n_nodes)
+        self._check_rows(SIDES, faces.face, n_faces)
+        self._check_rows(f"{ROOT}/FaceOffsets", faces.offset, n_faces + index.n_parts)
+        self._check_rows(f"{ROOT}/PolyhedronOffsets", index.cell + index.part, cells + index.n_parts)
 
     def _check_rows(self, name, first, count):
         n_rows = len(dataset(self.file, name, self.path))
         last = max(first.max(), (first + count).max())
         if first.min() < 0 or last > n_rows:
             raise FileError(f"{self.path}: Steps has rows {first.min()} … {last} of {name}, which has {n_rows}")
+
+
+def _by_step(sizes, index):
+    """(S,) sums of parts' sizes."""
+    total = np.concatenate([[0], np.cumsum(sizes)])
+    return total[index.part + index.n_parts] - total[index.part]

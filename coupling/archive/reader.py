@@ -7,11 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 from mpi4py import MPI
+from vtkmodules.vtkCommonDataModel import VTK_POLYHEDRON
 
-from coupling.archive.layout import GROUPS, ROOT, damage_named, dataset, opened, read_index
+from coupling.archive.cells import ROOT, SIDES, polyhedra_of
+from coupling.archive.layout import GROUPS, damage_named, dataset, opened, read_index
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError
-from coupling.geometry.mesh import Field, Mesh, State, join_pieces, share_of_pieces
+from coupling.geometry.mesh import AnyMesh, Field, MeshError, State, join_pieces, share_of_pieces
+from coupling.geometry.polyhedra import checked_cells, join_polyhedra
 from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, wrong_kinds
 
 
@@ -37,7 +40,7 @@ class Archive:
         self.times = self._index.times
         self.times.flags.writeable = False
         self.field_names = tuple(sorted(self._index.fields))
-        self._mesh: Mesh | None = None
+        self._mesh: AnyMesh | None = None
         self._mesh_key: tuple[int, ...] | None = None
         self._file: h5py.File | None = None
         problem = None
@@ -96,7 +99,8 @@ class Archive:
         try:
             with damage_named(self.path):
                 if key != self._mesh_key:
-                    parts = self._read_parts(step)
+                    shape, faces = self._index.shape, self._index.faces
+                    parts = self._read_parts(step, shape) if shape else self._read_polyhedra(step, faces)
                 values = {name: self._read_field(self._index.fields[name], step) for name in names}
         except FileError as error:
             problem = error
@@ -106,8 +110,13 @@ class Archive:
         fields = {name: Field(name, mesh, v, self._index.fields[name].location) for name, v in values.items()}
         return State(float(self.times[step]), fields)
 
-    def _take_mesh(self, step: int, key: tuple[int, ...], parts: list) -> Mesh:
-        mesh = join_pieces(parts, int(self._index.n_parts[step]), self._comm, self._index.shape)
+    def _take_mesh(self, step: int, key: tuple[int, ...], parts: list) -> AnyMesh:
+        mesh: AnyMesh
+        n_pieces = int(self._index.n_parts[step])
+        if self._index.shape is not None:
+            mesh = join_pieces(parts, n_pieces, self._comm, self._index.shape)
+        else:
+            mesh = join_polyhedra(parts, n_pieces, self._comm)
         if self._index.fingerprints is not None and mesh.fingerprint != self._index.fingerprints[step]:
             raise FileError(
                 f"{self.path}: the mesh of step {step} is not the one that was stored: fingerprint {mesh.fingerprint}, "
@@ -120,7 +129,10 @@ class Archive:
         return self._mesh
 
     def _rows(self, name, first, count):
-        return dataset(self._file, f"{ROOT}/{name}", self.path)[first : first + count]
+        return self._rows_of(f"{ROOT}/{name}", first, count)
+
+    def _rows_of(self, path, first, count):
+        return dataset(self._file, path, self.path)[first : first + count]
 
     def _mine(self, sizes):
         """(first, count) of this rank's rows, where pieces have `sizes`."""
@@ -133,18 +145,20 @@ class Archive:
         values = self._rows(f"{GROUPS[layout.location]}/{layout.name}", layout.offsets[step] + first, count)
         return values.reshape(count, *layout.tail).astype(np.float64, copy=False)
 
-    def _read_parts(self, step):
+    def _read_parts(self, step, shape):
         """[(index, points, cells, ghost)] of this rank's pieces."""
         index = self._index
         n_points, n_cells = index.sizes(step)
         (point, p_count), (cell, c_count) = self._mine(n_points), self._mine(n_cells)
         share = share_of_pieces(len(n_cells), self._comm)
         points = self._rows("Points", index.point[step] + point, p_count).astype(np.float64, copy=False)
-        n = index.shape.n_nodes
+        n = shape.n_nodes
         cells = self._rows("Connectivity", index.connectivity[step] + n * cell, n * c_count)
         cells = cells.reshape(-1, n).astype(np.int64, copy=False)
         before = index.cell[step] + index.part[step] + cell + share.start
-        self._check_cells(step, index.cell[step] + cell, before, n_cells[share.start : share.stop])
+        own = n_cells[share.start : share.stop]
+        self._check_types(step, index.cell[step] + cell, int(own.sum()), shape.vtk)
+        self._check_offsets(step, before, own, shape)
         ghost = np.zeros(c_count, bool)
         if index.ghost is not None:
             marks = self._rows(f"CellData/{GHOST}", index.ghost[step] + cell, c_count)
@@ -158,12 +172,40 @@ class Archive:
                 raise FileError(f"{self.path}: step {step}, part {number}: cells name nodes beyond the {len(p)} it has")
         return parts
 
-    def _check_cells(self, step, cell, offset, sizes):
-        shape = self._index.shape
-        kinds = np.unique(self._rows("Types", cell, int(sizes.sum()))).tolist()
-        if not set(kinds) <= {shape.vtk}:
-            raise FileError(wrong_kinds(f"{self.path}: step {step}", sorted({shape.vtk, *kinds})))
-        expected = [np.arange(0, shape.n_nodes * k + 1, shape.n_nodes) for k in sizes]
+    def _read_polyhedra(self, step, faces):
+        """[(index, PolyhedralPart)] of this rank's pieces."""
+        index = self._index
+        of_step = slice(index.part[step], index.part[step] + index.n_parts[step])
+        n_points, n_cells = index.sizes(step)
+        n_nodes, n_faces = faces.part_nodes[of_step], faces.part_faces[of_step]
+        parts, share = [], share_of_pieces(len(n_cells), self._comm)
+        for k in share:
+            before = [int(sizes[:k].sum()) for sizes in (n_points, n_cells, n_nodes, n_faces)]
+            point, cell, node, face = before
+            name = f"{self.path}: step {step}, part {k}"
+            self._check_types(step, index.cell[step] + cell, n_cells[k], VTK_POLYHEDRON)
+            arrays = (
+                self._rows("Points", index.point[step] + point, n_points[k]).astype(np.float64, copy=False),
+                self._rows("PolyhedronOffsets", index.cell[step] + index.part[step] + cell + k, n_cells[k] + 1),
+                self._rows("FaceOffsets", faces.offset[step] + face + k, n_faces[k] + 1),
+                self._rows("FaceConnectivity", faces.node[step] + node, n_nodes[k]),
+                self._rows_of(SIDES, faces.face[step] + face, n_faces[k]),
+            )
+            part = polyhedra_of(*arrays, name)
+            try:
+                checked_cells(part, name)
+            except MeshError as error:
+                raise FileError(str(error)) from None
+            parts.append((k, part))
+        return parts
+
+    def _check_types(self, step, cell, count, expected):
+        kinds = np.unique(self._rows("Types", cell, count)).tolist()
+        if not set(kinds) <= {expected}:
+            raise FileError(wrong_kinds(f"{self.path}: step {step}", sorted({expected, *kinds})))
+
+    def _check_offsets(self, step, offset, sizes, shape):
+        expected = [np.arange(0, shape.n_nodes * n + 1, shape.n_nodes) for n in sizes]
         offsets = self._rows("Offsets", offset, int(sizes.sum()) + len(sizes))
         if not np.array_equal(offsets, np.concatenate([np.empty(0, np.int64), *expected])):
             raise FileError(f"{self.path}: step {step}: Offsets are not those of {shape.name} one after another")

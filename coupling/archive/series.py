@@ -4,15 +4,17 @@ import operator
 from collections.abc import Collection
 from copy import copy
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mpi4py import MPI
 
 from coupling.archive import Archive
 from coupling.archive.by_variable import SplitArchive, reopened_parts
+from coupling.archive.writer import ArchiveWriter
 from coupling.common.collective import on_rank_0
-from coupling.geometry.mesh import AnyMesh, State
-from coupling.vtk.dumps import Dumps, dumps_in_time
+from coupling.geometry.mesh import AnyMesh, PolyhedralMesh, State
+from coupling.vtk.dumps import Dumps, dumps_in_time, write_dump
 from coupling.vtk.vtu import MARKS, TIME, arrays_of, piece_paths, read_grid, read_state
 
 ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
@@ -130,3 +132,45 @@ def reopened(series: Series, comm: MPI.Comm) -> Series:
     again = copy(series)  # its dumps and their times need not be read again
     again._comm, again._mesh = comm, None
     return again
+
+
+def write_state(state: State, path: str | Path, comm: MPI.Comm) -> Path:
+    """Write one state so that ParaView and :func:`open_series` open it: a dump, or of polyhedra an archive. Collective.
+
+    Parameters
+    ----------
+    state : State, its fields on one mesh
+    path : where to, without suffix: it becomes .vtu or .pvtu, see :func:`coupling.vtk.dumps.write_dump`, or .vtkhdf
+    comm : MPI communicator
+
+    Returns
+    -------
+    Path of the file
+
+    Raises
+    ------
+    MeshError, FileError, OSError
+        as `write_dump` and `ArchiveWriter`
+    """
+    if not any(isinstance(of.mesh, PolyhedralMesh) for of in state.fields.values()):
+        return write_dump(state, path, comm)
+    path = Path(path)
+    path = path.with_name(f"{path.name}.vtkhdf")
+    with ArchiveWriter(path, comm) as archive:
+        archive.append(state)
+    return path
+
+
+def read_written(path: str | Path, comm: MPI.Comm) -> State:
+    """The state in a file of `write_state`. Collective. FileError if the file is not one, or is damaged."""
+    with open_series(path, comm) as series:
+        return series.read(0)
+
+
+def written_states(folder: Path, pattern: str) -> list[Path]:
+    """Files of `write_state` in a folder whose names without suffix match a pattern, sorted by name."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in (".vtu", ".pvtu", ".vtkhdf") and path.is_file() and fnmatchcase(path.stem, pattern)
+    )

@@ -12,26 +12,26 @@ import h5py
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive.layout import GROUPS, OURS, ROOT, TYPE, VERSION
+from coupling.archive.cells import MARKS, OURS, ROOT, arrays_of_piece, stored_arrays
+from coupling.archive.layout import GROUPS, TYPE, VERSION, VERSION_OF_POLYHEDRA
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError, whole_shared_file
-from coupling.geometry.mesh import MeshError, PolyhedralMesh, State, of_elements
-from coupling.geometry.shapes import Shape
-from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, TIME
+from coupling.geometry.mesh import MeshError, PolyhedralMesh, State
+from coupling.vtk.vtu import GHOST, TIME
 
 _CHUNK = 1 << 20  # bytes; a chunk must fit into HDF5's cache of 1 MiB per dataset
 _SHARE = 1 << 17  # bytes; compressing less is not worth a rank's time
+_POLYHEDRA = "polyhedra"
 
 
 @dataclass(frozen=True)
 class _StoredMesh:
-    """Where a mesh begins in the file, its size, and this rank's first node and cell within it."""
+    """Where a mesh's arrays begin in the file, its size, and this rank's first node and cell within it."""
 
     number: int
     part: int
     n_parts: int
-    point: int
-    cell: int
+    first: dict[str, int]
     n_points: int
     n_cells: int
     my_point: int
@@ -75,11 +75,11 @@ class ArchiveWriter:
         self._file: h5py.File = None  # opened at the beginning of the block
         self._block: AbstractContextManager[ArchiveWriter] | None = None
         self._transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
-        self._shape: Shape | None = None  # of the first state's cells
+        self._cells = ""  # what those of the first state are
         self._layout: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._meshes: dict[str, _StoredMesh] = {}
         self._steps: list[tuple[float, _StoredMesh, dict[str, int]]] = []
-        self._part_sizes: list[list[int]] = []
+        self._part_sizes: list[dict[str, int]] = []
 
     def __enter__(self) -> "ArchiveWriter":
         self._block = self._opened()
@@ -123,7 +123,6 @@ class ArchiveWriter:
 
     def _create_groups(self):
         root = self._file.create_group(ROOT)
-        root.attrs["Version"] = np.array(VERSION, np.int64)
         root.attrs["Type"] = np.bytes_(TYPE)
         for group in (*GROUPS.values(), "Steps"):
             root.create_group(group)
@@ -141,19 +140,22 @@ class ArchiveWriter:
             on every rank, if the state does not fit; nothing is added
         """
         raise_together(self._refusal(state), self._comm)
-        mesh = of_elements(next(iter(state.fields.values())).mesh, "an archive")
-        if not self._layout:
-            self._layout = {name: (f.location, f.values.shape[1:]) for name, f in state.fields.items()}
-            self._shape = mesh.shape
-            self._create(mesh)
+        mesh = next(iter(state.fields.values())).mesh
         if mesh.fingerprint not in self._meshes:
-            self._meshes[mesh.fingerprint] = self._write_mesh(mesh)
+            begins = not self._layout
+            if begins:
+                self._layout = {name: (f.location, f.values.shape[1:]) for name, f in state.fields.items()}
+                self._cells = _name_of_cells(mesh)
+            arrays = self._arrays_of(mesh)
+            if begins:
+                self._create(mesh, arrays[0])
+            self._meshes[mesh.fingerprint] = self._write_mesh(mesh, *arrays)
         at = self._meshes[mesh.fingerprint]
         offsets = {}
         for name, (location, _) in sorted(self._layout.items()):
             n, first = (at.n_points, at.my_point) if location == "point" else (at.n_cells, at.my_cell)
             values = self._converted(state.fields[name])
-            offsets[name] = self._extend(f"{GROUPS[location]}/{name}", n, first, values, whole_chunks=True)
+            offsets[name] = self._extend(f"{ROOT}/{GROUPS[location]}/{name}", n, first, values, whole_chunks=True)
         self._steps.append((state.time, at, offsets))
 
     def _converted(self, field):
@@ -167,11 +169,9 @@ class ArchiveWriter:
         if len(meshes) != 1:
             return MeshError(f"state of {state.time:g} s: {len(meshes)} meshes, an archive holds states on one")
         (mesh,) = meshes.values()
-        if isinstance(mesh, PolyhedralMesh):
-            return MeshError(f"state of {state.time:g} s: an archive holds finite elements, this mesh has polyhedra")
-        if self._shape is not None and self._shape != mesh.shape:
+        if self._cells not in ("", _name_of_cells(mesh)):
             return MeshError(
-                f"state of {state.time:g} s: is on {mesh.shape.name}, the archive holds {self._shape.name}; pack these "
+                f"state of {state.time:g} s: is on {_name_of_cells(mesh)}, the archive holds {self._cells}; pack these "
                 "states into an archive of their own"
             )
         if not np.isfinite(state.time) or (self._steps and not state.time > self._steps[-1][0]):
@@ -192,39 +192,34 @@ class ArchiveWriter:
             return MeshError(f"pieces {numbers} on rank {self._comm.rank}, expected a run of them")
         return None
 
-    def _create(self, mesh):
+    def _create(self, mesh, own):
         """Create the datasets; a state of this size fills its chunks, up to less than a row in each."""
-        n_points, n_cells = self._comm.allreduce(np.array([mesh.n_nodes, mesh.n_cells]))
-        n_points, n_cells = int(n_points), int(n_cells)
-        rows = {
-            "point": n_points,
-            "cell": n_cells,
-            "node": mesh.shape.n_nodes * n_cells,
-            "offset": n_cells + mesh.n_pieces,
-        }
+        root = self._file[ROOT]
+        root.attrs["Version"] = np.array(VERSION_OF_POLYHEDRA if self._cells == _POLYHEDRA else VERSION, np.int64)
+        n_points, n_cells, *lengths = self._comm.allreduce(
+            np.array([mesh.n_nodes, mesh.n_cells, *map(len, own.values())])
+        )
+        discontinuous = self._cells != _POLYHEDRA and n_points == mesh.shape.n_nodes * n_cells
         # a discontinuous dump repeats values from cell to cell, which gzip finds without shuffling only: half the size
-        without_shuffle = {"point"} if n_points == mesh.shape.n_nodes * n_cells else set()
-        arrays: list[tuple[str, str, tuple[int, ...], str | np.dtype]] = [
-            ("Points", "point", (3,), "<f8"),
-            ("Connectivity", "node", (), "<i8"),
-            ("Offsets", "offset", (), "<i8"),
-            ("Types", "cell", (), "|u1"),
-            (f"{GROUPS['cell']}/{GHOST}", "cell", (), "|u1"),
-        ]
-        arrays += [(f"{GROUPS[at]}/{name}", at, tail, self._kind) for name, (at, tail) in sorted(self._layout.items())]
-        for name, at, tail, kind in arrays:
-            size = rows[at] * int(np.prod(tail)) * np.dtype(kind).itemsize
+        without_shuffle = (f"{ROOT}/Points", f"{ROOT}/{GROUPS['point']}/") if discontinuous else ()
+        arrays = [(a.name, int(n), a.tail, np.dtype(a.kind)) for a, n in zip(self._stored, lengths, strict=True)]
+        for name, (at, tail) in sorted(self._layout.items()):
+            arrays.append(
+                (f"{ROOT}/{GROUPS[at]}/{name}", int(n_points if at == "point" else n_cells), tail, self._kind)
+            )
+        for name, rows, tail, kind in arrays:
+            size = rows * int(np.prod(tail)) * kind.itemsize
             n_chunks = max(1, -(-size // _CHUNK), min(self._comm.size, size // _SHARE))
-            filters = {**self._filters, "shuffle": at not in without_shuffle} if self._filters else {}
-            chunk = (max(1, -(-rows[at] // n_chunks)), *tail)
-            self._file[ROOT].create_dataset(name, (0, *tail), kind, maxshape=(None, *tail), chunks=chunk, **filters)
+            filters = {**self._filters, "shuffle": not name.startswith(without_shuffle)} if self._filters else {}
+            chunk = (max(1, -(-rows // n_chunks)), *tail)
+            self._file.create_dataset(name, (0, *tail), kind, maxshape=(None, *tail), chunks=chunk, **filters)
 
     def _extend(self, name, n, own_first, values, whole_chunks=False):
         """Add `n` rows of which this rank has `values`, from row `own_first` on; returns the first row's number.
 
         whole_chunks : begin with a new chunk, so that no chunk belongs to two states
         """
-        target = self._file[f"{ROOT}/{name}"]
+        target = self._file[name]
         first = target.shape[0]
         if whole_chunks:
             first = -(-first // target.chunks[0]) * target.chunks[0]
@@ -239,50 +234,54 @@ class ArchiveWriter:
         target.id.write(in_memory, in_file, values, dxpl=self._transfer)
         return first
 
-    def _write_mesh(self, mesh):
-        known = self._comm.allgather([_piece_sizes(p) for p in mesh.pieces])
-        sizes = np.array([size for _, *size in sorted(chain(*known))])
+    @property
+    def _stored(self):
+        return stored_arrays(self._cells == _POLYHEDRA)
+
+    def _arrays_of(self, mesh):
+        """{name: this rank's rows} of a mesh's arrays, and [(index, {name: rows})] of its pieces."""
+        pieces = [arrays_of_piece(mesh, p) for p in mesh.pieces]
+        sizes = [(p.index, {name: len(a) for name, a in of.items()}) for p, of in zip(mesh.pieces, pieces, strict=True)]
+        none = {a.name: np.empty((0, *a.tail), a.kind) for a in self._stored}
+        whole = {name: np.concatenate([empty, *(of[name] for of in pieces)]) for name, empty in none.items()}
+        return {a.name: np.ascontiguousarray(whole[a.name], a.kind) for a in self._stored}, sizes
+
+    def _write_mesh(self, mesh, own, mine):
+        sizes = [of for _, of in sorted(chain(*self._comm.allgather(mine)), key=lambda of: of[0])]
         first = mesh.pieces[0].index if mesh.pieces else 0
-        my_point, my_cell = (int(n) for n in sizes[:first].sum(axis=0))
-        n_points, n_cells = (int(n) for n in sizes.sum(axis=0))
-        cells = [(mesh.cells[p.cells] - p.nodes.start).ravel() for p in mesh.pieces]
-        n = mesh.shape.n_nodes
-        offsets = [np.arange(0, n * (p.cells.stop - p.cells.start) + 1, n) for p in mesh.pieces]
-        none = np.empty(0, "<i8")
-        point = self._extend("Points", n_points, my_point, np.ascontiguousarray(mesh.points, "<f8"))
-        cell = self._extend("Types", n_cells, my_cell, np.full(mesh.n_cells, mesh.shape.vtk, "|u1"))
-        self._extend("Connectivity", n * n_cells, n * my_cell, np.concatenate([none, *cells]))
-        self._extend("Offsets", n_cells + len(sizes), my_cell + first, np.concatenate([none, *offsets]))
-        self._extend(f"CellData/{GHOST}", n_cells, my_cell, mesh.ghost.astype("|u1") * np.uint8(DUPLICATE_CELL))
+        before = {name: sum(of[name] for of in sizes[:first]) for name in own}
+        total = {name: sum(of[name] for of in sizes) for name in own}
+        rows = {name: self._extend(name, total[name], before[name], values) for name, values in own.items()}
         part = len(self._part_sizes)
-        self._part_sizes += sizes.tolist()
-        return _StoredMesh(len(self._meshes), part, len(sizes), point, cell, n_points, n_cells, my_point, my_cell)
+        self._part_sizes += sizes
+        points, cells = f"{ROOT}/Points", f"{ROOT}/Types"
+        ends = total[points], total[cells], before[points], before[cells]
+        return _StoredMesh(len(self._meshes), part, len(sizes), rows, *ends)
 
     def _write_steps(self):
         """Write the index, which is small and known after the last state."""
         root, steps = self._file[ROOT], self._file[ROOT]["Steps"]
         meshes = [at for _, at, _ in self._steps]
         steps.attrs["NSteps"] = np.int64(len(meshes))
-        parts = np.array(self._part_sizes, "<i8")
-        self._small(root, "NumberOfPoints", parts[:, 0])
-        self._small(root, "NumberOfCells", parts[:, 1])
-        assert self._shape is not None  # there is a state
-        n = self._shape.n_nodes
-        self._small(root, "NumberOfConnectivityIds", n * parts[:, 1])
         self._small(steps, "Values", np.array([time for time, _, _ in self._steps], "<f8"))
         self._small(steps, "PartOffsets", np.array([at.part for at in meshes], "<i8"))
         self._small(steps, "NumberOfParts", np.array([at.n_parts for at in meshes], "<i8"))
-        cell = np.array([at.cell for at in meshes], "<i8")
-        self._small(steps, "PointOffsets", np.array([at.point for at in meshes], "<i8"))
-        self._small(steps, "CellOffsets", cell[:, None])
-        self._small(steps, "ConnectivityIdOffsets", n * cell[:, None])
+        for array in self._stored:
+            if array.size is not None:
+                self._small(
+                    root, array.size, np.array([of[array.name] - array.extra for of in self._part_sizes], "<i8")
+                )
+            if array.place is not None:
+                rows = np.array([at.first[array.name] for at in meshes], "<i8")
+                # as VTK has it: a column for each kind of cell, and no columns for points
+                self._small(steps, array.place, rows if array.tail else rows[:, None])
         for location, group in GROUPS.items():
             steps.create_group(f"{group}Offsets")
             for name in sorted(n for n, (where, _) in self._layout.items() if where == location):
                 rows = np.array([offsets[name] for _, _, offsets in self._steps], "<i8")
                 self._small(steps, f"{group}Offsets/{name}", rows)
-        self._small(steps, f"CellDataOffsets/{GHOST}", cell)
-        ours = self._file.create_group(OURS)
+        self._small(steps, f"CellDataOffsets/{GHOST}", np.array([at.first[MARKS] for at in meshes], "<i8"))
+        ours = self._file.require_group(OURS)
         self._small(ours, "fingerprints", np.array(list(self._meshes), "S32"))
         self._small(ours, "mesh", np.array([at.number for at in meshes], "<i8"))
 
@@ -292,5 +291,5 @@ class ArchiveWriter:
             target[...] = values
 
 
-def _piece_sizes(piece):
-    return piece.index, piece.nodes.stop - piece.nodes.start, piece.cells.stop - piece.cells.start
+def _name_of_cells(mesh):
+    return _POLYHEDRA if isinstance(mesh, PolyhedralMesh) else mesh.shape.name

@@ -207,14 +207,23 @@ class PolyhedralMesh:
         return np.maximum.reduceat(off, start) if len(start) else off
 
     @property
+    def outward_faces(self) -> tuple[np.ndarray, np.ndarray]:
+        """(K + 1,) offsets and nodes of `cell_faces`, counter-clockwise as seen from outside the cell."""
+        of, first = self.cell_faces, self.face_offsets
+        size = np.diff(first)[of.face]
+        offsets = np.append(0, np.cumsum(size))
+        step = np.arange(offsets[-1]) - np.repeat(offsets[:-1], size)
+        # from its other side a face's nodes are seen in the other order
+        step = np.where(np.repeat(of.sign > 0, size), step, np.repeat(size, size) - 1 - step)
+        return offsets, self.face_nodes[step + np.repeat(first[of.face], size)]
+
+    @property
     def face_streams(self) -> tuple[np.ndarray, np.ndarray]:
         """(E + 1,) offsets, and each cell's faces as VTK has them: how many, then each face's size and nodes."""
-        size, of = np.diff(self.face_offsets), self.cell_faces
-        faces = np.insert(self.face_nodes, self.face_offsets[:-1], size)
-        entries = runs(self.face_offsets[of.face] + of.face, size[of.face] + 1)
-        offsets = np.append(0, np.cumsum(size[of.face] + 1))[of.offsets]
-        streams = np.insert(faces[entries], offsets[:-1], np.diff(of.offsets))
-        return offsets + np.arange(len(offsets)), streams
+        of, (first, nodes) = self.cell_faces, self.outward_faces
+        streams = np.insert(nodes, first[:-1], np.diff(first))
+        offsets = (first + np.arange(len(first)))[of.offsets]
+        return offsets + np.arange(len(offsets)), np.insert(streams, offsets[:-1], np.diff(of.offsets))
 
     def part(self, piece: Piece) -> PolyhedralPart:
         """A piece by itself, its numbers from 0."""

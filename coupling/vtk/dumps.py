@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError, matching
-from coupling.geometry.mesh import MeshError, State
+from coupling.geometry.mesh import MeshError, State, of_elements
 from coupling.vtk.vtu import TIME, add_array, as_grid, dump_time, mark_ghosts, write_grid, write_pvtu
 from coupling.vtk.xml import parse_xml
 
@@ -164,7 +164,7 @@ def write_dump(state: State, path: str | Path, comm: MPI.Comm) -> Path:
     Raises
     ------
     MeshError
-        if the fields are on several meshes
+        if the fields are on several meshes, or on polyhedra
     FileError, OSError
         on every rank, if one cannot write
     """
@@ -172,6 +172,7 @@ def write_dump(state: State, path: str | Path, comm: MPI.Comm) -> Path:
     if len(meshes) != 1:
         raise MeshError(f"state of {state.time:g} s: {len(meshes)} meshes, a dump holds fields on one")
     (mesh,) = meshes.values()
+    mesh = of_elements(mesh, f"{path}: a dump")
     path = Path(path)
     main = path.with_name(f"{path.name}.{'vtu' if mesh.n_pieces == 1 else 'pvtu'}")
     if mesh.n_pieces > 1:

@@ -1,6 +1,7 @@
 """Mean and spread of the members on the mesh, window by window, and as archives that ParaView opens.
 
-    RUN/0001/mean.vtu, spread.vtu       of the analyses: the members' mean, and their standard deviation with N − 1
+    RUN/0001/mean.vtu, spread.vtu       of the analyses: the members' mean, and their standard deviation with N − 1; of
+                                        polyhedra mean.vtkhdf, spread.vtkhdf
     RUN/0001/forecast_mean.vtu, …       of the forecasts
     RUN/mean.vtkhdf, RUN/spread.vtkhdf  all windows, made of these when the last one is done
 
@@ -9,18 +10,18 @@ where each adapts its own, has no mean.
 """
 
 from functools import partial
+from glob import escape
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
 
+from coupling.archive.series import read_written, write_state, written_states
 from coupling.archive.writer import ArchiveWriter
 from coupling.common.collective import on_rank_0
 from coupling.common.faults import reached
 from coupling.common.files import FileError
 from coupling.geometry.mesh import Field, State
-from coupling.vtk.dumps import write_dump
-from coupling.vtk.vtu import read_state
 from plugin.run.retention import window_folder
 
 KINDS = ("mean", "spread")
@@ -76,7 +77,7 @@ def write_moments(
     for kind, state in zip(KINDS, moments.states(time), strict=True):
         for label, fields in _by_mesh(state).items():
             name = f"{beginning}{kind}{label}{ending}"
-            write_dump(State(time, fields), folder / name, comm)
+            write_state(State(time, fields), folder / name, comm)
             written.append(name)
             reached("moments written")
     return written
@@ -89,18 +90,14 @@ def read_moments(folder: Path, comm: MPI.Comm, beginning: str = "") -> tuple[Sta
     """
     states = []
     for kind in KINDS:
-        paths = on_rank_0(partial(_dumps, folder, f"{beginning}{kind}"), comm)
+        paths = on_rank_0(partial(written_states, folder, f"{beginning}{kind}*"), comm)
         if not paths:
             raise FileError(
                 f"{folder}: no {beginning}{kind}.vtu; the members' meshes differ, or an older version wrote this window"
             )
-        read = [read_state(path, comm) for path in paths]
+        read = [read_written(path, comm) for path in paths]
         states.append(State(read[0].time, {name: of for one in read for name, of in one.fields.items()}))
     return states[0], states[1]
-
-
-def _dumps(folder: Path, kind: str) -> list[Path]:
-    return sorted(folder.glob(f"{kind}*.*vtu"))
 
 
 def _by_mesh(state: State) -> dict[str, dict[str, Field]]:
@@ -122,20 +119,15 @@ def write_archives(run: Path, windows: int, comm: MPI.Comm) -> list[str]:
     for name in names:
         with ArchiveWriter(run / f"{name}.vtkhdf", comm) as archive:
             for number in range(1, windows + 1):
-                path = on_rank_0(partial(_dump, window_folder(run, number), name), comm)
-                archive.append(read_state(path, comm))
+                (path,) = on_rank_0(partial(written_states, window_folder(run, number), escape(name)), comm)
+                archive.append(read_written(path, comm))
     return [f"{name}.vtkhdf" for name in names]
 
 
 def _complete(run: Path, windows: int) -> list[str]:
     """Names of means and spreads that every window has."""
     names = [
-        {path.stem for kind in KINDS for path in window_folder(run, number).glob(f"{kind}*.*vtu")}
+        {path.stem for kind in KINDS for path in written_states(window_folder(run, number), f"{kind}*")}
         for number in range(1, windows + 1)
     ]
     return sorted(set.intersection(*names)) if names else []
-
-
-def _dump(folder: Path, name: str) -> Path:
-    whole = folder / f"{name}.vtu"
-    return whole if whole.is_file() else folder / f"{name}.pvtu"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
+from coupling.archive.series import read_written, written_states
 from coupling.geometry.mesh import AnyMesh, Field
-from coupling.vtk.vtu import read_state
 from plugin.case.variables import field_of
 from plugin.ensemble.moments import OF_FORECASTS, read_moments
 from plugin.report.members import has_members
@@ -78,6 +78,6 @@ def last_fields(run: Run) -> list[VariableFields]:
 def _standard_deviations(run: Run) -> dict[str, Field]:
     """{"VARIABLE.analysis", "VARIABLE.background": Field} as `diagnostics.posterior` wrote them, if it did."""
     fields: dict[str, Field] = {}
-    for path in sorted(window_folder(run.folder, run.last["window"]).glob("posterior*.*vtu")):
-        fields.update(read_state(path, _ALONE).fields)
+    for path in written_states(window_folder(run.folder, run.last["window"]), "posterior*"):
+        fields.update(read_written(path, _ALONE).fields)
     return fields

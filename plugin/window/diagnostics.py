@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 from mpi4py import MPI
 
+from coupling.archive.series import write_state
 from coupling.common.collective import on_rank_0
 from coupling.common.files import whole_file
 from coupling.geometry.mesh import Field, State
-from coupling.vtk.dumps import write_dump
 from da.background.biased_transform import BiasedTransform
 from da.background.linear_transform import LinearTransform
 from da.background.transform import RowTransform, Transform
@@ -145,9 +145,9 @@ def write_posterior(
     """Write standard deviations of background and analysis on the grid and on the mesh. Collective.
 
     PATH.npz has `<variable>.background` and `<variable>.analysis`, (nx, ny, nz) or (points,) in the variables' units,
-    `fluid`, and of a grid its `origin` and `spacing` [m]. PATH.vtu or .pvtu has them as fields of a dump; where
-    variables live on several meshes there is one for each, the others' names numbered. Those of a variable with an
-    anamorphosis are linearised: the transformed variable's times its slope there.
+    `fluid`, and of a grid its `origin` and `spacing` [m]. PATH.vtu or .pvtu, of polyhedra .vtkhdf, has them as fields;
+    where variables live on several meshes there is one for each, the others' names numbered. Those of a variable with
+    an anamorphosis are linearised: the transformed variable's times its slope there.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def write_posterior(
             meshes.setdefault(like.mesh.fingerprint, {})[name] = Field(name, like.mesh, std, like.location)
     on_rank_0(lambda: _save(path.with_suffix(".npz"), arrays), comm)
     for k, fields in enumerate(meshes.values(), 1):
-        write_dump(State(state.time, fields), path if k == 1 else path.with_name(f"{path.name}_{k}"), comm)
+        write_state(State(state.time, fields), path if k == 1 else path.with_name(f"{path.name}_{k}"), comm)
 
 
 def _about(grid):

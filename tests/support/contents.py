@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from mpi4py import MPI
 
-from coupling.geometry.mesh import Field, State, join_pieces
+from coupling.geometry.mesh import Field, PolyhedralMesh, State, join_pieces
 from coupling.vtk.vtu import read_state
 
 SELF = MPI.COMM_SELF
@@ -23,7 +23,10 @@ def content(state):
     for name, field in state.fields.items():
         mesh = field.mesh
         arrays[name] = field.location, _digest(field.values)
-        digests = map(_digest, (mesh.points, mesh.cells, mesh.ghost))
+        if isinstance(mesh, PolyhedralMesh):
+            digests = map(_digest, (mesh.points, mesh.face_offsets, mesh.face_nodes, mesh.owner, mesh.neighbour))
+        else:
+            digests = map(_digest, (mesh.points, mesh.cells, mesh.ghost))
         arrays[f"mesh of {name}"] = mesh.fingerprint, mesh.n_pieces, *digests
     return state.time, arrays
 

@@ -6,6 +6,7 @@ import numpy as np
 from mpi4py import MPI
 from places import ROOT
 
+from coupling.geometry.mesh import Field, State
 from coupling.geometry.pieces import share_of_pieces
 from coupling.geometry.polyhedra import PolyhedralMesh, PolyhedralPart, join_polyhedra
 
@@ -134,9 +135,18 @@ def street_mesh(shake=0.0, size=(10.0, 10.0, 8.0)) -> PolyhedralMesh:
     return join_polyhedra([(0, lattice(street_cells(), size, shake))], 1, MPI.COMM_SELF)
 
 
-def street_in_pieces(comm, n=5, size=(10.0, 10.0, 8.0)) -> PolyhedralMesh:
-    """The warped `street_cells` in n pieces, shared among ranks."""
-    whole = lattice(street_cells(), size, shake=0.2)
+def street_in_pieces(comm, n=5, size=(10.0, 10.0, 8.0), shake=0.2) -> PolyhedralMesh:
+    """`street_cells` in n pieces, shared among ranks; the faces are warped."""
+    whole = lattice(street_cells(), size, shake)
     n_cells = 1 + whole.owner.max()
     parts, _ = cut(whole, np.arange(n_cells) * n // n_cells)
     return join_polyhedra([(k, parts[k]) for k in share_of_pieces(n, comm)], n, comm)
+
+
+def street_states(comm, n=3, pieces=5):
+    """States of T and U in cells of `street_in_pieces`."""
+    mesh = street_in_pieces(comm, pieces)
+    for k in range(n):
+        wave = np.sin(mesh.centroids / 20.0 + k)
+        fields = {"T": Field("T", mesh, wave.sum(axis=1), "cell"), "U": Field("U", mesh, wave, "cell")}
+        yield State(float(k), fields)

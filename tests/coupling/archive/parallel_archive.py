@@ -10,6 +10,7 @@ import numpy as np
 from contents import FIELDS, SELF, changing_states, content
 from mpi4py import MPI
 from places import DATA
+from polyhedra import street_states
 
 from coupling.archive import Archive, ArchiveWriter
 from coupling.archive.series import open_series
@@ -18,7 +19,7 @@ from coupling.geometry.mesh import MeshError
 
 WORLD = MPI.COMM_WORLD
 FOLDER = Path(sys.argv[1])
-RUNS = ("parallel", "adaptive", "changing")
+RUNS = ("parallel", "adaptive", "changing", "polyhedra")
 
 
 def first_ranks(n):
@@ -29,6 +30,8 @@ def first_ranks(n):
 def states_of(run, comm):
     if run == "changing":
         return list(changing_states(DATA, comm))
+    if run == "polyhedra":
+        return list(street_states(comm))
     series = open_series(DATA / run, comm)
     return [series.read(step, FIELDS[run]) for step in range(len(series))]
 
@@ -42,7 +45,7 @@ def check(archive, states, comm):
     for step, whole in enumerate(states):
         state = archive.read(step)
         assert set(state.fields) == set(whole.fields)
-        mesh, expected = state["Tracer"].mesh, whole["Tracer"].mesh
+        mesh, expected = (next(iter(of.fields.values())).mesh for of in (state, whole))
         assert (mesh.fingerprint, mesh.n_pieces) == (expected.fingerprint, expected.n_pieces)
         np.testing.assert_array_equal(gathered(mesh.points, comm), expected.points)
         np.testing.assert_array_equal(gathered(mesh.ghost, comm), expected.ghost)

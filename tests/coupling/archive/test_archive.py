@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from contents import FIELDS, SELF, changing_states, content, cut_states, small_mesh, small_state
 from places import ROOT
+from polyhedra import street_states
 from shaped_mesh import EVERY_SHAPE, shaped_mesh
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
@@ -174,7 +175,9 @@ def test_any_number_of_ranks_writes_and_reads_the_same(fluidity_data, tmp_path, 
     for run in states:
         for n in (2, 3):
             _check_with_vtk(tmp_path / f"{run}_{n}.vtkhdf", states[run])
-    assert len(list(tmp_path.iterdir())) == 9  # and nothing of what failed
+    polyhedra = [content(state) for state in street_states(SELF)]
+    assert all(_contents(tmp_path / f"polyhedra_{n}.vtkhdf") == polyhedra for n in (1, 2, 3))
+    assert len(list(tmp_path.iterdir())) == 12  # and nothing of what failed
 
 
 def test_one_rank_that_fails_leaves_no_file(tmp_path, mpirun):

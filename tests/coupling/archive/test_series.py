@@ -5,11 +5,14 @@ from itertools import pairwise
 
 import pytest
 from contents import SELF, content, small_state
+from polyhedra import street_states
 
 from coupling.archive import Archive, ArchiveWriter
-from coupling.archive.series import DumpSeries, open_series
+from coupling.archive.series import DumpSeries, open_series, read_written, write_state, written_states
 from coupling.common.files import FileError
+from coupling.geometry.mesh import MeshError
 from coupling.vtk.dumps import write_dump
+from coupling.vtk.vtu import read_state
 
 RUNS = {"serial": [8.0, 12.0], "parallel": [8.0, 12.0], "adaptive": [0.0, 8.0, 12.0, 16.0, 24.0]}
 
@@ -111,3 +114,16 @@ def test_a_dump_that_breaks_later_is_an_error_when_read(fluidity_data, tmp_path)
 
 def test_dumps_are_the_same_on_more_ranks_than_pieces(mpirun):
     assert "same" in mpirun(3, "tests/coupling/archive/parallel_series.py", timeout=60).stdout
+
+
+def test_one_state_is_written_as_a_dump_or_of_polyhedra_as_an_archive(fluidity_data, tmp_path):
+    tetrahedra = read_state(fluidity_data / "parallel/mini_3.pvtu", SELF, ["Tracer", "Velocity"])
+    (polyhedra,) = street_states(SELF, 1)
+    for state, name in ((tetrahedra, "one.pvtu"), (polyhedra, "other.vtkhdf")):
+        path = write_state(state, tmp_path / name.split(".")[0], SELF)
+        assert path == tmp_path / name
+        assert content(read_written(path, SELF)) == content(state)
+    assert written_states(tmp_path, "o*") == [tmp_path / "one.pvtu", tmp_path / "other.vtkhdf"]
+    assert written_states(tmp_path, "one") == [tmp_path / "one.pvtu"]
+    with pytest.raises(MeshError, match="third: a dump needs a mesh of finite elements"):
+        write_dump(polyhedra, tmp_path / "third", SELF)

@@ -5,9 +5,8 @@ import pytest
 from mpi4py import MPI
 from polyhedra import OPENFOAM, cut, lattice, small_mesh, street_cells, street_mesh
 
-from coupling.archive.writer import ArchiveWriter
 from coupling.geometry.mass import lumped_mass
-from coupling.geometry.mesh import Field, MeshError, State
+from coupling.geometry.mesh import Field, MeshError
 from coupling.geometry.polyhedra import checked_cells, join_polyhedra
 
 COMM = MPI.COMM_SELF
@@ -64,16 +63,6 @@ def test_values_are_those_of_cells():
     assert Field("T", mesh, np.zeros(mesh.n_cells), "cell").components == 1
     with pytest.raises(MeshError, match="T: has values at points"):
         Field("T", mesh, np.zeros(mesh.n_nodes))
-
-
-def test_an_archive_refuses_them(tmp_path):
-    mesh = street_mesh()
-    state = State(0.0, {"T": Field("T", mesh, np.zeros(mesh.n_cells), "cell")})
-    with (
-        pytest.raises(MeshError, match="this mesh has polyhedra"),
-        ArchiveWriter(tmp_path / "a.vtkhdf", COMM) as archive,
-    ):
-        archive.append(state)
 
 
 @pytest.mark.parametrize(
