@@ -96,7 +96,10 @@ def _in_time(table: Columns, names: Sequence[str]) -> Picture:
             ax.set(title=name, xlabel="time [s]", ylim=(0, None))
         figure.axes[0].legend(fontsize=7)
         caption = f"Error of the forecasts' mean at the sensors over time beside the spread, for {', '.join(names)}"
-        text = f"{caption}, in their units. Error and what is expected of it should be alike."
+        text = (
+            f"{caption}, in their units. Expected is what spread and readings' errors together make, √(spread² + "
+            "error²); the error of the mean should be like it."
+        )
         return Picture(svg(figure, caption), text)
 
 
@@ -110,7 +113,10 @@ def _ranks(table: Columns, names: Sequence[str], members: int) -> Picture:
             ax.set(title=name, xlabel="members below the reading")
         figure.axes[0].set_ylabel("readings")
         caption = f"How many members, with draws of the readings' errors, lie below the reading: {', '.join(names)}"
-        text = f"{caption}. Flat where the spread is right, a U where it is too small, a hill where it is too large."
+        text = (
+            f"{caption}. Flat, at the line, where the spread is right; a U where it is too small, a hill where it is "
+            "too large; high at the right where forecasts are too low, at the left where they are too high."
+        )
         return Picture(svg(figure, caption), text)
 
 
@@ -137,7 +143,8 @@ def _fans(table: Columns) -> Picture:
         figure.axes[0].legend(fontsize=7)
         figure.supxlabel("time [s]", fontsize=9)
         caption = f"Forecasts and readings at the {counted(len(shown), 'sensor')} farthest from what is expected"
-        return Picture(svg(figure, caption), f"{caption}: where 50 % and 90 % of the members are, their median.")
+        text = f"{caption}: where 50 % and 90 % of the members are, their median; readings with their errors."
+        return Picture(svg(figure, caption), text)
 
 
 def _sensors(table: Columns) -> np.ndarray:

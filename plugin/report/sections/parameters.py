@@ -10,7 +10,8 @@ from plugin.report.page.page import Picture, Section, SortableTable, short
 from plugin.report.page.svg import AFTER, BUILDING, drawing, svg
 from plugin.report.run import Run
 
-_SHOWN = 12
+_SHOWN = 24
+_ZERO = 1e-9  # of the standard deviation: what is left of a mean of zero by rounding
 _QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 Rows = list[dict[str, str]]
 
@@ -40,7 +41,8 @@ def _table(by_name: Mapping[str, Rows]) -> SortableTable:
     for name, of in by_name.items():
         prior, last = of[0], of[-1]
         kept = float(last["std"]) / float(prior["std"])
-        rows.append((name, *(float(one[key]) for one in (prior, last) for key in ("mean", "std", "q05", "q95")), kept))
+        numbers = (_number(one, key) for one in (prior, last) for key in ("mean", "std", "q05", "q95"))
+        rows.append((name, *numbers, kept))
     heads = (
         "parameter", "mean before", "std before", "5 % before", "95 % before", "mean", "std", "5 %", "95 %",
         "std as part of that before",
@@ -48,8 +50,15 @@ def _table(by_name: Mapping[str, Rows]) -> SortableTable:
     return SortableTable("What was known before, and what the readings of all windows so far say", heads, rows)
 
 
+def _number(row: Mapping[str, str], key: str) -> float:
+    value = float(row[key])
+    return value if abs(value) > _ZERO * float(row["std"]) else 0.0
+
+
 def _pictures(by_name: Mapping[str, Rows]) -> Picture:
-    names: Sequence[str] = list(by_name)[:_SHOWN]
+    """Those that are better known than before by the largest factor, where there are too many for all."""
+    known = sorted(by_name, key=lambda name: float(by_name[name][-1]["std"]) / float(by_name[name][0]["std"]))
+    names: Sequence[str] = [name for name in by_name if name in known[:_SHOWN]]
     columns = 3
     with drawing(9.0, 1.9 * -(-len(names) // columns)) as figure:
         grid = figure.subplots(-(-len(names) // columns), columns, squeeze=False).ravel()
@@ -68,5 +77,7 @@ def _pictures(by_name: Mapping[str, Rows]) -> Picture:
             ax.set_title(short(name), fontsize=8, parse_math=False)
         figure.axes[0].legend(fontsize=7)
         figure.supxlabel("time [s]", fontsize=9)
-        caption = f"Parameters in time, with what was known of them before: {', '.join(map(short, names))}"
-        return Picture(svg(figure, caption), f"{caption}.")
+        caption = f"Parameters after each analysis, with what was known of them before: {', '.join(map(short, names))}"
+        left = f" The {len(names)} of {len(by_name)} that became known best." if len(names) < len(by_name) else ""
+        text = f"{caption}. Grey: where 90 % of the members were before, and their median.{left}"
+        return Picture(svg(figure, caption), text)

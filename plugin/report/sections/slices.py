@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from coupling.geometry.interpolation import multiply, sampling
 from coupling.geometry.mesh import AnyMesh, is_flat
 from plugin.report.fields import VariableFields
+from plugin.report.members import has_members
 from plugin.report.page.page import Block, Picture, Section, Text
 from plugin.report.page.svg import BUILDING, drawing, svg
 from plugin.report.run import Readings, Run
@@ -93,6 +94,8 @@ _MARKS = "Circles: sensors that were used; triangles: others."
 
 def _section(run: Run, fields: Sequence[VariableFields], planes: Sequence[Plane], words: str) -> Section:
     cutter, now = Cutter(), run.readings.select(run.readings.window == run.last["window"])
+    if has_members(run):
+        words += " Background and analysis are means of the members, the deviation is theirs."
     blocks: list[Block] = [Text(words)]
     blocks += [_picture(variable, cutter, planes, now, run.last["time"]) for variable in fields]
     return Section("fields", "Last analysis in the streets", blocks)

@@ -4,11 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+from box_mesh import flat_box_mesh
 from crash_case import COMM, case_settings, cycled, make_case, write_case_file
 
 from coupling.fluidity.checkpoint import open_restart, read_fields
 from plugin.report.fields import last_fields
-from plugin.report.members import exceedances
+from plugin.report.members import Exceedance, exceedances
 from plugin.report.run import read_run
 from plugin.report.sections.consistency import consistency
 from plugin.report.sections.convergence import convergence
@@ -93,6 +94,12 @@ def test_the_map_counts_members_beyond_the_limit(run):
     assert exceedance(run, []) is None
 
 
+def test_a_flat_mesh_has_one_map(run):
+    mesh, _ = flat_box_mesh((4, 3))
+    section = exceedance(run, [Exceedance("Tracer", LIMIT, mesh, "point", (mesh.points[:, 0] > 0.6) * 1.0)])
+    assert "At any height" not in section.blocks[0].caption and "Probability that Tracer" in section.blocks[0].caption
+
+
 def test_fields_are_means_with_their_spread(run):
     (of,) = last_fields(run)
     good = members(run, "forecast")[:, [0, 2, 3]]  # of the replaced one the draw, which is no forecast of a model
@@ -123,12 +130,18 @@ def test_parameters_are_shown_with_what_was_known_before(run):
         table = csv.writer(file)
         table.writerow(names)
         table.writerow((0, "", "wind_speed", 4.0, 1.0, 2.4, 3.3, 4.0, 4.7, 5.6))
+        for number in range(25):  # more than are drawn, and known worse the later
+            table.writerow((0, "", f"gust{number}", -1.1e-17, 1.0, -1.0, -0.5, 0.0, 0.5, 1.0))
+            table.writerow((1, 8.0, f"gust{number}", 0.1, 0.5 + 0.01 * number, -0.5, 0.0, 0.1, 0.2, 0.7))
         for window in (1, 2, 3):  # the third is not in the ledger
             table.writerow((window, 8.0 * window, "wind_speed", 3.0, 0.5 / window, 2.0, 2.8, 3.0, 3.2, 4.0))
     try:
         section = parameters(run)
     finally:
         path.unlink()
-    (row,) = tables(section)[0].rows
+    row, *others = tables(section)[0].rows
     assert row[0] == "wind_speed" and row[-1] == pytest.approx(0.25)
-    assert "wind_speed" in section.blocks[1].caption
+    assert [of[1] for of in others] == [0.0] * 25  # what rounding left of a mean of zero
+    caption = section.blocks[1].caption
+    assert "wind_speed" in caption and "gust22" in caption and "gust23" not in caption
+    assert "The 24 of 26 that became known best." in caption
