@@ -77,7 +77,7 @@ class LaggedCovariance:
                 parts[chosen] = self._parts(rows, at, pairs, space.modes)
                 if setting.ridge is not None:
                     (_, rest), (_, rest_observed) = parts[chosen]
-                    kept, kept_observed = self._modelled(rows, at, pairs.lags, space.modes, setting.ridge)
+                    kept, kept_observed = self._modelled(rows, pairs.lags, space.modes, setting.ridge)
                     parts[chosen] = (kept, rest), (kept_observed, rest_observed)
             (kept, rest), (kept_observed, rest_observed) = parts[chosen]
             key = (space.horizontal, space.vertical)
@@ -94,29 +94,29 @@ class LaggedCovariance:
             observed = 0.5 * (observed + observed.T)
             observed[np.diag_indices_from(observed)] += space.variance
             weights = cho_solve(cho_factor(observed, lower=True), innovation)
-            increments = np.zeros((len(taper), innovation.shape[1]))
-            for lag, factors in enumerate(zip(of_kept[0], in_time[0], strict=True)):
+            increments = of.anomalies[at] @ ((kept * np.repeat(of_kept[0], m)) @ weights)
+            for lag, factor in enumerate(in_time[0]):
                 columns = slice(lag * m, (lag + 1) * m)
-                gain = factors[0] * kept[:, columns] + factors[1] * taper * rest[:, columns]
-                increments += gain @ weights[columns]
+                increments += (factor * taper * rest[:, columns]) @ weights[columns]
             yield setting, increments
 
-    def _modelled(
-        self, rows: np.ndarray, at: np.ndarray | slice, lags: np.ndarray, modes: int, ridge: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Covariances of values wanted with readings, and of readings, by a model of the leading modes."""
+    def _modelled(self, rows: np.ndarray, lags: np.ndarray, modes: int, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+        """As the first of each of `_parts`, by a model of the leading modes."""
         of = self.covariance
         leading = of.leading[:, :modes]
         between = path_covariances(leading.T * np.sqrt(len(leading) - 1), self.times, lags, ridge)
-        wanted, observed = of.anomalies[at] @ leading, of.anomalies[rows] @ leading
-        states = [wanted @ block @ observed.T for block in between[0]]
+        observed = of.anomalies[rows] @ leading
+        states = [leading @ (block @ observed.T) for block in between[0]]
         readings = [[observed @ block @ observed.T for block in row] for row in between]
         return np.concatenate(states, axis=1), np.block(readings)
 
     def _parts(
         self, rows: np.ndarray, at: np.ndarray | slice, pairs: LagPairs, modes: int
     ) -> tuple[tuple[np.ndarray, ...], ...]:
-        """Covariances by leading modes and by the rest: of values wanted with readings, and of readings."""
+        """Covariances by leading modes and by the rest: of values wanted with readings, and of readings.
+
+        Those of values wanted by leading modes are (S, M (L + 1)) weights of the states' anomalies.
+        """
         of = self.covariance
         n_samples, factor = of.anomalies.shape[1], (of.anomalies.shape[1] - 1) / (pairs.n_pairs - 1)
         leading = of.leading[:, :modes]
@@ -129,7 +129,7 @@ class LaggedCovariance:
             spread = np.zeros((n_samples, len(lagged)))
             spread[pairs.numbers[0]] = lagged.T
             inside = leading @ (leading.T @ spread)
-            states.append(factor * (of.anomalies[at] @ (inside if projected else spread - inside)))
+            states.append(factor * (inside if projected else of.anomalies[at] @ (spread - inside)))
         return tuple(states), tuple(readings)
 
 
