@@ -313,6 +313,12 @@ def read_case(path: str | Path, needed: Sequence[str] = CYCLE) -> Case:
     if wrong:
         more = [f"and {len(wrong) - _MESSAGES} more"] if len(wrong) > _MESSAGES else []
         raise ConfigurationError("\n".join([f"{path}, {text}" for text in wrong[:_MESSAGES]] + more))
+    lagged = case.observations and case.observations.lagged
+    if "cycle" in needed and lagged and min(lagged.lags) < 0.0:
+        raise ConfigurationError(
+            f"{path}, observations.lagged.lags: {min(lagged.lags):g} s, that is after the analysis, and a cycle does "
+            "not have such readings yet; give positive ones, or analyse an archive by plugin.reanalysis"
+        )
     return _absolute(case, path.resolve().parent)
 
 

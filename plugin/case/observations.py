@@ -108,10 +108,12 @@ class BiasSection(Section):
 
 
 class LaggedSection(Section):
-    """Readings of the same sensors before now, with covariances of snapshots that lie as far apart in time."""
+    """Readings of the same sensors at other times, with covariances of snapshots that lie as far apart in time."""
 
-    lags: tuple[Positive, ...] = Field(
-        min_length=1, description="how long before the analysis the readings are [s]; snapshots must be as far apart"
+    lags: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(
+        min_length=1,
+        description="how long before the analysis the readings are [s], negative for those after it, in a reanalysis; "
+        "snapshots must be as far apart",
     )
     time_scale: Positive | None = Field(
         None,
@@ -121,13 +123,13 @@ class LaggedSection(Section):
     @property
     def scale(self) -> float:
         """T [s]."""
-        return 2.0 * max(self.lags) if self.time_scale is None else self.time_scale
+        return 2.0 * max(map(abs, self.lags)) if self.time_scale is None else self.time_scale
 
     @field_validator("lags")
     @classmethod
     def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError(f"lags {', '.join(f'{lag:g}' for lag in value)}, expected each once")
+        if not all(value) or len(set(value)) < len(value):
+            raise ValueError(f"lags {', '.join(f'{lag:g}' for lag in value)}, expected each once and none of zero")
         return tuple(sorted(value))
 
 
@@ -143,9 +145,9 @@ class ObservationSection(Section):
     window: Literal["analysis time", "nearest", "interpolate", "lagged"] = Field(
         ANALYSIS_TIME,
         description="readings near the analysis time; or all since the last one, each against the dump nearest in time "
-        "or values interpolated between dumps (FGAT); or those near the analysis time and earlier ones (lagged)",
+        "or values interpolated between dumps (FGAT); or those near the analysis time and of other times (lagged)",
     )
-    lagged: LaggedSection | None = Field(None, description="the earlier readings of window: lagged")
+    lagged: LaggedSection | None = Field(None, description="the readings of other times of window: lagged")
     names: dict[str, str] = Field({}, description="variables of the case by their names in the file")
     errors: dict[str, Positive] = Field({}, description="standard deviations by variable, where the file gives none")
     units: dict[str, str] = Field(
@@ -186,7 +188,7 @@ class ObservationSection(Section):
             raise ValueError("window: lagged needs the section lagged, and only it has one")
         if self.lagged is None:
             return self
-        least = float(np.min(np.diff([0.0, *self.lagged.lags])))
+        least = float(np.min(np.diff(sorted([0.0, *self.lagged.lags]))))
         if self.tolerance is not None and 2.0 * self.tolerance > least:
             raise ValueError(
                 f"tolerance is {self.tolerance:g} s, but lags are {least:g} s apart; give half of that at most"

@@ -1,9 +1,9 @@
-"""Readings of before: which they are, and the model that they are compared with.
+"""Readings of other times: which they are, and the model that they are compared with.
 
 A reading of before is compared with the state at its own time that the present background comes from. Within a window
-that is a dump of the forecast, in an archive another of its states. Before the window it is the analysis that the
-forecast began with, or an earlier one, whose residuals are in the tables of the windows before: what these analyses
-already took from their readings is not taken again.
+that is a dump of the forecast, in an archive another of its states, which may be a later one, of a negative lag. Before
+the window it is the analysis that the forecast began with, or an earlier one, whose residuals are in the tables of the
+windows before: what these analyses already took from their readings is not taken again.
 """
 
 import csv
@@ -27,7 +27,7 @@ Recorded = Callable[[Observations], tuple[np.ndarray, np.ndarray]]
 def with_earlier(
     readings: Observations, in_time: np.ndarray, end: float, settings: ObservationSection, half_width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The readings of an analysis and those of the lags before it, which other sensors than those of now may have.
+    """The readings of an analysis and those of the lags about it, which other sensors than those of now may have.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _residuals(tables: Sequence[Path]) -> dict[tuple, float]:
 def lacking_line(
     readings: Observations, ends: Sequence[float], began: float, settings: ObservationSection, half_width: float
 ) -> str:
-    """What is said once of analyses that have no readings by some lag before them; "" where all have.
+    """What is said once of analyses that have no readings by some lag before or after them; "" where all have.
 
     ends : times of the analyses [s]; began : of the first state there is
     """
@@ -140,5 +140,8 @@ def lacking_line(
                 lacking[ago] = lacking.get(ago, 0) + 1
     if not lacking:
         return ""
-    counts = ", ".join(f"{count} of {len(ends)} none of {ago:g} s before" for ago, count in sorted(lacking.items()))
+    counts = ", ".join(
+        f"{count} of {len(ends)} none of {abs(ago):g} s {'before' if ago > 0.0 else 'after'}"
+        for ago, count in sorted(lacking.items())
+    )
     return f"observations.lagged: of the analyses have {counts}; they use the readings that there are"

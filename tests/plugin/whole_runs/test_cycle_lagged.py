@@ -175,13 +175,38 @@ def test_a_reanalysis_takes_the_states_at_the_readings_own_times(folder, tmp_pat
         assert same == (one.time <= WINDOW)  # a reading of 8 s before is there from 12 s on
 
 
+def test_a_reanalysis_takes_later_readings_too(folder, tmp_path, capsys):
+    reanalyse(read_case(reanalysis_file(folder, tmp_path / "a", (HALF, -HALF)), needed=()), COMM)
+    said = capsys.readouterr().out
+    # readings are of 4 to 24 s, states of 0 to 24 s: the last has none after it
+    assert "1 of 7 none of 4 s after, 2 of 7 none of 4 s before" in said
+    ended = python(
+        2, "-m", "plugin.reanalysis", reanalysis_file(folder, tmp_path / "b", (HALF, -HALF), reanalysis__groups=1)
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    reanalyse(read_case(reanalysis_file(folder, tmp_path / "c", (HALF,)), needed=()), COMM)
+    alone, together, less = (contents(tmp_path / name) for name in "abc")
+    for one, two, three in zip(alone, together, less, strict=True):
+        for name in one.fields:
+            gap = np.abs(one[name].values - two[name].values).max()
+            assert gap <= 1e-10 * max(1e-300, np.abs(one[name].values).max()), (one.time, name, gap)
+        # the first state has later readings alone
+        same = np.array_equal(one["Tracer"].values, three["Tracer"].values)
+        assert same == (one.time == 3 * WINDOW)
+
+
+def test_a_cycle_has_no_later_readings(folder, tmp_path):
+    with pytest.raises(ConfigurationError, match="observations.lagged.lags: -4 s, that is after the analysis"):
+        read_case(case_file(folder, tmp_path, (-HALF, HALF)))
+
+
 @pytest.mark.parametrize(
     "changes, sentence",
     [
         ({"lags": [3.0]}, "observations.lagged.lags: background.snapshots: 0 of 27 snapshots have others of their run "
          "3 s before them, expected two or more; snapshots of a run are 4 s apart; give lags that are multiples of"),
         ({"lags": [12.0]}, "observations.lagged.lags: 12 s is longer than a window of 8 s and no multiple of it"),
-        ({"lags": [4.0, 4.0]}, "lags 4, 4, expected each once"),
+        ({"lags": [4.0, 4.0]}, "lags 4, 4, expected each once and none of zero"),
         ({"background__transform": "local", "background__local": {"size": 20.0}},
          "observations.window: lagged goes with background.transform: tsvd or reduced"),
         ({"tolerance": 3.0}, "tolerance is 3 s, but lags are 4 s apart; give half of that at most"),

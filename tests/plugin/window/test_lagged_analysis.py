@@ -26,15 +26,19 @@ TIMES = np.arange(float(N_MODES))
 SECTION = LaggedSection(lags=(2.0, 1.0), time_scale=3.0)
 
 
-@pytest.fixture(scope="module")
-def given():
-    """Background, state; 33 readings, 11 of now, 1 s and 2 s before; and the model at each."""
+LATER = LaggedSection(lags=(1.0, -2.0), time_scale=3.0)
+
+
+@pytest.fixture(scope="module", params=[SECTION, LATER], ids=["before", "before and after"])
+def given(request):
+    """Background, state; 33 readings, 11 of now and of each of two lags; and the model at each."""
     background, state = make_background(COMM)
-    background = replace(background, lagged=lagged_snapshots(SECTION, TIMES, [0] * N_MODES))
+    background = replace(background, lagged=lagged_snapshots(request.param, TIMES, [0] * N_MODES))
     once = make_readings(background, state).select(np.arange(12) != OUTSIDE)
     lag, rng = np.repeat([0, 1, 2], len(once)), np.random.default_rng(5)
     readings = once.select(np.tile(np.arange(len(once)), 3))
-    readings = replace(readings, time=state.time - lag, value=readings.value + 0.1 * rng.normal(size=len(lag)))
+    apart = np.array([0.0, *request.param.lags])
+    readings = replace(readings, time=state.time - apart[lag], value=readings.value + 0.1 * rng.normal(size=len(lag)))
     at = background.transfer.at_readings(state, readings.position, readings.variable)
     _, model = make_operator(background.transfer, at, readings)
     model = model + np.where(lag > 0, 0.2 * rng.normal(size=len(lag)), 0.0)
@@ -54,7 +58,7 @@ def dense(given):
     n = background.transfer.n_local
     h = np.array([operator.operator.observe(row) for row in np.eye(n)]).T[np.argsort(operator.reading)]
     u = background.transform.scale[:, None] * background.modes.vectors
-    pairs = lag_pairs(TIMES, SECTION.lags)
+    pairs = lag_pairs(TIMES, background.lagged.lags)
     factor, in_time = (N_MODES - 1) / (pairs.n_pairs - 1), time_taper(pairs.lags, 3.0)
     at_lags = [u[:, numbers] for numbers in pairs.numbers]
     observed = np.array([row @ at_lags[one] for row, one in zip(h, lag, strict=True)])
@@ -152,6 +156,16 @@ def test_each_reading_is_of_now_or_of_one_lag():
     readings = observations([6.0, 8.0, 8.4, 10.0, 9.0, 6.2])
     numbers, lag = with_earlier(readings, readings.time == 10.0, 10.0, section, 0.5)
     assert numbers.tolist() == [3, 1, 2, 0, 5] and lag.tolist() == [0, 1, 1, 2, 2]
+
+
+def test_a_negative_lag_takes_later_readings():
+    section = ObservationSection(file="a.csv", window="lagged", lagged={"lags": [2.0, -2.0]})
+    assert section.lagged.lags == (-2.0, 2.0) and section.lagged.scale == 4.0
+    readings = observations([8.0, 12.0, 10.0, 14.0])
+    numbers, lag = with_earlier(readings, readings.time == 10.0, 10.0, section, 0.5)
+    assert numbers.tolist() == [2, 1, 0] and lag.tolist() == [0, 1, 2]
+    told = lacking_line(readings, [12.0, 14.0], 8.0, section, 0.1)
+    assert told.startswith("observations.lagged: of the analyses have 1 of 2 none of 2 s after;")
 
 
 def test_tables_of_windows_before_give_the_model(tmp_path):
