@@ -1,6 +1,6 @@
 """Pack a run's dumps into one archive, unpack it again, or show what is in it: python -m plugin.archive
 
-    pack OUT.vtkhdf DUMPS…     VTU/PVTU files, folders or patterns → one temporal VTKHDF file
+    pack OUT.vtkhdf DUMPS…     VTU/PVTU files, folders or patterns, a case of OpenFOAM → one temporal VTKHDF file
     unpack IN.vtkhdf FOLDER    back to NAME_k.vtu, or NAME_k.pvtu with a folder of pieces
     info IN.vtkhdf             times, fields, meshes, sizes
 
@@ -24,16 +24,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from coupling.archive import Archive, ArchiveWriter, describe
-from coupling.archive.series import Dumps, open_series
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, whole_folder
 from coupling.common.locks import sole_writer
 from coupling.common.text import printable
-from coupling.vtk.dumps import write_dump
-from coupling.vtk.vtu import piece_paths
+from coupling.vtk.dumps import Dumps, write_dump
 from plugin.run import output
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import bytes_in_words
+from plugin.window.background.snapshots import open_states, parts_of
 
 Choose = Callable[[np.ndarray], Sequence[int] | np.ndarray]  # times [s] → numbers of the states that are kept
 
@@ -53,7 +52,8 @@ def pack(
     Parameters
     ----------
     out : new .vtkhdf file
-    sources : dumps as :func:`coupling.archive.series.open_series` takes them; or an archive, to pack it anew
+    sources : dumps as :func:`coupling.archive.series.open_series` takes them, a case of OpenFOAM with its times; or an
+        archive, to pack it anew
     comm : MPI communicator
     console : rich Console of rank 0; None elsewhere
     fields : names of the fields to keep; None keeps all
@@ -72,7 +72,7 @@ def pack(
     with ExitStack() as closing:
         closing.enter_context(sole_writer(out, comm, say=lambda text: None if console is None else _say(console, text)))
         on_rank_0(lambda: _check_new(out), comm)  # another job may have made it before the lock was taken
-        series = open_series(sources, comm)
+        series = open_states(sources, comm)
         closing.callback(series.close)
         steps = _steps(series.times, chosen, sources)
         with ArchiveWriter(out, comm, precision, compression, replace=False) as archive:
@@ -176,7 +176,7 @@ def _say(console, text):
 def _size_of(series, steps):
     if isinstance(series, Archive):
         return Path(series.path).stat().st_size
-    return sum(piece.stat().st_size for step in steps for piece in piece_paths(series.files[step]))
+    return sum(part.stat().st_size for step in steps for part in parts_of(series.files[step]))
 
 
 def _packed_line(out, before, seconds):

@@ -53,7 +53,8 @@ from plugin.run.progress import Progress
 from plugin.run.rank_groups import RankGroup, groups_for, split
 from plugin.run.settings import first_difference, kept_settings, relocated, settings_of
 from plugin.window.analysis_cache import AnalysisCache
-from plugin.window.background.of_case import Background, Series, background, close_all, fingerprint, plan_of
+from plugin.window.background.of_case import Background, background, close_all, plan_of
+from plugin.window.background.snapshots import Series, fingerprint
 from plugin.window.gates.apply import Gates, columns_of, make_gates
 from plugin.window.gates.mesh_operators import check_gates
 from plugin.window.observations.earlier import lacking_line

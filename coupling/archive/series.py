@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -123,8 +124,8 @@ def open_series(path: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) 
     return DumpSeries(several, comm, left_out)
 
 
-def reopened(series: Series, comm: MPI.Comm) -> Series:
-    """The same series, for other ranks. Collective over these."""
+def reopened(series: Any, comm: MPI.Comm) -> Any:
+    """The same series of whatever type, for other ranks. Collective over these."""
     if isinstance(series, Archive):
         return Archive(series.path, comm)
     if isinstance(series, SplitArchive):

@@ -45,11 +45,12 @@ def _number_at(restart: FluidityRestart, place: str) -> float:
     return float(number_at(flml.read_options(restart.options), place, restart.options).text or "")
 
 
-def _unread(restart: FluidityRestart, names: Collection[str]) -> list[str]:
+def _unread(restart: FluidityRestart, names: Collection[str]) -> dict[str, str]:
     """Those that no Python function of the options speaks of; one may read them by way of a module of the user's."""
     codes = [code.text or "" for code in flml.read_options(restart.options).getroot().iter("string_value")]
     text = "\n".join(code for code in codes if PARAMETERS in code)
-    return [name for name in names if name not in text]
+    advice = 'a Python function of the options reads it by json.load(open("{}"))["{}"]; docs/parameters.md has one'
+    return {name: advice.format(PARAMETERS, name) for name in names if name not in text}
 
 
 def _check_held(restart: FluidityRestart, name: str) -> None:

@@ -117,6 +117,10 @@ class Controls:
                 found.append(entry)
         return found
 
+    def tracer_names(self) -> set[str]:
+        """The fields that function objects scalarTransport carry on. FileError as `tracers`."""
+        return {self._carried(entry) for entry in self.tracers()}
+
     def ordered_tracers(self, old: bool) -> bytes:
         """Entries of `functions` by which each tracer is read, carried on and then written, for those where it is not.
 
@@ -127,7 +131,7 @@ class Controls:
         functions, lines = self.dictionary.find("functions"), []
         for entry in self.tracers():
             assert functions is not None and functions.children is not None
-            field = _text(self.dictionary, entry, "field") or "s"
+            field = self._carried(entry)
             place = functions.children.index(entry)
             before, after = functions.children[:place], functions.children[place + 1 :]
             reads = any(self._is(e, "readFields", "fields", field) for e in before)
@@ -149,6 +153,10 @@ class Controls:
                 )
         inside = "".join(f"    {line}\n" for line in lines)
         return f"functions\n{{\n{inside}}}\n".encode() if lines else b""
+
+    def _carried(self, entry: Entry) -> str:
+        """The field of a scalarTransport; s is OpenFOAM's own default."""
+        return _text(self.dictionary, entry, "field") or "s"
 
     def _is(self, entry: Entry, kind: str, key: str, field: str) -> bool:
         names = (_text(self.dictionary, entry, key) or "").replace("(", " ").replace(")", " ").split()
@@ -207,12 +215,23 @@ def set_back(case: Path, start: Path, lasted: tuple[float, float] | None = None)
     (case / "system/controlDict").write_bytes(own.dictionary.data + _MARK + lines.encode())
 
 
-def _keeps_old(case: Path) -> bool:
-    """Whether a time scheme of system/fvSchemes goes back by more than one step."""
+def time_schemes(case: Path) -> set[str]:
+    """The words of system/fvSchemes about derivatives in time: Euler, backward …
+
+    Raises
+    ------
+    FileError
+        if the file is missing or broken
+    """
     schemes = read_dictionary(case / "system/fvSchemes")
     entry = schemes.find("ddtSchemes")
-    words = [schemes.text_of(e).split() for e in (entry.children or () if entry else ()) if e.children is None]
-    return any("backward" in some or "CrankNicolson" in some for some in words)
+    values = [schemes.text_of(e) for e in (entry.children or () if entry else ()) if e.children is None]
+    return {word for value in values for word in value.split()}
+
+
+def _keeps_old(case: Path) -> bool:
+    """Whether a time scheme goes back by more than one step."""
+    return not {"backward", "CrankNicolson"}.isdisjoint(time_schemes(case))
 
 
 def _own(data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from mpi4py import MPI
 
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, matching
-from coupling.geometry.mesh import State
+from coupling.geometry.mesh import AnyMesh, State
 from coupling.openfoam.checkpoint import open_restart, read_fields
 from coupling.openfoam.restart import OpenFoamRestart
 from coupling.openfoam.times import pieces_of, time_folders
@@ -40,6 +41,7 @@ class TimeSeries:
             left_out += comm.bcast(problems)
         self.times = np.array([restart.time for restart in self.restarts])
         self.times.flags.writeable = False
+        self._mesh: AnyMesh | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -66,6 +68,8 @@ class TimeSeries:
     def read(self, step: int, names: Collection[str] | None = None) -> State:
         """Read one state; each rank reads its own pieces. Collective.
 
+        States on one mesh, read one after another, share one Mesh object.
+
         Raises
         ------
         FileError
@@ -76,7 +80,18 @@ class TimeSeries:
         number = operator.index(step)
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.restarts[0].case}: no step {number}; there are {len(self)}, counted from 0")
-        return read_fields(self.restarts[number], self._comm, names)
+        state = read_fields(self.restarts[number], self._comm, names)
+        mesh = next(iter(state.fields.values())).mesh if state.fields else None
+        if mesh is None or self._mesh is None or mesh.fingerprint != self._mesh.fingerprint:
+            self._mesh = mesh
+            return state
+        shared = self._mesh
+        return State(state.time, {name: replace(field, mesh=shared) for name, field in state.fields.items()})
+
+
+def is_series(path: Path) -> bool:
+    """Whether a path is a case folder, whose times are states."""
+    return (path / "system/controlDict").is_file()
 
 
 def open_series(path: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) -> TimeSeries:

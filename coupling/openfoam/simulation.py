@@ -1,10 +1,15 @@
 """OpenFOAM as the plugin sees it: its cases, their times and the numbers in their dictionaries in one bundle."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from coupling.openfoam import checkpoint, numbers
+from coupling.openfoam.edit import refusal
+from coupling.openfoam.remarks import reads, remarks_on
 from coupling.openfoam.restart import OpenFoamRestart
-from coupling.openfoam.series import open_series
+from coupling.openfoam.series import is_series, open_series
+from coupling.simulation.advice import Plan, Remark
+from coupling.simulation.parameters import PARAMETERS
 from coupling.simulation.simulation import Simulation
 
 _SMALL = ("system", "postProcessing")  # folders of settings and of what function objects wrote
@@ -34,6 +39,20 @@ def _holds_states(path: Path) -> bool:
     return "polyMesh" in above or _is_time(folder)
 
 
+def _program(restart: OpenFoamRestart) -> tuple[str, ...]:
+    return (restart.name,)
+
+
+def _unread(restart: OpenFoamRestart, names: Collection[str]) -> dict[str, str]:
+    """All, unless code in a dictionary opens the file: OpenFOAM itself reads no JSON."""
+    advice = "OpenFOAM reads no JSON; give the entry: to: {option: constant/transportProperties:nu}, docs/openfoam.md"
+    return {} if reads(restart, PARAMETERS) else dict.fromkeys(names, advice)
+
+
+def _remarks(start: Path, plan: Plan) -> list[Remark]:
+    return remarks_on(open_restart(start), plan)
+
+
 def _is_time(name):
     try:
         return float(name) >= 0.0
@@ -48,8 +67,15 @@ OPENFOAM = Simulation(
     write_restart=checkpoint.write_restart,
     restart_files=checkpoint.restart_files,
     open_series=open_series,
+    is_series=is_series,
     holds_states=_holds_states,
+    program=_program,
+    refusal=refusal,
     wrong_processes=checkpoint.wrong_processes,
     number_at=_number_at,
+    unread=_unread,
+    version_words=("-help",),
+    version_lines="Using:|Build:",
+    remarks=_remarks,
     boundary="OpenFOAM's patches have names, and its first step takes the divergence out of a changed velocity itself",
 )

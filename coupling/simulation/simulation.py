@@ -123,15 +123,21 @@ class Simulation(Generic[R]):
     open_restart : of a path, `model.start` or a restart's own `path`; FileError if it is broken. Not collective
     read_fields, write_restart, open_series : as their types say
     restart_files : paths of all files of a restart, each once. Not collective
+    is_series : whether a path is a folder of states in a form that no other simulation has, which its `open_series`
+        reads wherever a case names it; VTU files and archives do not need it. Not collective
     holds_states : whether a file of a run or a restart holds meshes or fields; such are removed of windows that are not
         kept (`cycle.keep`)
+    program : the words of the model's command where a case names none
+    refusal : why an analysis of some fields alone would do nothing in the model; None if it would
     wrong_processes : why the model cannot start from a restart on so many processes, None if it can. Not collective
     check_start : raises FileError or MeshError if the files of a start do not agree with each other. Collective
     number_at : the number that a restart has where a parameter's key `to: {option: PLACE}` points; FileError, which
         names the nearest places, if there is none. None: the simulation has no such places. Not collective
-    unread : those of some entries of parameters.json that nothing in a restart reads, as far as can be seen
+    unread : {name: what to do} of those of some entries of parameters.json that nothing in a restart reads, as far as
+        can be seen
     boundary : what gates need of a boundary; or why there is no such thing
     version_words : words after the program with which it tells its version; none if it does not
+    version_lines : regular expression at the start of the lines that tell it; the first two of its words if empty
     remarks : what a path to a start says about settings of the model that fit a cycle or do not
     write_fixed : writes a copy of a start with some remarks' changes made; None if that cannot be
     """
@@ -142,13 +148,17 @@ class Simulation(Generic[R]):
     write_restart: WriteRestart[R]
     restart_files: Callable[[R], list[Path]]
     open_series: OpenSeries
+    is_series: Callable[[Path], bool] = lambda path: False
     holds_states: Callable[[Path], bool] = lambda path: False
+    program: Callable[[R], tuple[str, ...]] = lambda restart: ()
+    refusal: Callable[[Collection[str]], str | None] = lambda names: None
     wrong_processes: Callable[[R, int], str | None] = lambda restart, processes: None
     check_start: Callable[[R, MPI.Comm], None] = lambda restart, comm: None
     number_at: Callable[[R, str], float] | None = None
-    unread: Callable[[R, Collection[str]], list[str]] = lambda restart, names: []
+    unread: Callable[[R, Collection[str]], dict[str, str]] = lambda restart, names: {}
     boundary: BoundaryOperators | str = "its driver does not tell of surfaces and boundary conditions"
     version_words: tuple[str, ...] = ()
+    version_lines: str = ""
     remarks: Callable[[Path, Plan], list[Remark]] = lambda start, plan: []
     write_fixed: Callable[[Path, Iterable[Any], Path], None] | None = None
 

@@ -32,7 +32,7 @@ from plugin.case.variables import field_of
 from plugin.case.yaml_file import YamlError, YamlFile, read_yaml
 
 CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
-DRIVERS = ("fluidity", "embedded")  # forecast models that need no import
+DRIVERS = ("fluidity", "openfoam", "embedded")  # forecast models that need no import
 
 _QUOTED = 200  # characters of a value that a message quotes
 _MESSAGES = 20  # that are printed
@@ -46,13 +46,20 @@ class ModelSection(Section):
     """The forecast model and how to start it."""
 
     driver: str = Field(
-        description="fluidity; embedded, the model that comes with this package; or package.module:function of your own"
+        description="fluidity; openfoam; embedded, the model that comes with this package; or package.module:function "
+        "of your own"
     )
     start: Path = Field(
-        description="options file (.flml) the first forecast starts from: a checkpoint's or a cold start's"
+        description="what the first forecast starts from: an options file (.flml), a checkpoint's or a cold start's; "
+        "of openfoam a case folder, at the time that its startFrom means, or CASE/TIME"
     )
     processes: int = Field(1, ge=1, description="MPI processes of the model")
-    program: list[str] = Field(["fluidity"], min_length=1, description="the Fluidity command")
+    program: list[str] | None = Field(
+        None,
+        min_length=1,
+        validate_default=True,
+        description="the model's command; if left out fluidity, or of openfoam the application of its controlDict",
+    )
     launcher: list[str] = Field(
         ["mpirun", "-n", "{n}"], description="words before the program; {n} becomes `processes`"
     )
@@ -71,7 +78,15 @@ class ModelSection(Section):
     @classmethod
     def _known_or_own(cls, value):
         if value not in DRIVERS and ":" not in value:
-            raise ValueError("expected 'fluidity' or 'embedded', or package.module:function of your own")
+            names = ", ".join(map(repr, DRIVERS))
+            raise ValueError(f"expected one of {names}, or package.module:function of your own")
+        return value
+
+    @field_validator("program", mode="before")
+    @classmethod
+    def _of_the_driver(cls, value, info):
+        if value is None and info.data.get("driver") != "openfoam":
+            return ["fluidity"]
         return value
 
 

@@ -38,7 +38,9 @@ class TargetSection(Section):
     option: str | None = Field(
         None,
         min_length=1,
-        description="path of a number in the .flml, as Fluidity writes it: /material_phase::Air/…/constant",
+        description="path of a number in the model's own settings: of the .flml, as Fluidity writes it, "
+        "/material_phase::Air/…/constant; of a case of OpenFOAM constant/transportProperties:nu, "
+        "TIME/U:boundaryField/inflow/value[0]",
     )
     file: Literal["parameters.json"] | None = Field(
         None, description="parameters.json beside the restart, which the Python functions of the .flml read"

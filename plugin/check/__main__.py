@@ -62,7 +62,7 @@ def check_case(
     fix : file to write with the options' changes that help; None writes none
     """
     files = CaseFiles(case, scratch)
-    yield from findings("model", program, case)
+    yield from findings("model", program, files)
     yield from findings("launcher", launcher, case, scratch)
     yield from findings("model's options", model_settings, files, fix)
     yield from findings("parameters", parameters, files)

@@ -133,8 +133,8 @@ def target_problem(parameters: Parameters, name: str, start: Restart, simulation
     return None
 
 
-def unread(parameters: Parameters, start: Restart, simulation: Simulation) -> list[str]:
-    """Names of parameters that go to parameters.json and that nothing seems to read; no error, it may not be seen."""
+def unread(parameters: Parameters, start: Restart, simulation: Simulation) -> dict[str, str]:
+    """{name: what to do} of those that go to parameters.json and that nothing seems to read; it may not be seen."""
     return simulation.unread(start, [name for name, section in parameters.sections.items() if section.to.file])
 
 

@@ -4,9 +4,14 @@ import importlib
 from typing import Any
 
 from coupling.fluidity.driver import FluidityModel, embedded_model
+from coupling.openfoam.driver import OpenFoamModel
+from coupling.openfoam.simulation import OPENFOAM
 from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.simulation import Simulation
 from plugin.case.configuration import ConfigurationError, ModelSection
+
+OF_THEIR_OWN = (OPENFOAM,)  # whose states are neither VTU nor VTKHDF, wherever a case or a command names them
+_MAKERS = {"fluidity": FluidityModel, "openfoam": OpenFoamModel}
 
 
 def forecast_model(settings: ModelSection) -> ForecastModel:
@@ -29,8 +34,8 @@ def forecast_model(settings: ModelSection) -> ForecastModel:
     }
     if settings.driver == "embedded":
         return embedded_model(**common)
-    make = FluidityModel if settings.driver == "fluidity" else _own(settings.driver)
-    model = make(program=tuple(settings.program), **common)
+    make: Any = _MAKERS.get(settings.driver) or _own(settings.driver)
+    model = make(program=tuple(settings.program or ()), **common)
     if not callable(getattr(model, "run", None)):
         raise ConfigurationError(
             f"model.driver: {settings.driver} gives {type(model).__name__}, expected a forecast model with a method run"

@@ -26,7 +26,8 @@ from plugin.case.configuration import Case, ConfigurationError
 from plugin.case.sections import SeriesSection
 from plugin.state.grid import make_grid_of
 from plugin.state.transfer import Transfer, variables_of
-from plugin.window.background.of_case import close_all, columns_of, fingerprint, plan_of, states_of
+from plugin.window.background.of_case import close_all, columns_of, plan_of, states_of
+from plugin.window.background.snapshots import fingerprint
 
 _BLOCK = 16  # samples that are written at a time
 _WAIT = 3600.0  # s for another job to write the samples, where it cannot be seen whether it still runs

@@ -17,7 +17,8 @@ from plugin.case.observations import ANALYSIS_TIME
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background.localisation import analysis_std
-from plugin.window.background.of_case import Background, Plan, Series
+from plugin.window.background.of_case import Background
+from plugin.window.background.snapshots import Plan, Series
 from plugin.window.diagnostics import posterior_of, state_transform
 from plugin.window.gates.apply import Gates
 from plugin.window.observations.selection import belongs_to_window, window_readings

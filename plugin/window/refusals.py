@@ -10,6 +10,7 @@ from coupling.common.collective import on_rank_0
 from coupling.simulation.simulation import Restart, Simulation
 from da.observation.observations import Observations
 from plugin.case.configuration import ConfigurationError, CycleCase, ModelSection
+from plugin.case.variables import field_of
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import simulation_of
@@ -26,6 +27,8 @@ def checked_start(case: CycleCase, comm: MPI.Comm, say: Callable[[str], None]) -
     """
     simulation = simulation_of(case.model)
     first = simulation.open_restart(case.model.start)
+    if problem := simulation.refusal({field_of(name) for name in case.variables}):
+        raise ConfigurationError(f"variables: {problem}")
     if problem := wrong_step(first):
         raise ConfigurationError(f"model.start: {problem}")
     readings = on_rank_0(lambda: readings_of(case, say), comm)

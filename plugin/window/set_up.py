@@ -15,7 +15,8 @@ from plugin.case.configuration import CycleCase
 from plugin.readings import ReadingsError
 from plugin.readings.of_case import readings_of
 from plugin.run.drivers import simulation_of
-from plugin.window.background.of_case import Background, background, open_snapshots, steps_of_entry
+from plugin.window.background.of_case import Background, background, steps_of_entry
+from plugin.window.background.snapshots import open_snapshots
 from plugin.window.observations.errors import with_errors
 from plugin.window.observations.operator import ReadingOperator, error_covariance, make_operator
 from plugin.window.observations.selection import belongs_to_window

@@ -1,6 +1,7 @@
 """The model's program, and the launcher that starts it from within our own job."""
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,8 +28,9 @@ with open(f"probe-{socket.gethostname()}-{os.getpid()}", "w") as file:
 """
 
 
-def program(case: CycleCase) -> Iterator[Finding]:
+def program(files: CaseFiles) -> Iterator[Finding]:
     """Findings about the model's program: whether it exists, and its version."""
+    case = files.case
     if case.model.driver == "embedded":
         yield Finding(OK, "model", "the embedded one of this package")
         return
@@ -36,7 +38,7 @@ def program(case: CycleCase) -> Iterator[Finding]:
         forecast_model(case.model)
         yield Finding(OK, "model", f"your own driver, {case.model.driver}")
         return
-    words = case.model.program
+    words = case.model.program or list(files.simulation.program(files.restart))
     path = clean_environment(os.getcwd(), case.model.environment).get("PATH", os.defpath)
     executable = shutil.which(words[0], path=path)
     if executable is None:
@@ -48,8 +50,8 @@ def program(case: CycleCase) -> Iterator[Finding]:
 
 def _version(words: Sequence[str], settings: ModelSection) -> str:
     """The first lines that a program prints of its version, if any."""
-    asking = simulation_of(settings).version_words
-    if not asking:
+    simulation = simulation_of(settings)
+    if not (asking := simulation.version_words):
         return ""
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -57,6 +59,7 @@ def _version(words: Sequence[str], settings: ModelSection) -> str:
         except ModelError as error:
             return f"; {error}"
         lines = [line.strip() for line in last_lines(Path(folder) / "launch.log", 100) if line.strip()]
+        lines = [line for line in lines if re.match(simulation.version_lines, line)]
     return f"; {', '.join(lines[:2])}" if lines else ""
 
 

@@ -23,9 +23,8 @@ def parameters(files: CaseFiles) -> Iterator[Finding]:
             continue
         text = f"{_meaning(unknown, name)}; to {section.to.option or PARAMETERS}"
         if name in silent:
-            advice = f'read it there: json.load(open("{PARAMETERS}"))["{name}"]; docs/parameters.md has a function'
-            text += f", which no Python function of {files.restart.path.name} reads by this name"
-            yield Finding(WARN, _NAME, text, advice)
+            text += f", which nothing in {files.restart.path.name} reads by this name"
+            yield Finding(WARN, _NAME, text, silent[name])
         else:
             yield Finding(OK, _NAME, text)
 

@@ -4,7 +4,6 @@ States are read one at a time, put on the grid and kept as this rank's rows only
 of them may be kept in a file, with all that they depend on; it is used only where all of that agrees.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,15 +13,11 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from coupling.archive import Archive
-from coupling.archive.by_variable import SplitArchive, join_by_variable
-from coupling.archive.series import ARCHIVE_SUFFIXES, DumpSeries, Series, open_series
 from coupling.common.collective import on_rank_0
-from coupling.common.files import matching, whole_shared_file
+from coupling.common.files import whole_shared_file
 from coupling.common.locks import sole_writer
 from coupling.geometry.grid import Grid
 from coupling.geometry.mesh import State
-from coupling.vtk.vtu import piece_paths
 from da.background.adaptive import FactorRule
 from da.background.anamorphosis import Anamorphosis, transform
 from da.background.blocks import cover
@@ -44,8 +39,8 @@ from plugin.window.background.lagged import LaggedSnapshots, lagged_snapshots
 from plugin.window.background.latent import Latent, read_latent
 from plugin.window.background.localisation import make_taper
 from plugin.window.background.modes_file import ModesFileError, load_modes, save_modes
+from plugin.window.background.snapshots import Plan, Series, fingerprint, open_snapshots, sources_of
 
-Plan = list[tuple[Series, int]]  # open series, number of a state in it
 Made = tuple[Modes, np.ndarray, dict[str, Anamorphosis]]  # modes, (n_local,) scale, anamorphoses of variables
 
 _WAIT = 3600.0  # s for another job to make the modes, where it cannot be seen whether it still runs
@@ -81,28 +76,6 @@ class Background:
         """What may be another in each window."""
         ladder = None if self.taper is None else self.taper.ladder
         return tuple(of for of in (self.factor, None if ladder is None else ladder.weights) if of is not None)
-
-
-def open_snapshots(settings: SeriesSection, comm: MPI.Comm, left_out: list[str] | None = None) -> list[Series]:
-    """Open the series that a `snapshots` entry means: one, or several archives that a pattern names. Collective.
-
-    Archives that hold different variables of the same states are joined.
-
-    left_out : as for `coupling.archive.series.open_series`
-
-    Returns
-    -------
-    list of open series
-
-    Raises
-    ------
-    FileError
-        if one cannot be read, or archives are split by variable and their times differ
-    """
-    archives = on_rank_0(lambda: [str(p) for p in matching(settings.path) if p.suffix in ARCHIVE_SUFFIXES], comm)
-    opened: list[Series] = [open_series(path, comm, left_out) for path in archives or [str(settings.path)]]
-    packed = [series for series in opened if isinstance(series, Archive)]
-    return list[Series](join_by_variable(packed)) if len(packed) == len(opened) else opened
 
 
 def chosen_steps(settings: SeriesSection, times: np.ndarray) -> np.ndarray:
@@ -267,28 +240,6 @@ def _about(settings, transfer, plan, mesh, comm):
         **blocks,
         **{name: getattr(settings, name) for name in ("truncation", "scaling", "unbiased", "precision")},
     }
-
-
-def sources_of(series: Series, step: int) -> list[tuple[Path, int]]:
-    """Files that hold a state, and the state's number in each."""
-    if isinstance(series, SplitArchive):
-        return [(Path(archive.path), number) for archive, number in series.places(step)]
-    return [(Path(series.files[step] if isinstance(series, DumpSeries) else series.path), step)]
-
-
-def fingerprint(plan: Plan, times: Sequence[float]) -> str:
-    """Hash of where the states come from: names and sizes of files, steps and times.
-
-    Folders do not count, so that files may be moved, nor do dates, which copies change.
-    """
-    digest, sizes = hashlib.sha256(), dict[Path, list[int]]()
-    for (series, step), time in zip(plan, times, strict=True):
-        for source, number in sources_of(series, step):
-            if source not in sizes:
-                parts = piece_paths(source) if isinstance(series, DumpSeries) else [source]
-                sizes[source] = [Path(p).stat().st_size for p in parts]
-            digest.update(f"{source.name} {sizes[source]} {number} {time!r}\n".encode())
-    return digest.hexdigest()[:32]
 
 
 def _kept(path: Path, about: dict, transfer: Transfer, comm: MPI.Comm) -> Made | None:

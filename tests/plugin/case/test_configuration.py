@@ -45,7 +45,11 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("from: 5", "form: 5", r"line 9: background.snapshots.0.form: unknown key; did you mean 'from'\?"),
         ("window: 10", "window: -10", r"line 4: cycle.window: found -10; .*greater than 0"),
         ("window: 10", "window: .nan", r"line 4: cycle.window: found nan"),
-        ("driver: fluidity", "driver: openfoam", r"line 2: model.driver: found 'openfoam'; .*'fluidity' or 'embedded'"),
+        (
+            "driver: fluidity",
+            "driver: open",
+            r"line 2: model.driver: found 'open'; .*'fluidity', 'openfoam', 'embedded'",
+        ),
         ("  start: case.flml\n", "", r"line 1: model.start: this key is missing"),
         ("{spacing: 8.0}", "{spacing: 8.0, shape: [3, 3, 3]}", r"line 5: grid: .*either shape or spacing"),
         ("{spacing: 8.0}", "{shape: [1, 3, 3]}", r"line 5: grid: .*at least 2 points"),

@@ -49,7 +49,7 @@ def test_an_entry_that_no_function_reads(files):
     in_time = {"coefficients": 3, "over": 60.0, "from": 0.0, "correlation": 20.0}
     (found,) = parameters(files(gust={"prior": {"uniform": [0, 1]}, "to": FILE, "in_time": in_time}))
     assert found.level == WARN and "at 3 times from 0 to 60 s" in found.text
-    assert "which no Python function of case.flml reads by this name" in found.text
+    assert "which nothing in case.flml reads by this name" in found.text
     assert 'json.load(open("parameters.json"))["gust"]' in found.advice
 
 

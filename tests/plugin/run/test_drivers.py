@@ -3,6 +3,7 @@
 import pytest
 
 from coupling.fluidity.driver import FluidityModel
+from coupling.openfoam.driver import OpenFoamModel
 from plugin.case.configuration import ConfigurationError, ModelSection
 from plugin.run.drivers import forecast_model
 
@@ -49,6 +50,13 @@ def test_fluidity_and_the_embedded_model():
     assert forecast_model(section("fluidity")) == FluidityModel(("mine", "-x"), environment={"A": "b"}, **settings)
     embedded = forecast_model(section("embedded"))
     assert embedded.program[1:] == ("-m", "coupling.embedded") and embedded.environment["A"] == "b"
+
+
+def test_openfoam_takes_the_application_of_its_case_unless_a_program_is_given():
+    settings = {"processes": 3, "launcher": ("mpirun", "-n", "{n}"), "timeout": 9}
+    assert forecast_model(section("openfoam")) == OpenFoamModel(("mine", "-x"), environment={"A": "b"}, **settings)
+    assert forecast_model(ModelSection(driver="openfoam", start="case")).program == ()
+    assert ModelSection(driver="fluidity", start="case.flml").program == ["fluidity"]
 
 
 def test_a_users_own_gets_the_section(mine):

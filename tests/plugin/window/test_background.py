@@ -17,7 +17,8 @@ from coupling.vtk.vtu import read_state
 from plugin.archive import pack
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.case.sections import SeriesSection
-from plugin.window.background.of_case import background, chosen_steps, open_snapshots, steps_of_entry
+from plugin.window.background.of_case import background, chosen_steps, steps_of_entry
+from plugin.window.background.snapshots import open_snapshots
 
 COMM = MPI.COMM_SELF
 TIMES = np.array([0.0, 1.0, 2.5, 4.0, 5.0])
