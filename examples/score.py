@@ -19,10 +19,10 @@ from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen fi
 from matplotlib.figure import Figure  # noqa: E402
 
 from coupling.common.files import whole_file  # noqa: E402
-from coupling.fluidity.checkpoint import open_restart, read_fields  # noqa: E402
 from coupling.geometry.interpolation import multiply, sampling  # noqa: E402
 from coupling.geometry.mesh import Field  # noqa: E402
-from examples.twin import COMM, Say, Series, Twin, analysis_times, dumps, values_at  # noqa: E402
+from coupling.simulation.simulation import Series, Simulation  # noqa: E402
+from examples.twin import COMM, Say, Twin, analysis_times, dumps, values_at  # noqa: E402
 from plugin.case.configuration import read_case  # noqa: E402
 from plugin.run.ledger import read_ledger  # noqa: E402
 
@@ -57,29 +57,29 @@ class Score:
 
 def places_to_score(twin: Twin, n: int = 3000, height: float = 40.0, apart: float = 2.0) -> np.ndarray:
     """Random places in the air up to `height` [m] at least `apart` [m] from every sensor."""
-    first = dumps(twin.run / "truth", "truth").read(0)
-    mesh = next(iter(first.fields.values())).mesh
-    low, high = mesh.bounds(COMM)
+    first = dumps(twin, "truth").read(0)
+    field = next(iter(first.fields.values()))
+    low, high = field.mesh.bounds(COMM)
     high = np.array([high[0], high[1], min(high[2], height)])
     places = low + (high - low) * np.random.default_rng(twin.seed + 1).random((4 * n, 3))
-    _, inside = sampling(mesh, "point", places, COMM)
+    _, inside = sampling(field.mesh, field.location, places, COMM)
     near = np.linalg.norm(places[:, None] - twin.sensors[None], axis=2).min(axis=1) < apart
     return places[inside & ~near][:n]
 
 
-def checkpoint_values(members: Sequence[Path], places: np.ndarray, variable: str) -> np.ndarray:
-    """(places,) values of a variable, mean of the checkpoints of some members on one mesh."""
+def restart_values(twin: Twin, members: Sequence[Path], places: np.ndarray, variable: str) -> np.ndarray:
+    """(places,) values of a variable, mean of the restarts of some members on one mesh."""
     name, _, letter = variable.partition(".")
-    mean = _mean_field(tuple(members), name)
+    mean = _mean_field(twin.model.simulation, tuple(members), name)
     matrix, inside = sampling(mean.mesh, mean.location, places, COMM)
     column = mean.values if not letter else mean.values[:, "xyz".index(letter)]
     return np.where(inside, multiply(matrix, column), np.nan)
 
 
 @lru_cache(maxsize=64)  # a window's forecasts and analyses are asked for once for each component
-def _mean_field(members: tuple[Path, ...], name: str) -> Field:
-    """Mean of a field over the checkpoints of some members."""
-    fields = (read_fields(open_restart(options), COMM, [name])[name] for options in members)
+def _mean_field(simulation: Simulation, members: tuple[Path, ...], name: str) -> Field:
+    """Mean of a field over the restarts of some members."""
+    fields = (simulation.read_fields(simulation.open_restart(path), COMM, [name])[name] for path in members)
     first = next(fields)
     total = first.values.copy()
     for field in fields:
@@ -88,7 +88,7 @@ def _mean_field(members: tuple[Path, ...], name: str) -> Field:
 
 
 def restarts(twin: Twin, cycle: str, key: str) -> list[list[Path]]:
-    """Options of a cycle's checkpoints, for each window those of all members, or the one of a cycle without members.
+    """Paths of a cycle's restarts, for each window those of all members, or the one of a cycle without members.
 
     key : "forecast", or "restart" for analyses
     """
@@ -101,12 +101,12 @@ def score(twin: Twin) -> Score:
     places, times = places_to_score(twin), analysis_times(twin)
     errors = {}
     for variable in dict.fromkeys(network.variable for network in twin.networks):
-        truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
-        values = {FREE: values_at(dumps(twin.run / "free", "forecast"), times, places, variable)}
+        truth = values_at(dumps(twin, "truth"), times, places, variable)
+        values = {FREE: values_at(dumps(twin, "free"), times, places, variable)}
         for cycle in twin.cycles:
             for kind, key in ((FORECAST, "forecast"), (ANALYSIS, "restart")):
                 paths = restarts(twin, cycle, key)
-                values[f"{cycle} {kind}"] = np.array([checkpoint_values(path, places, variable) for path in paths])
+                values[f"{cycle} {kind}"] = np.array([restart_values(twin, path, places, variable) for path in paths])
         norm = np.linalg.norm(truth, axis=1)
         errors[variable] = {kind: np.linalg.norm(v - truth, axis=1) / norm for kind, v in values.items()}
     return Score(times, tuple(twin.cycles), errors, len(places))
@@ -156,14 +156,14 @@ def draw_errors(result: Score) -> Figure:
 def _slice_picture(twin: Twin, variable: str, height: float, unit: str) -> str:
     """Truth, free run and analyses at one height at the last analysis time, with the sensors."""
     time = analysis_times(twin)[-1]
-    truth = dumps(twin.run / "truth", "truth")
+    truth = dumps(twin, "truth")
     x, y, places = slice_places(truth, height)
     shown = {
         "truth": values_at(truth, [time], places, variable)[0],
-        FREE: values_at(dumps(twin.run / "free", "forecast"), [time], places, variable)[0],
+        FREE: values_at(dumps(twin, "free"), [time], places, variable)[0],
     }
     for cycle in twin.cycles:
-        shown[f"{cycle} {ANALYSIS}"] = checkpoint_values(restarts(twin, cycle, "restart")[-1], places, variable)
+        shown[f"{cycle} {ANALYSIS}"] = restart_values(twin, restarts(twin, cycle, "restart")[-1], places, variable)
     return _picture(draw_slices(x, y, shown, twin.sensors, f"{variable} {unit}"))
 
 

@@ -32,17 +32,17 @@ import numpy as np
 from lxml import etree
 from mpi4py import MPI
 
-from coupling.archive.series import Archive, DumpSeries, open_series
 from coupling.common.files import whole_file
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import FluidityRestart, open_restart, write_restart
 from coupling.fluidity.driver import FluidityModel
 from coupling.geometry.interpolation import multiply, sampling
+from coupling.openfoam.driver import OpenFoamModel
+from coupling.simulation.simulation import Series
 from plugin.case.configuration import read_case
 
 COMM = MPI.COMM_SELF
 Say = Callable[[str], None]  # shows a line of progress
-Series = Archive | DumpSeries
 _ROOT = Path(__file__).resolve().parent.parent
 # Open MPI's mpirun refuses root and more ranks than cores otherwise, as in the Makefile
 _ALLOWED = {
@@ -66,8 +66,9 @@ class Network:
 class Twin:
     """A twin experiment.
 
-    options : the model's .flml; its Python functions hold the numbers that `truth` and `training` change
-    mesh : the mesh named in the options (.msh)
+    options : of Fluidity the .flml, whose Python functions hold the numbers that `truth` and `training` change; of
+        OpenFOAM the case folder
+    mesh : the mesh named in the .flml (.msh); None where the case folder makes its own
     model : the driver
     cycles : {name: case file of a cycle (YAML)}; their paths point into `run`
     run : folder for all files
@@ -81,8 +82,8 @@ class Twin:
     """
 
     options: Path
-    mesh: Path
-    model: FluidityModel
+    mesh: Path | None
+    model: FluidityModel | OpenFoamModel
     cycles: dict[str, Path]
     run: Path
     truth: dict[str, float]
@@ -230,10 +231,9 @@ def _listed(numbers: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
 
 
-def dumps(folder: Path, name: str) -> Series:
-    """A run's dumps as a series in time."""
-    files = [p for p in Path(folder).iterdir() if re.fullmatch(rf"{name}_\d+\.p?vtu", p.name)]
-    return open_series(files, COMM)
+def dumps(twin: Twin, name: str) -> Series:
+    """What a run of an experiment left, `truth` or `free`, as a series in time."""
+    return twin.model.simulation.open_series(twin.run / name, COMM)
 
 
 def analysis_times(twin: Twin) -> np.ndarray:
@@ -257,7 +257,7 @@ def values_at(series: Series, times: Sequence[float] | np.ndarray, places: np.nd
 
 def read_sensors(twin: Twin, path: Path) -> None:
     """Write the readings: the truth at the sensors at every analysis time, plus noise."""
-    truth, rng = dumps(twin.run / "truth", "truth"), np.random.default_rng(twin.seed)
+    truth, rng = dumps(twin, "truth"), np.random.default_rng(twin.seed)
     times = analysis_times(twin)
     station = {tuple(place): f"S{k:02d}" for k, place in enumerate(twin.sensors)}
     with whole_file(path) as beside, open(beside, "w", newline="") as file:

@@ -64,7 +64,7 @@ def errors(twin: Twin, analyses: Series) -> dict[str, dict[str, np.ndarray]]:
     relative = {}
     for variable in VARIABLES:
         name, dot, letter = variable.partition(".")
-        truth = values_at(dumps(twin.run / "truth", "truth"), times, places, variable)
+        truth = values_at(dumps(twin, "truth"), times, places, variable)
         kinds = {"forecast": f"{name}_background{dot}{letter}", "analysis": variable}
         relative[variable] = {
             kind: np.linalg.norm(values_at(analyses, times, places, field) - truth, axis=1)
@@ -87,7 +87,7 @@ def pictures(
     _save(figure, twin.run / "errors.png")
     x, y, places = slice_places(analyses, height)
     shown = {
-        "truth": values_at(dumps(twin.run / "truth", "truth"), times[-1:], places, "Tracer")[0],
+        "truth": values_at(dumps(twin, "truth"), times[-1:], places, "Tracer")[0],
         **{
             label: values_at(analyses, times[-1:], places, name)[0]
             for label, name in (("forecast", "Tracer_background"), ("analysis", "Tracer"), ("std", "Tracer_std"))

@@ -1,0 +1,1 @@
+"""A twin experiment around OpenFOAM."""
