@@ -195,7 +195,8 @@ def write_restart(
             on_rank_0(lambda: _set_numbers(restart, beside, numbers), comm)
         if manifest:
             write_manifest(beside, comm)
-    return open_restart(folder, restart.time_name)
+    # by one for all: another might look at a file that the first already changes for its run
+    return on_rank_0(lambda: open_restart(folder, restart.time_name), comm)
 
 
 def _set_numbers(restart, beside, numbers):

@@ -1,6 +1,5 @@
 """The driver of OpenFOAM: it runs a case's solver from one time to another, in a copy of the case."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from coupling.common.text import end_of_file, lines_of
 from coupling.geometry.mesh import Field
 from coupling.openfoam.checkpoint import open_restart, read_fields, write_restart, wrong_processes
 from coupling.openfoam.controls import controls_of, set_back, set_run
+from coupling.openfoam.installation import with_home
 from coupling.openfoam.restart import OpenFoamRestart
 from coupling.openfoam.simulation import OPENFOAM
 from coupling.simulation.endings import end_of_logs, forecast_left, is_ahead
@@ -20,7 +20,6 @@ from coupling.simulation.forecast import Forecast
 from coupling.simulation.launch import Ended, ModelError, launch, launcher_words
 from coupling.simulation.simulation import Simulation
 
-_HOME = Path("/usr/share/openfoam")  # where Debian's package keeps etc/controlDict
 _FATAL = re.compile(r"^.*--> FOAM FATAL .*", re.MULTILINE)
 _SHOWN = 15  # lines of an error
 
@@ -69,15 +68,9 @@ class OpenFoamModel:
         write_restart(start, folder, comm)
         on_rank_0(lambda: set_run(folder, plan), comm)
         words = self.command(start.name)
-        ended = launch(words, folder, comm, self.timeout, self._environment(), silence=self.silence)
+        ended = launch(words, folder, comm, self.timeout, with_home(self.environment), silence=self.silence)
         on_rank_0(lambda: set_back(folder, start.case, (start.time, plan.end)), comm)
         return _result(ended, start, until, folder, comm)
-
-    def _environment(self) -> dict[str, str]:
-        given = dict(self.environment)
-        if not {"WM_PROJECT_DIR"} & {*given, *os.environ} and (_HOME / "etc/controlDict").is_file():
-            given["WM_PROJECT_DIR"] = str(_HOME)
-        return given
 
 
 def _result(ended: Ended, start: OpenFoamRestart, until: float, folder: Path, comm: MPI.Comm) -> OpenFoamForecast:

@@ -3,8 +3,11 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from mpi4py import MPI
+
 from coupling.openfoam import checkpoint, numbers
 from coupling.openfoam.edit import refusal
+from coupling.openfoam.installation import with_home
 from coupling.openfoam.remarks import reads, remarks_on
 from coupling.openfoam.restart import OpenFoamRestart
 from coupling.openfoam.series import is_series, open_series
@@ -37,6 +40,10 @@ def _holds_states(path: Path) -> bool:
         return False
     folder = above[-2] if above[-1] == "uniform" else above[-1]
     return "polyMesh" in above or _is_time(folder)
+
+
+def _check_start(restart: OpenFoamRestart, comm: MPI.Comm) -> None:
+    checkpoint.read_fields(restart, comm)  # each field's lists have as many values as the mesh has cells
 
 
 def _program(restart: OpenFoamRestart) -> tuple[str, ...]:
@@ -72,8 +79,10 @@ OPENFOAM = Simulation(
     program=_program,
     refusal=refusal,
     wrong_processes=checkpoint.wrong_processes,
+    check_start=_check_start,
     number_at=_number_at,
     unread=_unread,
+    environment=with_home,
     version_words=("-help",),
     version_lines="Using:|Build:",
     remarks=_remarks,

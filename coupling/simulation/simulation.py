@@ -136,6 +136,7 @@ class Simulation(Generic[R]):
     unread : {name: what to do} of those of some entries of parameters.json that nothing in a restart reads, as far as
         can be seen
     boundary : what gates need of a boundary; or why there is no such thing
+    environment : the variables that the model's programs need, made from those that a case gives
     version_words : words after the program with which it tells its version; none if it does not
     version_lines : regular expression at the start of the lines that tell it; the first two of its words if empty
     remarks : what a path to a start says about settings of the model that fit a cycle or do not
@@ -157,6 +158,7 @@ class Simulation(Generic[R]):
     number_at: Callable[[R, str], float] | None = None
     unread: Callable[[R, Collection[str]], dict[str, str]] = lambda restart, names: {}
     boundary: BoundaryOperators | str = "its driver does not tell of surfaces and boundary conditions"
+    environment: Callable[[Mapping[str, str]], dict[str, str]] = dict
     version_words: tuple[str, ...] = ()
     version_lines: str = ""
     remarks: Callable[[Path, Plan], list[Remark]] = lambda start, plan: []

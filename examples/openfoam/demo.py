@@ -25,6 +25,7 @@ import yaml
 from coupling.common.files import FileError, whole_file
 from coupling.openfoam.checkpoint import open_restart, write_restart
 from coupling.openfoam.driver import OpenFoamModel
+from coupling.openfoam.installation import with_home
 from coupling.openfoam.restart import OpenFoamRestart
 from coupling.simulation.launch import ModelError
 from examples.score import present
@@ -108,10 +109,10 @@ def make_mesh(twin: Twin, say: Say) -> None:
     case = twin.run / "case"
     shutil.copytree(twin.options, case)
     say("mesh: blockMesh, topoSet, subsetMesh")
-    home = {} if "WM_PROJECT_DIR" in os.environ else {"WM_PROJECT_DIR": "/usr/share/openfoam"}
+    environment = with_home(os.environ)
     for words in MESH:
         with open(case / f"log.{words[0]}", "w") as log:
-            ended = subprocess.run(words, cwd=case, env={**os.environ, **home}, stdout=log, stderr=subprocess.STDOUT)
+            ended = subprocess.run(words, cwd=case, env=environment, stdout=log, stderr=subprocess.STDOUT)
         if ended.returncode:
             raise SystemExit(f"{words[0]} ended with exit code {ended.returncode}; see {log.name}")
     shutil.copytree(case / "0.orig", case / "0")  # after subsetMesh, which writes the fields of time 0 anew

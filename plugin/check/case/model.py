@@ -55,7 +55,7 @@ def _version(words: Sequence[str], settings: ModelSection) -> str:
         return ""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            launch([*words, *asking], folder, ALONE, _LIMIT, settings.environment)
+            launch([*words, *asking], folder, ALONE, _LIMIT, simulation.environment(settings.environment))
         except ModelError as error:
             return f"; {error}"
         lines = [line.strip() for line in last_lines(Path(folder) / "launch.log", 100) if line.strip()]
@@ -111,4 +111,4 @@ def nodes(files: CaseFiles) -> Iterator[Finding]:
         raise Unavailable("the pieces do not agree, see above") from None
     if restart.fields:
         simulation.check_start(restart, ALONE)
-        yield Finding(OK, "nodes", "the fields' files have the nodes of the mesh files, in the same order")
+        yield Finding(OK, "nodes", "the fields' files and the mesh files belong together")
