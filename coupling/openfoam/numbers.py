@@ -8,13 +8,14 @@ Before the colon stands the file, where TIME means the folder of the start's tim
 the names of the dictionaries and the entry. Of a value with several numbers, [k] takes the k-th, from 0.
 """
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coupling.common.files import FileError
-from coupling.openfoam.dictionary import Scanner, packed, read_dictionary, replaced
+from coupling.openfoam.dictionary import Entry, Scanner, packed, read_dictionary, replaced
 from coupling.openfoam.mesh import find_file
 
 _PATH = re.compile(r"(?P<file>[^:]+):(?P<entry>[^\[\]]+)(\[(?P<index>\d+)\])?")
@@ -73,7 +74,11 @@ def _place(path: Path, option: str) -> tuple[bytes, int, int]:
     dictionary = read_dictionary(path)
     entry = dictionary.find(*match["entry"].split("/"))
     if entry is None or entry.children is not None:
-        raise FileError(f"{path}: has no entry {match['entry']!r} with a value, which parameter {option!r} names")
+        near = difflib.get_close_matches(match["entry"], list(_paths(dictionary.entries)), n=1, cutoff=0.5)
+        advice = f"; did you mean {near[0]!r}?" if near else ""
+        raise FileError(
+            f"{path}: has no entry {match['entry']!r} with a value, which parameter {option!r} names{advice}"
+        )
     scanner = Scanner(path, dictionary.data, entry.start, entry.end)
     numbers = [(a, b) for a, b in scanner.words() if _is_number(dictionary.data[a:b])]
     index = 0 if match["index"] is None else int(match["index"])
@@ -83,6 +88,16 @@ def _place(path: Path, option: str) -> tuple[bytes, int, int]:
             "names, by [0], [1] … where there are several"
         )
     return dictionary.data, *numbers[index]
+
+
+def _paths(entries: Sequence[Entry], above: str = "") -> Iterator[str]:
+    """The paths of all entries with a value."""
+    for entry in entries:
+        path = f"{above}{entry.key}"
+        if entry.children is not None:
+            yield from _paths(entry.children, f"{path}/")
+        else:
+            yield path
 
 
 def _is_number(word: bytes) -> bool:

@@ -113,8 +113,10 @@ def test_parameters_are_numbers_of_dictionaries(tmp_path):
     )
     assert number_at(new.case, "2", "constant/transportProperties:nu") == 0.02
     assert number_at(new.case, "2", source) == 130.0
-    with pytest.raises(FileError, match="has no entry 'mu'"):
+    with pytest.raises(FileError, match="has no entry 'mu' .*did you mean 'nu'"):
         set_numbers(case, "2", {"constant/transportProperties:mu": 1.0})
+    with pytest.raises(FileError, match=r"did you mean 'functions/tracer/fvOptions/kerb/injectionRateSuSp/T'"):
+        number_at(case, "2", source.replace("kerb", "kreb"))
     with pytest.raises(FileError, match="has 2 numbers"):
         set_numbers(case, "2", {source.removesuffix("[0]"): 1.0})
     with pytest.raises(FileError, match="leads out of the case"):
