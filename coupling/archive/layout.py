@@ -20,7 +20,8 @@ from coupling.archive.cells import OURS, ROOT, SIDES
 from coupling.common.files import FileError
 from coupling.common.hdf5 import claim_problem
 from coupling.geometry.shapes import ONE_SHAPE, SHAPES, TETRAHEDRON, Shape
-from coupling.vtk.vtu import GHOST, TIME, wrong_kinds
+from coupling.vtk.cells import wrong_kinds
+from coupling.vtk.vtu import GHOST, TIME
 
 TYPE = "UnstructuredGrid"
 VERSION = (2, 0)

@@ -15,7 +15,8 @@ from coupling.common.collective import on_rank_0, raise_together
 from coupling.common.files import FileError
 from coupling.geometry.mesh import AnyMesh, Field, MeshError, State, join_pieces, share_of_pieces
 from coupling.geometry.polyhedra import checked_cells, join_polyhedra
-from coupling.vtk.vtu import DUPLICATE_CELL, GHOST, wrong_kinds
+from coupling.vtk.cells import wrong_kinds
+from coupling.vtk.vtu import DUPLICATE_CELL, GHOST
 
 
 class Archive:

@@ -15,8 +15,9 @@ from coupling.archive.by_variable import SplitArchive, reopened_parts
 from coupling.archive.writer import ArchiveWriter
 from coupling.common.collective import on_rank_0
 from coupling.geometry.mesh import AnyMesh, PolyhedralMesh, State
+from coupling.vtk.cells import arrays_of
 from coupling.vtk.dumps import Dumps, dumps_in_time, write_dump
-from coupling.vtk.vtu import MARKS, TIME, arrays_of, piece_paths, read_grid, read_state
+from coupling.vtk.vtu import MARKS, is_time, piece_paths, read_grid, read_state
 
 ARCHIVE_SUFFIXES = (".vtkhdf", ".hdf")
 
@@ -96,7 +97,8 @@ Series = Archive | DumpSeries | SplitArchive
 
 def _field_names(path):
     grid = read_grid(piece_paths(path)[0])
-    return tuple(sorted((set(arrays_of(grid.GetPointData())) | set(arrays_of(grid.GetCellData()))) - {TIME, *MARKS}))
+    names = {*arrays_of(grid.GetPointData()), *arrays_of(grid.GetCellData())} - MARKS
+    return tuple(sorted(name for name in names if not is_time(name)))
 
 
 def open_series(path: Dumps, comm: MPI.Comm, left_out: list[str] | None = None) -> Archive | DumpSeries:

@@ -23,7 +23,7 @@ from coupling.fluidity.msh import GmshMesh, read_msh, write_msh
 
 def node_graph(cells: np.ndarray, n_nodes: int) -> sp.csr_matrix:
     """(N, N) csr with an entry for every two nodes that share a cell, and none on the diagonal."""
-    i, j = np.nonzero(~np.eye(4, dtype=bool))
+    i, j = np.nonzero(~np.eye(cells.shape[1], dtype=bool))
     ones = np.ones(len(cells) * len(i), np.int8)
     graph = sp.csr_matrix((ones, (cells[:, i].ravel(), cells[:, j].ravel())), (n_nodes, n_nodes))
     graph.sort_indices()
@@ -95,14 +95,16 @@ def _layers(own, reach):
 
 def _cells_of_facets(mesh):
     """(F,) int64: the cell that each boundary facet belongs to."""
-    corners = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
-    faces = np.sort(mesh.cells[:, corners].reshape(-1, 3), axis=1)
+    corners = mesh.shape.faces
+    faces = np.sort(mesh.cells[:, corners].reshape(-1, corners.shape[1]), axis=1)
     both = np.concatenate([faces, np.sort(mesh.facets, axis=1)])
     _, first, inverse = np.unique(both, axis=0, return_index=True, return_inverse=True)
     place = first[inverse.ravel()[len(faces) :]]
     if (place >= len(faces)).any():
-        raise FileError("a boundary triangle is the face of no tetrahedron; mesh again, with one Physical Volume")
-    return place // 4
+        raise FileError(
+            f"a facet of the boundary is a side of none of its {mesh.shape.name}; mesh again, with one Physical Volume"
+        )
+    return place // len(corners)
 
 
 def _piece(mesh, owners, layers, process, cell_of):
@@ -123,6 +125,7 @@ def _piece(mesh, owners, layers, process, cell_of):
         mesh.cell_ids[inside][first],
         local[mesh.facets[facets_inside]],
         mesh.facet_ids[facets_inside],
+        mesh.shape,
     )
     levels = {}
     for level in (1, 2):

@@ -11,7 +11,8 @@ from mpi4py import MPI
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from coupling.common.files import FileError
-from coupling.vtk.vtu import arrays_of, read_grid
+from coupling.vtk.cells import arrays_of
+from coupling.vtk.vtu import read_grid
 
 _TOLERANCE = 1e-9  # × extent of the mesh
 

@@ -61,7 +61,7 @@ def load_mesh(base: str, comm: MPI.Comm) -> tuple[GmshMesh, Halo]:
     Raises
     ------
     FileError
-        if a file is missing, or they are made for another number of processes
+        if a file is missing, or they are made for another number of processes, or of other cells than tetrahedra
     """
     if comm.size == 1:
         if not Path(f"{base}.msh").is_file() and Path(f"{base}_0.halo").is_file():
@@ -69,7 +69,7 @@ def load_mesh(base: str, comm: MPI.Comm) -> tuple[GmshMesh, Halo]:
             raise FileError(
                 f"{base}_0.halo: the mesh is cut for {n} processes, this is one; start it with mpirun -n {n}"
             )
-        mesh = read_msh(f"{base}.msh")
+        mesh = _read_tetrahedra(f"{base}.msh")
         return mesh, serial_halo(len(mesh.points))
     path = f"{base}_{comm.rank}.halo"
     halo = read_halo(path)
@@ -78,7 +78,14 @@ def load_mesh(base: str, comm: MPI.Comm) -> tuple[GmshMesh, Halo]:
             f"{path}: is of process {halo.process} of {halo.n_processes}, this is {comm.rank} of {comm.size};"
             " run on as many processes as the mesh is cut for"
         )
-    return read_msh(f"{base}_{comm.rank}.msh"), halo
+    return _read_tetrahedra(f"{base}_{comm.rank}.msh"), halo
+
+
+def _read_tetrahedra(path: str) -> GmshMesh:
+    mesh = read_msh(path)
+    if mesh.shape.name != "tetrahedra":
+        raise FileError(f"{path}: has {mesh.shape.name}; the embedded model runs on tetrahedra")
+    return mesh
 
 
 @contextmanager

@@ -14,7 +14,7 @@ always have the names below, so that nothing grows and no run can overwrite what
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +38,11 @@ from coupling.fluidity.named_files import (
     prognostic_fields,
 )
 from coupling.fluidity.option_paths import set_number
+from coupling.fluidity.periodic import joined_again, opened, periodic_files
 from coupling.geometry.mesh import Field, MeshError, State
 from coupling.simulation.parameters import PARAMETERS, Numbers, read_entries, write_entries
-from coupling.vtk.vtu import CellsError, arrays_of, piece_paths, read_grid, read_state
+from coupling.vtk.cells import CellsError, arrays_of
+from coupling.vtk.vtu import piece_paths, read_grid, read_state
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def open_restart(options: str | Path) -> FluidityRestart:
     check_names(tree, options)
     fields = {}
     for name, element in field_elements(tree):
-        fields[name] = FieldSource(options.parent / file_name(element), name.split("::")[-1])
+        array = element.findtext("format/field_name/string_value") or name.split("::")[-1]
+        fields[name] = FieldSource(options.parent / file_name(element), array.strip())
     time = flml.required(tree, "timestepping/current_time", float, options)
     if not np.isfinite(time):
         raise FileError(f"{options}: option timestepping/current_time is {time}, expected a time [s]")
@@ -230,7 +233,7 @@ def read_fields(restart: FluidityRestart, comm: MPI.Comm, names: Collection[str]
     ----------
     restart : the checkpoint
     comm : MPI communicator
-    names : of fields; None reads all on linear tetrahedra, for others (P2) can only be copied
+    names : of fields; None reads all on cells that can be analysed, for others can only be copied
 
     Raises
     ------
@@ -249,17 +252,19 @@ def read_fields(restart: FluidityRestart, comm: MPI.Comm, names: Collection[str]
     wanted: dict[Path, list[str]] = {}
     for name in names:
         wanted.setdefault(restart.fields[name].path, []).append(name)
-    fields = {}
+    fields, periodic = {}, periodic_files(flml.read_options(restart.options), restart.folder)
     for path, names_there in wanted.items():
         arrays = {restart.fields[name].array for name in names_there}
         try:
-            state = read_state(path, comm, arrays, time=restart.time)
+            found = read_state(path, comm, arrays, time=restart.time).fields
+            if path in periodic:
+                found = opened(found, periodic[path], comm)
         except CellsError:
             if all_there_are:
                 continue
             raise
         for name in names_there:
-            fields[name] = state[restart.fields[name].array]
+            fields[name] = replace(found[restart.fields[name].array], name=name)
     raise_together(_disagreement(fields, restart), comm)
     return State(restart.time, fields)
 
@@ -329,13 +334,16 @@ def write_restart(
     tree = flml.read_options(restart.options)
     for option, value in (numbers.options if numbers else {}).items():
         set_number(tree, option, value, restart.options)
-    renamed = restart_names(tree)
+    renamed, periodic = restart_names(tree), periodic_files(tree, restart.folder)
     with whole_folder(folder, comm) as beside:
         changed = {restart.fields[name].path for name in changes}
         on_rank_0(lambda: copy_unchanged(tree, restart.options, renamed, changed, beside), comm)
         for path in sorted(changed):
             new = beside / renamed[path.relative_to(restart.folder).as_posix()]
             fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
+            if path in periodic:
+                joined = read_state(path, comm, list(fields), time=restart.time)
+                fields = {array: joined_again(field, joined[array].mesh) for array, field in fields.items()}
             write_changed(path, new, fields, comm)
         if numbers and numbers.entries:
             entries, own = numbers.entries, restart.folder / PARAMETERS

@@ -21,7 +21,8 @@ from coupling.fluidity.named_files import (
     other_files,
 )
 from coupling.geometry.mesh import Field, MeshError, Piece, piece_fingerprint
-from coupling.vtk.vtu import geometry, piece_paths, read_grid, set_array, write_grid
+from coupling.vtk.cells import geometry
+from coupling.vtk.vtu import piece_paths, read_grid, set_array, write_grid
 from coupling.vtk.xml import parse_xml, write_xml
 
 Edit = Callable[[etree._ElementTree], None]  # of an options tree, in place

@@ -44,6 +44,8 @@ def mesh_file(tree: etree._ElementTree, name: str) -> tuple[str | None, bool]:
         known.add(name)
         mesh = meshes[name]
         source = next((e for e in mesh_elements(tree) if mesh_name(e) == name), None)
+        if source is not None and _periodic_in_its_file(meshes, name):
+            return None, True
         if source is not None:
             return file_name(source), periodic
         if mesh.find("from_mesh/extrude") is not None:
@@ -55,6 +57,16 @@ def mesh_file(tree: etree._ElementTree, name: str) -> tuple[str | None, bool]:
         above = mesh.find("from_mesh/mesh")
         name = "" if above is None else above.get("name")
     return None, periodic
+
+
+def _periodic_in_its_file(meshes, name):
+    """Whether a mesh's periodicity is removed to make another: then its file has it joined already."""
+    for mesh in meshes.values():
+        above = mesh.find("from_mesh/mesh")
+        removed = mesh.find("from_mesh/periodic_boundary_conditions/remove_periodicity") is not None
+        if removed and above is not None and above.get("name") == name:
+            return True
+    return False
 
 
 def model_fields(tree: etree._ElementTree) -> Iterator[tuple[str, etree._Element]]:

@@ -12,7 +12,7 @@ from lxml import etree
 
 from coupling.common.files import FileError
 from coupling.fluidity import options as flml
-from coupling.fluidity.named_files import model_fields
+from coupling.fluidity.named_files import field_elements, model_fields
 from coupling.simulation.advice import FAIL, OK, WARN, Plan, Remark
 
 
@@ -49,7 +49,19 @@ def remarks(start: Path, plan: Plan) -> list[Remark]:
 def remarks_on(tree: etree._ElementTree, plan: Plan) -> list[Remark]:
     """As `remarks`, of a tree of options."""
     own = Remark(OK, "the cycle sets name, end and the checkpoint at the end in its own copy")
-    return [own, *_endings(tree), *_dumps(plan, tree), *_solvers(tree), *_fields(plan, tree), *_steps(plan, tree)]
+    of_plan = *_dumps(plan, tree), *_fields(plan, tree), *_steps(plan, tree)
+    return [own, *_endings(tree), *_solvers(tree), *_meshes(tree), *of_plan]
+
+
+def _meshes(tree: etree._ElementTree) -> Iterator[Remark]:
+    for mesh in tree.getroot().findall("geometry/mesh"):
+        extruded = mesh.find("from_mesh/extrude")
+        if extruded is not None and extruded.find("checkpoint_from_file") is None and [*field_elements(tree)]:
+            name = mesh.get("name")
+            text = (
+                f"{name} is extruded anew at each start, so that its nodes cannot be compared with those of the fields"
+            )
+            yield Remark(WARN, text, "take a checkpoint as the model wrote it: it has the extruded mesh as a file")
 
 
 def _endings(tree: etree._ElementTree) -> Iterator[Remark]:
@@ -108,6 +120,9 @@ def _fields(plan: Plan, tree: etree._ElementTree) -> Iterator[Remark]:
         elif fields[name].find("prognostic") is None:
             text = f"{name} is not prognostic: the model would not continue from its analysis"
             yield Remark(FAIL, text, "remove it from `variables`")
+        elif (left_out := fields[name].find("prognostic/exclude_from_checkpointing")) is not None:
+            text = f"{name} is left out of checkpoints, which analyses are made of and written to"
+            yield _with_change(FAIL, text, Change(tree.getpath(left_out).removeprefix("/fluidity_options/")))
         elif plan.dumped and fields[name].find(".//output/exclude_from_vtu") is not None:
             path = tree.getpath(fields[name].find(".//output/exclude_from_vtu")).removeprefix("/fluidity_options/")
             text = f"{name} is left out of dumps, which readings within windows are compared with"

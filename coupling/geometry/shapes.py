@@ -52,6 +52,11 @@ class Simplex:
         around = ((0, 1), (1, 2), (2, 0))
         return around if self.dimension == 2 else (*around, (0, 3), (1, 3), (2, 3))
 
+    @property
+    def faces(self) -> np.ndarray:
+        """(n_corners, d) corners of each side: all but one."""
+        return np.array([np.delete(np.arange(self.n_corners), k) for k in range(self.n_corners)])
+
     def locator(self, nodes: np.ndarray) -> tuple[Locate, np.ndarray]:
         """How places are found in cells.
 
@@ -146,6 +151,12 @@ class Brick:
         """Pairs of corners."""
         at = self.corners
         return tuple((a, b) for a, b in combinations(range(len(at)), 2) if np.abs(at[a] - at[b]).sum() == 1.0)
+
+    @property
+    def faces(self) -> np.ndarray:
+        """(2 d, 2^(d − 1)) corners of each side, not in their order around it."""
+        sides = [self.corners[:, k] == end for k in range(self.dimension) for end in (0.0, 1.0)]
+        return np.array([np.flatnonzero(side) for side in sides])
 
     def locator(self, nodes: np.ndarray) -> tuple[Locate, np.ndarray]:
         """How places are found in cells, by Newton's method; see `Simplex.locator`, with (k, d) local coordinates."""

@@ -20,13 +20,13 @@ from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader, vtkXMLUnstructured
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError, leads_out, whole_file
 from coupling.geometry.mesh import Field, MeshError, State, join_pieces, share_of_pieces
-from coupling.geometry.shapes import KNOWN_SHAPES, ONE_SHAPE, SHAPES, TETRAHEDRON, Shape, bent
+from coupling.geometry.shapes import TETRAHEDRON, Shape
+from coupling.vtk.cells import CellsError, arrays_of, geometry, wrong_kinds
 from coupling.vtk.marks import (
     DUPLICATE_CELL,
     GHOST,
     GHOST_LEVELS,
     MARKS,
-    copied_cells,
     hidden_levels,
     hidden_name,
     shown_name,
@@ -37,12 +37,12 @@ from coupling.vtk.xml import parse_xml, write_xml
 
 TIME = "Time"
 
-_FLAT = 1e-9  # × extent: how far from one plane nodes of two dimensions may be
 _NOT_IN_NAMES = re.compile('[<>&"\x00-\x1f]')
 
 
-class CellsError(FileError):
-    """A whole file, whose cells cannot be used."""
+def is_time(name: str) -> bool:
+    """Whether an array at points is the time; of several material phases it is the first phase's, `Air::Time`."""
+    return name == TIME or name.endswith(f"::{TIME}")
 
 
 def piece_paths(path: str | Path) -> list[Path]:
@@ -102,7 +102,7 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
             for i in range(selection.GetNumberOfArrays()):
                 name = selection.GetArrayName(i)
                 available.add(shown_name(name))
-                if shown_name(name) not in names:
+                if shown_name(name) not in names and not (TIME in names and is_time(name)):
                     selection.DisableArray(name)
         missing = sorted(set(names) - available - {TIME, *MARKS})
         if missing:
@@ -117,73 +117,10 @@ def read_grid(path: str | Path, names: Collection[str] | None = None) -> vtkUnst
     return grid
 
 
-def _cells(grid, path):
-    """(E, n) int64 cells and their shape."""
-    kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())).tolist()
-    if len(kinds) != 1 or kinds[0] not in SHAPES:
-        raise CellsError(wrong_kinds(path, kinds))
-    shape, n_cells = SHAPES[kinds[0]], grid.GetNumberOfCells()
-    offsets = vtk_to_numpy(grid.GetCells().GetOffsetsArray())
-    if not np.array_equal(offsets, np.arange(0, shape.n_nodes * n_cells + 1, shape.n_nodes)):
-        raise FileError(
-            f"{path}: its cells are said to be {shape.name}, but their offsets do not rise by {shape.n_nodes}"
-        )
-    cells = vtk_to_numpy(grid.GetCells().GetConnectivityArray()).reshape(-1, shape.n_nodes)
-    return cells.astype(np.int64), shape
-
-
-def wrong_kinds(path: str | Path, kinds: Sequence[int]) -> str:
-    """What to say of a file with cells of several VTK types, or of one that is not known."""
-    found = f"{path}: cells of VTK types {list(kinds)}"
-    if set(kinds) <= set(SHAPES):
-        return f"{found}; {ONE_SHAPE}"
-    return f"{found}, expected {KNOWN_SHAPES}; have the model write its fields on a mesh of such cells"
-
-
-def arrays_of(data: vtkDataSetAttributes) -> dict[str, np.ndarray]:
-    """{name: numpy array} of a vtkPointData or vtkCellData; the memory remains VTK's."""
-    arrays = {}
-    for i in range(data.GetNumberOfArrays()):
-        array = data.GetArray(i)
-        if array is not None:  # a string array is no field
-            arrays[array.GetName()] = vtk_to_numpy(array)
-    return arrays
-
-
-def geometry(grid: vtkUnstructuredGrid, path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, Shape | None]:
-    """(points (N,3) float64, cells (E,n) int64, ghost (E,) bool, shape) of a grid; no cells, no shape.
-
-    Raises
-    ------
-    CellsError
-        if the cells are of a shape that is not known or of several, bent, or of two dimensions but not in a plane
-    FileError
-        if it is damaged
-    """
-    if grid.GetNumberOfPoints() == 0 or grid.GetNumberOfCells() == 0:
-        points = np.empty((0, 3))
-        if grid.GetNumberOfPoints():
-            points = vtk_to_numpy(grid.GetPoints().GetData()).astype(np.float64)
-        return points, np.empty((0, TETRAHEDRON.n_nodes), np.int64), np.empty(0, bool), None
-    points = vtk_to_numpy(grid.GetPoints().GetData()).astype(np.float64)
-    cells, shape = _cells(grid, path)
-    if points.shape[1:] != (3,):
-        raise FileError(f"{path}: its points are of shape {points.shape}, expected three coordinates for each")
-    if cells.min() < 0 or cells.max() >= len(points):
-        raise FileError(
-            f"{path}: its cells name nodes {cells.min()} … {cells.max()}, expected 0 … {len(points) - 1}; it is damaged"
-        )
-    if shape.dimension == 2 and np.ptp(points[:, 2]) > _FLAT * np.ptp(points, axis=0).max():
-        raise CellsError(
-            f"{path}: its {shape.name} lie at heights from {points[:, 2].min():g} to {points[:, 2].max():g} m, "
-            "expected a plane of constant z; a curved surface cannot be analysed"
-        )
-    if bent(shape, points[cells]).any():
-        raise CellsError(
-            f"{path}: its {shape.name} have bent edges, expected straight ones; have the model write its fields on a "
-            "mesh of linear cells (/io/output_mesh)"
-        )
-    return points, cells, copied_cells(arrays_of(grid.GetCellData()), len(cells), path), shape
+def _popped_time(arrays):
+    """The array of the time, taken out with its like; None if there is none."""
+    times = [arrays.pop(name) for name in sorted(filter(is_time, arrays))]
+    return times[0] if times else None
 
 
 def _time(values, path):
@@ -227,7 +164,7 @@ def read_state(
             if shape is not None:
                 shapes[shape.vtk] = shape
             at_points, at_cells = arrays_of(grid.GetPointData()), arrays_of(grid.GetCellData())
-            times.append(_time(at_points.pop(TIME, None), pieces[index]))
+            times.append(_time(_popped_time(at_points), pieces[index]))
             for mark in MARKS:  # of the mesh, no fields
                 at_points.pop(mark, None)
                 at_cells.pop(mark, None)
@@ -259,7 +196,7 @@ def dump_time(path: str | Path) -> float:
         if the dump is broken or has no time
     """
     for piece in piece_paths(path):
-        time = _time(arrays_of(read_grid(piece, {TIME}).GetPointData()).get(TIME), piece)
+        time = _time(_popped_time(arrays_of(read_grid(piece, {TIME}).GetPointData())), piece)
         if time is not None:
             return time
     raise _timeless(path)

@@ -152,7 +152,7 @@ def _column_of(path, fields, name):
     raise ReadingsError(f"{path}: the header has no {name!r}, expected Fluidity's time [s]")
 
 
-def _chosen(variable, phase, choice):
+def chosen_name(variable: str, phase: str, choice: Choice) -> str:
     """The case's name of a variable; a file with one phase's detectors may be of a simulation with several."""
     name = choice.names.get(variable, variable)
     with_phase = f"{phase}::{variable}"
@@ -166,7 +166,7 @@ def _series(path, of, place, time, rows, choice):
     position[:, : place["components"]] = rows[:, first : first + place["components"]]
     for k in range(of["components"]):
         variable = of["name"] if of["components"] == 1 else f"{of['name']}.{'xyz'[k] if of['components'] <= 3 else k}"
-        variable = _chosen(variable, of["phase"], choice)
+        variable = chosen_name(variable, of["phase"], choice)
         if not choice.wants(variable):
             continue
         value = rows[:, of["column"] - 1 + k]

@@ -13,7 +13,8 @@ from coupling.embedded.decompose import decompose, partition
 from coupling.fluidity.halo import write_halo
 from coupling.fluidity.msh import read_msh, write_msh
 from coupling.simulation.launch import clean_environment
-from coupling.vtk.vtu import add_array, arrays_of, read_grid, write_grid
+from coupling.vtk.cells import arrays_of
+from coupling.vtk.vtu import add_array, read_grid, write_grid
 from coupling.vtk.xml import parse_xml
 
 DATA = ROOT / "tests" / "data" / "embedded"

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from fluidity_case import sides
+from mpi4py import MPI
 
 from coupling.common.files import FileError
 from coupling.embedded import decompose
 from coupling.embedded.__main__ import _report
+from coupling.embedded.simulation import load_mesh
 from coupling.fluidity.halo import read_halo
-from coupling.fluidity.msh import read_msh
-from coupling.vtk.vtu import geometry, read_grid
+from coupling.fluidity.msh import read_msh, write_msh
+from coupling.vtk.cells import geometry
+from coupling.vtk.vtu import read_grid
 
 
 def keys(points):
@@ -57,6 +61,28 @@ def test_halos_match_between_processes_and_every_node_and_cell_has_one_owner(str
                     assert np.array_equal(sent, mesh.points[halo.levels[level].receive[rank]])
 
 
+@pytest.mark.parametrize("name", ["triangles", "quadrilaterals", "hexahedra"])
+def test_cells_of_other_shapes_are_cut_alike(name):
+    whole = sides(name)
+    pieces = decompose.decompose(whole, decompose.partition(whole.points, 3))
+    n_cells = sum((halo.owners()[mesh.cells].min(axis=1) == halo.process).sum() for mesh, halo in pieces)
+    assert n_cells == len(whole.cells) and all(mesh.shape is whole.shape for mesh, _ in pieces)
+    marked = {(tuple(sorted(keys(mesh.points[facet]))), k) for mesh, _ in pieces for facet, k in zip_facets(mesh)}
+    assert marked == {(tuple(sorted(keys(whole.points[facet]))), k) for facet, k in zip_facets(whole)}
+    for mesh, halo in pieces:
+        assert halo.n_nodes == len(mesh.points)
+
+
+def zip_facets(mesh):
+    return zip(mesh.facets, mesh.facet_ids.tolist(), strict=True)
+
+
+def test_the_embedded_model_itself_runs_on_tetrahedra(tmp_path):
+    write_msh(sides("triangles"), tmp_path / "flat.msh")
+    with pytest.raises(FileError, match="flat.msh: has triangles; the embedded model runs on tetrahedra"):
+        load_mesh(str(tmp_path / "flat"), MPI.COMM_SELF)
+
+
 def test_the_program_writes_the_same_files_every_time(case):
     contents = []
     for _ in range(2):
@@ -76,7 +102,7 @@ def test_ghost_marks_in_fluiditys_files_follow_the_same_rule(fluidity_data):
     for k in (0, 1):
         halo = read_halo(fluidity_data / f"parallel/mini_CoordinateMesh_3_checkpoint_{k}.halo")
         name = "mini_VelocityMesh_3_checkpoint"
-        _, cells, ghost = geometry(read_grid(fluidity_data / "parallel" / name / f"{name}_{k}.vtu"), name)
+        _, cells, ghost, _ = geometry(read_grid(fluidity_data / "parallel" / name / f"{name}_{k}.vtu"), name)
         assert np.array_equal(ghost, halo.owners()[cells].min(axis=1) != k)
 
 

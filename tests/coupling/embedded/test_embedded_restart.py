@@ -7,7 +7,8 @@ import pytest
 from embedded_case import change, edit_array, insert, model
 
 from coupling.fluidity.halo import read_halo
-from coupling.vtk.vtu import arrays_of, read_grid, write_grid
+from coupling.vtk.cells import arrays_of
+from coupling.vtk.vtu import read_grid, write_grid
 
 OPTIONS = "case_2_checkpoint.flml"
 

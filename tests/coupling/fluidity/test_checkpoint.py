@@ -12,7 +12,8 @@ from coupling.common.files import FileError
 from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import n_processes, open_restart, read_fields, write_restart
 from coupling.geometry.mesh import Field, MeshError, join_pieces
-from coupling.vtk.vtu import arrays_of, piece_paths, read_grid, write_grid
+from coupling.vtk.cells import arrays_of
+from coupling.vtk.vtu import piece_paths, read_grid, write_grid
 
 COMM = MPI.COMM_SELF
 RUNS = ["serial", "parallel", "adaptive"]

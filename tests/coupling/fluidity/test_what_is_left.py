@@ -14,7 +14,8 @@ from coupling.fluidity.checkpoint import open_restart, read_fields, write_restar
 from coupling.fluidity.driver import FluidityModel
 from coupling.fluidity.nodes import check_nodes
 from coupling.simulation.launch import ModelError
-from coupling.vtk.vtu import TIME, add_array, arrays_of, read_grid, write_grid
+from coupling.vtk.cells import arrays_of
+from coupling.vtk.vtu import TIME, add_array, read_grid, write_grid
 
 COMM = MPI.COMM_SELF
 

@@ -1,5 +1,6 @@
 """What every reader of readings must do, whatever its format: a new one is added to WRITERS."""
 
+import h5py
 import numpy as np
 import pytest
 from netcdf_readings import AXES, write_netcdf
@@ -41,7 +42,22 @@ statistic="position" components="3"/>{fields}</header>\n'
     return path
 
 
-WRITERS = {".csv": _csv, ".nc": _netcdf, ".detectors": _detectors}
+def _h5part(folder, values):
+    path = folder / "a.h5part"
+    with h5py.File(path, "w") as file:
+        file.attrs["S1%ids"] = np.array([7], np.int32)
+        for k, time in enumerate(TIMES):
+            step = file.create_group(f"Step#{k}")
+            step.attrs["time"] = np.array([time])
+            step["id"] = np.array([7], np.int32)
+            for axis, at in zip("xyz", PLACE, strict=True):
+                step[axis] = np.array([at])
+            for name, of in values.items():
+                step[f"Fluid%{name}"] = np.array([of[k]])
+    return path
+
+
+WRITERS = {".csv": _csv, ".nc": _netcdf, ".detectors": _detectors, ".h5part": _h5part}
 every = pytest.mark.parametrize("suffix", WRITERS)
 
 
