@@ -136,6 +136,18 @@ class ParallelDecoder:
         self.comm.Allreduce(MPI.IN_PLACE, latents)
         return latents.reshape((self.n_latent, *states.shape[1:]))
 
+    def code_deviation(self, latent: np.ndarray) -> np.ndarray:
+        """σ of a variational network's q(z|x) = N(f(x), diag σ²) at f(x): (m,) → (m,) float64 on every rank.
+
+        Raises
+        ------
+        DecoderError
+            if the network is not variational
+        """
+        made = self._on_leader(lambda network: network.code_deviation(np.asarray(latent)))
+        whole = self.comm.bcast(made, root=self.leaders[0])
+        return np.asarray(whole, np.float64)
+
     def passes(self) -> Passes:
         """Passes of this rank's group so far, the same on all its ranks."""
         return self.group.bcast(None if self.local is None else copy.copy(self.local.passes))

@@ -171,6 +171,14 @@ class LocalNetwork:
                 self.passes.forward_mode = False
         return self._twice_backward(direction, at)
 
+    def code_deviation(self, latent: np.ndarray) -> np.ndarray:
+        """(m,) f(x) → (m,) standard deviations of a variational network's codes there."""
+        variance = getattr(self.module, "variance", None)
+        if variance is None:
+            raise ValueError("the network has no variances of its codes; train it with objective: vae")
+        with torch.no_grad():
+            return (0.5 * variance(self._tensor(latent)[None])[0]).exp().cpu().numpy()
+
     def _field(self, z, plain=None):
         return (plain or self.network).decode(z[None])[0].permute(1, 2, 3, 0).reshape(-1)
 

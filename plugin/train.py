@@ -18,6 +18,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0, on_rank_0_asleep
 from coupling.common.locks import sole_writer
 from models import zoo
+from models.files import AUTOENCODER, ModelFileError, load, read_about
 from models.training.augmentation import Augmentation
 from models.training.evaluation import codes_and_round_trips
 from models.training.linear_start import begins_at_modes, begun
@@ -30,6 +31,7 @@ from plugin.training.dynamics import train_case_dynamics
 from plugin.training.observation_encoder import train_observation_encoder
 from plugin.training.runs import LAST, first_epoch, keep_network, rooted, run_training
 from plugin.training.training_set import training_set
+from plugin.window.background.observation_encoding import file_hash
 
 
 def train_network(
@@ -71,9 +73,10 @@ def _train(case, comm, progress, start):
         data = training_set(case, comm, case.run / "cache", progress.say)
     model, cross_fitted = _network(section, data, comm)
     recipe = recipe_of(section.training)
+    teacher, taught = on_rank_0(lambda: _teacher(section, data), comm)
     trained = run_training(
-        title, section.file, model, data, recipe, data.about, comm, progress,
-        every=section.training.keep, start=start, cross_fitted=cross_fitted,
+        title, section.file, model, data, recipe, {**data.about, **taught}, comm, progress,
+        every=section.training.keep, start=start, cross_fitted=cross_fitted, teacher=teacher,
     )  # fmt: skip
     codes, round_trips = codes_and_round_trips(model, data.samples, comm, data.part)
     if cross_fitted is not None:  # errors above are of states that made no modes; all make those that are kept
@@ -83,7 +86,7 @@ def _train(case, comm, progress, start):
         "mean": data.mean, "scale": data.scale, "times": data.times,
         "codes": codes, "round_trips": round_trips[-data.n_validation :],
     }  # fmt: skip
-    about = {**data.about, "training": asdict(recipe)}
+    about = {**data.about, **taught, "training": asdict(recipe)}
     on_rank_0(lambda: keep_network(title, section.file, model, about, recipe, trained, arrays), comm)
     progress.say(f"{section.file}: epoch {trained.epoch}, validation loss {trained.loss:.4g}")
     return trained
@@ -106,14 +109,29 @@ def _network(section, data, comm):
     training = section.training
     try:
         model = zoo.make(
-            section.name, data.samples.shape[1], data.grid.shape, **options, mask=data.grid.fluid, seed=training.seed
-        )
+            section.name, data.samples.shape[1], data.grid.shape, **options, mask=data.grid.fluid,
+            seed=training.seed, variational=training.objective == "vae",
+        )  # fmt: skip
         if not begins_at_modes(model):
             return model, None
         words = (data.n_validation, training.folds, training.gap, training.seed, data.zero)
         return on_rank_0_asleep(lambda: begun(model, data.samples, *words), comm)
     except ValueError as error:
         raise ConfigurationError(f"network: {error}") from error
+
+
+def _teacher(section, data):
+    """The network that `distilled` learns from, and what says in headers which it was; none for other objectives."""
+    path = section.training.teacher
+    if path is None:
+        return None, {}
+    expected = {**data.about, "channels": data.samples.shape[1], "mask": data.grid.fluid}
+    try:
+        if read_about(path)["name"] == section.name:  # code of a user's own that the case names
+            expected["name"] = section.name
+        return load(path, expected, AUTOENCODER)[0], {"teacher": file_hash(path)}
+    except (OSError, ModelFileError) as error:
+        raise ConfigurationError(f"network.training.teacher: {error}") from error
 
 
 def _listed(numbers):

@@ -10,6 +10,9 @@ the m latent numbers: small, float64, complete on every rank. An increment has t
                    network decodes states like those of its training; w = 0 is the background. What it cannot
                    reproduce of the background stays as it is
 
+Where the network is variational its prior is N(0, I), and V_l = I needs no states (`unit_modes`): the paper's form is
+then J(z) = ½ ‖z‖² + ½ ‖d − H g(z)‖². Or V_l holds the deviations of the background's own code, as the encoder tells.
+
 For a linear autoencoder they are the same. For the TSVD's factors, f = U_τᵀ and g = U_τ, they are `tsvd`.
 
 The codes are divided by the root of S − 1, not the anomalies: the network encodes fields of their usual size, and V_l
@@ -38,8 +41,8 @@ class LatentModes:
     vectors : (m, s) float64 V_l
     mean : (m,) of the codes, subtracted from them if `centred`
     singular_values : (min(m, S),) of the whole V_l in falling order
-    n_samples : S
-    centred : whether the latent mean was subtracted, for the centred form
+    n_samples : S; zero where no states made them
+    centred : whether they are for the centred form; the latent mean was subtracted then
     """
 
     vectors: np.ndarray
@@ -106,6 +109,34 @@ def latent_modes(
         tau = n_kept(sigma[:n_nonzero], truncation)
         vectors = left[:, :tau] * sigma[:tau]
     return LatentModes(np.ascontiguousarray(vectors), mean, sigma, n_samples, centred)
+
+
+def unit_modes(
+    n_latent: int, *, deviations: np.ndarray | None = None, centred: bool = False, inflation: float = 1.0
+) -> LatentModes:
+    """V_l of codes whose errors are independent: a variational network's prior, or what it says of one code.
+
+    Parameters
+    ----------
+    n_latent : m
+    deviations : (m,) standard deviations, of N(f(x_b), diag σ²); None for ones, N(0, I)
+    centred : for the centred form
+    inflation : factor of V_l
+
+    Returns
+    -------
+    LatentModes, m of them
+
+    Raises
+    ------
+    ValueError
+        if the deviations do not fit, or one is not positive and finite
+    """
+    sigma = np.ones(n_latent) if deviations is None else np.asarray(deviations, dtype=np.float64)
+    if sigma.shape != (n_latent,) or not (np.isfinite(sigma) & (sigma > 0.0)).all():
+        raise ValueError(f"deviations of shape {sigma.shape}, expected ({n_latent},) positive numbers")
+    sigma = inflation * sigma
+    return LatentModes(np.diag(sigma), np.zeros(n_latent), np.sort(sigma)[::-1], 0, centred)
 
 
 def _problem(encoded: np.ndarray) -> str | None:
@@ -194,7 +225,9 @@ class DecodedTransform:
         return comm.bcast(control)
 
 
-def decoded_transform(decoder: Decoder, modes: LatentModes, background: np.ndarray | None = None) -> DecodedTransform:
+def decoded_transform(
+    decoder: Decoder, modes: LatentModes, background: np.ndarray | None = None, base: np.ndarray | None = None
+) -> DecodedTransform:
     """U of `decoded` for one background. Collective.
 
     Parameters
@@ -203,6 +236,7 @@ def decoded_transform(decoder: Decoder, modes: LatentModes, background: np.ndarr
     modes : LatentModes of its codes; centred ones for the centred form
     background : (n_local,) x_b − x̄, the background less the mean of the training states, in the state's units;
         for the centred form only
+    base : (m,) f of the background where it is known, which saves the encode
 
     Returns
     -------
@@ -221,5 +255,5 @@ def decoded_transform(decoder: Decoder, modes: LatentModes, background: np.ndarr
     if background is None:
         return DecodedTransform(decoder, modes, None, None, None)
     background = np.array(background, dtype=np.float64)
-    base = decoder.encode(background)
+    base = decoder.encode(background) if base is None else base
     return DecodedTransform(decoder, modes, background, base, decoder.apply(base))

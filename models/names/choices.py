@@ -8,7 +8,7 @@ A new entry is allowed in the case file at once. Those of `OBJECTIVES` are funct
 
 ACTIVATIONS = ("PReLU", "ReLU", "GDN")
 UPSAMPLINGS = ("transposed", "shuffle")
-OBJECTIVES = ("reconstruction", "relative", "combination", "gaussian")
+OBJECTIVES = ("reconstruction", "relative", "combination", "gaussian", "vae", "adversarial", "distilled")
 OPTIMISERS = {"adamw": 2e-3, "muon": 2e-2}  # and their learning rates where none is given
 SCHEDULES = ("cosine", "constant")
 DYNAMICS = ("residual", "recurrent")

@@ -5,6 +5,7 @@ by its samples, and batch norm takes its statistics over all ranks. (Objectives 
 together do so within a rank, and so do batch norms other than ours, of which rank 0's statistics are kept.)
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ from torch import nn
 
 from coupling.common.collective import on_rank_0
 from models.training import ranks, state
+from models.training.adversarial import Adversary
 from models.training.averaging import Average
 from models.training.dataset import (
     NETWORK,
@@ -36,9 +38,9 @@ from models.training.dataset import (
 )
 from models.training.errors import TrainingError
 from models.training.linear_start import CrossFitted
-from models.training.objectives import OBJECTIVES, Batch, reconstruction
+from models.training.objectives import Batch, Objective, adversarial, objective_of, reconstruction
 from models.training.optimisers import make_optimisers
-from models.training.recipe import Recipe, check, rate_factor
+from models.training.recipe import Recipe, check, rate_factor, told
 from models.zoo.autoencoder import Autoencoder
 from models.zoo.observation_encoder import ObservationEncoder
 
@@ -73,6 +75,7 @@ def train(
     about: Mapping[str, Any] | None = None,
     resume: int | None = None,
     cross_fitted: CrossFitted | None = None,
+    teacher: Autoencoder | None = None,
     after_epoch: Callable[[list[dict[str, Any]]], None] = lambda history: None,
     stepped: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Trained:
@@ -92,6 +95,7 @@ def train(
     resume : epoch to go on from, its state in `folder`, where later ones are removed; None starts anew
     cross_fitted : modes of a network that begins at them; each batch is of one fold, and sees its modes. The trained
         network has those of `cross_fitted.validation`
+    teacher : trained Autoencoder that the objective `distilled` learns from
     after_epoch : called after each epoch with the records so far
     stepped : called after each step with the number of steps done and all steps of the epoch
 
@@ -109,24 +113,32 @@ def train(
         if the loss is no longer a number
     """
     _check(model, samples, n_validation, recipe, comm)
+    _check_teacher(model, teacher)
     device = ranks.device_of(comm)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    about = {**(about or {}), **{name: getattr(recipe, name) for name in ("objective", "optimiser", "batch", "seed")}}
-    if recipe.average:
-        about["average"] = recipe.average
+    about = {**(about or {}), **told(recipe)}
     with ranks.joined(comm, device), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # channels_last_3d would save a seventh of a CPU's time, but gives gradients wrong by a hundredth (torch 2.13)
         model.to(device)
         every_value = model.mask.expand(model.channels, *model.shape)
         counted = every_value if part is None else torch.as_tensor(np.array(part))
-        run = _Run(model, samples, n_validation, recipe, comm, device, counted.to(model.mask), cross_fitted)
+        if teacher is not None:
+            teacher = copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
+        adversary = None
+        if recipe.objective == "adversarial":
+            adversary = Adversary(model, recipe.discriminator, random_seed(NETWORK, recipe.seed), device)
+        objective = objective_of(recipe, teacher)
+        part = counted.to(model.mask)
+        run = _Run(model, samples, n_validation, recipe, comm, device, part, cross_fitted, objective, adversary)
         optimisers = make_optimisers(model, recipe.optimiser, recipe.rate, recipe.weight_decay)
         current = state.TrainingState()
         if resume is not None:
             if folder is None:
                 raise ValueError(f"epoch {resume} to go on from, and no folder that holds it")
             current = state.load_state(folder, resume, model, optimisers, about)
+            if adversary is not None:
+                adversary.load(current.adversary)
             on_rank_0(lambda: state.forget_after(folder, resume), comm)
         average = Average(model, recipe.average, current.average)
         with ranks.norms_over_ranks(model, comm):
@@ -135,6 +147,7 @@ def train(
                 with average.in_place():
                     _note(current, record, model)
                 current.average = average.values
+                current.adversary = {} if adversary is None else adversary.arrays()
                 if folder is not None:
                     on_rank_0(lambda: state.save_state(folder, model, optimisers, current, about, every), comm)
                 after_epoch(current.history)
@@ -155,6 +168,8 @@ class _Run:
     device: torch.device
     part: torch.Tensor
     cross_fitted: CrossFitted | None
+    objective: Objective
+    adversary: Adversary | None
 
     @property
     def n_training(self) -> int:
@@ -199,7 +214,7 @@ class _Run:
         augmentation, pair = self.recipe.augmentation, (fields, fields)
         if augmentation is not None and (epoch > 0 or augmentation.in_validation):
             pair = augmentation.apply(fields, numbers, self.recipe.seed, epoch)
-        return Batch(*pair, self.part)
+        return Batch(*pair, self.part, [random_seed(OBJECTIVE, self.recipe.seed, epoch, int(k)) for k in numbers])
 
     def half(self) -> AbstractContextManager[Any]:
         """The context in which convolutions run in the recipe's precision; on CPUs that is the model's own."""
@@ -221,7 +236,8 @@ def _epoch(run, optimisers, average, done, stepped):
     batches, folds = run.epoch(epoch)
     groups = [group for optimiser in optimisers for group in optimiser.param_groups]
     parameters = [p for group in groups for p in group["params"]]
-    minimised = OBJECTIVES[recipe.objective]
+    adversary = run.adversary
+    minimised = run.objective if adversary is None else adversary.loss
     run.model.train()
     if done >= recipe.settle * recipe.epochs:
         for layer in ranks.norms(run.model):
@@ -237,12 +253,14 @@ def _epoch(run, optimisers, average, done, stepped):
             loss = minimised(run.model, batch, run.generator(epoch, k))
         for p in parameters:
             p.grad = None
-        # the mean over ranks is then that over samples
-        (loss * (len(numbers) * comm.size / len(batches[k]))).backward()
+        part = len(numbers) * comm.size / len(batches[k])  # the mean over ranks is then that over samples
+        (loss * part).backward()
         ranks.average_gradients(parameters, comm)
         norm = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
         for optimiser in optimisers:
             optimiser.step()
+        if adversary is not None:
+            adversary.step(part, comm)
         average.update(done * len(batches) + k + 1)
         sums += torch.stack([loss.detach() * len(numbers), norm])
         stepped(k + 1, len(batches))
@@ -269,7 +287,7 @@ def _validate(run):
     """Loss and rms of x − g(f(x)) [spreads] over the validation period. Collective."""
     numbers = np.arange(run.n_training, len(run.samples))
     batches = np.array_split(numbers, -(-len(numbers) // max(run.recipe.batch, run.comm.size)))
-    asked = OBJECTIVES[run.recipe.objective]
+    asked = run.objective
     sums = torch.zeros(2, dtype=torch.float64, device=run.device)
     run.model.eval()
     with torch.no_grad(), run.half():
@@ -277,7 +295,7 @@ def _validate(run):
             if len(mine):
                 batch, drawn = run.augmented(fields, mine, 0), run.generator(0, k)
                 square = reconstruction(run.model, batch, drawn)
-                loss = square if asked is reconstruction else asked(run.model, batch, drawn)
+                loss = square if asked in (reconstruction, adversarial) else asked(run.model, batch, drawn)
                 sums += torch.stack([loss, square]).double() * len(mine)
     loss, square = run.comm.allreduce(sums.cpu().numpy()) / run.n_validation
     return float(loss), float(np.sqrt(square))
@@ -300,10 +318,22 @@ def _check(model, samples, n_validation, recipe, comm):
         raise ValueError(f"{n_validation} of {len(samples)} samples for validation; 1 are needed, and 2 to train")
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no weights to train")
+    if recipe.objective == "vae" and getattr(model, "variance", None) is None:
+        raise ValueError("objective vae needs a network with variances of its codes; make it with variational=True")
     steps = -(-(len(samples) - n_validation) // recipe.batch)
     if (len(samples) - n_validation) // steps < comm.size:
         raise ValueError(f"batches of {recipe.batch} samples for {comm.size} ranks; each needs one or more")
     check(recipe)
+
+
+def _check_teacher(model, teacher):
+    if teacher is not None:
+        facts = [(m.channels, tuple(m.shape), m.n_latent) for m in (teacher, model)]
+        if facts[0] != facts[1]:
+            raise ValueError(
+                f"the teacher has variables, points and numbers in its latent {facts[0]}, the network {facts[1]}; "
+                "they must be alike"
+            )
 
 
 def _in_words(device, comm):

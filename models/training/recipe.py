@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from models.names.choices import OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES
 from models.names.nearest import unknown
@@ -24,6 +25,7 @@ class Recipe:
     settle : part of the epochs after which batch norm keeps the statistics it has, as in evaluation; 1 for never
     clip : largest norm of the gradient, or None
     objective : a name of :mod:`models.training.objectives`
+    beta, free_bits : of vae; discriminator : weight of its word, of adversarial
     augmentation : Augmentation, SensorDraws, or None
     precision : of convolutions on a GPU, "bfloat16" or "float32". (On CPUs gradients in bfloat16 overflow, torch 2.13.)
     seed : of order and augmentation; that of the weights is the model's own
@@ -40,6 +42,9 @@ class Recipe:
     average: float = 0.0
     settle: float = 1.0
     objective: str = "reconstruction"
+    beta: float = 0.01
+    free_bits: float = 0.0
+    discriminator: float = 0.01
     augmentation: Augmentation | SensorDraws | None = Augmentation()
     precision: str = "bfloat16"
     seed: int = 0
@@ -55,6 +60,15 @@ def check(recipe: Recipe) -> None:
     ):
         if getattr(recipe, item) not in choices:
             raise unknown(item, getattr(recipe, item), choices)
+
+
+def told(recipe: Recipe) -> dict[str, Any]:
+    """What a training that goes on must agree in: {item: value}, those alone that count for its objective."""
+    items = ["objective", "optimiser", "batch", "seed"]
+    items += {"vae": ["beta", "free_bits"], "adversarial": ["discriminator"]}.get(recipe.objective, [])
+    if recipe.average:
+        items.append("average")
+    return {name: getattr(recipe, name) for name in items}
 
 
 def rate_factor(schedule: str, passed: float) -> float:

@@ -15,7 +15,7 @@ from models.zoo.autoencoder import Autoencoder
 from models.zoo.observation_encoder import ObservationEncoder
 
 _NAME = "epoch-{:04d}.safetensors"
-_MOMENT, _AVERAGE = "moment.", "average."
+_MOMENT, _AVERAGE, _ADVERSARY = "moment.", "average.", "adversary."
 
 
 @dataclass
@@ -26,6 +26,7 @@ class TrainingState:
     history : a dict for each of them
     best_epoch, best_loss, best : the epoch of least validation loss, and its weights by name, on the CPU
     average : averaged weights by name, where the recipe has an average
+    adversary : of `models.training.adversarial.Adversary.arrays`, where there is one
     """
 
     epoch: int = 0
@@ -34,6 +35,7 @@ class TrainingState:
     best_loss: float = float("inf")
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     average: dict[str, torch.Tensor] = field(default_factory=dict)
+    adversary: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save_state(
@@ -59,9 +61,12 @@ def save_state(
     }
     best = {files.BEST + name: value for name, value in state.best.items()}
     average = {_AVERAGE + name: value for name, value in state.average.items()}
+    adversary = {_ADVERSARY + name: value for name, value in state.adversary.items()}
     progress = {"epoch": state.epoch, "history": state.history, "best": [state.best_epoch, state.best_loss]}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    files.save(Path(folder) / _NAME.format(state.epoch), model, {**about, **progress}, moments | best | average)
+    files.save(
+        Path(folder) / _NAME.format(state.epoch), model, {**about, **progress}, moments | best | average | adversary
+    )
     before = state.epoch - 1
     if before % every:
         (Path(folder) / _NAME.format(before)).unlink(missing_ok=True)
@@ -105,11 +110,14 @@ def load_state(
             moments.setdefault(int(k), {})[kind] = arrays[name]
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     best = {name.removeprefix(files.BEST): value for name, value in arrays.items() if name.startswith(files.BEST)}
-    average = {name.removeprefix(_AVERAGE): value for name, value in arrays.items() if name.startswith(_AVERAGE)}
+    average, adversary = (
+        {name.removeprefix(kind): value for name, value in arrays.items() if name.startswith(kind)}
+        for kind in (_AVERAGE, _ADVERSARY)
+    )
     try:
         best_epoch, best_loss = header["best"]
         history = list(header["history"])
-        return TrainingState(int(header["epoch"]), history, int(best_epoch), float(best_loss), best, average)
+        return TrainingState(int(header["epoch"]), history, int(best_epoch), float(best_loss), best, average, adversary)
     except (KeyError, TypeError, ValueError) as error:
         raise files.ModelFileError(f"{path}: does not say where its training stood ({error}); name another") from None
 

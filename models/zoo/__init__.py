@@ -19,6 +19,7 @@ from torch import nn
 from models.names.nearest import unknown
 from models.zoo.autoencoder import Autoencoder, Mask, Wrapped, as_mask
 from models.zoo.coarsening import Width
+from models.zoo.code_variance import CodeVariance
 from models.zoo.grammar import NAMES, PCA_NAMES, spell
 from models.zoo.identity import Identity
 from models.zoo.linear import Linear
@@ -41,6 +42,7 @@ def make(
     block: str | None = None,
     mask: Mask = None,
     seed: int = 0,
+    variational: bool = False,
     observations: Mapping[str, Any] | None = None,
     **extra: Any,
 ) -> Any:
@@ -61,6 +63,7 @@ def make(
     block : "vanilla", "NeXt", "Factorised", "Separable" or "Inception", with "+CBAM" or without; None for the name's
     mask : (nx, ny, nz), 1 for fluid points, 0 for solid; None for fluid only
     seed : of the weights; the same seed gives the same network, and leaves torch's own generator as it was
+    variational : whether its codes have variances, for the objective `vae`
     observations : options of an ObservationEncoder, for that of the network in place of itself; None for the network
     extra : further options of one network, such as `decoder_width` and `upsampling` of all but PCA-…, `blocks` and
         `overlap` of PCA-…
@@ -80,6 +83,8 @@ def make(
         torch.manual_seed(seed)
         build = _make_own if is_own(name) else _make
         model = build(name, channels, shape, given, mask)
+        if variational:
+            model.variance, given = CodeVariance(model.n_latent), {**given, "variational": True}
     model.architecture = {"name": name, "channels": model.channels, "shape": list(model.shape), "options": given}
     return model if observations is None else ObservationEncoder(model, **observations)
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from models.layers.convolution import Shape
+from models.zoo.code_variance import CodeVariance
 
 Mask = ArrayLike | torch.Tensor | None
 
@@ -34,6 +35,7 @@ class Autoencoder(nn.Module):
     ----------
     channels, shape, latent_shape, n_latent : as above
     mask : (nx, ny, nz) buffer of ones and zeros
+    variance : CodeVariance, log σ² of a code as a function of it, of variational networks; None for others
     architecture : {"name", "channels", "shape", "options"} that makes it anew, or None (see :mod:`models.zoo`)
     """
 
@@ -49,6 +51,7 @@ class Autoencoder(nn.Module):
             raise ValueError(f"channels = {channels}, expected one or more variables")
         self.latent_shape = tuple(int(n) for n in latent_shape)
         self.n_latent = math.prod(self.latent_shape)
+        self.variance: CodeVariance | None = None
         self.architecture: dict[str, Any] | None = None
         self.register_buffer("mask", as_mask(mask, self.shape))
 

@@ -1,8 +1,8 @@
 """The case file's `background.latent`: how a network's latent space is used, and when it is to be believed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from plugin.case.sections import Positive, Section, Truncation
 
@@ -25,6 +25,11 @@ class LatentSection(Section):
         description="centred: the network decodes states, δx = g(z_b + V_l w) − g(z_b); paper: it decodes increments, "
         "δx = g(V_l w), right where the background is the training mean",
     )
+    errors: Literal["states", "prior", "encoder"] = Field(
+        "states",
+        description="of codes of the background: states, the spread of the training states' codes; of a network with "
+        "objective: vae also prior, N(0, I), or encoder, the deviations that it tells of the background's own code",
+    )
     truncation: Truncation | None = Field(
         None, description="latent modes to keep, or the part of their variance; a mode for each state if left out"
     )
@@ -34,3 +39,11 @@ class LatentSection(Section):
         "own errors if left out",
     )
     trust: TrustSection = TrustSection()
+
+    @model_validator(mode="after")
+    def _what_goes_with_errors(self) -> Self:
+        if self.errors != "states" and self.truncation is not None:
+            raise ValueError(f"truncation goes with errors: states; those of errors: {self.errors} have no order")
+        if self.errors == "encoder" and self.form != "centred":
+            raise ValueError("errors: encoder are about the background; give form: centred")
+        return self

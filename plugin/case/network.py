@@ -83,7 +83,19 @@ class TrainingSection(Section):
     objective: Annotated[str, OneOf(OBJECTIVES)] = Field(
         "reconstruction",
         description="mean square of x − g(f(x)); its norm over that of x; the square with the same of decoded "
-        "combinations of codes; the square with codes near a unit Gaussian",
+        "combinations of codes; the square with codes near a unit Gaussian; a variational autoencoder's; the square "
+        "and a discriminator's word; the norm and that of the distance from `teacher`",
+    )
+    beta: Positive = Field(
+        0.01,
+        description="of vae: variance of the decoder's errors, in that of the fields; larger: codes nearer N(0, I)",
+    )
+    free_bits: NotNegative = Field(
+        0.0, description="of vae: divergence of each number of a code from N(0, 1) that costs nothing more [nat]"
+    )
+    discriminator: NotNegative = Field(0.01, description="of adversarial: weight of the discriminator's word")
+    teacher: SafetensorsPath | None = Field(
+        None, description="of distilled: file of a trained network with as many numbers in its latent"
     )
     augmentation: AugmentationSection | None = Field(AugmentationSection(), description="null for none")
     folds: int = Field(
@@ -101,6 +113,13 @@ class TrainingSection(Section):
     scratch: Path | None = Field(
         None, description="folder for the states on the grid, 4 bytes a value; the run's cache if left out"
     )
+
+    @model_validator(mode="after")
+    def _a_teacher_for_who_learns_from_one(self) -> Self:
+        if (self.teacher is not None) != (self.objective == "distilled"):
+            had = "no teacher" if self.teacher is None else f"objective: {self.objective}"
+            raise ValueError(f"there is {had}; teacher goes with objective: distilled, and only with it")
+        return self
 
 
 class SensorTrainingSection(Section):

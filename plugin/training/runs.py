@@ -95,6 +95,7 @@ def run_training(
     every: int,
     start: int | None,
     cross_fitted: CrossFitted | None = None,
+    teacher: Autoencoder | None = None,
 ) -> Trained:
     """Train, with a bar and a table of the epochs. Collective.
 
@@ -107,7 +108,7 @@ def run_training(
     comm : MPI communicator
     progress : Progress
     start : of `first_epoch`
-    cross_fitted : as for `models.training.loop.train`
+    cross_fitted, teacher : as for `models.training.loop.train`
 
     Returns
     -------
@@ -133,7 +134,7 @@ def run_training(
         try:
             return train(
                 model, data.samples, data.n_validation, recipe, comm, part=data.part, folder=folder,
-                every=every, about=about, resume=start, cross_fitted=cross_fitted,
+                every=every, about=about, resume=start, cross_fitted=cross_fitted, teacher=teacher,
                 after_epoch=after_epoch, stepped=bar.step,
             )  # fmt: skip
         except ValueError as error:  # ModelFileError too

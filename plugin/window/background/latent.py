@@ -13,7 +13,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0, refuse_together
 from coupling.geometry.grid import Grid
 from da.analysis import Analysis
-from da.background.latent import DecodedTransform, LatentModes, decoded_transform, latent_modes
+from da.background.latent import DecodedTransform, LatentModes, decoded_transform, latent_modes, unit_modes
 from da.decoded import analyse_decoded
 from da.diagnostics.trust import (
     Trust,
@@ -41,10 +41,11 @@ class Latent:
     """Background errors in a network's latent space.
 
     decoder : ParallelDecoder, in the units of the training
-    modes : LatentModes, of the states the network was made with
+    modes : LatentModes, of the states the network was made with, or of a variational network's prior
     mean : (n_local,) x̄ of the training states, in the state's units
     limits : TrustLimits
     encoder : ObservationEncoding of the readings, of `bireduced`; None for `decoded`
+    inflation : of the deviations that the network tells of each background's own code; None where `modes` count
     """
 
     decoder: ParallelDecoder
@@ -52,6 +53,7 @@ class Latent:
     mean: np.ndarray
     limits: TrustLimits
     encoder: ObservationEncoding | None = None
+    inflation: float | None = None
 
     @property
     def name(self) -> str:
@@ -67,11 +69,14 @@ class Latent:
         -------
         DecodedTransform, (m,) and (n_local,) in the state's units
         """
-        if self.modes.centred:
-            made = decoded_transform(self.decoder, self.modes, background)
-            assert made.base is not None and made.offset is not None  # only the paper's form has none
-            return made, made.base, made.offset
-        code = self.decoder.encode(background)
+        code, modes = self.decoder.encode(background), self.modes
+        if modes.centred:
+            if self.inflation is not None:
+                deviations = self.decoder.code_deviation(code)
+                modes = unit_modes(len(code), deviations=deviations, centred=True, inflation=self.inflation)
+            made = decoded_transform(self.decoder, modes, background, code)
+            assert made.offset is not None  # only the paper's form has none
+            return made, code, made.offset
         return decoded_transform(self.decoder, self.modes), code, self.decoder.apply(code)
 
 
@@ -137,11 +142,18 @@ def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
     refuse_together(problem, comm, ConfigurationError)
     rows, width = grid.rows(comm), len(transfer.variables)
     mine = slice(rows.start * width, rows.stop * width)
-    settings: dict[str, Any] = {"unbiased": case.background.unbiased, "inflation": case.background.inflation}
     try:
         arrays = on_rank_0(lambda: _arrays(path, grid.n_points * width, network), comm)
         decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_passes)
-        modes = latent_modes(arrays["codes"], comm, of.truncation, centred=of.form == "centred", **settings)
+        centred, inflation = of.form == "centred", case.background.inflation
+        if of.errors == "states":
+            modes = latent_modes(
+                arrays["codes"], comm, of.truncation, centred=centred, unbiased=case.background.unbiased,
+                inflation=inflation,
+            )  # fmt: skip
+        else:
+            _check_variational(network, comm)
+            modes = unit_modes(decoder.n_latent, centred=centred, inflation=inflation)
         limits = trust_limits(arrays["codes"], arrays["round_trips"], **of.trust.model_dump())
     except ModelFileError as error:
         raise ConfigurationError(f"network.file: {error}") from error
@@ -150,7 +162,14 @@ def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
     encoder = None
     if case.background.transform == "bireduced":
         encoder = read_encoder(case, transfer, decoder, expected, comm)
-    return Latent(decoder, modes, arrays["mean"][mine], limits, encoder)
+    by_encoder = case.background.inflation if of.errors == "encoder" else None
+    return Latent(decoder, modes, arrays["mean"][mine], limits, encoder, by_encoder)
+
+
+def _check_variational(network, comm):
+    lacks = network is not None and network.variance is None
+    problem = "its codes have no variances; train it with network.training.objective: vae, or give "
+    refuse_together(problem + "background.latent.errors: states" if lacks else None, comm, ValueError)
 
 
 def _arrays(path, n_state, network):

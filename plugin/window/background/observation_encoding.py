@@ -111,6 +111,8 @@ class ObservationEncoding:
         used, layout, minimum = cached.result_for(
             content, lambda: self._prepare(transform, operator, error, positions), self.comm
         )
+        if minimum.modes is not transform.modes:  # deviations of this background's own code
+            minimum = latent_minimum(transform.modes, minimum.error, self.comm)
         readings = standardised(operator, scale, innovation, transform.background)
         codes = self._encoded(layout, self._on_first(readings[used], positions.number[used]))
         reported = ReportedInnovation(innovation, operator.observe)

@@ -10,7 +10,7 @@ from small_problem import N_SAMPLES, relative_difference
 from wind_problem import make_wind
 
 from da.analysis import analyse
-from da.background.latent import decoded_transform, latent_modes
+from da.background.latent import decoded_transform, latent_modes, unit_modes
 from da.decoded import KINK, MINIMISERS, analyse_decoded, warm_start
 from da.minimisation.cost import CostFunction
 from da.minimisation.minimise import MinimisationError
@@ -194,3 +194,15 @@ def test_what_is_wrong_is_told():
 
 def test_same_on_one_two_and_three_ranks(mpirun, tmp_path):
     assert len(assert_same_on_ranks(mpirun, tmp_path, "tests/da/background/parallel_decoded.py", timeout=200)) == 30
+
+
+def test_errors_of_codes_that_no_states_made():
+    unit = unit_modes(6, inflation=2.0)
+    assert np.array_equal(unit.vectors, 2.0 * np.eye(6)) and unit.n_samples == 0 and not unit.centred
+    deviations = np.array([0.1, 0.4, 0.2])
+    told = unit_modes(3, deviations=deviations, centred=True)
+    assert np.array_equal(told.vectors, np.diag(deviations)) and told.centred
+    assert told.singular_values.tolist() == [0.4, 0.2, 0.1]
+    for wrong in (np.ones(2), np.array([1.0, 0.0, 1.0]), np.array([1.0, np.nan, 1.0])):
+        with pytest.raises(ValueError, match="positive numbers"):
+            unit_modes(3, deviations=wrong)

@@ -17,9 +17,15 @@ from models.training.recipe import Recipe
 comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
 samples, recipe = make_samples(), Recipe(epochs=3, batch=8)
 
-for settle in (1.0, 0.4):
-    models = [make_network().double() for _ in range(2)]
-    settled = replace(recipe, settle=settle)
+changes: tuple[dict, ...] = (
+    {"objective": "vae", "beta": 0.1, "epochs": 1},
+    {"objective": "adversarial", "discriminator": 0.1, "epochs": 1},
+    {"settle": 1.0},
+    {"settle": 0.4},
+)
+for change in changes:
+    models = [make_network(variational=change.get("objective") == "vae").double() for _ in range(2)]
+    settled = replace(recipe, **change)
     both = zip(models, (MPI.COMM_SELF, comm), strict=True)
     one, all_ = (train(m, samples, N_VALIDATION, settled, c) for m, c in both)
     for mine, theirs in zip(all_.history, one.history, strict=True):

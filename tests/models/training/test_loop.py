@@ -76,15 +76,19 @@ def test_the_same_again_and_another_seed():
         ("Backbone", {}),
         ("Backbone-GDN", {"optimiser": "muon", "objective": "combination", "schedule": "constant"}),
         ("Backbone", {"settle": 0.5, "augmentation": Augmentation(flip=0.5), "clip": None}),
+        ("Backbone", {"objective": "vae", "beta": 0.1}),
+        ("Backbone", {"objective": "adversarial", "discriminator": 0.1}),
+        ("Backbone", {"objective": "distilled"}),
     ],
 )
 def test_a_resumed_training_is_the_same_to_the_last_bit(tmp_path, network, changes):
     recipe = replace(RECIPE, **changes)
-    whole, stopped, resumed = (make_network(network) for _ in range(3))
-    train(whole, SAMPLES, N_VALIDATION, recipe, COMM)
+    whole, stopped, resumed = (make_network(network, variational=recipe.objective == "vae") for _ in range(3))
+    more = {"teacher": make_network(seed=5)} if recipe.objective == "distilled" else {}
+    train(whole, SAMPLES, N_VALIDATION, recipe, COMM, **more)
     with pytest.raises(Stopped):
-        train(stopped, SAMPLES, N_VALIDATION, recipe, COMM, folder=tmp_path, after_epoch=stop_after(2))
-    found = train(resumed, SAMPLES, N_VALIDATION, recipe, COMM, folder=tmp_path, resume=2)
+        train(stopped, SAMPLES, N_VALIDATION, recipe, COMM, folder=tmp_path, after_epoch=stop_after(2), **more)
+    found = train(resumed, SAMPLES, N_VALIDATION, recipe, COMM, folder=tmp_path, resume=2, **more)
     assert [record["epoch"] for record in found.history] == [1, 2, 3, 4]
     for key, value in weights(whole).items():
         assert torch.equal(value, resumed.state_dict()[key]), key

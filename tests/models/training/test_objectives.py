@@ -4,7 +4,8 @@ import pytest
 import torch
 from training_problem import MASK, SHAPE, make_network, make_samples
 
-from models.training.objectives import COMBINATION, GAUSSIAN, OBJECTIVES, Batch
+from models.training.objectives import COMBINATION, GAUSSIAN, OBJECTIVES, Batch, objective_of
+from models.training.recipe import Recipe
 from models.zoo.linear import Linear
 
 FIELDS = torch.randn(6, 2, 4, 3, 2, dtype=torch.float64)
@@ -68,14 +69,40 @@ def test_gaussian(linear):
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("network", ["Tucodec-NeXt", "Tucodec-NeXt-GDN", "RAB-1-NeXt+CBAM", "GRDN-vanilla"])
 def test_gradients_are_finite_and_reach_all_weights(name, network):
-    model = make_network(network)
+    model = make_network(network, variational=name == "vae")
     fields = torch.from_numpy(make_samples(4))
     part = torch.as_tensor(MASK).float().expand(2, *SHAPE)
-    found = loss(name, model, fields, fields, part)
+    asked = objective_of(Recipe(objective=name), make_network(network, seed=1).eval() if name == "distilled" else None)
+    found = asked(model, Batch(fields, fields, part, range(4)), torch.Generator())
     found.backward()
     assert torch.isfinite(found)
     for key, weight in model.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), key
+
+
+def test_distilled(linear):
+    teacher = Linear(2, (4, 3, 2), 5, torch.linalg.qr(torch.randn(48, 5, dtype=torch.float64))[0])
+    asked = objective_of(Recipe(objective="distilled"), teacher)
+    batch = Batch(FIELDS, FIELDS, PART)
+
+    def apart(found, expected, part):
+        at = part.flatten() > 0
+        rest, size = ((x.flatten(1)[:, at] ** 2).mean(1) for x in (found - expected, expected))
+        return ((rest + 0.03**4) / (size + 0.03**2)).sqrt().mean().item()
+
+    code, taught = linear.encode(FIELDS), teacher.encode(FIELDS)
+    expected = apart(linear.decode(code), FIELDS, PART) + apart(linear.decode(code), teacher.decode(taught), PART)
+    expected += apart(code, taught, torch.ones(5))
+    assert asked(linear, batch, torch.Generator()).item() == pytest.approx(expected, rel=1e-10)
+    # one's own teacher adds almost nothing
+    own = objective_of(Recipe(objective="distilled"), linear)
+    assert own(linear, batch, torch.Generator()).item() == pytest.approx(loss("relative", linear).item(), abs=0.01)
+
+
+def test_a_teacher_is_for_who_learns_from_one(linear):
+    for objective, teacher in (("distilled", None), ("relative", linear)):
+        with pytest.raises(ValueError, match="distilled has one"):
+            objective_of(Recipe(objective=objective), teacher)
 
 
 def test_values_that_take_no_part_count_nothing(linear):

@@ -23,11 +23,19 @@ TABLES = {
 @pytest.mark.parametrize("key", TABLES)
 def test_every_name_of_a_table_is_allowed_and_no_other(key):
     for name in TABLES[key]:
-        assert getattr(TrainingSection(**{key: name}), key) == name
+        beside = {"teacher": "full.safetensors"} if name == "distilled" else {}
+        assert getattr(TrainingSection(**{key: name}, **beside), key) == name
     with pytest.raises(ValidationError, match=f"should be '{next(iter(TABLES[key]))}'"):
         TrainingSection(**{key: "other"})
     schema = Case.model_json_schema()["$defs"]["TrainingSection"]["properties"]
     assert schema[key]["enum"] == list(TABLES[key])
+
+
+def test_upsamplings():
+    for name in choices.UPSAMPLINGS:
+        assert NetworkSection(file="a.safetensors", upsampling=name).upsampling == name
+    with pytest.raises(ValidationError, match="should be 'transposed'"):
+        NetworkSection(file="a.safetensors", upsampling="other")
 
 
 def test_activations():

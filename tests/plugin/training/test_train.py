@@ -2,6 +2,7 @@
 
 import csv
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from matplotlib.image import imread
 from training_case import COMM, N_STATES, N_VALIDATION, ROOT, make_case, write_case, write_states
 
-from models.files import load, load_arrays
+from models.files import load, load_arrays, read_about
 from models.training.errors import TrainingError
 from models.training.evaluation import codes_and_round_trips
 from models.training.recipe import Recipe
@@ -18,6 +19,7 @@ from plugin.case.network import TrainingSection
 from plugin.train import recipe_of, train_network
 from plugin.training.runs import LAST, training_folder
 from plugin.training.training_set import training_set
+from plugin.window.background.observation_encoding import file_hash
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,43 @@ def test_nothing_is_trained_or_overwritten_by_mistake(tmp_path, states):
 def test_networks_that_cannot_be_made(tmp_path, states, network, told):
     with pytest.raises(ConfigurationError, match=told):
         trained(tmp_path, states, network=network)
+
+
+def test_variational(tmp_path, states):
+    trained(tmp_path, states, objective="vae", beta=0.1, epochs=1)
+    model, about = load(tmp_path / "net.safetensors", {"name": "small_networks:Small", "objective": "vae"})
+    assert model.variance is not None and about["training"]["beta"] == 0.1
+
+
+def test_adversarial_goes_on(tmp_path, states):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    told = {"objective": "adversarial", "discriminator": 0.1}
+    whole = trained(tmp_path / "whole", states, epochs=2, **told)
+    trained(tmp_path / "parts", states, epochs=1, **told)
+    parts = trained(tmp_path / "parts", states, epochs=2, start=LAST, **told)
+    assert [r["train"] for r in parts.history] == [r["train"] for r in whole.history]
+    with pytest.raises(ConfigurationError, match="another discriminator"):
+        trained(tmp_path / "parts", states, epochs=3, start=LAST, **{**told, "discriminator": 0.2})
+
+
+def test_distilled(tmp_path, states):
+    for name in ("full", "small", "other"):
+        (tmp_path / name).mkdir()
+    trained(tmp_path / "full", states, epochs=1)
+    teacher = str(tmp_path / "full" / "net.safetensors")
+    told = {"objective": "distilled", "epochs": 1}
+    trained(tmp_path / "small", states, teacher=teacher, **told)
+    assert read_about(tmp_path / "small" / "net.safetensors")["teacher"] == file_hash(Path(teacher))
+    with pytest.raises(ConfigurationError, match="training.teacher: .*another scaling: point, expected variable"):
+        trained(tmp_path / "other", states, teacher=teacher, network={"scaling": "variable"}, **told)
+    with pytest.raises(ConfigurationError, match="network.training.teacher: .*no such file"):
+        trained(tmp_path / "other", states, teacher=teacher.replace("full", "none"), **told)
+    with pytest.raises(ConfigurationError, match="teacher has variables, points and numbers in its latent"):
+        trained(tmp_path / "other", states, teacher=teacher, network={"n_latent": 4}, **told)
+    for wrong in ({"objective": "distilled"}, {"teacher": teacher}):
+        with pytest.raises(ConfigurationError, match="teacher goes with objective: distilled"):
+            make_case(tmp_path / "other", states, **wrong)
 
 
 def test_a_loss_that_is_no_number(tmp_path, states):

@@ -1,4 +1,4 @@
-"""An analysis by a network on the ranks that run this: NETWORK FILE."""
+"""An analysis by a network on the ranks that run this: NETWORK FILE [ERRORS]."""
 
 import sys
 
@@ -13,7 +13,8 @@ from plugin.window.background.latent import read_latent
 
 comm = MPI.COMM_WORLD
 background, state = latent_background(comm)
-network = with_network(background, read_latent(case_of(sys.argv[1]), background.transfer, comm))
+told = {"errors": sys.argv[3]} if len(sys.argv) > 3 else {}
+network = with_network(background, read_latent(case_of(sys.argv[1], **told), background.transfer, comm))
 found = assimilate(network, state, make_readings(background, state), comm, MinimiserSection())
 increment = comm.gather(found.analysis.increment)
 if comm.rank == 0:
