@@ -11,6 +11,7 @@ from models.files import save
 from models.zoo.linear import Linear
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.check.case.files import ALONE
+from plugin.train import train_network
 from plugin.window.background.of_case import background
 
 MEMBERS = 4
@@ -89,3 +90,23 @@ def test_what_does_not_go_with_it(case, tmp_path, changes, message):
     given = {"ensemble": {"members": MEMBERS}, "network": {"file": "n.safetensors"}, "analysis": LATENT, **changes}
     with pytest.raises(ConfigurationError, match=message):
         read_case(write_case_file(tmp_path / "case.yml", case_settings(case, tmp_path / "run", **given)))
+
+
+def test_members_go_through_a_network_that_learned_from_earlier_states(case, etkf, tmp_path):
+    training = {"validation": 0.2, "epochs": 60, "batch": 4, "schedule": "constant", "rate": 0.01}
+    network = {"file": str(tmp_path / "trained.safetensors"), "name": "small_networks:Small", "training": training}
+    changes = {
+        "network": network,
+        "ensemble": {"members": MEMBERS},
+        "analysis": LATENT,
+        "background__latent": {"trust": {"margin": 5.0}},  # nine states are few to learn from
+    }
+    file = write_case_file(tmp_path / "case.yml", case_settings(case, tmp_path / "run", **changes))
+    train_network(read_case(file, needed=("network",)), ALONE)
+    ended = cycled(file)
+    assert ended.code == 0, ended.said
+    first = said(tmp_path / "run")[0]
+    assert first["decoded"] == MEMBERS and first.get("reason") is None
+    change = members(tmp_path / "run", 1) - members(tmp_path / "run", 0)
+    assert not np.allclose(change, members(etkf, 1) - members(etkf, 0))
+    assert all(one["residual"]["rms"] < one["innovation"]["rms"] for one in said(tmp_path / "run"))
