@@ -1,11 +1,16 @@
 """What plugin.check says of parameters: what a prior means, and whether the options have a place for it."""
 
+import io
+import json
+from contextlib import redirect_stdout
+
 import pytest
 from crash_case import write_case_file
-from cycle_case import settings, write_case
+from cycle_case import COMM, settings, write_case
 
 from coupling.simulation.parameters import PARAMETERS, read_entries
 from plugin.case.configuration import read_cycle_case
+from plugin.check.__main__ import main as check
 from plugin.check.case.files import CaseFiles
 from plugin.check.case.parameters import parameters
 from plugin.check.finding import FAIL, OK, WARN
@@ -24,7 +29,7 @@ def files(tmp_path):
         start = write_case(tmp_path / "start")
         changes = {
             "model": {"driver": "embedded", "start": str(start)},
-            "ensemble": {"members": 4, "start": {"from": "restart"}},
+            "ensemble": {"members": 4, "start": {"from": "restart" if unknown else "modes"}},
             "parameters": unknown,
         }
         path = write_case_file(tmp_path / "case.yml", settings(tmp_path, tmp_path / "run", **changes))
@@ -61,3 +66,13 @@ def test_the_time_step_that_is_tried_has_the_middle_of_the_priors(files):
 
 def test_a_case_without_parameters(files):
     assert list(parameters(files())) == []
+
+
+def test_members_that_would_stay_alike_are_told(tmp_path):
+    alike = {"ensemble": {"members": 4, "start": {"from": "restart"}}}
+    path = write_case_file(tmp_path / "case.yml", settings(tmp_path, tmp_path / "run", **alike))
+    said = io.StringIO()
+    with redirect_stdout(said):
+        assert check([str(path), "--quick", "--json"], COMM) != 0
+    (found,) = [of for of in json.loads(said.getvalue()) if of["name"] == "case file"]
+    assert found["level"] == FAIL and "stay alike without the section parameters" in found["text"]
