@@ -34,36 +34,6 @@ class Influence:
     standardised: np.ndarray
 
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """What of the influence depends on U, H and R alone, each (M_local,).
-
-    influence : S_ii
-    precision : (D⁻¹)_ii with D = H B Hᵀ + R, over the readings' units squared
-    """
-
-    influence: np.ndarray
-    precision: np.ndarray
-
-
-def sensitivity(
-    of: Posterior, transform: Transform, operator: ObservationOperator, error: ObservationError
-) -> Sensitivity:
-    """The part of `influence` that stays while the sensors do. Collective; parameters and cost as there."""
-    product, covariance = transform.operator_product(operator), of.covariance
-    weighted = error.solve(product)
-    known = product @ covariance
-    hat = np.einsum("ij,ij->i", known, weighted)
-    # Woodbury: D⁻¹ = R⁻¹ − R⁻¹ HU C (HU)ᵀ R⁻¹
-    precision = _inverse_diagonal(error, operator) - np.einsum("ij,ij->i", weighted @ covariance, weighted)
-    return Sensitivity(hat, precision)
-
-
-def left_out(of: Sensitivity, error: ObservationError, residual: np.ndarray) -> np.ndarray:
-    """(M_local,) y_i − H_i x of the analysis that leaves reading i out, from the residual with it. Collective."""
-    return residual + of.influence * _departure(of, error, residual)
-
-
 def influence(
     of: Posterior, transform: Transform, operator: ObservationOperator, error: ObservationError, residual: np.ndarray
 ) -> Influence:
@@ -87,15 +57,16 @@ def influence(
     Cost: 2 M s² FLOPs. Where R is not diagonal, M columns of R⁻¹ in blocks.
     """
     residual = np.asarray(residual, dtype=np.float64)
-    known = sensitivity(of, transform, operator, error)
-    standardised = _departure(known, error, residual) * np.sqrt(np.maximum(known.precision, 0.0))
-    return Influence(known.influence, left_out(known, error, residual), standardised)
-
-
-def _departure(of: Sensitivity, error: ObservationError, residual: np.ndarray) -> np.ndarray:
-    """(M_local,) e_i; NaN of a reading that R's correlations make known by the others."""
+    product, covariance = transform.operator_product(operator), of.covariance
+    weighted = error.solve(product)
+    known = product @ covariance
+    hat = np.einsum("ij,ij->i", known, weighted)
+    # Woodbury: D⁻¹ = R⁻¹ − R⁻¹ HU C (HU)ᵀ R⁻¹
+    precision = _inverse_diagonal(error, operator) - np.einsum("ij,ij->i", weighted @ covariance, weighted)
     solved = error.solve(residual)
-    return np.divide(solved, of.precision, out=np.full(len(solved), np.nan), where=of.precision > 0.0)
+    # of a reading that R's correlations make known by the others nothing is left
+    departure = np.divide(solved, precision, out=np.full(len(solved), np.nan), where=precision > 0.0)
+    return Influence(hat, residual + hat * departure, departure * np.sqrt(np.maximum(precision, 0.0)))
 
 
 def _inverse_diagonal(error: ObservationError, operator: ObservationOperator) -> np.ndarray:

@@ -1,14 +1,10 @@
 """Weights of localisation lengths by how well analyses with each predict readings that were left out.
 
 No one length suits all days: a forecast that has run long is wrong in large patterns, one that was corrected a moment
-ago in small ones. For each length k of a ladder, with C_k = T_k ∘ H B Hᵀ and D_k = C_k + R, the analysis without the
-readings of a neighbourhood G misses them by
-
-    e_G = (D_k⁻¹)_GG⁻¹ (D_k⁻¹ d)_G
-
-(Allen 1974; Golub, Heath & Wahba 1979); near neighbours of a reading are left out with it, because a length is to be
-judged where there is no sensor. The loss of a length is Σ e² / (σ_b² + σ_o²), that of no increment at all
-Σ d² / (σ_b² + σ_o²). Losses are summed over windows with a fading memory, and weights fall with them,
+ago in small ones. For each length k of a ladder, with T_k ∘ H B Hᵀ in the place of H B Hᵀ, the analysis without a
+reading and its neighbours misses it by e (:mod:`da.diagnostics.left_out`). The loss of a length is
+Σ e² / (σ_b² + σ_o²), that of no increment at all Σ d² / (σ_b² + σ_o²). Losses are summed over windows with a fading
+memory, and weights fall with them,
 
     w_k ∝ exp(−η l_k)
 
@@ -21,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from da.background.localisation import Ladder
+from da.diagnostics.left_out import left_out_innovation, neighbourhoods
 from da.observation.correlation import gaspari_cohn
 
-_MOST_NEAR = 16  # readings that are left out together
 _LEAST = 1e-6  # weight: without any the analysis would have no control
 
 
@@ -73,32 +69,12 @@ def left_out_losses(
     """
     covariance, r = observed @ observed.T, error**2
     variance = np.diag(covariance) + r
-    apart = np.linalg.norm(position[:, None] - position[None], axis=2)
-    neighbours = [_nearest(row, i, rule.near) for i, row in enumerate(apart)]
+    near = neighbourhoods(position, rule.near)
     # Ladder's distances, which it has for its own variables
     distance = Ladder(rule.lengths, rule.aspect, np.zeros((len(rule.lengths), 1))).distances(position, position)
     losses = []
     for length in rule.lengths:
         inverse = np.linalg.inv(gaspari_cohn(distance / length) * covariance + np.diag(r))
-        departure = left_out_innovation(inverse, innovation, neighbours)
+        departure = left_out_innovation(inverse, innovation, near)
         losses.append(float(np.sum(departure**2 / variance)))
     return np.array([*losses, float(np.sum(innovation**2 / variance))])
-
-
-def left_out_innovation(inverse: np.ndarray, innovation: np.ndarray, neighbours: list[np.ndarray]) -> np.ndarray:
-    """(M,) what each innovation differs by from its estimate without itself and its neighbours.
-
-    inverse : (M, M) D⁻¹
-    neighbours : for each reading the numbers of those that are left out with it, its own first
-    """
-    weighted, result = inverse @ innovation, np.empty(len(innovation))
-    for i, near in enumerate(neighbours):
-        result[i] = np.linalg.solve(inverse[np.ix_(near, near)], weighted[near])[0]
-    return result
-
-
-def _nearest(distance: np.ndarray, own: int, near: float) -> np.ndarray:
-    """Numbers of the readings within `near` of reading `own`, itself first, at most _MOST_NEAR."""
-    order = np.argsort(distance, kind="stable")
-    others = order[(order != own) & (distance[order] <= near)]
-    return np.array([own, *others[: _MOST_NEAR - 1]])

@@ -44,7 +44,7 @@ class AnalysisCache:
 
     hessian : of J_o, made of U, H and R
     background_std : √diag(H B Hᵀ) at the readings of the last quality control
-    sensitivity : of the analysis at each reading to the others, of the Hessian
+    left_out : what analyses without each reading need, of the Hessian
     localised : U of localised background errors, made for H
     stuck : when readings show that their sensors are stuck
     encoding : what a network's observation encoder needs of H and R
@@ -52,7 +52,7 @@ class AnalysisCache:
 
     hessian: CachedResult = field(default_factory=CachedResult)
     background_std: CachedResult = field(default_factory=CachedResult)
-    sensitivity: CachedResult = field(default_factory=CachedResult)
+    left_out: CachedResult = field(default_factory=CachedResult)
     localised: CachedResult = field(default_factory=CachedResult)
     stuck: CachedResult = field(default_factory=CachedResult)
     encoding: CachedResult = field(default_factory=CachedResult)

@@ -1,17 +1,18 @@
 """Whether an analysis is nearer than its forecast to readings that it did not know, and what follows where it is not.
 
 An analysis always fits the readings that it was made of. What it does between sensors shows at those that it did not
-know: the withheld ones, and each of its own in an analysis without it, which is known in closed form
-(:mod:`da.diagnostics.influence`). Departures are in units of the readings' errors; a field counts by itself where it
-has enough readings, and by all of them otherwise.
+know: the withheld ones, and each of its own in an analysis without it and its neighbours, which is known in closed form
+(:mod:`da.diagnostics.left_out`). Departures are in units of what a forecast's are expected to be, √(σ_b² + σ_o²), as in
+the losses of localisation lengths; a field counts by itself where it has enough readings, and by all of them otherwise.
 
 The factor of the increment that fits these readings best is itself an estimate, and from some tens of readings a poor
 one. `shrink` multiplies the increment by that factor less its standard error, within 0 and 1: what the readings do not
 bear out is left away, and an increment that they bear out well stays as it is.
 
 Where a plume that has moved is at two sensors and nowhere else, these alone decide; and each of them is predicted worst
-without the other, however good the analysis is with both. So a comparison counts only where more than two readings
-share in it: (Σ p²)² / Σ p⁴ is above 2, p being the increments at readings left out.
+without the other, however good the analysis is with both. How many readings share in a factor is (Σ p²)² / Σ p⁴, p
+being the increments at readings left out. A standard error from so few is itself hardly known: it counts times
+Student's quantile for one degree of freedom less than share. To call an analysis worse takes more than two.
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,10 @@ from typing import Any
 
 import numpy as np
 from mpi4py import MPI
+from scipy.special import stdtrit
 
 from da.analysis import Analysis
-from da.diagnostics.influence import left_out, sensitivity
+from da.diagnostics.left_out import left_out, without_neighbourhoods
 from da.diagnostics.posterior import posterior
 from da.minimisation.hessian import ObservationHessian
 from plugin.case.analysis import Guard
@@ -32,7 +34,8 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
 
 _FEWEST = 5  # readings that a comparison needs
-_SHARING = 2.0  # of them, each counted by its share in the factor; more than these count
+_SHARING = 2.0  # of them, each counted by its share in the factor; more than these say that an analysis is worse
+_CERTAIN = 0.8413  # of a normal distribution below its mean plus one standard deviation
 _WHOLE = 0.9  # a factor from here on gains less than the choice between it and one is known
 _MOST = 5000  # readings that are left out one at a time in any case
 _COST, _SIZE = 1e11, 5e7  # of more readings, for each rank: M s² with s numbers of the control, and M s
@@ -44,7 +47,7 @@ class Departures:
     """Readings that an analysis did not know.
 
     field : (K,) name of each one's field
-    forecast, analysis : (K,) reading minus model, over the reading's error
+    forecast, analysis : (K,) reading minus model, over √(σ_b² + σ_o²)
     """
 
     field: np.ndarray
@@ -57,7 +60,7 @@ class Comparison:
     """Analysis and forecast at readings of one field, or of all.
 
     count : number of readings
-    forecast, analysis : root mean square departures, in units of the readings' errors
+    forecast, analysis : root mean square departures, over √(σ_b² + σ_o²)
     factor : of the increment, that leaves the least departures
     factor_error : its standard error, which allows for departures of unequal size (White 1980)
     sharing : how many of the readings share in the factor, from 1 where one decides to `count` where all do alike
@@ -72,7 +75,7 @@ class Comparison:
 
     @property
     def counts(self) -> bool:
-        """Whether readings enough share in it."""
+        """Whether readings enough share in it to call an analysis worse."""
         return self.count >= _FEWEST and self.sharing > _SHARING
 
     @property
@@ -83,7 +86,10 @@ class Comparison:
     @property
     def borne_out(self) -> float:
         """The factor that is at least right, within [0, 1]; from 0.9 on the whole increment."""
-        least = max(0.0, self.factor - self.factor_error)
+        if self.sharing - 1.0 < 1e-6:
+            return 0.0
+        errors = float(stdtrit(self.sharing - 1.0, _CERTAIN))
+        least = max(0.0, self.factor - errors * self.factor_error)
         return 1.0 if least >= _WHOLE else least
 
 
@@ -111,7 +117,7 @@ class Verdict:
             return 1.0
         of = self.fields.get(name)
         of = self.fields[ALL] if of is None or of.count < _FEWEST else of
-        if not of.counts:
+        if of.count < _FEWEST:
             return 1.0
         if self.action == "shrink":
             return of.borne_out
@@ -151,11 +157,16 @@ def _best_factor(before: np.ndarray, moved: np.ndarray) -> tuple[float, float, f
     return best, error, square**2 / float(np.sum(moved**4))
 
 
-def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: AnalysisCache, comm: MPI.Comm) -> Departures:
-    """Each reading of the analysis against the forecast, and against an analysis without it. Collective.
+def left_out_departures(
+    inputs: AnalysisInputs, analysis: Analysis, expected: np.ndarray, near: float, cache: AnalysisCache, comm: MPI.Comm
+) -> Departures:
+    """Each reading of the analysis against the forecast, and against an analysis without it and its neighbours.
 
-    There are none where U is a network's, or where more than 5,000 observations cost too much: 4 M s² FLOPs and 24 M s
-    bytes over the ranks, and of correlated errors R⁻¹ as a whole.
+    Collective. There are none where U is a network's, or where more than 5,000 observations cost too much: 4 M s² FLOPs
+    and 24 M s bytes over the ranks, and of correlated errors R⁻¹ as a whole.
+
+    expected : (number of readings,) √(σ_b² + σ_o²) of those that are used
+    near : readings within this distance of each other are left out together [m]
     """
     none = np.empty(0)
     if not inputs.transform.linear or not _affordable(inputs, comm):
@@ -164,20 +175,21 @@ def left_out_departures(inputs: AnalysisInputs, analysis: Analysis, cache: Analy
     hessian = inputs.hessian or ObservationHessian(inputs.transform, operator, error, comm)
 
     def computed():
-        return sensitivity(posterior(hessian.information), inputs.transform, operator, error)
+        position = inputs.reading_operator.mean @ inputs.readings.position
+        of = posterior(hessian.information)
+        return without_neighbourhoods(of, inputs.transform, operator, error, position, near, comm)
 
     if inputs.hessian is None:
         of = computed()
     else:  # it stays as long as the Hessian does
-        of = cache.sensitivity.result_for((np.array(cache.hessian.computed),), computed, comm)
-    without = left_out(of, error, residual)
+        of = cache.left_out.result_for((np.array(cache.hessian.computed),), computed, comm)
+    without = left_out(of, error, residual, comm)
     parts = inputs.reading_operator.reading, inputs.innovation, without
     reading, before, after = (np.concatenate(comm.allgather(part)) for part in parts)
-    std = inputs.readings.error[reading]
     now = np.concatenate(comm.allgather(inputs.lag)) == 0
     known = np.isfinite(after) & now
-    names = fields_of(inputs.readings.variable[reading])
-    return Departures(names[known], (before / std)[known], (after / std)[known])
+    names, unit = fields_of(inputs.readings.variable[reading]), expected[reading]
+    return Departures(names[known], (before / unit)[known], (after / unit)[known])
 
 
 def _affordable(inputs: AnalysisInputs, comm: MPI.Comm) -> bool:

@@ -17,7 +17,7 @@ from plugin.window.observations.innovation import Innovation
 
 _PARTS = np.array([1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 16])  # of the domain's longer side
 _ASPECT = 0.5  # length along the vertical over that across
-_NEAR = 0.25  # of the shortest length: readings that are left out together
+_NEAR = 1 / 64  # of the domain's longer side: readings that are left out together
 MOST = 1000  # readings that have a column of U each; more keep the sample's covariances
 _JUDGES = 500  # readings whose losses are computed; of more a regular choice
 
@@ -27,12 +27,21 @@ def length_rule(settings: LengthsSection | None, transfer: Transfer) -> LengthRu
     if settings is None:
         return None
     if settings.tried is None:
-        places = transfer.grid.places(transfer.comm)
-        low, high = (np.array(transfer.comm.allgather(of), float) for of in _corners(places))
-        lengths = _PARTS * float(np.max((high.max(axis=0) - low.min(axis=0))[:2]))
+        lengths = _PARTS * _longer_side(transfer)
     else:
         lengths = np.sort(np.array(settings.tried, float))[::-1]
-    return LengthRule(np.append(np.inf, lengths), _ASPECT, settings.memory, _NEAR * float(lengths.min()))
+    return LengthRule(np.append(np.inf, lengths), _ASPECT, settings.memory, neighbourhood(transfer))
+
+
+def neighbourhood(transfer: Transfer) -> float:
+    """Readings within this distance of each other are left out together [m]. Collective."""
+    return _NEAR * _longer_side(transfer)
+
+
+def _longer_side(transfer: Transfer) -> float:
+    places = transfer.grid.places(transfer.comm)
+    low, high = (np.array(transfer.comm.allgather(of), float) for of in _corners(places))
+    return float(np.max((high.max(axis=0) - low.min(axis=0))[:2]))
 
 
 def _corners(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

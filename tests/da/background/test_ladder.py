@@ -11,7 +11,8 @@ from small_problem import N, dense, make_problem, places, relative_difference
 
 from da.analysis import analyse
 from da.background.localisation import Ladder, Taper, localised_transform
-from da.diagnostics.length_weights import LengthRule, left_out_innovation, left_out_losses
+from da.diagnostics.left_out import left_out_innovation
+from da.diagnostics.length_weights import LengthRule, left_out_losses
 from da.observation.correlation import gaspari_cohn
 
 COMM = MPI.COMM_SELF

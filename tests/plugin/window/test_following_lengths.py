@@ -17,7 +17,7 @@ from plugin.case.observations import QualitySection
 from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.assimilate import assimilate
 from plugin.window.background import lengths as module
-from plugin.window.background.lengths import length_rule, lengths_line, summary
+from plugin.window.background.lengths import length_rule, lengths_line, neighbourhood, summary
 from plugin.window.background.localisation import make_taper
 from plugin.window.diagnostics import diagnose
 from plugin.window.observations.operator import make_operator
@@ -53,6 +53,7 @@ def test_lengths_are_parts_of_the_domain_and_the_samples_own(given):
     assert rule.lengths[-1] == pytest.approx(side / 16) and rule.near == pytest.approx(side / 64)
     assert length_rule(LengthsSection(tried=[10.0, 40.0]), transfer).lengths.tolist() == [np.inf, 40.0, 10.0]
     assert length_rule(None, transfer) is None
+    assert length_rule(LengthsSection(tried=[10.0]), transfer).near == rule.near == neighbourhood(transfer)
 
 
 def test_losses_weights_and_analysis_equal_dense(given):
