@@ -37,10 +37,11 @@ def neighbourhoods(position: np.ndarray, near: float) -> list[np.ndarray]:
     """
     if len(position) < 2:
         return [np.array([i]) for i in range(len(position))]
-    most = min(_MOST_NEAR + 1, len(position))
-    _, found = cKDTree(position).query(position, k=most, distance_upper_bound=np.nextafter(near, np.inf))
-    rows = enumerate(found)
-    return [np.array([i, *row[(row != i) & (row < len(position))][: _MOST_NEAR - 1]]) for i, row in rows]
+    apart, found = cKDTree(position).query(position, k=min(_MOST_NEAR + 1, len(position)))
+    others = (apart <= near) & (found != np.arange(len(position))[:, None])
+    return [
+        np.array([i, *row[mine][: _MOST_NEAR - 1]]) for i, (row, mine) in enumerate(zip(found, others, strict=True))
+    ]
 
 
 def left_out_innovation(inverse: np.ndarray, innovation: np.ndarray, near: list[np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ from small_problem import N, make_problem
 
 from da.analysis import analyse
 from da.diagnostics.influence import influence
+from da.diagnostics.left_out import left_out, without_neighbourhoods
 from da.diagnostics.posterior import metric, posterior, state_std
 from da.diagnostics.sensor_placement import next_sensors
 from da.minimisation.hessian import ObservationHessian
@@ -25,7 +26,10 @@ for name, r in (("diagonal", error), ("correlated", of_groups)):
     hessian = ObservationHessian(transform, operator, r, comm)
     of = posterior(hessian.information)
     found = analyse(transform, operator, r, innovation, comm)
-    told = influence(of, transform, operator, r, innovation - operator.observe(found.increment))
+    residual = innovation - operator.observe(found.increment)
+    told = influence(of, transform, operator, r, residual)
+    without = without_neighbourhoods(of, transform, operator, r, place[operator.rows], 12.0, comm)
+    kept[f"{name}_neighbourhoods"] = np.concatenate(comm.allgather(left_out(without, r, residual, comm)))
     for part in ("influence", "left_out", "standardised"):
         kept[f"{name}_{part}"] = np.concatenate(comm.allgather(getattr(told, part)))
     kept[f"{name}_state"] = np.concatenate(comm.allgather(state_std(of, transform)))
