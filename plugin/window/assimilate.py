@@ -110,13 +110,12 @@ def assimilate(
     # readings of before have been counted in the windows before
     now = used[innovation.lag[used] == 0]
     after = next_factors(before, background, innovation, now, lambda: _std(innovation, background, cache, comm))
-    expected = _expected(innovation, background, after, guard, cache, comm)
     background = adapted(background, after)
     lost = next_losses(losses or {}, background, innovation, now, comm)
     background = with_lengths(background, lost, len(used))
     inputs = analysis_inputs(background, innovation, used, settings, cache, comm)
     minimum = find_minimum(inputs, background, state, minimiser, settings.outer_loops, cache, comm)
-    guarded = _guarded(guard, minimum, innovation, flags, expected, background, cache, comm)
+    guarded = _guarded(guard, minimum, innovation, flags, background, cache, comm)
     return WindowAnalysis(
         background.transfer.added(state, guarded.correction.increment),
         guarded.analysis,
@@ -141,23 +140,6 @@ def _std(innovation: Innovation, background: Background, cache: AnalysisCache, c
     """(M,) standard deviation of the background at all readings, without a factor of the day. Collective."""
     n = len(innovation.readings)
     return background_std(background.transform, innovation.operator, n, comm, cache.background_std)
-
-
-def _expected(
-    innovation: Innovation,
-    background: Background,
-    factors: Mapping[str, float],
-    guard: Guard,
-    cache: AnalysisCache,
-    comm: MPI.Comm,
-) -> np.ndarray:
-    """(M,) √(σ_b² + σ_o²) of all readings, with the factors of the day; σ_o where no guard asks. Collective."""
-    error = innovation.readings.error
-    if guard == "off":
-        return error
-    return np.hypot(
-        _std(innovation, background, cache, comm) * at_readings(factors, innovation.readings.variable), error
-    )
 
 
 def _quality_flags(
@@ -230,20 +212,16 @@ def _guarded(
     minimum: Minimum,
     innovation: Innovation,
     flags: np.ndarray,
-    expected: np.ndarray,
     background: Background,
     cache: AnalysisCache,
     comm: MPI.Comm,
 ) -> _Guarded:
-    """The correction as far as readings that the analysis did not know bear it out. Collective.
-
-    expected : (M,) √(σ_b² + σ_o²) of all readings
-    """
+    """The correction as far as readings that the analysis did not know bear it out. Collective."""
     correction = _correction(minimum, innovation, background.transfer.n_local)
     residual = innovation.value - _fitted(correction, innovation, comm)
     if guard == "off":
         return _Guarded(correction, minimum.analysis, residual, None)
-    verdict = _verdict(guard, minimum, innovation, residual, flags, expected, background, cache, comm)
+    verdict = _verdict(guard, minimum, innovation, residual, flags, background, cache, comm)
     by_variable = increment_factors(verdict, background.transfer.variables)
     if np.all(by_variable == 1.0):
         return _Guarded(correction, minimum.analysis, residual, verdict)
@@ -262,19 +240,17 @@ def _verdict(
     innovation: Innovation,
     residual: np.ndarray,
     flags: np.ndarray,
-    expected: np.ndarray,
     background: Background,
     cache: AnalysisCache,
     comm: MPI.Comm,
 ) -> Verdict:
-    """Analysis and forecast at readings left out, and at withheld ones: arrays (M,) of all. Collective."""
+    """Analysis and forecast at readings left out, and at withheld ones: residual, flags (M,) of all. Collective."""
     near = neighbourhood(background.transfer)
-    of_used = expected[minimum.inputs.numbers]
-    known = left_out_departures(minimum.inputs, minimum.analysis, of_used, near, cache, comm)
+    known = left_out_departures(minimum.inputs, minimum.analysis, near, cache, comm)
     readings = innovation.readings
     withheld = np.flatnonzero((flags == Flag.WITHHELD) & np.isfinite(residual))
     names = fields_of(readings.variable[withheld])
-    before, after = (of[withheld] / expected[withheld] for of in (innovation.value, residual))
+    before, after = (of[withheld] / readings.error[withheld] for of in (innovation.value, residual))
     joined = zip((known.field, known.forecast, known.analysis), (names, before, after), strict=True)
     return judge(Departures(*(np.concatenate(pair) for pair in joined)), guard)
 

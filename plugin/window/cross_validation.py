@@ -2,8 +2,8 @@
 
 An analysis always fits the readings that it was made of. What it does between sensors shows at those that it did not
 know: the withheld ones, and each of its own in an analysis without it and its neighbours, which is known in closed form
-(:mod:`da.diagnostics.left_out`). Departures are in units of what a forecast's are expected to be, √(σ_b² + σ_o²), as in
-the losses of localisation lengths; a field counts by itself where it has enough readings, and by all of them otherwise.
+(:mod:`da.diagnostics.left_out`). Departures are in units of the readings' errors; a field counts by itself where it has
+enough readings, and by all of them otherwise.
 
 The factor of the increment that fits these readings best is itself an estimate, and from some tens of readings a poor
 one. `shrink` multiplies the increment by that factor less its standard error, within 0 and 1: what the readings do not
@@ -11,8 +11,9 @@ bear out is left away, and an increment that they bear out well stays as it is.
 
 Where a plume that has moved is at two sensors and nowhere else, these alone decide; and each of them is predicted worst
 without the other, however good the analysis is with both. How many readings share in a factor is (Σ p²)² / Σ p⁴, p
-being the increments at readings left out. A standard error from so few is itself hardly known: it counts times
-Student's quantile for one degree of freedom less than share. To call an analysis worse takes more than two.
+being the increments at readings left out. A comparison counts where more than two do, and the increment stays as it is
+where it does not. A standard error from few is itself hardly known: it counts times Student's quantile for one degree
+of freedom less than share.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ from plugin.window.analysis_cache import AnalysisCache
 from plugin.window.analysis_inputs import AnalysisInputs, quadratic_form
 
 _FEWEST = 5  # readings that a comparison needs
-_SHARING = 2.0  # of them, each counted by its share in the factor; more than these say that an analysis is worse
+_SHARING = 2.0  # of them, each counted by its share in the factor; more than these count
 _CERTAIN = 0.8413  # of a normal distribution below its mean plus one standard deviation
 _WHOLE = 0.9  # a factor from here on gains less than the choice between it and one is known
 _MOST = 5000  # readings that are left out one at a time in any case
@@ -47,7 +48,7 @@ class Departures:
     """Readings that an analysis did not know.
 
     field : (K,) name of each one's field
-    forecast, analysis : (K,) reading minus model, over √(σ_b² + σ_o²)
+    forecast, analysis : (K,) reading minus model, over the reading's error
     """
 
     field: np.ndarray
@@ -60,7 +61,7 @@ class Comparison:
     """Analysis and forecast at readings of one field, or of all.
 
     count : number of readings
-    forecast, analysis : root mean square departures, over √(σ_b² + σ_o²)
+    forecast, analysis : root mean square departures, in units of the readings' errors
     factor : of the increment, that leaves the least departures
     factor_error : its standard error, which allows for departures of unequal size (White 1980)
     sharing : how many of the readings share in the factor, from 1 where one decides to `count` where all do alike
@@ -75,7 +76,7 @@ class Comparison:
 
     @property
     def counts(self) -> bool:
-        """Whether readings enough share in it to call an analysis worse."""
+        """Whether readings enough share in it."""
         return self.count >= _FEWEST and self.sharing > _SHARING
 
     @property
@@ -85,9 +86,7 @@ class Comparison:
 
     @property
     def borne_out(self) -> float:
-        """The factor that is at least right, within [0, 1]; from 0.9 on the whole increment."""
-        if self.sharing - 1.0 < 1e-6:
-            return 0.0
+        """The factor that is at least right, within [0, 1]; from 0.9 on the whole increment. Only where it counts."""
         errors = float(stdtrit(self.sharing - 1.0, _CERTAIN))
         least = max(0.0, self.factor - errors * self.factor_error)
         return 1.0 if least >= _WHOLE else least
@@ -117,7 +116,7 @@ class Verdict:
             return 1.0
         of = self.fields.get(name)
         of = self.fields[ALL] if of is None or of.count < _FEWEST else of
-        if of.count < _FEWEST:
+        if not of.counts:
             return 1.0
         if self.action == "shrink":
             return of.borne_out
@@ -128,7 +127,10 @@ class Verdict:
         return {
             "action": self.action,
             "worse": self.worse,
-            "fields": {name: {**vars(of), "applied": self.factor(name)} for name, of in self.fields.items()},
+            "fields": {
+                name: {**vars(of), "counts": of.counts, "applied": self.factor(name)}
+                for name, of in self.fields.items()
+            },
         }
 
 
@@ -158,14 +160,13 @@ def _best_factor(before: np.ndarray, moved: np.ndarray) -> tuple[float, float, f
 
 
 def left_out_departures(
-    inputs: AnalysisInputs, analysis: Analysis, expected: np.ndarray, near: float, cache: AnalysisCache, comm: MPI.Comm
+    inputs: AnalysisInputs, analysis: Analysis, near: float, cache: AnalysisCache, comm: MPI.Comm
 ) -> Departures:
     """Each reading of the analysis against the forecast, and against an analysis without it and its neighbours.
 
     Collective. There are none where U is a network's, or where more than 5,000 observations cost too much: 4 M s² FLOPs
     and 24 M s bytes over the ranks, and of correlated errors R⁻¹ as a whole.
 
-    expected : (number of readings,) √(σ_b² + σ_o²) of those that are used
     near : readings within this distance of each other are left out together [m]
     """
     none = np.empty(0)
@@ -188,7 +189,7 @@ def left_out_departures(
     reading, before, after = (np.concatenate(comm.allgather(part)) for part in parts)
     now = np.concatenate(comm.allgather(inputs.lag)) == 0
     known = np.isfinite(after) & now
-    names, unit = fields_of(inputs.readings.variable[reading]), expected[reading]
+    names, unit = fields_of(inputs.readings.variable[reading]), inputs.readings.error[reading]
     return Departures(names[known], (before / unit)[known], (after / unit)[known])
 
 
