@@ -36,7 +36,7 @@ from plugin.run.ledger import read_ledger
 
 HERE = Path(__file__).resolve().parent
 TRACER, WIND = "Tracer", ("Velocity.x", "Velocity.y", "Velocity.z")
-SENSORS, ANEMOMETERS = 34, 8
+SENSORS, ANEMOMETERS = 34, 8  # of the tracer, at random nodes; of two components of the wind, at others
 ERROR = {TRACER: 0.05, "Velocity.x": 0.1, "Velocity.y": 0.1}  # of readings, in the variables' units
 HEIGHT, APART = 40.0, 6.0  # m: sensors and places to score are below, places not nearer to a sensor
 STARTS = ("warm", "cold")
@@ -125,7 +125,7 @@ def simulate(twin: Twin, checkpoint: FluidityRestart, dump: Path, starts: Sequen
 def with_network(twin: Twin, seed: int) -> Twin:
     """With sensors of the tracer, and anemometers, at random nodes in the air below HEIGHT."""
     state = dumps(twin.run / "truth", "truth").read(0, [TRACER])
-    low = state[TRACER].mesh.points
+    low = np.unique(state[TRACER].mesh.points, axis=0)
     low = low[low[:, 2] < HEIGHT]
     nodes = low[np.random.default_rng(seed).choice(len(low), SENSORS + ANEMOMETERS, replace=False)]
     places = {name: nodes[:SENSORS] if name == TRACER else nodes[SENSORS:] for name in ERROR}
