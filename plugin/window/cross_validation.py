@@ -38,7 +38,7 @@ _FEWEST = 5  # readings that a comparison needs
 _SHARING = 2.0  # of them, each counted by its share in the factor; more than these count
 _CERTAIN = 0.8413  # of a normal distribution below its mean plus one standard deviation
 _WHOLE = 0.9  # a factor from here on gains less than the choice between it and one is known
-_MOST = 5000  # readings that are left out one at a time in any case
+_MOST = 5000  # readings that are left out in any case
 _COST, _SIZE = 1e11, 5e7  # of more readings, for each rank: M s² with s numbers of the control, and M s
 ALL = "all"
 

@@ -61,7 +61,7 @@ def _at_left_out(run: Run) -> Iterator[Text]:
     if not judged:
         return
     worse = [f"{number} ({', '.join(fields)})" for number, fields in judged if fields]
-    text = "At readings that it did not know, left out one at a time or withheld, the analysis is "
+    text = "At readings that it did not know, left out with their neighbours or withheld, the analysis is "
     if not worse:
         yield Text(f"{text}no worse than the forecast in any window.", "good")
         return
