@@ -22,7 +22,8 @@ class AnalysisSection(Section):
     hybrid: HybridSection | None = Field(None, description="weights of method: hybrid; a half each if left out")
     guard: Guard = Field(
         "shrink",
-        description="what follows from readings that are withheld, or left out with their neighbours: where the analysis "
-        "is farther from them than its forecast, a line in output, ledger and report (warn) and no increment of the field "
-        "(skip); in every window an increment of the size that they bear out for certain (shrink); off: no comparison",
+        description="what follows from readings that are withheld, or left out with their neighbours: where the "
+        "analysis is farther from them than its forecast, a line in output, ledger and report (warn) and no increment of "
+        "the field (skip); in every window an increment of the size that they bear out for certain (shrink); off: no "
+        "comparison",
     )
