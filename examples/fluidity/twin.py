@@ -30,7 +30,7 @@ from coupling.fluidity.driver import FluidityModel
 from coupling.geometry.mesh import Field
 from coupling.simulation.launch import ModelError
 from coupling.vtk.vtu import read_state
-from examples.score import ANALYSIS, FORECAST, FREE, checkpoint_values, places_to_score, restarts
+from examples.score import ANALYSIS, FORECAST, FREE, restart_values, places_to_score, restarts
 from examples.twin import COMM, Network, Twin, allow_mpirun, analysis_times, command, dumps, read_sensors, values_at
 from plugin.run.ledger import read_ledger
 
@@ -87,9 +87,8 @@ def empty_twin(settings: Mapping, checkpoint: FluidityRestart, run: Path) -> Twi
     """The experiment without sensors and cycles yet."""
     # Fluidity's Python functions may import modules from beside their options
     model = FluidityModel(timeout=1800.0, environment={"PYTHONPATH": str(checkpoint.folder)})
-    mesh = next(checkpoint.folder.glob("*.msh"))
     window, windows = (settings["cycle"][key] for key in ("window", "windows"))
-    return Twin(checkpoint.options, mesh, model, {}, run, {}, (), checkpoint.time, 0.0, window, windows, ())
+    return Twin(checkpoint.options, None, model, {}, run, {}, (), checkpoint.time, 0.0, window, windows, ())
 
 
 def simulate(twin: Twin, checkpoint: FluidityRestart, dump: Path, starts: Sequence[str]) -> None:
@@ -124,7 +123,7 @@ def simulate(twin: Twin, checkpoint: FluidityRestart, dump: Path, starts: Sequen
 
 def with_network(twin: Twin, seed: int) -> Twin:
     """With sensors of the tracer, and anemometers, at random nodes in the air below HEIGHT."""
-    state = dumps(twin.run / "truth", "truth").read(0, [TRACER])
+    state = dumps(twin, "truth").read(0, [TRACER])
     low = np.unique(state[TRACER].mesh.points, axis=0)
     low = low[low[:, 2] < HEIGHT]
     nodes = low[np.random.default_rng(seed).choice(len(low), SENSORS + ANEMOMETERS, replace=False)]
@@ -161,18 +160,18 @@ def table(twin: Twin) -> str:
     places, times = places_to_score(twin, height=HEIGHT, apart=APART), analysis_times(twin)
     rows = [_row(f"network {twin.seed}", (f"{time:g} s" for time in times)), "|---" * (len(times) + 1) + "|"]
 
-    def of_dumps(folder: Path, name: str, variables: Sequence[str]) -> np.ndarray:
-        series = dumps(folder, name)
+    def of_dumps(run: Path, name: str, variables: Sequence[str]) -> np.ndarray:
+        series = dumps(replace(twin, run=run), name)
         return np.hstack([values_at(series, times, places, variable) for variable in variables])
 
     def of_cycle(paths: Sequence[Sequence[Path]], variables: Sequence[str]) -> np.ndarray:
-        return np.array([np.hstack([checkpoint_values(path, places, v) for v in variables]) for path in paths])
+        return np.array([np.hstack([restart_values(twin, path, places, v) for v in variables]) for path in paths])
 
     for field, variables in ((TRACER, (TRACER,)), ("Velocity", WIND)):
-        truth = of_dumps(twin.run / "truth", "truth", variables)
+        truth = of_dumps(twin.run, "truth", variables)
         for start in twin.cycles:
             found = {
-                FREE: of_dumps(twin.run / start / "free", "forecast", variables),
+                FREE: of_dumps(twin.run / start, "free", variables),
                 FORECAST: of_cycle(restarts(twin, start, "forecast"), variables),
                 ANALYSIS: of_cycle(restarts(twin, start, "restart"), variables),
             }

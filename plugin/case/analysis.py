@@ -23,7 +23,7 @@ class AnalysisSection(Section):
     guard: Guard = Field(
         "shrink",
         description="what follows from readings that are withheld, or left out with their neighbours: where the "
-        "analysis is farther from them than its forecast, a line in output, ledger and report (warn) and no increment of "
-        "the field (skip); in every window an increment of the size that they bear out for certain (shrink); off: no "
-        "comparison",
+        "analysis is farther from them than its forecast, a line in output, ledger and report (warn) and no increment "
+        "of the field (skip); in every window an increment of the size that they bear out for certain (shrink); "
+        "off: no comparison",
     )
