@@ -30,7 +30,7 @@ from coupling.fluidity.driver import FluidityModel
 from coupling.geometry.mesh import Field
 from coupling.simulation.launch import ModelError
 from coupling.vtk.vtu import read_state
-from examples.score import ANALYSIS, FORECAST, FREE, restart_values, places_to_score, restarts
+from examples.score import ANALYSIS, FORECAST, FREE, places_to_score, restart_values, restarts
 from examples.twin import COMM, Network, Twin, allow_mpirun, analysis_times, command, dumps, read_sensors, values_at
 from plugin.run.ledger import read_ledger
 
