@@ -152,7 +152,7 @@ def test_it_goes_on_with_the_same_settings_only(case, whole, tmp_path):
     [
         ({"estimate": {"place": ["speed", "source_x"]}}, "estimate.place: 'source_x' is no parameter; there are speed"),
         ({"estimate": {"iterations": 0}}, "estimate.iterations"),
-        ({"parameters": {}}, "parameters: this section is missing"),
+        ({"parameters": {}, "ensemble": {"members": 5}}, "parameters: this section is missing"),
     ],
 )
 def test_what_does_not_fit_is_refused(case, tmp_path, changes, message):
