@@ -25,12 +25,14 @@ class Grid:
     spacing : (3,) distance of neighbours [m]
     shape : (nx, ny, nz); nz is 1 for a plane
     fluid : (nx, ny, nz) bool
+    reconstruction : of fields in cells of polyhedra at the points, "constant" or "linear"
     """
 
     origin: tuple[float, float, float]
     spacing: tuple[float, float, float]
     shape: tuple[int, int, int]
     fluid: np.ndarray
+    reconstruction: str = "constant"
 
     @property
     def n_points(self) -> int:
@@ -71,7 +73,8 @@ class Grid:
     @property
     def description(self) -> dict[str, Any]:
         """What the header of a modes file records."""
-        return {"origin": self.origin, "spacing": self.spacing, "shape": self.shape}
+        about = {"origin": self.origin, "spacing": self.spacing, "shape": self.shape}
+        return about if self.reconstruction == "constant" else {**about, "reconstruction": self.reconstruction}
 
     def __str__(self) -> str:
         return f"grid {' × '.join(map(str, self.shape))} ({self.fluid.mean():.0%} fluid)"

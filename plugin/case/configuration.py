@@ -135,12 +135,19 @@ class GridSection(Section):
     box: tuple[Triple, Triple] | tuple[Pair, Pair] | None = Field(
         None, description="lowest and highest corner [m]; the mesh's own if left out"
     )
+    reconstruction: Literal["constant", "linear"] = Field(
+        "constant",
+        description="of values in cells of polyhedra at the points: the cell's value, or with its slope, which may go "
+        "below zero",
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self):
         if self.space == "mesh":
             if any(value is not None for value in (self.shape, self.spacing, self.box)):
                 raise ValueError("space: mesh has the mesh's own points; leave shape, spacing and box out")
+            if self.reconstruction != "constant":
+                raise ValueError("space: mesh has the cells' own values; leave reconstruction out")
             return self
         if (self.shape is None) == (self.spacing is None):
             raise ValueError("give either shape or spacing")

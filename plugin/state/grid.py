@@ -1,5 +1,6 @@
 """Where the analysis of a case lives: its grid over a mesh, or the mesh's own points."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ def make_grid_of(case: Case, mesh: AnyMesh, comm: MPI.Comm, cache: Path | None) 
         return mesh_points(mesh, comm)
     bounds = mesh.bounds(comm)
     grid = make_grid(_box(case, mesh, bounds), case.grid.shape, case.grid.spacing)
+    grid = replace(grid, reconstruction=case.grid.reconstruction)
     return grid.with_fluid(fluid_points(grid, mesh, comm, cache))
 
 

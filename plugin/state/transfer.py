@@ -11,7 +11,7 @@ mesh gets c = ψ(φ(c_b) + Q δa). H then takes ψ at the nodes about a sensor, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ from mpi4py import MPI
 
 from coupling.geometry.grid import Grid
 from coupling.geometry.interpolation import Interpolation, interpolation, multiply, sampling
-from coupling.geometry.mesh import Field, MeshError, State, is_flat
+from coupling.geometry.mesh import AnyMesh, Field, MeshError, PolyhedralMesh, State, is_flat
 from coupling.geometry.points import MeshPoints
+from coupling.geometry.reconstruction import following_slopes
 from da.background.anamorphosis import Anamorphosis
 from da.observation.speed import speed_of
 from plugin.state.at_readings import NONE, ModelAtReadings, Placed, Rows, stacked
@@ -113,8 +114,20 @@ class Transfer:
             if isinstance(self.grid, MeshPoints):
                 self._made[key] = self.grid.interpolation(of)
             else:
-                self._made[key] = interpolation(of.mesh, of.location, self.grid, self.comm, self.cache)
+                self._made[key] = self._between(self.grid, of.mesh, of.location)
         return self._made[key]
+
+    def _between(self, grid: Grid, mesh: AnyMesh, location: str) -> Interpolation:
+        """P and Q of a grid and a mesh. Collective."""
+        between = interpolation(mesh, location, grid, self.comm, self.cache)
+        if grid.reconstruction == "constant":
+            return between
+        if not isinstance(mesh, PolyhedralMesh):
+            raise MeshError(
+                "grid.reconstruction: linear is for values in cells of polyhedra, and this mesh has"
+                f" {mesh.shape.name}; leave it out"
+            )
+        return replace(between, to_grid=following_slopes(between.to_grid, mesh, grid, self.comm, self.cache))
 
     def to_grid(self, state: State) -> np.ndarray:
         """(n_local,) this rank's rows of the grid state. Collective."""

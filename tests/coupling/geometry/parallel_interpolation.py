@@ -9,7 +9,8 @@ from polyhedra import street_in_pieces
 
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling
-from coupling.geometry.mesh import Field, State
+from coupling.geometry.mesh import Field, PolyhedralMesh, State
+from coupling.geometry.reconstruction import following_slopes
 from coupling.vtk.vtu import read_state
 
 PLACES = np.array([[20.0, 20, 10], [130, 155, 10], [300, 200, 80], [170, 100, 2], [225, 155, 61]])
@@ -34,7 +35,10 @@ def results(read, comm):
         both = interpolation(mesh, field.location, grid, comm)
         on_grid = multiply(both.to_grid, field.values)
         matrix, inside = sampling(mesh, field.location, PLACES, comm)
-        for part in (on_grid, multiply(both.to_mesh, on_grid), multiply(matrix, field.values)):
+        parts = [on_grid, multiply(both.to_mesh, on_grid), multiply(matrix, field.values)]
+        if isinstance(mesh, PolyhedralMesh):
+            parts.append(multiply(following_slopes(both.to_grid, mesh, grid, comm), field.values))
+        for part in parts:
             arrays.append(np.concatenate(comm.allgather(part.reshape(len(part), int(np.prod(part.shape[1:]))))))
         arrays.append(inside.astype(float))
     return arrays

@@ -1,13 +1,16 @@
 """States in cells of polyhedra on the points of an analysis, a grid or the cells themselves, and H of readings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from contents import small_mesh as tetrahedra
 from mpi4py import MPI
 from polyhedra import street_in_pieces
 
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, multiply
-from coupling.geometry.mesh import Field, State
+from coupling.geometry.mesh import Field, MeshError, State
 from coupling.geometry.points import mesh_points
 from plugin.state.transfer import Transfer, variables_of
 
@@ -59,3 +62,33 @@ def test_at_the_cells_themselves_nothing_is_lost(state):
     increment = np.random.default_rng(7).standard_normal((mesh.n_cells, 4))
     on_mesh = transfer.to_mesh(state, increment.ravel())
     np.testing.assert_array_equal(np.column_stack([on_mesh["T"], on_mesh["U"]]), increment)
+
+
+def test_linear_reconstruction_follows_slopes_on_the_grid_and_leaves_h_and_q(state):
+    mesh = state["T"].mesh
+    grid = make_grid(mesh.bounds(COMM), shape=(11, 9, 8))
+    grid = grid.with_fluid(fluid_points(grid, mesh, COMM))
+    sloping = State(0.0, {"T": Field("T", mesh, mesh.centroids @ [0.3, -1.2, 2.0], "cell")})
+    plain, linear = (
+        Transfer(replace(grid, reconstruction=of), variables_of(["T"], sloping), COMM) for of in ("constant", "linear")
+    )
+    expected = grid.coordinates(np.arange(grid.n_points)) @ [0.3, -1.2, 2.0]
+    fluid = grid.fluid_points
+    np.testing.assert_allclose(linear.to_grid(sloping)[fluid], expected[fluid], atol=1e-9)
+    assert np.abs(plain.to_grid(sloping) - expected)[fluid].max() > 1.0
+    increment = np.random.default_rng(8).standard_normal(grid.n_points)
+    one, other = (of.to_mesh(sloping, increment)["T"] for of in (plain, linear))
+    np.testing.assert_array_equal(one, other)
+    one, other = (of.at_readings(sloping, PLACES, np.array(["T"] * 4)).background for of in (plain, linear))
+    np.testing.assert_array_equal(one, other)
+    assert plain.grid.description != linear.grid.description  # modes and networks of one are not the other's
+
+
+def test_finite_elements_have_no_linear_reconstruction():
+    mesh = tetrahedra()
+    state = State(0.0, {"T": Field("T", mesh, np.zeros(mesh.n_nodes))})
+    grid = replace(make_grid(mesh.bounds(COMM), shape=(3, 3, 3)), reconstruction="linear")
+    with pytest.raises(
+        MeshError, match="grid.reconstruction: linear is for .* polyhedra, and this mesh has tetrahedra"
+    ):
+        Transfer(grid, variables_of(["T"], state), COMM).to_grid(state)
