@@ -53,6 +53,8 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("  start: case.flml\n", "", r"line 1: model.start: this key is missing"),
         ("{spacing: 8.0}", "{spacing: 8.0, shape: [3, 3, 3]}", r"line 5: grid: .*either shape or spacing"),
         ("{spacing: 8.0}", "{shape: [1, 3, 3]}", r"line 5: grid: .*at least 2 points"),
+        ("{spacing: 8.0}", "{space: mesh, reconstruction: linear}", r"line 5: grid: .*leave reconstruction out"),
+        ("{spacing: 8.0}", "{spacing: 8.0, reconstruction: cubic}", r"line 5: grid.reconstruction"),
         ("[Tracer, Velocity.x]", "[]", r"line 6: variables: found \[\]"),
         (
             "  snapshots:",
