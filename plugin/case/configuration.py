@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from plugin.case.analysis import AnalysisSection
+from plugin.case.analysis import AnalysisSection, GridSection
 from plugin.case.background import BackgroundSection
 from plugin.case.ensemble import EnsembleSection, refusal
 from plugin.case.estimate import EstimateSection
@@ -27,7 +27,7 @@ from plugin.case.parameters import ParameterSection
 from plugin.case.parameters import refusal as refusal_of_parameters
 from plugin.case.reanalysis import ReanalysisSection
 from plugin.case.report import ReportSection
-from plugin.case.sections import Pair, Positive, Section, Triple
+from plugin.case.sections import Positive, Section
 from plugin.case.variables import field_of
 from plugin.case.yaml_file import YamlError, YamlFile, read_yaml
 
@@ -117,42 +117,6 @@ class CycleSection(Section):
     def _parts_within_the_window(self):
         if self.iau is not None and self.iau.over > self.window:
             raise ValueError(f"iau gives parts over {self.iau.over:g} s, longer than the window of {self.window:g} s")
-        return self
-
-
-class GridSection(Section):
-    """Where the analysis lives: a regular grid of some shape or spacing, or the mesh's own nodes or cells."""
-
-    space: Literal["grid", "mesh"] = Field(
-        "grid", description="mesh: no interpolation, for tsvd and reduced on a mesh that never changes"
-    )
-    shape: tuple[int, int, int] | tuple[int, int] | None = Field(
-        None, description="numbers of points; two for a mesh of two dimensions"
-    )
-    spacing: Positive | tuple[Positive, Positive, Positive] | tuple[Positive, Positive] | None = Field(
-        None, description="distance of points [m]"
-    )
-    box: tuple[Triple, Triple] | tuple[Pair, Pair] | None = Field(
-        None, description="lowest and highest corner [m]; the mesh's own if left out"
-    )
-    reconstruction: Literal["constant", "linear"] = Field(
-        "constant",
-        description="of values in cells of polyhedra at the points: the cell's value, or with its slope, which may go "
-        "below zero",
-    )
-
-    @model_validator(mode="after")
-    def _one_of_two(self):
-        if self.space == "mesh":
-            if any(value is not None for value in (self.shape, self.spacing, self.box)):
-                raise ValueError("space: mesh has the mesh's own points; leave shape, spacing and box out")
-            if self.reconstruction != "constant":
-                raise ValueError("space: mesh has the cells' own values; leave reconstruction out")
-            return self
-        if (self.shape is None) == (self.spacing is None):
-            raise ValueError("give either shape or spacing")
-        if self.shape is not None and (min(self.shape[:2]) < 2 or self.shape[2:] == (0,)):
-            raise ValueError(f"shape is {list(self.shape)}, at least 2 points in each direction are needed")
         return self
 
 

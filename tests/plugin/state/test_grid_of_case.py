@@ -8,7 +8,8 @@ from mpi4py import MPI
 from shaped_mesh import shaped_mesh
 
 from coupling.geometry.mesh import Field, MeshError, State
-from plugin.case.configuration import ConfigurationError, GridSection
+from plugin.case.analysis import GridSection
+from plugin.case.configuration import ConfigurationError
 from plugin.state.grid import make_grid_of
 from plugin.state.transfer import variables_of
 
