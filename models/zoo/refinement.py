@@ -3,8 +3,9 @@
     x = x_a + σ_a ∘ N(x_a, σ_a, s, d, e, 1, x_a' − x_a)
 
 with σ_a the posterior standard deviation, s how near the nearest sensor is (one at a sensor, zero out of its reach),
-d the innovations on the grid, e where they are and how exact, 1 where there is fluid, and x_a' the analyses of the same
-sensors' earlier readings. N is a U-net whose last layer is zero at the start, so that training begins with x = x_a.
+d the innovations on the grid, e where they are and how exact, 1 where there is fluid, and x_a' the same
+sensors' analyses of some times before. N is a U-net whose last layer is zero at the start, so that training begins
+with x = x_a.
 
 N has few halvings, and so sees a neighbourhood, not the domain: a network that sees all of it learns to recognise the
 states it is trained with, and is worse than x_a at others.

@@ -140,26 +140,16 @@ class BlocksSection(Section):
 
 
 class RefinedSection(Section):
-    """Few real sensors, localised linear analyses of one variable, and a network that refines them."""
+    """Few real sensors, linear analyses of one variable, chosen as by `localised`, and a network that refines them."""
 
     sensors: list[Annotated[int, Field(ge=1)]] = Field([30, 100, 300], min_length=1, description="M")
     noise: list[NotNegative] = Field(
         [0.0, 0.1], min_length=1, description="standard deviations of readings' noise, in those of the values"
     )
-    square_root: bool = Field(False, description="analyse the variable's square root, as of a tracer; scores do not")
     lags: list[Positive] = Field(
-        [], description="lags [s] of earlier readings of the same sensors, whose analyses the network is given"
+        [], description="lags [s] of earlier readings of the same sensors; the network sees the analyses then, too"
     )
-    horizontal: list[Positive] = Field(
-        [100.0, 150.0, 250.0], min_length=1, description="lengths across the vertical that are compared [m]"
-    )
-    vertical: Positive | None = Field(None, description="length along the vertical [m]; no taper if left out")
-    modes: int = Field(0, ge=0, description="leading modes without taper")
-    variance: Positive = Field(
-        1e-2, description="σ_o² beside that of the noise, in standard deviations squared: what R is without noise"
-    )
-    rounds: int = Field(60, ge=1, description="of the training, each with 10 sets of sensors")
-    seed: int = Field(0, ge=0, description="of weights, sensors and noise in the training")
+    rounds: int = Field(20, ge=1, description="of the training, each with 240 states")
 
 
 class GrowthSection(Section):

@@ -8,7 +8,7 @@
     sparse         error against the number of real sensors, with optimal interpolation and a plain regression;
                    by the paper's protocol, and with settings chosen by validation
     localised      the same for linear analyses, with covariances as in the sample and localised
-    refined        localised linear analyses of one variable, and the same refined by a network
+    refined        the same for one variable, and the last of them refined by a network
     codecs         the case's trained network beside linear codecs of as many numbers, each encoding the test states
     growth         error of forecasts by lead time: persistence, and a linear inverse model of TSVD's codes
     window         the state in the middle of a window, with readings of before and after: smoothers beside analyses

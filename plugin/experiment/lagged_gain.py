@@ -18,6 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from da.background.lag_pairs import LagPairs, lag_pairs, time_taper
 from models.dynamics.linear import linear_dynamics
+from plugin.case.configuration import ConfigurationError
 from plugin.experiment.localised_gain import EVERYWHERE, Localising, SampleCovariance
 from plugin.experiment.states import StandardisedStates
 
@@ -184,10 +185,33 @@ def readings_before(
     """
     parts = []
     for lag in (0.0, *lags):
-        wanted = states.times[numbers] - lag
-        slack = 1e-3 * np.diff(states.times).min()
-        near = np.clip(np.searchsorted(states.times, wanted - slack), 0, len(states.times) - 1)
-        if np.any(np.abs(states.times[near] - wanted) > slack):
-            raise ValueError(f"a state has none {lag:g} s before it")
+        near = states_before(states.times, numbers, lag)
         parts.append(states.readings(near, sensors, noise[near]).T)
     return np.stack(parts)
+
+
+def refuse_lags(states: StandardisedStates, lags: Sequence[float], key: str) -> None:
+    """Raise ConfigurationError, with the key of the lags, if the states are of several runs or no such lags apart."""
+    if not lags:
+        return
+    times = states.times[: states.n_training]
+    if np.any(np.diff(states.times) <= 0.0):
+        raise ConfigurationError(f"{key}: the states are of several runs, expected those of one; leave the lags out")
+    try:
+        lag_pairs(times, lags)
+    except ValueError as error:
+        raise ConfigurationError(f"{key}: {error}") from error
+
+
+def states_before(times: np.ndarray, numbers: np.ndarray, lag: float) -> np.ndarray:
+    """(k,) numbers of the states a lag before some; times (S,) of all [s], rising unless the lag is zero.
+
+    ValueError if one has none there
+    """
+    if lag == 0.0:
+        return numbers
+    wanted, slack = times[numbers] - lag, 1e-3 * np.diff(times).min()
+    near = np.clip(np.searchsorted(times, wanted - slack), 0, len(times) - 1)
+    if np.any(np.abs(times[near] - wanted) > slack):
+        raise ValueError(f"a state has none {lag:g} s before it")
+    return near

@@ -64,6 +64,16 @@ def some_values(n_used: int, count: int) -> np.ndarray | slice:
     return np.sort(np.random.default_rng(_VALUES).choice(n_used, count, replace=False))
 
 
+def readings_noise(n_states: int, numbers: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(S, M) noise of all states' readings, in its standard deviations, when those with some numbers are analysed.
+
+    A state's is one draw, also where its readings are the earlier ones of several states.
+    """
+    drawn = np.random.default_rng((_NOISE, seed, count, 1)).standard_normal((n_states, count))
+    drawn[numbers] = np.random.default_rng((_NOISE, seed, count)).standard_normal((count, len(numbers))).T
+    return drawn
+
+
 def candidates(settings: LocalisedSection) -> list[Localising]:
     """All settings that are compared; those of one taper follow one another."""
     plain = [Localising(None, None, 0, variance) for variance in settings.variances]
@@ -112,12 +122,8 @@ class Trial:
         return ((seed, self.states.sensors(self.count, seed)) for seed in self.seeds)
 
     def _readings(self, sensors: np.ndarray, seed: int, lags: tuple[float, ...]) -> np.ndarray:
-        # the readings of a state are one draw, also where they are the earlier ones of several states; the background
-        # is the mean of the states that covariances are made of
-        shape = len(self.states.rows), self.count
-        drawn = np.random.default_rng((_NOISE, seed, self.count, 1)).standard_normal(shape)
-        own = np.random.default_rng((_NOISE, seed, self.count)).standard_normal((self.count, len(self.numbers)))
-        drawn[self.numbers] = own.T
+        # the background is the mean of the states that covariances are made of
+        drawn = readings_noise(len(self.states.rows), self.numbers, self.count, seed)
         readings = readings_before(self.states, self.numbers, sensors, lags, self.noise * drawn)
         return readings - self.covariance.mean[np.searchsorted(self.covariance.used, sensors)][:, None]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from plugin.experiment.experiments.rows import Row, draw_by_sensors
-from plugin.experiment.lagged_gain import Lagging
+from plugin.experiment.lagged_gain import Lagging, refuse_lags
 from plugin.experiment.localised_gain import EVERYWHERE, SampleCovariance
 from plugin.experiment.results import Result, ScoreTable
 from plugin.experiment.scores import spread
@@ -20,15 +20,39 @@ from plugin.experiment.states import ExperimentInputs
 from plugin.experiment.trials import Trial, best, best_lagged, candidates, fold_trials, folds
 
 _NAMES = ("sample covariance", "localised", "localised, with earlier readings")
+LINEAR_STYLES = dict(zip(_NAMES, ("--", "-", ":"), strict=True))
 
 
 def localised(inputs: ExperimentInputs) -> Result:
     """Errors against the number of sensors, for each noise of the readings."""
+    settings, (rows, _) = inputs.settings.localised, localised_rows(inputs)
+    columns = {
+        "system": "system", "noise": "noise", "count": "M", "error": "error", "horizontal": "L_h [m]",
+        "vertical": "L_z [m]", "modes": "k", "variance": "σ_o²",
+    }  # fmt: skip
+    if settings.lags:
+        columns |= {"lags": "lags [s]", "time_scale": "T [s]"}
+    columns["validation"] = f"error in {settings.folds} folds"
+    return Result(
+        "localised",
+        (ScoreTable("Few sensors, linear analyses", columns, rows),),
+        lambda f: draw_by_sensors(f, rows, LINEAR_STYLES),
+    )
+
+
+def localised_rows(inputs: ExperimentInputs) -> tuple[list[Row], dict[tuple[float, int], Lagging]]:
+    """A row for each system, noise and number of sensors; and the setting of the last system for each (noise, number).
+
+    ConfigurationError if a set of lags does not fit the states, or they are too few for the folds
+    """
     states, settings, seeds = inputs.states, inputs.settings.localised, range(inputs.protocol.seeds)
+    for offered in settings.lags:
+        refuse_lags(states, offered, "experiment.localised.lags")
     longest = max((max(lags) for lags in settings.lags), default=0.0)
     blocks = folds(states, settings, longest)
     every = SampleCovariance(states, np.arange(states.n_training))
     rows: list[Row] = []
+    chosen: dict[tuple[float, int], Lagging] = {}
     for noise, count in product(settings.noise, sorted(settings.sensors)):
         inputs.progress.say(f"  {count} sensors, noise {noise:g}")
         tested = Trial(every, states, states.test(), count, noise, seeds, EVERYWHERE)
@@ -38,6 +62,7 @@ def localised(inputs: ExperimentInputs) -> Result:
         scored = [(Lagging(of, (), np.inf), [one[of] for one in errors]) for of in (plain, tapered)]
         if settings.lags:
             scored.append(best_lagged(settings, settings.lags, tapered.variance, validated))
+        chosen[noise, count] = scored[-1][0]
         for name, (of, known) in zip(_NAMES, scored, strict=False):
             space, lags = of.space, " ".join(f"{lag:g}" for lag in of.lags)
             by_seed = (
@@ -54,15 +79,4 @@ def localised(inputs: ExperimentInputs) -> Result:
             }  # fmt: skip
             inputs.progress.say(f"  {name}: error {row['error']:.4g}")
             rows.append(row)
-    columns = {
-        "system": "system", "noise": "noise", "count": "M", "error": "error", "horizontal": "L_h [m]",
-        "vertical": "L_z [m]", "modes": "k", "variance": "σ_o²",
-    }  # fmt: skip
-    if settings.lags:
-        columns |= {"lags": "lags [s]", "time_scale": "T [s]"}
-    columns["validation"] = f"error in {settings.folds} folds"
-    return Result(
-        "localised",
-        (ScoreTable("Few sensors, linear analyses", columns, rows),),
-        lambda f: draw_by_sensors(f, rows, dict(zip(_NAMES, ("--", "-", ":"), strict=True))),
-    )
+    return rows, chosen
