@@ -14,7 +14,7 @@ from coupling.fluidity.checkpoint import FluidityRestart, n_processes
 from coupling.fluidity.msh import GmshMesh, read_msh
 from coupling.fluidity.named_files import FIELD_FILES, field_elements, file_name, mesh_file, pieces_of
 from coupling.geometry.mesh import MeshError, share_of_pieces
-from coupling.geometry.shapes import SHAPES, Shape
+from coupling.geometry.shapes import SHAPES, linear
 from coupling.simulation.endings import NEAR
 from coupling.vtk.vtu import dump_time, piece_paths, read_grid
 
@@ -93,7 +93,7 @@ def _compare(mesh: GmshMesh, mesh_path: Path, path: Path, periodic: bool) -> Non
     if n_cells == 0:
         return
     kinds = np.unique(vtk_to_numpy(grid.GetCellTypes())).tolist()
-    if not all(kind in SHAPES and _fits(SHAPES[kind], mesh.shape) for kind in kinds):
+    if not all(kind in SHAPES and linear(SHAPES[kind]) is mesh.shape for kind in kinds):
         of_mesh = f"{mesh.shape.name} ({mesh.shape.vtk})"
         raise MeshError(f"{path}: cells of VTK types {kinds}, {mesh_path.name} beside it has {of_mesh}; {_TAKE}")
     points, corners = vtk_to_numpy(grid.GetPoints().GetData()), _corners(grid, mesh.shape.n_corners)
@@ -105,11 +105,6 @@ def _compare(mesh: GmshMesh, mesh_path: Path, path: Path, periodic: bool) -> Non
     _same(mesh_path, path, "cell", points[corners].mean(axis=1), mesh.points[mesh.cells].mean(axis=1), extent)
     if n_points == len(mesh.points) and kinds == [mesh.shape.vtk]:
         _same(mesh_path, path, "node", points, mesh.points, extent)
-
-
-def _fits(shape: Shape, linear: Shape) -> bool:
-    """Whether a field's cells may be those of a mesh: the same, or with nodes between its corners."""
-    return type(shape) is type(linear) and shape.dimension == linear.dimension
 
 
 def _corners(grid: vtkUnstructuredGrid, n: int) -> np.ndarray:

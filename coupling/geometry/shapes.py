@@ -230,6 +230,12 @@ KNOWN_SHAPES = ", ".join(f"{of.name} ({of.vtk})" for of in SHAPES.values())
 ONE_SHAPE = "expected cells of one shape: write such parts of a mesh as triangles or tetrahedra"
 
 
+def linear(shape: Shape) -> Shape:
+    """The shape of a cell's corners."""
+    like = (of for of in SHAPES.values() if type(of) is type(shape) and of.dimension == shape.dimension)
+    return next(of for of in like if of.degree == 1)
+
+
 def bent(shape: Shape, nodes: np.ndarray) -> np.ndarray:
     """(E,) bool: cells of degree 2 with an edge whose middle node is not in its middle, of (E, n_nodes, 3) places."""
     if shape.degree == 1:

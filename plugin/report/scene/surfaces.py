@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyvista
 
+from coupling.geometry.shapes import linear
 from plugin.report.page.svg import AFTER, BEFORE, BUILDING
 
 if TYPE_CHECKING:  # it imports MPI, which the process that draws does not need
@@ -56,7 +57,8 @@ def _grid(shown: VariableFields) -> pyvista.UnstructuredGrid:
         cells = np.insert(streams, offsets[:-1], np.diff(offsets))
         grid = pyvista.UnstructuredGrid(cells, kinds, mesh.points)
     else:
-        grid = pyvista.UnstructuredGrid({mesh.shape.vtk: mesh.cells[own]}, mesh.points)
+        corners = mesh.cells[own][:, : mesh.shape.n_corners]  # PyVista finds surfaces of linear cells only
+        grid = pyvista.UnstructuredGrid({linear(mesh.shape).vtk: corners}, mesh.points)
     if shown.location == "point":
         grid.point_data[_VALUES] = shown.increment
         return grid.clean(average_point_data=False)

@@ -13,7 +13,7 @@ from coupling.geometry.mass import lumped_mass
 from coupling.geometry.mesh import Field as MeshField
 from coupling.geometry.mesh import MeshError, State, join_pieces
 from coupling.geometry.points import mesh_points
-from coupling.geometry.shapes import bent
+from coupling.geometry.shapes import bent, linear
 from coupling.vtk.dumps import write_dump
 from coupling.vtk.vtu import as_grid, read_state
 
@@ -243,3 +243,9 @@ def test_a_plane_takes_a_third_number_that_says_nothing():
     box = [[0, 0, 2], [4, 4, 2]]
     assert make_grid(box, shape=(5, 5, 1)).fingerprint == make_grid(box, shape=(5, 5)).fingerprint
     assert make_grid(box, spacing=(1, 1, 9)).shape == make_grid(box, spacing=1.0).shape == (5, 5, 1)
+
+
+def test_corners_have_a_linear_shape(name):
+    shape = shape_named(name)
+    corners = linear(shape)
+    assert corners.degree == 1 and corners.n_nodes == shape.n_corners and corners.dimension == shape.dimension
