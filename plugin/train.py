@@ -29,6 +29,7 @@ from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 from plugin.training.dynamics import train_case_dynamics
 from plugin.training.observation_encoder import train_observation_encoder
+from plugin.training.onnx_files import export_network
 from plugin.training.runs import LAST, first_epoch, keep_network, rooted, run_training
 from plugin.training.training_set import training_set
 from plugin.window.background.observation_encoding import file_hash
@@ -148,12 +149,18 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--observations", action="store_true", help="train the observation encoder of the network")
     what.add_argument("--dynamics", action="store_true", help="train the learned dynamics of the network's codes")
+    what.add_argument("--onnx", action="store_true", help="write the trained network as ONNX, and train nothing")
     words = read_words(parser, argv, comm)
     case = read_case(words.case, needed=("network",))
     if words.dynamics:
         if words.start is not None:
             raise ConfigurationError("--dynamics begins anew, in seconds; leave out --resume and --from")
         train_case_dynamics(case, comm)
+    elif words.onnx:
+        if words.start is not None:
+            raise ConfigurationError("--onnx trains nothing; leave out --resume and --from")
+        for path in on_rank_0(lambda: export_network(case), comm):
+            Progress(comm).say(str(path))
     else:
         train = train_observation_encoder if words.observations else train_network
         train(case, comm, start=words.start)

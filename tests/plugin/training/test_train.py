@@ -1,10 +1,13 @@
 """python -m plugin.train: from dumps to a file that analyses take, on any number of ranks; stopped and gone on with."""
 
 import csv
+import json
 import os
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from matplotlib.image import imread
@@ -16,7 +19,8 @@ from models.training.evaluation import codes_and_round_trips
 from models.training.recipe import Recipe
 from plugin.case.configuration import ConfigurationError
 from plugin.case.network import TrainingSection
-from plugin.train import recipe_of, train_network
+from plugin.train import main, recipe_of, train_network
+from plugin.training.onnx_files import export_network
 from plugin.training.runs import LAST, training_folder
 from plugin.training.training_set import training_set
 from plugin.window.background.observation_encoding import file_hash
@@ -139,6 +143,24 @@ def test_variational(tmp_path, states):
     trained(tmp_path, states, objective="vae", beta=0.1, epochs=1)
     model, about = load(tmp_path / "net.safetensors", {"name": "small_networks:Small", "objective": "vae"})
     assert model.variance is not None and about["training"]["beta"] == 0.1
+
+
+def test_a_network_for_other_programs(tmp_path, states, capsys):
+    case = make_case(tmp_path, states, epochs=1)
+    with pytest.raises(ConfigurationError, match="network.file: .*no such file"):
+        export_network(case)
+    train_network(case, COMM)
+    (tmp_path / "net.encode.onnx").write_text("an older one")
+    assert main([str(tmp_path / "case.yml"), "--onnx"], COMM) == 0
+    paths = [tmp_path / "net.encode.onnx", tmp_path / "net.decode.onnx"]
+    assert capsys.readouterr().out.splitlines()[-2:] == [str(path) for path in paths]
+    told = json.loads(onnx.load(str(paths[0])).metadata_props[0].value)
+    assert told["variables"] == ["Velocity.y", "Tracer"] and told["shape"] == [6, 5, 4]
+    with pytest.raises(ConfigurationError, match="--onnx trains nothing"):
+        main([str(tmp_path / "case.yml"), "--onnx", "--resume"], COMM)
+    fields = torch.from_numpy(training_set(case, COMM, case.run / "cache").samples[0:1])
+    code = onnxruntime.InferenceSession(str(paths[0])).run(None, {"fields": fields.numpy()})[0]
+    np.testing.assert_allclose(code[0], load_arrays(case.network.file)["codes"][:, 0], atol=1e-5)
 
 
 def test_adversarial_goes_on(tmp_path, states):

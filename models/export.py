@@ -1,0 +1,84 @@
+"""Networks for other programs: two ONNX files, one that encodes and one that decodes.
+
+ONNX Runtime and others run them, without Python or torch where one likes (https://onnx.ai). Fields are
+(1, C, nx, ny, nz) and codes (1, m), float32, both as the network has them: standardised, zero at solid points.
+"""
+
+import copy
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from coupling.common.files import whole_file
+from models.zoo.autoencoder import Autoencoder
+
+OPSET = 17
+FIELDS, CODE = "fields", "code"
+
+
+class ExportError(ValueError):
+    """A network that ONNX cannot say, or no package that writes it."""
+
+
+class _Way(nn.Module):
+    def __init__(self, model, way):
+        super().__init__()
+        self.model, self.way = model, way
+
+    def forward(self, x):
+        return getattr(self.model, self.way)(x)
+
+
+def write_onnx(model: Autoencoder, stem: str | Path, about: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write STEM.encode.onnx and STEM.decode.onnx; each appears complete or not at all.
+
+    Parameters
+    ----------
+    model : Autoencoder; it is copied, in evaluation mode and float32
+    stem : path without its ending
+    about : dict of what JSON can hold, kept in both files as the property "about"
+
+    Returns
+    -------
+    the two paths
+
+    Raises
+    ------
+    ExportError
+        if a layer has no counterpart in ONNX, or the package onnx is missing
+    OSError
+        if a file cannot be written
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ExportError("the package onnx is missing: pip install 'fluidity-da[onnx]'") from error
+    model = copy.deepcopy(model).eval().float().requires_grad_(False)
+    given = {
+        "encode": (torch.zeros(1, model.channels, *model.shape), FIELDS, CODE),
+        "decode": (torch.zeros(1, model.n_latent), CODE, FIELDS),
+    }
+    paths = []
+    for way, (example, name_in, name_out) in given.items():
+        path = Path(f"{stem}.{way}.onnx")
+        with whole_file(path) as beside:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # on shapes that are fixed here, and on the exporter's successor
+                    torch.onnx.export(
+                        _Way(model, way).eval(), (example,), str(beside), dynamo=False, opset_version=OPSET,
+                        input_names=[name_in], output_names=[name_out],
+                    )  # fmt: skip
+            except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+                raise ExportError(f"a layer has no counterpart in ONNX: {error}") from error
+            made = onnx.load(str(beside))
+            onnx.helper.set_model_props(made, {"about": json.dumps(dict(about))})
+            onnx.checker.check_model(made)
+            onnx.save(made, str(beside))
+        paths.append(path)
+    return paths[0], paths[1]
