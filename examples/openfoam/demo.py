@@ -49,7 +49,7 @@ BUILDINGS = (
     (120, 96, 40, 40, 22), (184, 24, 32, 48, 30), (184, 96, 32, 56, 14),
 )  # fmt: skip
 MESH = (["blockMesh"], ["topoSet"], ["subsetMesh", "air", "-patch", "buildings", "-overwrite"])
-CYCLES = {"TSVD, wrong wind and source": "case", "ETKF, both unknown": "ensemble"}
+CYCLES = {"TSVD": "case", "ETKF": "ensemble"}
 _STATES = 16  # of an earlier run: one each 10 s
 
 

@@ -134,6 +134,16 @@ def test_a_model_that_fails_is_told_and_the_ledger_keeps_what_was_done(case, who
     assert left_by(run) == left_by(whole[1])
 
 
+def test_an_analysis_at_the_cells_themselves_meets_the_readings_better(case, whole, tmp_path):
+    """A cell holds its own value; on the grid it is one of several in the cell, or none."""
+    file = write_case(tmp_path / "case.yml", case, tmp_path / "run", grid={"space": "mesh"}, cycle__windows=1)
+    run_cycle(read_cycle_case(file), COMM)
+    (entry,), (other, *_) = (read_ledger(run / "ledger.jsonl") for run in (tmp_path / "run", whole[1]))
+    assert entry["analysis"]["innovation"] == other["analysis"]["innovation"]
+    assert entry["analysis"]["residual"]["rms"] < other["analysis"]["residual"]["rms"]
+    assert error(state_of(tmp_path / "run", entry["restart"]), 1, case, "T") < 0.2
+
+
 def test_windows_that_are_not_kept_lose_their_states(case, tmp_path):
     run = tmp_path / "run"
     run_cycle(read_cycle_case(write_case(tmp_path / "case.yml", case, run, cycle__windows=2, cycle__keep=2)), COMM)
