@@ -217,6 +217,9 @@ def test_cycle_with_all_diagnostics(case, tmp_path):
     assert 0.0 < entry["analysis"]["degrees_of_freedom"] < len(used)
     total = sum(float(row["influence"]) for row in used)
     assert total == pytest.approx(entry["analysis"]["degrees_of_freedom"], rel=1e-8)
+    of = entry["guard"]["fields"]["all"]
+    departures = [float(row["innovation"]) / float(row["error"]) for row in used]
+    assert of["forecast"] == pytest.approx(np.sqrt(np.mean(np.square(departures))), rel=1e-8)
     assert all(np.isfinite(float(row["left_out"])) for row in used)
     assert (tmp_path / "run/0001/posterior.vtu").is_file() and (tmp_path / "run/0001/posterior.npz").is_file()
     # what is told may be changed on the way
