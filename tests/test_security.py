@@ -46,6 +46,7 @@ PARSES_XML = {Path("coupling/vtk/xml.py"), Path("coupling/vtk/sizes.py")}
 # each of these refuses links, values elsewhere and claims
 READS_HDF5 = {
     Path("coupling/archive/layout.py"),
+    Path("plugin/readings/h5part.py"),
     Path("plugin/readings/netcdf_files.py"),
     Path("plugin/window/background/modes_file.py"),
     Path("plugin/training/training_set.py"),
