@@ -33,6 +33,7 @@ def page(monkeypatch, tmp_path):
     text = next(of.text for of in blocks(ROOT / "docs/simulation.md") if of.title == "my_simulation.py")
     (tmp_path / "my_simulation.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("my_simulation", None)  # that of another test of the same name
     yield importlib.import_module("my_simulation")
     del sys.modules["my_simulation"]
 
