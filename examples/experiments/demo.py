@@ -18,7 +18,7 @@ from examples.twin import allow_mpirun, command, run_twin
 from plugin.experiment.__main__ import EXPERIMENTS
 
 HERE = Path(__file__).resolve().parent
-# codecs is of a trained network: see codec.yml; growth and window need the states of one run, and here are those of several
+# codecs is of a trained network: see codec.yml; growth and window need the states of one run, here they are of several
 _ELSEWHERE = ("codecs", "growth", "window")
 
 
