@@ -1,6 +1,7 @@
 """Errors of a twin experiment against its truth, and a page that shows them."""
 
 import base64
+import csv
 import html
 import io
 import json
@@ -125,6 +126,17 @@ def present(twin: Twin, title: str, units: Mapping[str, str], say: Say) -> None:
             )
             say(f"  {'':12} {cycle}: {errors}   {result.gain(variable, cycle):.0%} below the free run")
     say(f"open {twin.run / 'report.html'}")
+
+
+def show_parameters(twin: Twin, cycle: str, truth: Mapping[str, float], say: Say) -> None:
+    """Print what a cycle says of some parameters after the last window, beside the truth."""
+    with open(read_case(twin.cycles[cycle]).run / "parameters.csv", newline="", encoding="utf-8") as table:
+        rows = {(row["name"], int(row["window"])): row for row in csv.DictReader(table)}
+    say(f"{cycle}: after window {twin.windows}, mean ± standard deviation (of the prior), truth:")
+    for name, true in truth.items():
+        last, prior = rows[name, twin.windows], rows[name, 0]
+        mean, std, before = float(last["mean"]), float(last["std"]), float(prior["std"])
+        say(f"  {name:16} {mean:8.3f} ± {std:.3f} ({before:.3f})  {true:8.3f}")
 
 
 def _picture(figure: Figure) -> str:

@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -103,6 +104,16 @@ class Twin:
 
 Start = Callable[[Twin, str, Mapping[str, float]], FluidityRestart]
 Show = Callable[[Twin], None]  # shows what there is of an experiment
+
+
+def stopwatch() -> Say:
+    """Shows lines with the seconds since it was made."""
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
+
+    return say
 
 
 def vary(tree: etree._ElementTree, numbers: Mapping[str, float]) -> None:
@@ -245,8 +256,8 @@ def values_at(series: Series, times: Sequence[float] | np.ndarray, places: np.nd
     """(times, places) values of a variable, read from the dumps nearest in time; NaN outside the air."""
     name, _, letter = variable.partition(".")
     values, samplings = np.empty((len(times), len(places))), dict[str, tuple]()
-    for k, time in enumerate(times):
-        field = series.read(int(np.argmin(np.abs(np.asarray(series.times) - time))), [name])[name]
+    for k, moment in enumerate(times):
+        field = series.read(int(np.argmin(np.abs(np.asarray(series.times) - moment))), [name])[name]
         if field.mesh.fingerprint not in samplings:
             samplings[field.mesh.fingerprint] = sampling(field.mesh, field.location, places, COMM)
         matrix, inside = samplings[field.mesh.fingerprint]

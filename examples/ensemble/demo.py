@@ -6,10 +6,8 @@ See README.md beside this file.
 """
 
 import argparse
-import csv
 import math
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +20,9 @@ from coupling.fluidity.checkpoint import FluidityRestart, open_restart, write_re
 from coupling.fluidity.driver import embedded_model
 from coupling.simulation.launch import ModelError
 from coupling.simulation.parameters import Numbers
-from examples.score import present
+from examples.score import present, show_parameters
 from examples.street import demo as street
-from examples.twin import COMM, Say, Twin, allow_mpirun, command, launcher, read_sensors, train
+from examples.twin import COMM, Say, Twin, allow_mpirun, command, launcher, read_sensors, stopwatch, train
 from plugin.case.configuration import read_case
 
 HERE = Path(__file__).resolve().parent
@@ -157,24 +155,6 @@ def cold_start(twin: Twin, name: str, numbers: Mapping[str, float]) -> FluidityR
     )
 
 
-def show_parameters(twin: Twin, say: Say) -> None:
-    """Print what the cycles say of wind and source after the last window, beside the truth."""
-    truth = parameters(street.TRUTH)
-    for name, file in twin.cycles.items():
-        path = read_case(file).run / "parameters.csv"
-        if not path.is_file():
-            continue
-        with open(path, newline="", encoding="utf-8") as table:
-            rows = list(csv.DictReader(table))
-        prior = {row["name"]: row for row in rows if row["window"] == "0"}
-        last = {row["name"]: row for row in rows if row["window"] == str(twin.windows)}
-        say(f"{name}: after window {twin.windows}, mean ± standard deviation (of the prior), truth:")
-        for parameter in NAMED:
-            mean, std = (float(last[parameter][of]) for of in ("mean", "std"))
-            before = float(prior[parameter]["std"])
-            say(f"  {parameter:16} {mean:8.3f} ± {std:.3f} ({before:.3f})  {truth[parameter]:8.3f}")
-
-
 def main(words: Sequence[str] | None = None) -> None:
     """Run the demo in a fresh folder, or go on with it."""
     parser = argparse.ArgumentParser(prog="python -m examples.ensemble.demo", description=__doc__.split("\n")[0])
@@ -200,10 +180,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def experiment(twin: Twin, variants: Sequence[Variant], size: Size, processes: int) -> None:
     """Run what is not there yet of the experiment, and show the result."""
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
+    say = stopwatch()
 
     if not (twin.run / "readings.csv").is_file():  # the last of what all cycles need
         shutil.rmtree(twin.run, ignore_errors=True)
@@ -222,7 +199,10 @@ def experiment(twin: Twin, variants: Sequence[Variant], size: Size, processes: i
         command("plugin.cycle", file, *(["--resume"] if begun else []), under=launcher(processes))
     units = {"Tracer": "[kg/m³]", "Velocity.x": "[m/s]", "Velocity.y": "[m/s]"}
     present(twin, "A forecast that learns its wind and source", units, say)
-    show_parameters(twin, say)
+    truth = parameters(street.TRUTH)
+    for of in variants:
+        if of.parameters:
+            show_parameters(twin, of.name, {name: truth[name] for name in NAMED}, say)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ It takes a minute or two and shows what there is; networks are trained for secon
 
 import argparse
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from examples.reanalysis.demo import small_street
 from examples.street.demo import earlier_winds
-from examples.twin import allow_mpirun, command, run_twin
+from examples.twin import allow_mpirun, command, run_twin, stopwatch
 from plugin.experiment.__main__ import EXPERIMENTS
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +25,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run the model and the cycles, then all experiments, in a fresh folder."""
     parser = argparse.ArgumentParser(prog="python -m examples.experiments.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the cycles")
-    asked, began = parser.parse_args(words), time.monotonic()
+    asked, say = parser.parse_args(words), stopwatch()
     allow_mpirun()
     street = small_street(HERE / "run")
     twin = replace(
@@ -37,9 +36,6 @@ def main(words: Sequence[str] | None = None) -> None:
         windows=4,
     )
     shutil.rmtree(twin.run, ignore_errors=True)
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
     run_twin(twin, asked.processes, say)
     for name in EXPERIMENTS:

@@ -6,13 +6,11 @@ of members that do not know them. See README.md beside this file.
 """
 
 import argparse
-import csv
 import math
 import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
@@ -28,9 +26,8 @@ from coupling.openfoam.driver import OpenFoamModel
 from coupling.openfoam.installation import with_home
 from coupling.openfoam.restart import OpenFoamRestart
 from coupling.simulation.launch import ModelError
-from examples.score import present
-from examples.twin import COMM, Network, Say, Twin, allow_mpirun, command, launcher, read_sensors
-from plugin.case.configuration import read_case
+from examples.score import present, show_parameters
+from examples.twin import COMM, Network, Say, Twin, allow_mpirun, command, launcher, read_sensors, stopwatch
 
 HERE = Path(__file__).resolve().parent
 SPIN_UP, TRAINING_TIME, WINDOW, WINDOWS, RUNS = 120.0, 150.0, 30.0, 10, 12  # s, and numbers
@@ -193,26 +190,11 @@ def write_cases(twin: Twin, members: int | None) -> None:
             Path(beside).write_text(yaml.safe_dump(case, sort_keys=False), encoding="utf-8")
 
 
-def show_parameters(twin: Twin, say: Say) -> None:
-    """Print what the ensemble says of inflow and source after the last window, beside the truth."""
-    path = read_case(twin.run / "ensemble.yml").run / "parameters.csv"
-    with open(path, newline="", encoding="utf-8") as table:
-        rows = {(row["name"], int(row["window"])): row for row in csv.DictReader(table)}
-    say(f"after window {twin.windows}, mean ± standard deviation (of the prior), truth:")
-    for name in ("wind_speed", "wind_across", "source_strength"):
-        last, prior = rows[name, twin.windows], rows[name, 0]
-        mean, std, before = float(last["mean"]), float(last["std"]), float(prior["std"])
-        say(f"  {name:16} {mean:8.3f} ± {std:.3f} ({before:.3f})  {twin.truth[name]:8.3f}")
-
-
 def experiment(twin: Twin, processes: int, members: int | None) -> None:
     """Run the experiment in a fresh folder and show the result."""
     shutil.rmtree(twin.run, ignore_errors=True)
     twin.run.mkdir(parents=True)
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
+    say = stopwatch()
 
     write_cases(twin, members)
     make_mesh(twin, say)
@@ -225,7 +207,8 @@ def experiment(twin: Twin, processes: int, members: int | None) -> None:
         command("plugin.cycle", file, under=launcher(processes))
     units = {"T": "[1]", "U.x": "[m/s]", "U.y": "[m/s]"}
     present(twin, "OpenFOAM in a street, pulled towards its sensors", units, say)
-    show_parameters(twin, say)
+    named = ("wind_speed", "wind_across", "source_strength")
+    show_parameters(twin, "ETKF", {name: twin.truth[name] for name in named}, say)
 
 
 def _number(text: str) -> int:

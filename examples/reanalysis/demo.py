@@ -5,7 +5,6 @@ No model runs during the analyses. See README.md beside this file.
 
 import argparse
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from examples.twin import (  # noqa: E402
     prepare,
     read_sensors,
     simulate,
+    stopwatch,
     train,
     values_at,
 )
@@ -106,13 +106,10 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run the model, pack the archive, analyse it and show the result, in a fresh folder."""
     parser = argparse.ArgumentParser(prog="python -m examples.reanalysis.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=2, help="MPI ranks of the reanalysis")
-    asked, began = parser.parse_args(words), time.monotonic()
+    asked, say = parser.parse_args(words), stopwatch()
     allow_mpirun()
     twin = small_street(HERE / "run")
     shutil.rmtree(twin.run, ignore_errors=True)
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
     prepare(twin, say)
     train(twin, say)

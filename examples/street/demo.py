@@ -6,7 +6,6 @@ the cycle pulls the forecast towards them. See README.md beside this file.
 
 import argparse
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from coupling.common.files import FileError
 from coupling.fluidity.driver import embedded_model
 from coupling.simulation.launch import ModelError
 from examples.score import present, score, write_page
-from examples.twin import Network, Twin, allow_mpirun, run_twin
+from examples.twin import Network, Twin, allow_mpirun, run_twin, stopwatch
 
 HERE = Path(__file__).resolve().parent
 SPIN_UP, TRAINING_TIME, WINDOW, WINDOWS = 150.0, 270.0, 30.0, 14  # s
@@ -111,10 +110,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def experiment(twin: Twin, processes: int, title: str) -> None:
     """Run an experiment in a fresh folder and show the result."""
     shutil.rmtree(twin.run, ignore_errors=True)
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
+    say = stopwatch()
 
     units = {"Tracer": "[kg/m³]", "Velocity.x": "[m/s]", "Velocity.y": "[m/s]"}
 

@@ -150,3 +150,13 @@ def street_states(comm, n=3, pieces=5):
         wave = np.sin(mesh.centroids / 20.0 + k)
         fields = {"T": Field("T", mesh, wave.sum(axis=1), "cell"), "U": Field("U", mesh, wave, "cell")}
         yield State(float(k), fields)
+
+
+def whole_and_in_pieces(shake):
+    """A street's mesh, the same cut into three pieces at random, and (E,) where each cell is in these."""
+    whole = lattice(street_cells(), 10.0, shake)
+    mesh = join_polyhedra([(0, whole)], 1, MPI.COMM_SELF)
+    piece = np.random.default_rng(5).integers(0, 3, mesh.n_cells)
+    parts, within = cut(whole, piece)
+    pieces = join_polyhedra(list(enumerate(parts)), 3, MPI.COMM_SELF)
+    return mesh, pieces, np.array([p.cells.start for p in pieces.pieces])[piece] + within

@@ -5,14 +5,13 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from mpi4py import MPI
-from polyhedra import cut, lattice, small_mesh, street_cells, street_mesh
+from polyhedra import small_mesh, street_mesh, whole_and_in_pieces
 
 from coupling.common.files import FileError
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling, trilinear
 from coupling.geometry.location import locate_grid, locate_points
 from coupling.geometry.mesh import MeshError, join_pieces
-from coupling.geometry.polyhedra import join_polyhedra
 from coupling.geometry.polyhedra_location import locate_grid_in_polyhedra, locate_points_in_polyhedra
 from coupling.vtk.vtu import read_state
 
@@ -222,12 +221,7 @@ def test_scattered_and_gridded_search_of_polyhedra_agree(polyhedra):
 
 @pytest.mark.parametrize("shake", [0.0, 0.2])
 def test_a_mesh_in_pieces_gives_what_the_whole_one_gives(shake):
-    whole = lattice(street_cells(), 10.0, shake)
-    mesh = join_polyhedra([(0, whole)], 1, COMM)
-    piece = np.random.default_rng(5).integers(0, 3, mesh.n_cells)
-    parts, within = cut(whole, piece)
-    pieces = join_polyhedra(list(enumerate(parts)), 3, COMM)
-    place = np.array([p.cells.start for p in pieces.pieces])[piece] + within
+    mesh, pieces, place = whole_and_in_pieces(shake)
     grid = with_air(mesh)
     np.testing.assert_array_equal(fluid_points(grid, pieces, COMM), grid.fluid_points)
     values = np.random.default_rng(6).standard_normal(mesh.n_cells)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mpi4py import MPI
-from polyhedra import cut, lattice, small_mesh, street_cells, street_mesh
+from polyhedra import lattice, small_mesh, street_mesh, whole_and_in_pieces
 
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply
@@ -72,12 +72,7 @@ def test_waves_are_nearer_than_by_the_cells_value(mesh):
 
 @pytest.mark.parametrize("shake", [0.0, 0.2])
 def test_a_mesh_in_pieces_gives_what_the_whole_one_gives(shake):
-    whole = lattice(street_cells(), 10.0, shake)
-    mesh = join_polyhedra([(0, whole)], 1, COMM)
-    piece = np.random.default_rng(5).integers(0, 3, mesh.n_cells)
-    parts, within = cut(whole, piece)
-    pieces = join_polyhedra(list(enumerate(parts)), 3, COMM)
-    place = np.array([p.cells.start for p in pieces.pieces])[piece] + within
+    mesh, pieces, place = whole_and_in_pieces(shake)
     values = np.random.default_rng(6).standard_normal(mesh.n_cells)
     of_pieces = np.empty_like(values)
     of_pieces[place] = values
