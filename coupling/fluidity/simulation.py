@@ -21,6 +21,7 @@ from coupling.fluidity.checkpoint import (
 from coupling.fluidity.divergence import DivergenceFree, divergence_free
 from coupling.fluidity.nodes import check_nodes, check_time
 from coupling.fluidity.option_paths import number_at
+from coupling.fluidity.parallel import doubtful_processes
 from coupling.fluidity.remarks import remarks, write_fixed
 from coupling.geometry.mesh import AnyMesh, Field, MeshError, of_elements
 from coupling.geometry.points import MeshPoints
@@ -88,6 +89,7 @@ FLUIDITY = Simulation(
     open_series=open_series,
     holds_states=_holds_states,
     wrong_processes=wrong_processes,
+    doubtful_processes=doubtful_processes,
     check_start=_check_start,
     number_at=_number_at,
     unread=_unread,

@@ -130,6 +130,8 @@ class Simulation(Generic[R]):
     program : the words of the model's command where a case names none
     refusal : why an analysis of some fields alone would do nothing in the model; None if it would
     wrong_processes : why the model cannot start from a restart on so many processes, None if it can. Not collective
+    doubtful_processes : why the model may fail on so many processes though its files are cut for them; None if nothing
+        speaks for it. A cycle says so and begins all the same. Not collective
     check_start : raises FileError or MeshError if the files of a start do not agree with each other. Collective
     number_at : the number that a restart has where a parameter's key `to: {option: PLACE}` points; FileError, which
         names the nearest places, if there is none. None: the simulation has no such places. Not collective
@@ -154,6 +156,7 @@ class Simulation(Generic[R]):
     program: Callable[[R], tuple[str, ...]] = lambda restart: ()
     refusal: Callable[[Collection[str]], str | None] = lambda names: None
     wrong_processes: Callable[[R, int], str | None] = lambda restart, processes: None
+    doubtful_processes: Callable[[R, int], Remark | None] = lambda restart, processes: None
     check_start: Callable[[R, MPI.Comm], None] = lambda restart, comm: None
     number_at: Callable[[R, str], float] | None = None
     unread: Callable[[R, Collection[str]], dict[str, str]] = lambda restart, names: {}

@@ -34,6 +34,8 @@ def checked_start(case: CycleCase, comm: MPI.Comm, say: Callable[[str], None]) -
     readings = on_rank_0(lambda: readings_of(case, say), comm)
     check_times(readings, first, case)
     on_rank_0(lambda: check_processes(first, case.model, simulation), comm)
+    if doubt := on_rank_0(lambda: simulation.doubtful_processes(first, case.model.processes), comm):
+        say(f"{doubt.text}; {doubt.advice}")
     simulation.check_start(first, comm)
     return first, readings
 

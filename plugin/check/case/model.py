@@ -98,6 +98,8 @@ def processes(files: CaseFiles) -> Iterator[Finding]:
     expected = files.case.model.processes
     if problem := files.simulation.wrong_processes(files.restart, expected):
         yield Finding(FAIL, "pieces of the mesh", problem)
+    elif doubt := files.simulation.doubtful_processes(files.restart, expected):
+        yield Finding(doubt.level, "pieces of the mesh", doubt.text, doubt.advice)
     else:
         yield Finding(OK, "pieces of the mesh", f"{expected}, one for each process of the model")
 
