@@ -25,7 +25,7 @@ from coupling.geometry.polyhedra import join_polyhedra
 from coupling.openfoam.controls import controls_of, set_back
 from coupling.openfoam.dictionary import read_header
 from coupling.openfoam.edit import refusal, write_changes
-from coupling.openfoam.fields import AT_CELLS, read_field
+from coupling.openfoam.fields import AT_CELLS, ON_FACES, read_field
 from coupling.openfoam.mesh import PolyMesh, find_file, read_mesh
 from coupling.openfoam.numbers import set_numbers
 from coupling.openfoam.restart import OpenFoamRestart
@@ -146,6 +146,34 @@ def read_fields(restart: OpenFoamRestart, comm: MPI.Comm, names: Collection[str]
         joined = np.concatenate([np.empty((0, *shape)), *values])
         fields[name] = Field(name, mesh, joined, "cell")
     return State(restart.time, fields)
+
+
+def check_unread(restart: OpenFoamRestart, start: OpenFoamRestart, comm: MPI.Comm) -> None:
+    """Check what `read_fields` leaves alone and OpenFOAM goes on from: fluxes, and what is kept of steps before.
+
+    Collective; FileError on every rank if a file is broken, holds a value that is not finite, or there is no phi though
+    the start has one.
+    """
+    problem: Exception | None = None
+    try:
+        for k in share_of_pieces(len(restart.pieces), comm):
+            folder = restart.pieces[k] / restart.time_name
+            if find_file(start.pieces[k] / start.time_name, "phi") and not find_file(folder, "phi"):
+                raise FileError(f"{folder}: lacks the flux phi, which its start has")
+            for path in sorted(folder.iterdir()):
+                if path.is_file() and path.name.removesuffix(".gz") not in restart.fields:
+                    _check_finite(path)
+    except (FileError, OSError) as error:
+        problem = error
+    raise_together(problem, comm)
+
+
+def _check_finite(path):
+    kinds = {**AT_CELLS, **ON_FACES}
+    if read_header(path).get("class") in kinds:
+        bad = sum(int((~np.isfinite(values)).sum()) for values in read_field(path, kinds).lists())
+        if bad:
+            raise FileError(f"{path}: {bad} values are not finite")
 
 
 def write_restart(

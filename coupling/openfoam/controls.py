@@ -204,14 +204,18 @@ def set_run(case: Path, plan: Plan) -> None:
 def set_back(case: Path, start: Path, lasted: tuple[float, float] | None = None) -> None:
     """Give a case the controlDict of its start, which goes on from the case's one time.
 
-    lasted : start and end [s] of a run of ours: where the user's own end has passed, it goes on for as long again
+    lasted : start and end [s] of a run of ours: where the user's own end has passed, it goes on for as long again;
+        None of an analysis of what such a run left, which ends where that would
     """
     own = controls_of(start)
     lines = "startFrom latestTime;\n"
-    if lasted is not None:
-        end = own.dictionary.number("endTime")
-        if end is None or end <= lasted[1]:
-            lines += f"endTime {2 * lasted[1] - lasted[0]!r};\n"
+    end = _end(own.dictionary)
+    if lasted is None:
+        later = _end(read_dictionary(own.path))
+        if later is not None and later != end:
+            lines += f"endTime {later!r};\n"
+    elif end is None or end <= lasted[1]:
+        lines += f"endTime {2 * lasted[1] - lasted[0]!r};\n"
     (case / "system/controlDict").write_bytes(own.dictionary.data + _MARK + lines.encode())
 
 
@@ -232,6 +236,14 @@ def time_schemes(case: Path) -> set[str]:
 def _keeps_old(case: Path) -> bool:
     """Whether a time scheme goes back by more than one step."""
     return not {"backward", "CrankNicolson"}.isdisjoint(time_schemes(case))
+
+
+def _end(dictionary: Dictionary) -> float | None:
+    """The end [s]; None where it is a macro, which no run of ours needs."""
+    try:
+        return dictionary.number("endTime")
+    except FileError:
+        return None
 
 
 def _own(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from mpi4py import MPI
 from coupling.common.collective import on_rank_0
 from coupling.common.text import end_of_file, lines_of
 from coupling.geometry.mesh import Field
-from coupling.openfoam.checkpoint import open_restart, read_fields, write_restart, wrong_processes
+from coupling.openfoam.checkpoint import check_unread, open_restart, read_fields, write_restart, wrong_processes
 from coupling.openfoam.controls import controls_of, set_back, set_run
 from coupling.openfoam.installation import with_home
 from coupling.openfoam.restart import OpenFoamRestart
@@ -69,7 +69,8 @@ class OpenFoamModel:
         on_rank_0(lambda: set_run(folder, plan), comm)
         words = self.command(start.name)
         ended = launch(words, folder, comm, self.timeout, with_home(self.environment), silence=self.silence)
-        on_rank_0(lambda: set_back(folder, start.case, (start.time, plan.end)), comm)
+        if on_rank_0(lambda: (folder / "system/controlDict").is_file(), comm):  # else `_result` tells
+            on_rank_0(lambda: set_back(folder, start.case, (start.time, plan.end)), comm)
         return _result(ended, start, until, folder, comm)
 
 
@@ -90,7 +91,9 @@ def _result(ended: Ended, start: OpenFoamRestart, until: float, folder: Path, co
                 f"the model ended well but wrote no {missing[0]} at {restart.time_name} s, which its start has: is "
                 f"there a function object, or library, that OpenFOAM did not know?{logs()}"
             )
-        return read_fields(restart, comm).fields
+        read = read_fields(restart, comm).fields
+        check_unread(restart, start, comm)
+        return read
 
     return forecast_left(ended, start, until, folder, comm, last, fields, logs)
 
@@ -99,6 +102,9 @@ def _last(start, folder, logs):
     restart = open_restart(folder)
     if restart.time_name == start.time_name:
         raise ModelError(f"the model ended well but wrote no time after {start.time_name} s in {folder}{logs()}")
+    if (restart.is_cut, len(restart.pieces)) != (start.is_cut, len(start.pieces)):
+        left, began = (f"{len(of.pieces)} processor folders" if of.is_cut else "one piece" for of in (restart, start))
+        raise ModelError(f"the model ended well but left a case in {left}, its start is in {began}: {folder}{logs()}")
     return restart
 
 

@@ -1,7 +1,7 @@
 """A field's file of a time folder: values in cells and on patches, read, and replaced; all other bytes stay."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,18 @@ class FieldFile:
         if entry is None:
             raise FileError(f"{self.path}: has no internalField")
         return self._values(entry, count, "internalField")
+
+    def lists(self) -> Iterator[np.ndarray]:
+        """Each list of numbers: of the cells or inner faces, and of patches with values of their own.
+
+        FileError if one is broken
+        """
+        boundary = self.dictionary.find("boundaryField")
+        patches = () if boundary is None else boundary.children or ()
+        entries = [self.dictionary.find("internalField"), *(patch.child("value") for patch in patches)]
+        for entry in entries:
+            for found in () if entry is None else entry.lists:
+                yield values_of(self.path, self.dictionary.data, found)
 
     def patch(self, patch: Patch) -> Entry | None:
         """What the file says of a patch: by its name, a group of it, or a pattern, in OpenFOAM's order."""
