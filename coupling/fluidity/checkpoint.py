@@ -343,7 +343,7 @@ def write_restart(
             fields = {restart.fields[n].array: f for n, f in changes.items() if restart.fields[n].path == path}
             if path in periodic:
                 joined = read_state(path, comm, list(fields), time=restart.time)
-                fields = {array: joined_again(field, joined[array].mesh) for array, field in fields.items()}
+                fields = {array: joined_again(field, joined[array].mesh, comm) for array, field in fields.items()}
             write_changed(path, new, fields, comm)
         if numbers and numbers.entries:
             entries, own = numbers.entries, restart.folder / PARAMETERS

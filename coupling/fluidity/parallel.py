@@ -29,6 +29,18 @@ def doubtful_processes(restart: FluidityRestart, processes: int) -> Remark | Non
             'it was built without Zoltan ("Please reconfigure with Zoltan")'
         )
         return Remark(WARN, text, "run it in serial (model.processes: 1), or with a Fluidity that has Zoltan")
+    for mesh in tree.getroot().findall("geometry/mesh"):
+        conditions = mesh.findall("from_mesh/periodic_boundary_conditions")
+        if conditions and not any(condition.find("remove_periodicity") is not None for condition in conditions):
+            text = (
+                f"{restart.options}: {mesh.get('name')} is made periodic when the model starts, which is to run on "
+                f"{processes} processes; Fluidity's manual asks for its tools periodise and flredecomp before that"
+            )
+            advice = (
+                "run it in serial (model.processes: 1); of a mesh that periodise made, fields can be copied, but not "
+                "analysed"
+            )
+            return Remark(WARN, text, advice)
     for element in mesh_elements(tree):
         base = file_name(element)
         path = (pieces_of(restart.folder, base) or [restart.folder / f"{base}.msh"])[0]

@@ -6,15 +6,18 @@ cells. The mesh file has the same cells in the same order, each where it is. Fie
 (P1DG, P0) are written where they are, and stay as they are.
 
 Increments at the places of a node differ, as they come from different sides of the domain: joined again, it gets their
-mean, which lets a field that is the same at all places of its nodes come back bit for bit.
+mean, which lets a field that is the same at all places of its nodes come back bit for bit. Of a mesh in pieces the mean
+is over the places in all of them, so that copies in halos, which the model does not refresh, are their owners' values.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 from lxml import etree
 from mpi4py import MPI
+from scipy.sparse.csgraph import connected_components
 
 from coupling.common.collective import raise_together
 from coupling.common.files import FileError
@@ -56,7 +59,7 @@ def opened(fields: Mapping[str, Field], meshes: Sequence[Path], comm: MPI.Comm) 
     if not meshes:
         raise CellsError(
             f"{', '.join(fields)}: on a periodic mesh, and the mesh that this was made of is in no file; remove "
-            f"{'it' if len(fields) == 1 else 'them'} from `variables`"
+            f"{'it' if len(fields) == 1 else 'them'} from `variables`, or run in serial on the mesh of before periodise"
         )
     extent = np.ptp(joined.bounds(comm), axis=0).max()
     files, problem = [], None
@@ -82,21 +85,50 @@ def opened(fields: Mapping[str, Field], meshes: Sequence[Path], comm: MPI.Comm) 
     }
 
 
-def joined_again(field: Field, joined: AnyMesh) -> Field:
-    """A field as `opened` gave it, with other values, on its file's own mesh; one of another mesh as it is."""
+def joined_again(field: Field, joined: AnyMesh, comm: MPI.Comm) -> Field:
+    """A field as `opened` gave it, with other values, on its file's own mesh; one of another mesh as it is. Collective.
+
+    Only nodes of several places are sent to other ranks.
+    """
     own, joined = of_elements(field.mesh, "a periodic mesh"), of_elements(joined, "a periodic mesh")
-    if field.mesh.fingerprint == joined.fingerprint or own.cells.shape != joined.cells.shape:
+    other = own.cells.shape != joined.cells.shape
+    if field.mesh.fingerprint == joined.fingerprint or comm.allreduce(other, MPI.LOR):
         return field  # whoever writes it compares the meshes
     if field.location == "cell":
         return Field(field.name, joined, field.values, "cell")
     node = _joined_nodes(own, joined)
-    order = np.argsort(node, kind="stable")
-    _, first, places = np.unique(node[order], return_index=True, return_counts=True)
-    begin = field.values[order[first]]
+    values = np.empty((joined.n_nodes, *field.values.shape[1:]))
+    values[node] = field.values
+    several = np.bincount(node, minlength=joined.n_nodes)[node] > 1
+    places, means = _means(own.points[several], node[several], field.values[several], comm)
+    if len(places):
+        at = {place.tobytes(): k for k, place in enumerate(places)}
+        which = np.array([at.get(place.tobytes(), -1) for place in own.points + 0.0])
+        values[node[which >= 0]] = means[which[which >= 0]]
+    return Field(field.name, joined, values, "point")
+
+
+def _means(points, node, values, comm):
+    """(places (P, 3) of nodes that have several, over all ranks; the mean over the places of each one's node)."""
+    of_rank = comm.allgather((points, node, values))
+    # numbers of nodes are a rank's own
+    first = np.cumsum([0, *(nodes.max(initial=-1) + 1 for _, nodes, _ in of_rank)])
+    points, values = (np.concatenate([rank[k] for rank in of_rank]) for k in (0, 2))
+    node = np.concatenate([nodes + begin for (_, nodes, _), begin in zip(of_rank, first, strict=False)])
+    places, at, place = np.unique(points + 0.0, axis=0, return_index=True, return_inverse=True)  # -0.0 is 0.0
+    if len(places) == 0:
+        return places, values
+    # a node of one piece and a node of another that have a place in common are one
+    n = len(places)
+    ones = np.ones(len(node), np.int8)
+    graph = sp.coo_matrix((ones, (place.ravel(), n + node)), (n + node.max() + 1,) * 2)
+    one = np.unique(connected_components(graph, directed=False)[1][:n], return_inverse=True)[1].ravel()
+    begin = values[at][np.unique(one, return_index=True)[1]]
     # the mean as a difference from the first, so that equal values give themselves
     apart = np.zeros_like(begin)
-    np.add.at(apart, node, field.values - begin[node])
-    return Field(field.name, joined, begin + apart / places.reshape(-1, *(1,) * (begin.ndim - 1)), "point")
+    np.add.at(apart, one, values[at] - begin[one])
+    number = np.bincount(one).reshape(-1, *(1,) * (begin.ndim - 1))
+    return places, (begin + apart / number)[one]
 
 
 def _joined_nodes(own: Mesh, joined: Mesh) -> np.ndarray:

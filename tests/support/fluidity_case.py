@@ -1,11 +1,15 @@
 """Checkpoints of every kind of mesh, in a folder, with the files that Fluidity writes."""
 
+from dataclasses import replace
+
 import numpy as np
 from mpi4py import MPI
 from shaped_mesh import BOX, shape_named, shaped_cells
 
+from coupling.embedded.decompose import decompose, partition
+from coupling.fluidity.halo import write_halo
 from coupling.fluidity.msh import GmshMesh, write_msh
-from coupling.vtk.vtu import add_array, as_grid, write_grid
+from coupling.vtk.vtu import add_array, as_grid, mark_ghosts, write_grid, write_pvtu
 
 COMM = MPI.COMM_SELF
 
@@ -75,13 +79,52 @@ def from_mesh(name, base, extra=""):
     return f'<mesh name="{name}"><from_mesh><mesh name="{base}"/>{extra}</from_mesh></mesh>'
 
 
+EIGHT = (8, 3, 2)  # cells along the sides of BOX
 PERIODIC = '<periodic_boundary_conditions name="x"/>'
 
 
-def periodic_case(folder, name="triangles"):
+def cut_periodic_case(folder, name="triangles", n=2):
+    """The Tracer and Velocity (P1) of a `periodic_case` of EIGHT cells, cut in n as for so many processes; its options.
+
+    Cells of both sides of the seam are in a piece as copies, where its nodes are one.
+    """
+    options, mesh = periodic_case(folder, name, EIGHT), sides(name, EIGHT)
+    points, cells = joined_in_x(mesh)
+    # pieces begin a quarter from the seam: then one's outer halo has nodes of the seam, but the cells of one side alone
+    owners = partition(np.column_stack([(points[:, 0] + BOX[1, 0] / 4) % BOX[1, 0], points[:, 1:]]), n)
+    numbered = GmshMesh(points, cells, np.arange(len(cells)), mesh.facets[:0], mesh.facet_ids[:0], mesh.shape)
+    angle = 2 * np.pi * points[:, 0] / BOX[1, 0]
+    wind = np.stack([np.sin(angle), np.cos(angle), points[:, 1]], axis=1)
+    (folder / "p1").mkdir()
+    for piece, halo in decompose(numbered, owners):
+        which, k = piece.cell_ids, halo.process
+        nodes, local = np.unique(mesh.cells[which], return_inverse=True)
+        part = replace(mesh, points=mesh.points[nodes], cells=local.reshape(len(which), -1), cell_ids=which)
+        none = {"facets": mesh.facets[:0], "facet_ids": mesh.facet_ids[:0]}
+        write_msh(replace(part, **none), folder / f"mesh_{k}.msh")
+        write_halo(halo, folder / f"mesh_{k}.halo")
+        own = np.full(len(points), -1)
+        own[cells[which].ravel()] = piece.cells.ravel()
+        of = np.argsort(own)[np.searchsorted(np.sort(own), np.arange(len(piece.points)))]
+        grid = as_grid(points[of], piece.cells, mesh.shape)
+        for array, values in (("Tracer", np.sin(angle)), ("Velocity", wind)):
+            add_array(grid.GetPointData(), array, values[of])
+        mark_ghosts(grid, owners[cells[which]].min(axis=1) != k)
+        write_grid(grid, folder / f"p1/p1_{k}.vtu")
+    write_pvtu(folder / "p1.pvtu", [f"p1/p1_{k}.vtu" for k in range(n)], [("Tracer", 1), ("Velocity", 3)])
+    for left in ("mesh.msh", "p1.vtu", "dg.vtu", "p0.vtu"):
+        (folder / left).unlink()
+    meshes = from_file("CoordinateMesh") + from_mesh("PeriodicMesh", "CoordinateMesh", PERIODIC)
+    fields = prognostic("Tracer", "VelocityMesh", "p1.pvtu")
+    fields += prognostic("Velocity", "VelocityMesh", "p1.pvtu", "vector_field")
+    meshes += from_mesh("VelocityMesh", "PeriodicMesh")
+    return write_options(options, meshes, {"Air": fields}, mesh.shape.dimension)
+
+
+def periodic_case(folder, name="triangles", counts=(4, 3, 2)):
     """A checkpoint with Tracer and Velocity (P1), DG (P1DG) and P0 on a mesh that is periodic in x; its options."""
     folder.mkdir(parents=True, exist_ok=True)
-    mesh = sides(name)
+    mesh = sides(name, counts)
     write_msh(mesh, folder / "mesh.msh")
     points, cells = joined_in_x(mesh)
     angle = 2 * np.pi * points[:, 0] / BOX[1, 0]

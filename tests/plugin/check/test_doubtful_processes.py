@@ -2,7 +2,7 @@
 
 import pytest
 from cycle_case import settings, write_readings
-from fluidity_case import from_file, from_mesh, sides, write_options
+from fluidity_case import cut_periodic_case, from_file, from_mesh, periodic_case, sides, write_options
 from mpi4py import MPI
 
 from coupling.embedded.decompose import decompose, partition
@@ -60,6 +60,15 @@ def test_nothing_is_said_of_what_fluidity_runs(name, n, tmp_path):
     assert [found.level for found in processes(CaseFiles(case, tmp_path))] == [OK]
     checked_start(case, COMM, said.append)
     assert said == []
+
+
+def test_a_periodic_mesh_on_two_processes_is_told_with_the_way_out(tmp_path):
+    options = cut_periodic_case(tmp_path / "case")
+    (found,) = processes(CaseFiles(case_of(options, tmp_path, 2), tmp_path))
+    assert found.level == WARN and f"{options}: PeriodicMesh is made periodic when the model starts" in found.text
+    assert "periodise and flredecomp" in found.text and "model.processes: 1" in found.advice
+    whole = open_restart(periodic_case(tmp_path / "whole"))
+    assert FLUIDITY.doubtful_processes(whole, 1) is None
 
 
 def test_an_extruded_mesh_on_two_processes_is_told_with_the_way_out(tmp_path):
