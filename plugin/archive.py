@@ -1,7 +1,7 @@
 """Pack a run's dumps into one archive, unpack it again, or show what is in it: python -m plugin.archive
 
     pack OUT.vtkhdf DUMPS…     VTU/PVTU files, folders or patterns, a case of OpenFOAM → one temporal VTKHDF file
-    unpack IN.vtkhdf FOLDER    back to NAME_k.vtu, or NAME_k.pvtu with a folder of pieces
+    unpack IN.vtkhdf FOLDER    back to NAME_k.vtu, or NAME_k.pvtu with a folder of pieces; of polyhedra NAME_k.vtkhdf
     info IN.vtkhdf             times, fields, meshes, sizes
 
 Under mpirun each rank reads and writes its own pieces. Exit code 2 is bad input, with one message;
@@ -24,11 +24,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from coupling.archive import Archive, ArchiveWriter, describe
+from coupling.archive.series import write_state
 from coupling.common.collective import on_rank_0
 from coupling.common.files import FileError, whole_folder
 from coupling.common.locks import sole_writer
 from coupling.common.text import printable
-from coupling.vtk.dumps import Dumps, write_dump
+from coupling.vtk.dumps import Dumps
 from plugin.run import output
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import bytes_in_words
@@ -91,9 +92,10 @@ def unpack(
     fields: Sequence[str] | None = None,
     chosen: Choose | None = None,
 ) -> None:
-    """Unpack an archive into dumps that hold its values bit for bit, named by their step. Collective.
+    """Unpack an archive into files of one state that hold its values bit for bit, named by their step. Collective.
 
-    Parameters are those of :func:`pack`; `folder` is new, and appears when all is in it.
+    They are dumps, and of polyhedra, which no dump holds, archives of one state; ParaView opens both. Parameters are
+    those of :func:`pack`; `folder` is new, and appears when all is in it.
 
     Raises
     ------
@@ -106,9 +108,10 @@ def unpack(
         archive.read(steps[0], fields)  # most that can be wrong shows here, before a folder is made
         with whole_folder(folder, comm) as beside:
             for step in _counted(steps, "unpacking", comm, console):
-                write_dump(archive.read(step, fields), beside / f"{name}_{step}", comm)
+                file = write_state(archive.read(step, fields), beside / f"{name}_{step}", comm)
     if console is not None:
-        _say(console, f"{folder}: {len(steps)} dumps, {name}_{steps[0]} … {name}_{steps[-1]}")
+        of = "dumps" if file.suffix != ".vtkhdf" else "archives of one state"
+        _say(console, f"{folder}: {len(steps)} {of}, {name}_{steps[0]} … {name}_{steps[-1]}")
 
 
 def info(source: str | Path, console: Console) -> None:

@@ -10,11 +10,13 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from contents import content
 from mpi4py import MPI
 from places import ROOT
+from polyhedra import street_states
 from together import together
 
-from coupling.archive import describe
+from coupling.archive import Archive, ArchiveWriter, describe
 from coupling.archive.series import open_series
 from coupling.geometry.mesh import Field, State, join_pieces
 from coupling.vtk.dumps import write_dump
@@ -64,6 +66,23 @@ def test_dumps_come_back_bit_for_bit(fluidity_data, tmp_path, run):
     files = {p.name for p in (tmp_path / "back").iterdir() if p.is_file()}
     assert files == {f"a.b_{k}.{suffix}" for k in range(n)}
     assert {p.name for p in tmp_path.iterdir()} == {"a.b.vtkhdf", "back"}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_polyhedra_are_unpacked_to_archives_of_one_state(tmp_path, mpirun, capfd, ranks):
+    states = list(street_states(COMM))
+    with ArchiveWriter(tmp_path / "street.vtkhdf", COMM) as archive:
+        for state in states:
+            archive.append(state)
+    words = "unpack", tmp_path / "street.vtkhdf", tmp_path / "back", "--from", "1"
+    if ranks == 1:
+        assert _run(*words) == 0 and "2 archives of one state, street_1 … street_2" in capfd.readouterr().out
+    else:
+        mpirun(ranks, "-m", "plugin.archive", *words, timeout=60)
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {"street_1.vtkhdf", "street_2.vtkhdf"}
+    for k in (1, 2):
+        with Archive(tmp_path / f"back/street_{k}.vtkhdf", COMM) as one:
+            assert [content(one.read(0)), len(one)] == [content(states[k]), 1]
 
 
 def test_an_archive_is_packed_anew(adaptive, tmp_path):
