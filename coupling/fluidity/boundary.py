@@ -20,6 +20,7 @@ from coupling.common.collective import raise_together
 from coupling.common.files import FileError
 from coupling.fluidity.checkpoint import FluidityRestart, field_options, mesh_pieces
 from coupling.fluidity.msh import read_msh
+from coupling.fluidity.options import read_options
 from coupling.geometry.mesh import Mesh, MeshError
 
 NORMAL = "normal"
@@ -110,6 +111,34 @@ def held_components(restart: FluidityRestart, name: str) -> dict[int, set[Axis]]
         for surface in words:
             held.setdefault(int(surface), set()).update(_held_by(condition.find("type")))
     return {surface: axes for surface, axes in held.items() if axes}
+
+
+def check_linear(restart: FluidityRestart, name: str) -> None:
+    """FileError if the options put a field on elements whose divergence gates cannot take out: not P1 or Q1.
+
+    A mesh that is made of another has its degree and continuity unless it says otherwise.
+    """
+    tree = read_options(restart.options)
+    meshes = {mesh.get("name"): mesh for mesh in tree.getroot().findall("geometry/mesh")}
+    first = of = field_options(restart, name).find("mesh").get("name")
+    degree = continuity = None
+    known = set()
+    while of in meshes and of not in known:
+        known.add(of)
+        made = meshes[of].find("from_mesh")
+        if made is None:
+            break
+        degree = degree or made.findtext("mesh_shape/polynomial_degree/integer_value")
+        continuity = continuity or made.findtext("mesh_continuity/string_value")
+        above = made.find("mesh")
+        of = None if above is None else above.get("name")
+    found = [words for words, ours in ((degree, "1"), (continuity, "continuous")) if words and words.strip() != ours]
+    if found:
+        said = f"of degree {found[0].strip()}" if degree in found else found[0].strip()
+        raise FileError(
+            f"gates.divergence_free: {restart.options}: {name} is on {first}, which is {said}; expected continuous "
+            "elements of degree 1: leave the gate out"
+        )
 
 
 def _held_by(kind):

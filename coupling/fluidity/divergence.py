@@ -1,6 +1,6 @@
 """Velocity increments that are free of divergence, and zero where the model prescribes the velocity.
 
-On P1 the weak divergence of u is C u, (C u)_i = ∫ φ_i ∇·u, with a hat function φ_i for every node. With T the
+On P1 and Q1 the weak divergence of u is C u, (C u)_i = ∫ φ_i ∇·u, with a hat function φ_i for every node. With T the
 projection onto the directions in which nodes are free, and M the lumped mass,
 
     minimise ½ ‖u' − δu‖²_M  subject to  C u' = 0,  T u' = u'
@@ -8,7 +8,7 @@ projection onto the directions in which nodes are free, and M the lumped mass,
 has the solution u' = T δu − M⁻¹ Bᵀ φ, (B M⁻¹ Bᵀ) φ = B δu, B = C T (Sasaki 1958; Gresho & Sani 1998, 3.13). It is an
 orthogonal projection: applied twice it does the same, and it removes from δu what B and T exclude, nothing else.
 
-As velocity and φ are both P1, B M⁻¹ Bᵀ has modes φ with small or zero eigenvalues: the constant where nothing is
+As velocity and φ are of one kind, B M⁻¹ Bᵀ has modes φ with small or zero eigenvalues: the constant where nothing is
 open, and checkerboards (Sani et al. 1981), most of them where walls prescribe all of the velocity. The right-hand
 side has no part in the null space but rounding, so conjugate gradients find a solution if they stop before that, and
 only Bᵀ φ, which is unique, is used. Small eigenvalues cost iterations: in a street of 4,370 nodes 47 with slip walls,
@@ -110,11 +110,15 @@ class DivergenceFree:
 
 def weak_divergence(mesh: Mesh, velocity: np.ndarray) -> np.ndarray:
     """(N,) ∫ φ_i ∇·u [m³/s] over this rank's own cells, for (N, 3) nodal velocities [m/s]."""
-    own = ~mesh.ghost
-    cells = mesh.cells[own]
-    n = cells.shape[1]
-    of_cells = mesh.volumes[own] / n * np.einsum("ejd,ejd->e", mesh.gradients[own], velocity[cells])
-    return np.bincount(cells.ravel(), np.repeat(of_cells, n), minlength=mesh.n_nodes)
+    cells, weighted = _own(mesh)
+    of_nodes = np.einsum("eijd,ejd->ei", weighted, velocity[cells])
+    return np.bincount(cells.ravel(), np.broadcast_to(of_nodes, cells.shape).ravel(), minlength=mesh.n_nodes)
+
+
+def _own(mesh):
+    """(own cells (E, n); ∫ φ_i ∇φ_j (E, n or 1, n, 3))."""
+    cells = mesh.cells[~mesh.ghost]
+    return cells, mesh.shape.weighted_gradients(mesh.points[cells])
 
 
 def divergence_free(
@@ -148,22 +152,22 @@ def divergence_free(
 
 def _size(mesh, between, comm):
     """Norm over the nodes of Σ ∫ φ_i |∇φ_j|, over the cells around and their corners j."""
-    own, n = ~mesh.ghost, mesh.shape.n_nodes
-    of_cells = mesh.volumes[own] / n * np.linalg.norm(mesh.gradients[own], axis=2).sum(axis=1)
-    of_nodes = np.bincount(mesh.cells[own].ravel(), np.repeat(of_cells, n), minlength=mesh.n_nodes)
+    cells, weighted = _own(mesh)
+    of_cells = np.broadcast_to(np.linalg.norm(weighted, axis=3).sum(axis=2), cells.shape)
+    of_nodes = np.bincount(cells.ravel(), of_cells.ravel(), minlength=mesh.n_nodes)
     return float(np.sqrt(comm.allreduce(float((multiply(between.to_mesh, of_nodes, transpose=True) ** 2).sum()))))
 
 
 def _matrix(mesh, between, free, comm):
     """B: rows of the rank's own nodes, copies among them, then added up over the copies."""
-    own = ~mesh.ghost
-    cells, n = mesh.cells[own], mesh.shape.n_nodes
+    (cells, weighted), n = _own(mesh), mesh.shape.n_nodes
     number = between.to_mesh.getValuesCSR()[1]  # a node's row holds its point, and nothing else
     free = multiply(between.to_mesh, free.reshape(-1, 9)).reshape(-1, 3, 3)
-    of_cells = np.einsum("e,ejc,ejcd->ejd", mesh.volumes[own] / n, mesh.gradients[own], free[cells])
-    row = np.repeat(cells, 3 * n)  # all rows of a cell are the same
+    of_cells = np.einsum("eijc,ejcd->eijd", weighted, free[cells])
+    row = np.repeat(cells, 3 * n)
     column = np.tile((3 * number[cells][:, :, None] + np.arange(3)).reshape(-1, 3 * n), n).ravel()
-    values = np.tile(of_cells.reshape(-1, 3 * n), n).ravel()
+    of_cells = of_cells.reshape(len(cells), of_cells.shape[1], 3 * n)
+    values = np.broadcast_to(of_cells, (len(cells), n, 3 * n)).ravel()
     rows = csr_matrix((values, (row, column)), (mesh.n_nodes, 3 * between.to_mesh.getSize()[1]))
     n_local = 3 * between.to_grid.getLocalSize()[0]
     row = np.repeat(np.arange(mesh.n_nodes), np.diff(rows.indptr))

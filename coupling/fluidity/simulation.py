@@ -9,7 +9,14 @@ from mpi4py import MPI
 from coupling.archive.series import open_series
 from coupling.common.collective import on_rank_0
 from coupling.fluidity import options as flml
-from coupling.fluidity.boundary import Boundary, check_surfaces, held_components, held_squares, read_boundary
+from coupling.fluidity.boundary import (
+    Boundary,
+    check_linear,
+    check_surfaces,
+    held_components,
+    held_squares,
+    read_boundary,
+)
 from coupling.fluidity.checkpoint import (
     FluidityRestart,
     open_restart,
@@ -25,7 +32,6 @@ from coupling.fluidity.parallel import doubtful_processes
 from coupling.fluidity.remarks import remarks, write_fixed
 from coupling.geometry.mesh import AnyMesh, Field, MeshError, of_elements
 from coupling.geometry.points import MeshPoints
-from coupling.geometry.shapes import TETRAHEDRON, TRIANGLE
 from coupling.simulation.boundary import BoundaryOperators
 from coupling.simulation.parameters import PARAMETERS
 from coupling.simulation.simulation import Simulation
@@ -57,6 +63,7 @@ def _unread(restart: FluidityRestart, names: Collection[str]) -> dict[str, str]:
 def _check_held(restart: FluidityRestart, name: str) -> None:
     asking = f"{restart.options}: boundary conditions of {name}"
     check_surfaces(held_components(restart, name), restart, asking)
+    check_linear(restart, name)
 
 
 def _read_boundary(restart: FluidityRestart, mesh: AnyMesh, comm: MPI.Comm) -> Boundary:
@@ -71,10 +78,9 @@ def _divergence_free(
     boundary: Boundary, restart: FluidityRestart, of: Field, mass: np.ndarray, comm: MPI.Comm, points: MeshPoints
 ) -> DivergenceFree:
     mesh = of_elements(of.mesh, "gates.divergence_free")
-    if mesh.shape not in (TRIANGLE, TETRAHEDRON):
+    if mesh.shape.degree != 1:
         raise MeshError(
-            f"gates.divergence_free: {of.name} is on {mesh.shape.name}, expected linear triangles or tetrahedra; leave "
-            "it out"
+            f"gates.divergence_free: {of.name} is on {mesh.shape.name}, expected linear cells; leave it out"
         )
     squares = held_squares(boundary, mesh, held_components(restart, of.name), comm)
     return divergence_free(mesh, mass, squares, comm, points)

@@ -110,12 +110,27 @@ class Simplex:
             parts[: self.n_corners], parts[self.n_corners :] = corner, middle
         return self.volumes(nodes)[:, None] * parts
 
+    def lumped(self, nodes: np.ndarray) -> np.ndarray:
+        """(E, n_nodes) positive masses of the nodes whose sum is the cell's volume: `masses` of degree 1.
+
+        Of degree 2 they are as ∫ φ_i², of which a node in the middle has 16/3 of a corner's (Hinton, Rock & Zienkiewicz
+        1976).
+        """
+        if self.degree == 1:
+            return self.masses(nodes)
+        parts = np.repeat([3.0, 16.0], [self.n_corners, len(self.edges)])
+        return self.volumes(nodes)[:, None] * parts / parts.sum()
+
     def gradients(self, nodes: np.ndarray) -> np.ndarray:
         """(E, d + 1, 3) gradients of the corners' hat functions [1/m]."""
         d = self.dimension
         last = np.zeros((len(nodes), d, 3))
         last[..., :d] = np.linalg.inv(nodes[:, 1 : d + 1, :d] - nodes[:, :1, :d]).transpose(0, 2, 1)
         return np.concatenate([-last.sum(axis=1, keepdims=True), last], axis=1)
+
+    def weighted_gradients(self, nodes: np.ndarray) -> np.ndarray:
+        """(E, 1, d + 1, 3) integrals ∫ φ_i ∇φ_j of degree 1, which are the same for all nodes i of a cell."""
+        return (self.volumes(nodes)[:, None, None] / self.n_corners * self.gradients(nodes))[:, None]
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,23 @@ class Brick:
         at = np.array(list(product((0.5 - 0.5 / np.sqrt(3), 0.5 + 0.5 / np.sqrt(3)), repeat=d)))
         slope = np.einsum("gni,enj->egji", self._slopes(at), nodes[:, :, :d])
         return np.abs(np.einsum("eg,gn->en", np.linalg.det(slope), self._weights(at))) / len(at)
+
+    def lumped(self, nodes: np.ndarray) -> np.ndarray:
+        """See `Simplex`."""
+        return self.masses(nodes)
+
+    def weighted_gradients(self, nodes: np.ndarray) -> np.ndarray:
+        """(E, n, n, 3) integrals ∫ φ_i ∇φ_j; Gauss's three points for each coordinate are exact."""
+        d, n = self.dimension, self.n_nodes
+        lines = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)]), np.array([5.0, 8.0, 5.0]) / 18.0
+        at, parts = (np.array(list(product(line, repeat=d))) for line in lines)
+        integrals = np.zeros((len(nodes), n, n, 3))
+        for weights, slopes, part in zip(self._weights(at), self._slopes(at), parts.prod(axis=1), strict=True):
+            slope = np.einsum("ni,enj->eji", slopes, nodes[:, :, :d])  # of the place by the local coordinates
+            gradients = np.einsum("ni,eij->enj", slopes, np.linalg.inv(slope))
+            size = part * np.abs(np.linalg.det(slope))
+            integrals[..., :d] += np.einsum("e,i,ejd->eijd", size, weights, gradients)
+        return integrals
 
     def _weights(self, local):
         """(k, n_nodes) products of the coordinates' two linear functions."""

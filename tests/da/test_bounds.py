@@ -83,3 +83,35 @@ def test_copies_without_weight_follow_and_are_not_counted():
     np.testing.assert_allclose(copied.values[:50], alone.values, atol=1e-14)
     np.testing.assert_array_equal(copied.values[50:], copied.values[:9])
     assert copied.below == alone.below and copied.shift == pytest.approx(alone.shift, rel=1e-12)
+
+
+RATIOS = {"triangles": (0.0, 19 / 16), "tetrahedra": (-9 / 5, 27 / 20)}  # of the corners and middles of quadratic cells
+
+
+@pytest.mark.parametrize(("low", "high"), BOUNDS)
+@pytest.mark.parametrize("cells", RATIOS)
+def test_parts_of_a_total_that_are_no_weights_are_kept_too(low, high, cells):
+    """Karush, Kuhn, Tucker with parts that are zero or negative; and a general solver on a small one."""
+    y, m = some_field(seed=4)
+    r = np.random.default_rng(5).choice(RATIOS[cells], len(y), p=(0.25, 0.75))
+    found = nearest_within(y, m, low, high, COMM, r)
+    x, total = found.values, (m * r) @ y
+    assert found.feasible and (x >= low).all() and (x <= high).all()
+    assert abs((m * r) @ x - total) <= 1e-12 * (m @ np.abs(r * y)) and found.total == pytest.approx(total, rel=1e-12)
+    free, pull = (x > low) & (x < high), x - y - found.shift * r
+    assert np.abs(pull[free]).max() <= 1e-14
+    assert (pull[x == low] >= 0).all() and (pull[x == high] <= 0).all()
+    (y, m), r = some_field(12, seed=3), np.resize(RATIOS[cells], 12)
+    assert nearest_within(y, m, low, high, COMM, r).feasible
+    of = minimize(
+        lambda x: 0.5 * m @ (x - y) ** 2, np.clip(y, low, high), jac=lambda x: m * (x - y), method="SLSQP",
+        bounds=[(low, high)] * 12, options={"ftol": 1e-15, "maxiter": 500},
+        constraints={"type": "eq", "fun": lambda x: (m * r) @ (x - y), "jac": lambda x: m * r},
+    )  # fmt: skip
+    np.testing.assert_allclose(nearest_within(y, m, low, high, COMM, r).values, of.x, atol=1e-6)
+
+
+def test_a_total_of_such_parts_that_no_field_has_is_told():
+    y, m, r = np.full(4, -1.0), np.ones(4), np.array([0.0, 1.0, 1.0, 1.0])
+    found = nearest_within(y, m, 0.0, np.inf, COMM, r)
+    assert not found.feasible and found.moved == pytest.approx(3.0) and (found.values == 0.0).all()

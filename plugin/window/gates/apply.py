@@ -200,7 +200,8 @@ class Gates:
                 continue
             low, high = self.settings.limits(v.name)
             new, mass = fields[v.field], self.tools.mass(fields[v.field])
-            nearest = nearest_within(v.of(new.values), mass, low, high, comm)
+            ratio = self.tools.integral_by_mass(new)
+            nearest = nearest_within(v.of(new.values), mass, low, high, comm, ratio)
             if nearest.below or nearest.above:
                 values = new.values.copy()
                 v.of(values)[:] = nearest.values

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from coupling.geometry.mass import lumped_mass
+from coupling.geometry.mass import integral_by_mass, lumped_mass
 from coupling.geometry.mesh import Field
 from coupling.geometry.points import mesh_points
 from coupling.geometry.taper import fading_weights
@@ -33,6 +33,10 @@ class MeshOperators:
         """Lumped mass of a Field's values (:mod:`coupling.geometry.mass`) [m³]."""
         points = self._points(of) if of.location == "point" else None
         return self._once(of, "mass", lambda: lumped_mass(of.mesh, of.location, self.comm, points))
+
+    def integral_by_mass(self, of: Field) -> np.ndarray:
+        """Integrals of a Field's values' functions by their lumped masses."""
+        return self._once(of, "integral_by_mass", lambda: integral_by_mass(of.mesh, of.location))
 
     def weights(self, of: Field, restart: Restart, surfaces: Collection[int], distance: float) -> np.ndarray:
         """Weights of a Field's values that fade towards some surfaces of a checkpoint."""

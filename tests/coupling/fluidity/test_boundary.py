@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from box_mesh import box_mesh
+from fluidity_case import from_file, from_mesh, sides, write_options
 from lxml import etree
 from mpi4py import MPI
 
@@ -18,6 +19,8 @@ from coupling.fluidity.boundary import (
     read_boundary,
 )
 from coupling.fluidity.checkpoint import open_restart, read_fields
+from coupling.fluidity.msh import write_msh
+from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.mesh import MeshError
 
 COMM = MPI.COMM_SELF
@@ -120,3 +123,28 @@ def test_a_discontinuous_field_is_refused(fluidity_data):
     boundary = read_boundary(restart, mesh, COMM)
     with pytest.raises(MeshError, match="each cell has nodes of its own"):
         held_squares(boundary, mesh, {1: {0}}, COMM)
+
+
+DISCONTINUOUS = "<mesh_continuity><string_value>discontinuous</string_value></mesh_continuity>"
+QUADRATIC = "<mesh_shape><polynomial_degree><integer_value rank='0'>2</integer_value></polynomial_degree></mesh_shape>"
+
+
+@pytest.mark.parametrize(
+    ("above", "own", "said"),
+    [("", "", None), (QUADRATIC, "", "of degree 2"), ("", DISCONTINUOUS, "discontinuous"), (DISCONTINUOUS, "", "dis")],
+)
+def test_a_velocity_that_is_not_linear_and_continuous_is_refused_by_its_options(above, own, said, tmp_path):
+    """Before the first forecast, also in a cold start, whose fields are in no file."""
+    meshes = from_file("CoordinateMesh") + from_mesh("Between", "CoordinateMesh", above)
+    field = '<vector_field name="Velocity"><prognostic><mesh name="VelocityMesh"/><output/></prognostic></vector_field>'
+    write_msh(sides("quadrilaterals"), tmp_path / "mesh.msh")
+    meshes += from_mesh("VelocityMesh", "Between", own)
+    options = write_options(tmp_path / "case.flml", meshes, {"Air": field}, 2)
+    ask = FLUIDITY.boundary.check_held
+    if said is None:
+        ask(open_restart(options), "Velocity")
+        return
+    with pytest.raises(
+        FileError, match=f"gates.divergence_free: .*case.flml: Velocity is on VelocityMesh, which is {said}"
+    ):
+        ask(open_restart(options), "Velocity")

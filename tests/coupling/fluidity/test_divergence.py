@@ -3,14 +3,27 @@
 import numpy as np
 import pytest
 from box_mesh import box_mesh, flat_box_mesh
+from fluidity_case import sides
 from mpi4py import MPI
-from skfem import Basis, BilinearForm, ElementTetP1, ElementTriP1, MeshTet, MeshTri
+from skfem import (
+    Basis,
+    BilinearForm,
+    ElementHex1,
+    ElementQuad1,
+    ElementTetP1,
+    ElementTriP1,
+    MeshHex,
+    MeshQuad,
+    MeshTet,
+    MeshTri,
+)
 from skfem.helpers import grad
 
-from coupling.fluidity.boundary import NORMAL, held_squares
+from coupling.fluidity.boundary import NORMAL, Boundary, held_squares
 from coupling.fluidity.divergence import divergence_free, weak_divergence
 from coupling.geometry.interpolation import multiply
 from coupling.geometry.mass import lumped_mass
+from coupling.geometry.mesh import join_pieces
 
 COMM = MPI.COMM_SELF
 STREET = {1: {0, 1, 2}, 5: {NORMAL}, 6: {2}}  # inflow, slippery ground, sky; the rest is open
@@ -22,8 +35,18 @@ FLAT_STREET = {1: {0, 1}, 3: {NORMAL}, 4: {1}}  # inflow, slippery ground, sky
 FLAT_CLOSED = {surface: {NORMAL} for surface in range(1, 5)}
 
 
-def made(held, n=(4, 3, 3), size=(40.0, 30.0, 20.0)):
-    mesh, boundary = box_mesh(n, size) if len(n) == 3 else flat_box_mesh(n, size[:2])
+def bricks(name, n):
+    """(Mesh, Boundary) of bricks, its sides numbered as those of `box_mesh`."""
+    of = sides(name, n)
+    part = (0, of.points, of.cells, np.zeros(len(of.cells), bool))
+    return join_pieces([part], 1, COMM, of.shape), Boundary(of.points, of.facets, of.facet_ids)
+
+
+def made(held, n=(4, 3, 3), size=(40.0, 30.0, 20.0), name=""):
+    if name:
+        mesh, boundary = bricks(name, n)
+    else:
+        mesh, boundary = box_mesh(n, size) if len(n) == 3 else flat_box_mesh(n, size[:2])
     mass = lumped_mass(mesh, "point", COMM)
     return mesh, boundary, divergence_free(mesh, mass, held_squares(boundary, mesh, held, COMM), COMM)
 
@@ -36,6 +59,9 @@ CASES = {
     "open": ({},),
     "flat street": (FLAT_STREET, (9, 8)),
     "flat closed": (FLAT_CLOSED, (9, 8)),
+    "street of hexahedra": (STREET, (6, 5, 4), (), "hexahedra"),
+    "street of quadrilaterals": (FLAT_STREET, (9, 8), (), "quadrilaterals"),
+    "quadrilaterals, closed": (FLAT_CLOSED, (9, 8), (), "quadrilaterals"),
 }
 
 
@@ -73,6 +99,26 @@ def test_weak_divergence_in_two_dimensions_equals_quadrature():
     basis = Basis(MeshTri(mesh.points[:, :2].T.copy(), mesh.cells.T.copy()), ElementTriP1(), intorder=2)
     theirs = sum(BilinearForm(lambda a, v, w, d=d: grad(a)[d] * v).assemble(basis) @ u[:, d] for d in range(2))
     np.testing.assert_allclose(weak_divergence(mesh, u), theirs, atol=1e-12 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "element", "order"),
+    [
+        ("quadrilaterals", (MeshQuad, ElementQuad1), range(4)),
+        ("hexahedra", (MeshHex, ElementHex1), (0, 4, 3, 1, 7, 5, 2, 6)),  # VTK's corners in their order
+    ],
+)
+def test_weak_divergence_of_bricks_equals_quadrature(name, element, order):
+    mesh, _ = bricks(name, (3, 4, 2))
+    d, u = mesh.shape.dimension, some_increment(mesh)
+    kind, functions = element
+    cells = np.ascontiguousarray(mesh.cells[:, list(order)].T)
+    basis = Basis(kind(np.ascontiguousarray(mesh.points[:, :d].T), cells, sort_t=False), functions(), intorder=7)
+    theirs = sum(BilinearForm(lambda a, v, w, k=k: grad(a)[k] * v).assemble(basis) @ u[:, k] for k in range(d))
+    np.testing.assert_allclose(weak_divergence(mesh, u), theirs, atol=1e-12 * np.abs(theirs).max())
+    linear = mesh.points @ np.diag([3.0, -1.0, 0.5 * (d == 3)])
+    expected = (2.5 if d == 3 else 2.0) * lumped_mass(mesh, "point", COMM)
+    np.testing.assert_allclose(weak_divergence(mesh, linear), expected, rtol=1e-11)
 
 
 def test_the_operator_and_its_adjoint(case):

@@ -26,8 +26,7 @@ def results(name, comm):
         on_grid = multiply(both.to_grid, values)
         matrix, inside = sampling(mesh, location, PLACES * (1, 1, not flat), comm)
         parts = [on_grid, multiply(both.to_mesh, on_grid), multiply(matrix, values)]
-        if location == "cell" or mesh.shape.degree == 1:
-            parts.append(lumped_mass(mesh, location, comm))
+        parts.append(lumped_mass(mesh, location, comm))
         arrays += [np.concatenate(comm.allgather(part)) for part in parts]
         arrays.append(inside.astype(float))
     return [np.frombuffer(mesh.fingerprint.encode(), np.uint8), *arrays]

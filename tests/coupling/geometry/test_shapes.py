@@ -9,7 +9,7 @@ from vtkmodules.vtkCommonCore import reference
 from coupling.geometry.grid import make_grid
 from coupling.geometry.interpolation import fluid_points, interpolation, multiply, sampling, trilinear
 from coupling.geometry.location import locate_grid, locate_points
-from coupling.geometry.mass import lumped_mass
+from coupling.geometry.mass import integral_by_mass, lumped_mass
 from coupling.geometry.mesh import Field as MeshField
 from coupling.geometry.mesh import MeshError, State, join_pieces
 from coupling.geometry.points import mesh_points
@@ -115,13 +115,22 @@ def test_lumped_mass_integrates_linear_fields(name, n_pieces):
     mesh = shaped_mesh(name, n_pieces)
     size = SPAN[: mesh.shape.dimension].prod()
     assert lumped_mass(mesh, "cell", COMM).sum() == pytest.approx(size, rel=1e-13)
-    if mesh.shape.degree > 1:
-        with pytest.raises(MeshError, match=f"{name} has nodes without a positive mass: gates cannot be used"):
-            lumped_mass(mesh, "point", COMM)
-        return
     mass = lumped_mass(mesh, "point", COMM)
     middle = SPAN / 2 * (1, 1, mesh.shape.dimension == 3)
     np.testing.assert_allclose(mass @ mesh.points, size * middle, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_pieces", [1, 3])
+def test_mass_and_its_ratio_integrate_fields_of_the_shapes_own_degree(name, n_pieces):
+    """Each place counts once; of quadratic cells the ratios are what their functions' integrals lack."""
+    mesh = shaped_mesh(name, n_pieces)
+    mass, ratio = lumped_mass(mesh, "point", COMM), integral_by_mass(mesh, "point")
+    assert (mass >= 0.0).all() and (ratio == 1.0).all() == (mesh.shape.degree == 1)
+    nodes = mesh.points[mesh.cells[~mesh.ghost]]
+    values = polynomial(mesh.shape, mesh.points)
+    expected = (mesh.shape.masses(nodes) * values[mesh.cells[~mesh.ghost]]).sum()
+    assert (mass * ratio) @ values == pytest.approx(expected, rel=1e-12)
+    assert (integral_by_mass(mesh, "cell") == 1.0).all()
 
 
 @pytest.mark.parametrize("location", ["point", "cell"])

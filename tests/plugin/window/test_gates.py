@@ -3,11 +3,13 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from gated_analysis import ALL, LOW, LOW_OF_ALL, gates_of, make_analysis
 from mpi4py import MPI
+from shaped_mesh import shaped_mesh
 
 from coupling.common.files import FileError
 from coupling.fluidity.boundary import read_boundary
@@ -15,13 +17,13 @@ from coupling.fluidity.checkpoint import read_fields
 from coupling.fluidity.divergence import weak_divergence
 from coupling.fluidity.simulation import FLUIDITY
 from coupling.geometry.mass import lumped_mass
-from coupling.geometry.mesh import State
+from coupling.geometry.mesh import Field, State
 from plugin.case.configuration import ConfigurationError
 from plugin.case.gates import GatesSection
 from plugin.state.transfer import Transfer, values_at, variables_of
 from plugin.window.assimilate import WindowAnalysis
-from plugin.window.gates.apply import RESIDUAL, GateError, make_gates
-from plugin.window.gates.mesh_operators import check_boundary, check_gates
+from plugin.window.gates.apply import RESIDUAL, GateError, Gates, make_gates
+from plugin.window.gates.mesh_operators import MeshOperators, check_boundary, check_gates
 from plugin.window.gates.summary import gates_summary
 
 COMM = MPI.COMM_SELF
@@ -64,6 +66,24 @@ def test_bounds_keep_the_mass_and_tell_what_they_did(analysis):
     assert told["below_in_forecast"] == ((state["Tracer"].values < LOW) & (mass > 0)).sum()
     assert told["above"] == told["above_in_forecast"] == 0
     assert of["Velocity"] is found.changes["Velocity"]
+
+
+@pytest.mark.parametrize("cells", ["quadratic triangles", "quadratic tetrahedra"])
+@pytest.mark.parametrize("n_pieces", [1, 3])
+def test_bounds_of_quadratic_fields_hold_at_all_nodes_and_keep_the_integral(cells, n_pieces):
+    mesh = shaped_mesh(cells, n_pieces)
+    values = np.sin(3.0 * mesh.points @ [1.0, 2.0, 1.5]) + 0.4
+    state = State(0.0, {"T": Field("T", mesh, values)})
+    transfer = SimpleNamespace(variables=variables_of(["T"], state), comm=COMM)
+    gates = Gates(GatesSection(bounds={"T": [0.0, 1.2]}), transfer, MeshOperators(COMM, "has none"))
+    through = gates.bounded(state)["T"].values
+    assert values.min() < 0.0 and values.max() > 1.2 and through.min() == 0.0 and through.max() == 1.2
+    own = mesh.cells[~mesh.ghost]
+    masses = mesh.shape.masses(mesh.points[own])
+    assert (masses * through[own]).sum() == pytest.approx((masses * values[own]).sum(), rel=1e-12)
+    # copies of a node in other pieces go along
+    _, first, which = np.unique(mesh.points.round(9), axis=0, return_index=True, return_inverse=True)
+    np.testing.assert_array_equal(through, through[first][which.ravel()])
 
 
 def test_a_mass_that_no_field_within_bounds_has_is_told(analysis):
