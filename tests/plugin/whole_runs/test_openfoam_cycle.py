@@ -75,9 +75,9 @@ def test_ranks_of_the_loop_do_not_matter(case, whole, tmp_path):
     for one, two in zip(*(read_ledger(run / "ledger.jsonl") for run in (whole[2], tmp_path / "run")), strict=True):
         # each rank reads the pieces of the case that it needs; here the test reads both whole
         states = state_of(whole[2], one["restart"]), state_of(tmp_path / "run", two["restart"])
-        for name in ("T", "U"):
+        for name in ("T", "U", "p"):  # measured: 7e-16 of T and U, 7e-15 of p
             scale = np.abs(states[0][name].values).max()
-            np.testing.assert_allclose(states[1][name].values, states[0][name].values, rtol=0, atol=1e-9 * scale)
+            np.testing.assert_allclose(states[1][name].values, states[0][name].values, rtol=0, atol=1e-12 * scale)
 
 
 @pytest.mark.parametrize(("processes", "fault"), [(1, "kill:folder written:4"), (2, "kill:restart written:2:0")])
