@@ -18,6 +18,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 the backend must be chosen first
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 
 from coupling.common.files import whole_file  # noqa: E402
 from coupling.geometry.interpolation import multiply, sampling  # noqa: E402
@@ -158,8 +159,9 @@ def draw_errors(result: Score) -> Figure:
             colour = COLOURS[number % len(COLOURS)]
             for kind, line in ((FORECAST, "o:"), (ANALYSIS, "o-")):
                 ax.plot(result.times, errors[f"{cycle} {kind}"], line, ms=3, color=colour, label=f"{cycle} {kind}")
-        ax.set(title=variable, xlabel="time [s]", ylabel="‖x − truth‖ / ‖truth‖", ylim=(0, None))
+        ax.set(title=variable, xlabel="time [s]", ylim=(0, None))
         ax.grid(alpha=0.3)
+    axes[0][0].set_ylabel("‖x − truth‖ / ‖truth‖")
     # below the curves: there is no corner that some run of the demo leaves free
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
@@ -200,9 +202,9 @@ def draw_slices(
     # at most three side by side, so that titles have room on a laptop's screen
     columns = len(shown) if len(shown) <= 3 else min(3, math.ceil(len(shown) / 2))
     rows = math.ceil(len(shown) / columns)
-    size = (4.4 * columns, 3.4 * rows)
+    size = (4.4 * columns, 3.4 * rows + 0.5)
     figure, axes = plt.subplots(
-        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout=ConstrainedLayoutEngine(h_pad=0.1)
     )
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()

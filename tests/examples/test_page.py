@@ -36,16 +36,20 @@ def test_the_legend_covers_no_curve(n):
     plt.close(figure)
 
 
+@pytest.mark.parametrize("width", [250, 400])
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
-def test_titles_of_slices_do_not_overlap_where_the_page_shrinks_them(n):
+def test_titles_and_legend_of_slices_do_not_overlap_where_the_page_shrinks_them(n, width):
     names = ("truth", "free run", *(f"{cycle} analysis" for cycle in CYCLES))[:n]
-    x, y = np.linspace(0, 400, 24), np.linspace(0, 300, 18)
+    x, y = np.linspace(0, width, 24), np.linspace(0, 180, 18)
     values = dict.fromkeys(names, np.linspace(0.0, 1.0, x.size * y.size))
     figure = draw_slices(x, y, values, np.array([[10.0, 10.0, 2.0], [20.0, 20.0, 30.0]]), "Tracer [kg/m³]")
     renderer = drawn(figure)
     titles = [ax.title.get_window_extent(renderer) for ax in figure.axes if ax.get_title()]
     assert len(titles) == n
     assert not [(a, b) for a in titles for b in titles if a is not b and a.padded(4).overlaps(b)]
+    (legend,) = figure.legends
+    box = legend.get_window_extent(renderer).padded(10)
+    assert not [ax for ax in figure.axes if ax.axison and ax.get_tightbbox(renderer).overlaps(box)]
     # the page shows it 1,100 pixels wide: letters of 12 points stay larger than 6
     assert 12 * 1100 / figure.bbox.width * figure.dpi / 72 > 6 * 96 / 72
     plt.close(figure)
