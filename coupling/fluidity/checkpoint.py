@@ -40,7 +40,7 @@ from coupling.fluidity.named_files import (
 from coupling.fluidity.option_paths import set_number
 from coupling.fluidity.periodic import joined_again, opened, periodic_files
 from coupling.geometry.mesh import Field, MeshError, State
-from coupling.simulation.parameters import PARAMETERS, Numbers, read_entries, write_entries
+from coupling.simulation.parameters import PARAMETERS, Numbers, Series, read_entries, write_entries
 from coupling.vtk.cells import CellsError, arrays_of
 from coupling.vtk.vtu import piece_paths, read_grid, read_state
 
@@ -333,6 +333,8 @@ def write_restart(
     raise_together(_refusal(changes, restart), comm)
     tree = flml.read_options(restart.options)
     for option, value in (numbers.options if numbers else {}).items():
+        if isinstance(value, Series):
+            raise FileError(f"{restart.options}: {option} is one number; values in time go to {PARAMETERS}")
         set_number(tree, option, value, restart.options)
     renamed, periodic = restart_names(tree), periodic_files(tree, restart.folder)
     with whole_folder(folder, comm) as beside:

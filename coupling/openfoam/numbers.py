@@ -6,6 +6,8 @@
 
 Before the colon stands the file, where TIME means the folder of the start's time (of each processor's, too), after it
 the names of the dictionaries and the entry. Of a value with several numbers, [k] takes the k-th, from 0.
+
+Numbers in time take the place of a whole value, as a table of OpenFOAM's: `table ((0 4.2) (30 4.5))`.
 """
 
 import difflib
@@ -15,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coupling.common.files import FileError
-from coupling.openfoam.dictionary import Entry, Scanner, packed, read_dictionary, replaced
+from coupling.openfoam.dictionary import Dictionary, Entry, Scanner, packed, read_dictionary, replaced
 from coupling.openfoam.mesh import find_file
+from coupling.simulation.parameters import Series
 
 _PATH = re.compile(r"(?P<file>[^:]+):(?P<entry>[^\[\]]+)(\[(?P<index>\d+)\])?")
 
@@ -34,7 +37,23 @@ def number_at(case: Path, time_name: str, option: str) -> float:
     return float(data[start:end])
 
 
-def set_numbers(case: Path, time_name: str, options: Mapping[str, float]) -> None:
+def series_at(case: Path, time_name: str, option: str) -> Series | None:
+    """The table of numbers in time that a path means; None where another value is there, which one may replace.
+
+    Raises
+    ------
+    FileError
+        if there is no such file or entry, or the path means one number of several
+    """
+    path = _files(case, time_name, option)[0]
+    dictionary, entry = _entry(path, option, whole=True)
+    word, *_ = dictionary.text_of(entry).split() or [""]
+    found = [float(dictionary.data[a:b]) for a, b in _numbers(path, dictionary, entry)]
+    found = found[len(found) % 2 :]  # OpenFOAM writes the number of rows before them
+    return Series(tuple(found[::2]), tuple(found[1::2])) if word == "table" else None
+
+
+def set_numbers(case: Path, time_name: str, options: Mapping[str, float | Series]) -> None:
     """Replace numbers in a case's files, all other bytes left alone.
 
     Raises
@@ -43,11 +62,19 @@ def set_numbers(case: Path, time_name: str, options: Mapping[str, float]) -> Non
         if there is no such file, entry or number, or a value is not finite
     """
     for option, value in options.items():
-        if not math.isfinite(value):
+        finite = (*value.times, *value.values) if isinstance(value, Series) else (value,)
+        if not all(map(math.isfinite, finite)):
             raise FileError(f"{case}: parameter {option!r} is not finite, so it is not written")
         for path in _files(case, time_name, option):
-            data, start, end = _place(path, option)
-            path.write_bytes(packed(replaced(data, [(start, end, repr(float(value)).encode())]), path))
+            if isinstance(value, Series):
+                dictionary, entry = _entry(path, option, whole=True)
+                data, start, end = dictionary.data, entry.start, entry.end
+                rows = " ".join(f"({t!r} {x!r})" for t, x in zip(value.times, value.values, strict=True))
+                text = f"table ({rows})"
+            else:
+                data, start, end = _place(path, option)
+                text = repr(float(value))
+            path.write_bytes(packed(replaced(data, [(start, end, text.encode())]), path))
 
 
 def _files(case: Path, time_name: str, option: str) -> list[Path]:
@@ -68,9 +95,14 @@ def _files(case: Path, time_name: str, option: str) -> list[Path]:
     return [path for path in files if path is not None]
 
 
-def _place(path: Path, option: str) -> tuple[bytes, int, int]:
+def _entry(path: Path, option: str, whole: bool = False) -> tuple[Dictionary, Entry]:
     match = _PATH.fullmatch(option)
     assert match is not None
+    if whole and match["index"] is not None:
+        raise FileError(
+            f"{path}: parameter {option!r} means one number, and a table in time takes the place of the whole entry: "
+            f"leave [{match['index']}] out"
+        )
     dictionary = read_dictionary(path)
     entry = dictionary.find(*match["entry"].split("/"))
     if entry is None or entry.children is not None:
@@ -79,8 +111,20 @@ def _place(path: Path, option: str) -> tuple[bytes, int, int]:
         raise FileError(
             f"{path}: has no entry {match['entry']!r} with a value, which parameter {option!r} names{advice}"
         )
+    return dictionary, entry
+
+
+def _numbers(path: Path, dictionary: Dictionary, entry: Entry) -> list[tuple[int, int]]:
+    """Where the numbers of a value are."""
     scanner = Scanner(path, dictionary.data, entry.start, entry.end)
-    numbers = [(a, b) for a, b in scanner.words() if _is_number(dictionary.data[a:b])]
+    return [(a, b) for a, b in scanner.words() if _is_number(dictionary.data[a:b])]
+
+
+def _place(path: Path, option: str) -> tuple[bytes, int, int]:
+    match = _PATH.fullmatch(option)
+    assert match is not None
+    dictionary, entry = _entry(path, option)
+    numbers = _numbers(path, dictionary, entry)
     index = 0 if match["index"] is None else int(match["index"])
     if (match["index"] is None and len(numbers) != 1) or index >= len(numbers):
         raise FileError(

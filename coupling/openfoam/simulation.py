@@ -12,7 +12,7 @@ from coupling.openfoam.remarks import reads, remarks_on
 from coupling.openfoam.restart import OpenFoamRestart
 from coupling.openfoam.series import is_series, open_series
 from coupling.simulation.advice import Plan, Remark
-from coupling.simulation.parameters import PARAMETERS
+from coupling.simulation.parameters import PARAMETERS, Series
 from coupling.simulation.simulation import Simulation
 
 _SMALL = ("system", "postProcessing")  # folders of settings and of what function objects wrote
@@ -31,6 +31,10 @@ def open_restart(path: str | Path) -> OpenFoamRestart:
 
 def _number_at(restart: OpenFoamRestart, place: str) -> float:
     return numbers.number_at(restart.case, restart.time_name, place)
+
+
+def _series_at(restart: OpenFoamRestart, place: str) -> Series | None:
+    return numbers.series_at(restart.case, restart.time_name, place)
 
 
 def _holds_states(path: Path) -> bool:
@@ -81,6 +85,7 @@ OPENFOAM = Simulation(
     wrong_processes=checkpoint.wrong_processes,
     check_start=_check_start,
     number_at=_number_at,
+    series_at=_series_at,
     unread=_unread,
     environment=with_home,
     version_words=("-help",),

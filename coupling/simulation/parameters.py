@@ -34,11 +34,11 @@ class Series:
 class Numbers:
     """What a run is to have otherwise.
 
-    options : {path of an option in the model's own notation: value}
+    options : {path of an option in the model's own notation: value, or Series where the model has tables in time}
     entries : {name in parameters.json: value, or Series}
     """
 
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, float | Series] = field(default_factory=dict)
     entries: Mapping[str, float | Series] = field(default_factory=dict)
 
 

@@ -16,6 +16,7 @@ from coupling.geometry.mesh import Field, State
 from coupling.simulation.advice import Plan, Remark
 from coupling.simulation.boundary import BoundaryOperators
 from coupling.simulation.parameters import PARAMETERS, Numbers, read_entries
+from coupling.simulation.parameters import Series as SeriesInTime
 
 
 class Restart(Protocol):
@@ -135,6 +136,8 @@ class Simulation(Generic[R]):
     check_start : raises FileError or MeshError if the files of a start do not agree with each other. Collective
     number_at : the number that a restart has where a parameter's key `to: {option: PLACE}` points; FileError, which
         names the nearest places, if there is none. None: the simulation has no such places. Not collective
+    series_at : as `number_at`, of a parameter in time: the table that is there, or None for a value that a table may
+        replace. None: the simulation has no tables
     unread : {name: what to do} of those of some entries of parameters.json that nothing in a restart reads, as far as
         can be seen
     boundary : what gates need of a boundary; or why there is no such thing
@@ -159,6 +162,7 @@ class Simulation(Generic[R]):
     doubtful_processes: Callable[[R, int], Remark | None] = lambda restart, processes: None
     check_start: Callable[[R, MPI.Comm], None] = lambda restart, comm: None
     number_at: Callable[[R, str], float] | None = None
+    series_at: Callable[[R, str], SeriesInTime | None] | None = None
     unread: Callable[[R, Collection[str]], dict[str, str]] = lambda restart, names: {}
     boundary: BoundaryOperators | str = "its driver does not tell of surfaces and boundary conditions"
     environment: Callable[[Mapping[str, str]], dict[str, str]] = dict
@@ -170,8 +174,12 @@ class Simulation(Generic[R]):
 
 def carries(simulation: Simulation, restart: Restart, numbers: Numbers) -> bool:
     """Whether a restart has all these numbers already. Not collective."""
-    at = simulation.number_at
+
+    def there_is(place: str, x: float | SeriesInTime) -> bool:
+        at = simulation.series_at if isinstance(x, SeriesInTime) else simulation.number_at
+        return at is not None and at(restart, place) == x
+
     there = read_entries(restart.folder / PARAMETERS)
-    return all(at is not None and at(restart, place) == x for place, x in numbers.options.items()) and {
+    return all(there_is(place, x) for place, x in numbers.options.items()) and {
         name: there.get(name) for name in numbers.entries
     } == {name: of if isinstance(of, float) else of.as_json() for name, of in numbers.entries.items()}

@@ -40,7 +40,7 @@ class TargetSection(Section):
         min_length=1,
         description="path of a number in the model's own settings: of the .flml, as Fluidity writes it, "
         "/material_phase::Air/…/constant; of a case of OpenFOAM constant/transportProperties:nu, "
-        "TIME/U:boundaryField/inflow/value[0]",
+        "TIME/U:boundaryField/inflow/value[0]; with in_time, of OpenFOAM alone, an entry that becomes a table",
     )
     file: Literal["parameters.json"] | None = Field(
         None, description="parameters.json beside the restart, which the Python functions of the .flml read"
@@ -99,12 +99,6 @@ class ParameterSection(Section):
         min_length=1,
         description="fields whose readings the parameter follows, e.g. [Velocity] for a wind; all if left out",
     )
-
-    @model_validator(mode="after")
-    def _times_go_to_a_file(self) -> Self:
-        if self.in_time is not None and self.to.file is None:
-            raise ValueError("in_time goes with to: {file: parameters.json}; an option is one number")
-        return self
 
 
 def refusal(parameters: Mapping[str, ParameterSection], case: Any) -> str | None:

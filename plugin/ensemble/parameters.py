@@ -126,8 +126,17 @@ def target_problem(parameters: Parameters, name: str, start: Restart, simulation
             f"parameters.{name}.to: {simulation.name} has no options with numbers of their own; let the model read "
             f"{PARAMETERS}: key `to: {{file: {PARAMETERS}}}`"
         )
+    in_time = parameters.sections[name].in_time is not None
+    if in_time and simulation.series_at is None:
+        return (
+            f"parameters.{name}: an option of {simulation.name} is one number; let the model read values in time from "
+            f"{PARAMETERS}: key `to: {{file: {PARAMETERS}}}`"
+        )
     try:
-        simulation.number_at(start, option)
+        if in_time and simulation.series_at is not None:
+            simulation.series_at(start, option)
+        else:
+            simulation.number_at(start, option)
     except FileError as error:
         return f"parameters.{name}.to: {error}"
     return None
@@ -173,13 +182,14 @@ def next_values(parameters: Parameters, analysed: np.ndarray, seed: int, window:
 def numbers_of(parameters: Parameters, unbounded: np.ndarray) -> Numbers:
     """What a member's model is to find: (P,) of its column."""
     x = values(parameters.priors, np.asarray(unbounded)[:, None])[:, 0]
-    options, entries = dict[str, float](), dict[str, float | Series]()
+    options, entries = dict[str, float | Series](), dict[str, float | Series]()
     for name, section in parameters.sections.items():
         own = x[parameters.rows(name)].tolist()
+        value = Series(parameters.times[name], tuple(own)) if section.in_time is not None else own[0]
         if section.to.option is not None:
-            options[section.to.option] = own[0]
+            options[section.to.option] = value
         else:
-            entries[name] = Series(parameters.times[name], tuple(own)) if section.in_time is not None else own[0]
+            entries[name] = value
     return Numbers(options, entries)
 
 

@@ -14,9 +14,11 @@ from coupling.openfoam.checkpoint import open_restart, read_fields, restart_file
 from coupling.openfoam.controls import controls_of
 from coupling.openfoam.fields import AT_CELLS, ON_FACES, read_field
 from coupling.openfoam.mesh import read_mesh
-from coupling.openfoam.numbers import number_at, set_numbers
+from coupling.openfoam.numbers import number_at, series_at, set_numbers
 from coupling.openfoam.series import open_series
-from coupling.simulation.parameters import Numbers
+from coupling.openfoam.simulation import OPENFOAM
+from coupling.simulation.parameters import Numbers, Series
+from coupling.simulation.simulation import carries
 
 COMM = MPI.COMM_SELF
 N = 1169
@@ -121,6 +123,25 @@ def test_parameters_are_numbers_of_dictionaries(tmp_path):
         set_numbers(case, "2", {source.removesuffix("[0]"): 1.0})
     with pytest.raises(FileError, match="leads out of the case"):
         set_numbers(case, "2", {"../x:nu": 1.0})
+
+
+def test_parameters_in_time_are_tables_of_dictionaries(tmp_path):
+    case, nu = small_case(tmp_path / "case"), "constant/transportProperties:nu"
+    assert series_at(case, "2", nu) is None
+    table = Series((2.0, 3.5), (0.01, 1.0 / 3.0))
+    new = write_restart(open_restart(case), tmp_path / "new", COMM, numbers=Numbers({nu: table}))
+    assert "table ((2.0 0.01) (3.5 0.3333333333333333))" in (new.case / "constant/transportProperties").read_text()
+    assert series_at(new.case, "2", nu) == table and carries(OPENFOAM, new, Numbers({nu: table}))
+    assert not carries(OPENFOAM, new, Numbers({nu: Series((2.0, 3.5), (0.01, 0.3))}))
+    path = new.case / "constant/transportProperties"  # as OpenFOAM writes it, with the number of rows
+    path.write_text(path.read_text().replace("table (", "table \n\n2\n("))
+    assert series_at(new.case, "2", nu) == table
+    with pytest.raises(FileError, match=r"a table in time takes the place of the whole entry: leave \[0\] out"):
+        series_at(case, "2", f"{nu}[0]")
+    with pytest.raises(FileError, match="has no entry 'mu'"):
+        series_at(case, "2", "constant/transportProperties:mu")
+    with pytest.raises(FileError, match="is not finite"):
+        set_numbers(case, "2", {nu: Series((0.0, np.inf), (1.0, 1.0))})
 
 
 def _cut(name, size):

@@ -42,10 +42,6 @@ def test_rows_of_a_case():
         ({"prior": {"lognormal": [-1, 1]}}, "greater than 0"),
         ({"to": {}}, "give either option or file"),
         ({"to": {"file": "other.json"}}, "Input should be 'parameters.json'"),
-        (
-            {"to": {"option": "/a"}, "in_time": {"coefficients": 2, "over": 1, "correlation": 1}},
-            "an option is one number",
-        ),
         ({"wander": {}}, "give either random_walk or ar1"),
         ({"floor": 1.5}, "less than or equal to 1"),
     ],

@@ -58,6 +58,14 @@ def test_an_entry_that_no_function_reads(files):
     assert 'json.load(open("parameters.json"))["gust"]' in found.advice
 
 
+def test_values_in_time_have_no_option_of_fluiditys(files):
+    in_time = {"coefficients": 2, "over": 60.0, "correlation": 20.0}
+    unknown = {"prior": {"normal": [1, 1]}, "to": {"option": DIFFUSIVITY}, "in_time": in_time}
+    (found,) = parameters(files(d=unknown))
+    assert found.level == FAIL and "parameters.d: an option of Fluidity is one number" in found.text
+    assert "key `to: {file: parameters.json}`" in found.text
+
+
 def test_the_time_step_that_is_tried_has_the_middle_of_the_priors(files):
     made = files(gust={"prior": {"uniform": [0, 1]}, "to": FILE})
     assert made.trial > 0.0

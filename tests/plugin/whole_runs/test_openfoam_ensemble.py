@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 
@@ -12,6 +13,7 @@ from cycle_case import COMM, ROOT, command, cycle, environment, python
 from openfoam import needs_openfoam
 from openfoam_loop import STRENGTH, TRUE, VISCOSITY, make_case, state_of, write_case
 
+from coupling.openfoam.mesh import read_mesh
 from coupling.openfoam.simulation import OPENFOAM
 from plugin.case.configuration import ConfigurationError, read_cycle_case
 from plugin.cycle import run_cycle
@@ -97,6 +99,50 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(case, whole, tmp_path):
     (one, bits, numbers), (other, *others) = left_by(run), left_by(whole)
     assert numbers.keys() == others[1].keys() and bits.keys() == others[0].keys()
     assert re.sub(rb"\.\d+", b"", one) == re.sub(rb"\.\d+", b"", other)  # sums over ranks differ in the last digits
+
+
+def flow_in_time(case, folder):
+    """The start with the air's flow rate at the inflow in place of its velocity, and that rate [m³/s]."""
+    start = shutil.copytree(case / "start-1", folder)
+    mesh = read_mesh(start / "constant/polyMesh")
+    (inflow,) = (patch for patch in mesh.patches if patch.name == "inflow")
+    wind = OPENFOAM.read_fields(OPENFOAM.open_restart(start), COMM, ["U"])["U"].mesh
+    rate = 4.2 * float(np.linalg.norm(wind.face_area_vectors[inflow.faces].sum(axis=0)))
+    text = (start / "2/U").read_text()
+    at, end = text.index("    inflow\n    {"), text.index("    outflow\n")
+    condition = f"type flowRateInletVelocity; volumetricFlowRate {rate}; value uniform (4.2 0 0);"
+    (start / "2/U").write_text(f"{text[:at]}    inflow {{ {condition} }}\n{text[end:]}")
+    return start, rate
+
+
+def test_an_inflow_in_time_is_a_table_of_each_member(case, tmp_path):
+    """Each value of it is a parameter; OpenFOAM blows what its table says, and restarts keep it."""
+    start, rate = flow_in_time(case, tmp_path / "start")
+    place = "TIME/U:boundaryField/inflow/volumetricFlowRate"
+    unknown = {
+        "prior": {"normal": [rate, 0.2 * rate]}, "to": {"option": place}, "readings": ["U"],
+        "in_time": {"coefficients": 3, "over": 2.0, "correlation": 1.0},
+    }  # fmt: skip
+    members = {"members": 3, "start": {"from": "restart"}}
+    given = {**ENSEMBLE, "ensemble": members, "model__start": str(start), "parameters": {"inflow": unknown}}
+    run_cycle(read_cycle_case(write_case(tmp_path / "case.yml", case, tmp_path / "run", **given)), COMM)
+    entries = read_ledger(tmp_path / "run/ledger.jsonl")
+
+    def tables_of(key):
+        paths = [[tmp_path / "run" / member[key] for member in entry["members"]] for entry in entries]
+        return [[OPENFOAM.series_at(OPENFOAM.open_restart(path), place) for path in of] for of in paths]
+
+    ran, analyses = tables_of("forecast"), tables_of("restart")
+    assert all(table.times == (2.0, 3.0, 4.0) for tables in (*ran, *analyses) for table in tables)
+    for table, started in zip(ran[1], analyses[0], strict=True):
+        np.testing.assert_allclose(table.values, started.values, rtol=1e-15)
+    for entry, tables, k in zip(entries, ran, (1, 2), strict=True):
+        states = [state_of(tmp_path / "run", member["forecast"])["U"] for member in entry["members"]]
+        first = states[0].mesh.centroids[:, 0] < 10.0
+        speeds, rates = [state.values[first, 0].mean() for state in states], [table.values[k] for table in tables]
+        assert np.corrcoef(speeds, rates)[0, 1] > 0.99 and np.ptp(rates) > 0.05 * rate
+    rows = parameters(tmp_path / "run")
+    assert float(rows["inflow[1]", 1]["std"]) < float(rows["inflow[1]", 0]["std"])
 
 
 def test_an_estimate_finds_the_source(case, tmp_path):
