@@ -28,16 +28,19 @@ from plugin.case.network import TrainingSection
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
 from plugin.training.dynamics import train_case_dynamics
+from plugin.training.linear import keep_linear
 from plugin.training.observation_encoder import train_observation_encoder
 from plugin.training.onnx_files import export_network
 from plugin.training.runs import LAST, first_epoch, keep_network, rooted, run_training
 from plugin.training.training_set import training_set
 from plugin.window.background.observation_encoding import file_hash
 
+LINEAR = "Linear"  # whose matrix is TSVD's modes
+
 
 def train_network(
     case: Case, comm: MPI.Comm, progress: Progress | None = None, start: int | str | None = None
-) -> Trained:
+) -> Trained | None:
     """Train a case's network and write its file. Collective.
 
     Parameters
@@ -49,7 +52,7 @@ def train_network(
 
     Returns
     -------
-    Trained
+    Trained; None of a network that is made of modes, and not trained
 
     Raises
     ------
@@ -72,6 +75,8 @@ def _train(case, comm, progress, start):
     start = on_rank_0(lambda: first_epoch("network.file", section.file, start), comm)
     with progress.stage("training set"):
         data = training_set(case, comm, case.run / "cache", progress.say)
+    if title == LINEAR:
+        return keep_linear(section, data, comm, progress)
     model, cross_fitted = _network(section, data, comm)
     recipe = recipe_of(section.training)
     teacher, taught = on_rank_0(lambda: _teacher(section, data), comm)

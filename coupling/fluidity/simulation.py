@@ -1,9 +1,10 @@
 """Fluidity as the plugin sees it: its restarts, dumps, options and boundaries in one bundle."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
+from lxml import etree
 from mpi4py import MPI
 
 from coupling.archive.series import open_series
@@ -33,6 +34,7 @@ from coupling.fluidity.remarks import remarks, write_fixed
 from coupling.geometry.mesh import AnyMesh, Field, MeshError, of_elements
 from coupling.geometry.points import MeshPoints
 from coupling.simulation.boundary import BoundaryOperators
+from coupling.simulation.endings import is_ahead
 from coupling.simulation.parameters import PARAMETERS
 from coupling.simulation.simulation import Simulation
 
@@ -86,6 +88,18 @@ def _divergence_free(
     return divergence_free(mesh, mass, squares, comm, points)
 
 
+def _write_later(
+    restart: FluidityRestart, folder: str | Path, comm: MPI.Comm, changes: Mapping[str, Field], time: float
+) -> FluidityRestart:
+    def edit(tree: etree._ElementTree) -> None:
+        flml.set_option(tree, "timestepping/current_time", float(time))
+        finish = flml.option(tree, "timestepping/finish_time", float, restart.options)
+        if finish is not None and not is_ahead(finish, time, restart.timestep):  # as after a run of the model's own
+            flml.set_option(tree, "timestepping/finish_time", 2.0 * time - restart.time)
+
+    return write_restart(restart, folder, comm, changes, edit=edit)
+
+
 FLUIDITY = Simulation(
     name="Fluidity",
     open_restart=open_restart,
@@ -103,4 +117,5 @@ FLUIDITY = Simulation(
     version_words=("-V",),
     remarks=remarks,
     write_fixed=write_fixed,
+    write_later=_write_later,
 )

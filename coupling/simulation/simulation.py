@@ -107,6 +107,20 @@ class WriteRestart(Protocol[R]):
     ) -> R: ...
 
 
+class WriteLater(Protocol[R]):
+    """Write the restart of a later state, as a run of the model would have left it, into a new folder. Collective.
+
+    changes : {name: Field} of that state; what else the restart holds stays as it was
+    time : of that state [s]
+
+    MeshError if a value is not finite or a field is not on its own mesh
+    """
+
+    def __call__(
+        self, restart: R, folder: str | Path, comm: MPI.Comm, changes: Mapping[str, Field], time: float, /
+    ) -> R: ...
+
+
 class OpenSeries(Protocol):
     """Open the states that a run left in its folder. Collective; FileError if there are none that can be read.
 
@@ -146,6 +160,8 @@ class Simulation(Generic[R]):
     version_lines : regular expression at the start of the lines that tell it; the first two of its words if empty
     remarks : what a path to a start says about settings of the model that fit a cycle or do not
     write_fixed : writes a copy of a start with some remarks' changes made; None if that cannot be
+    write_later : writes the restart of a later state that another program has computed; None if that cannot be, and
+        learned dynamics then cannot stand in for the model
     """
 
     name: str
@@ -170,6 +186,7 @@ class Simulation(Generic[R]):
     version_lines: str = ""
     remarks: Callable[[Path, Plan], list[Remark]] = lambda start, plan: []
     write_fixed: Callable[[Path, Iterable[Any], Path], None] | None = None
+    write_later: WriteLater[R] | None = None
 
 
 def carries(simulation: Simulation, restart: Restart, numbers: Numbers) -> bool:

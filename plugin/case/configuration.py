@@ -21,7 +21,7 @@ from plugin.case.estimate import EstimateSection
 from plugin.case.estimate import refusal as refusal_of_estimate
 from plugin.case.experiment import ExperimentSection
 from plugin.case.gates import GatesSection
-from plugin.case.network import NetworkSection
+from plugin.case.network import LearnedSection, NetworkSection
 from plugin.case.observations import ANALYSIS_TIME, ObservationSection
 from plugin.case.parameters import ParameterSection
 from plugin.case.parameters import refusal as refusal_of_parameters
@@ -32,7 +32,7 @@ from plugin.case.variables import field_of
 from plugin.case.yaml_file import YamlError, YamlFile, read_yaml
 
 CYCLE = ("model", "cycle", "observations")  # sections that the cycle needs
-DRIVERS = ("fluidity", "openfoam", "embedded")  # forecast models that need no import
+DRIVERS = ("fluidity", "openfoam", "embedded", "learned")  # forecast models that need no import
 
 _QUOTED = 200  # characters of a value that a message quotes
 _MESSAGES = 20  # that are printed
@@ -46,8 +46,8 @@ class ModelSection(Section):
     """The forecast model and how to start it."""
 
     driver: str = Field(
-        description="fluidity; openfoam; embedded, the model that comes with this package; or package.module:function "
-        "of your own"
+        description="fluidity; openfoam; embedded, the model that comes with this package; learned, dynamics in place "
+        "of a model; or package.module:function of your own"
     )
     start: Path = Field(
         description="what the first forecast starts from: an options file (.flml), a checkpoint's or a cold start's; "
@@ -73,6 +73,18 @@ class ModelSection(Section):
         "as it was before its analysis (background) or with half of that increment (half)",
     )
     environment: dict[str, str] = Field({}, description="variables the model needs, e.g. PYTHONPATH")
+    learned: LearnedSection | None = Field(None, description="needed by driver: learned, and of it alone")
+
+    @model_validator(mode="after")
+    def _what_a_learned_driver_runs(self) -> Self:
+        if (self.driver == "learned") != (self.learned is not None):
+            had = "no section learned" if self.learned is None else f"driver: {self.driver}"
+            raise ValueError(f"there is {had}; learned goes with driver: learned, and only with it")
+        if self.learned and self.learned.of not in DRIVERS[:-1] and ":" not in self.learned.of:
+            raise ValueError(
+                f"learned.of: found {self.learned.of!r}; expected fluidity, embedded, or package.module:function"
+            )
+        return self
 
     @field_validator("driver")
     @classmethod
@@ -239,6 +251,8 @@ class Case(Section):
 
     @model_validator(mode="after")
     def _what_an_ensemble_goes_with(self) -> Self:
+        if self.parameters and self.model and self.model.driver == "learned":
+            raise ValueError("parameters: learned dynamics do not depend on them; leave them out, or run the model")
         if problem := refusal(self) or refusal_of_parameters(self.parameters, self) or refusal_of_estimate(self):
             raise ValueError(problem)
         return self

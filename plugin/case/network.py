@@ -222,3 +222,17 @@ class NetworkSection(Section):
         if self.square_roots and training.objective == "combination":
             raise ValueError("square_roots: a combination of states may lie below zero; choose another objective")
         return self
+
+
+class LearnedSection(Section):
+    """What `model.driver: learned` runs: learned dynamics of a network's codes, between restarts of a simulation."""
+
+    network: SafetensorsPath = Field(description="file (.safetensors) of a trained network")
+    dynamics: SafetensorsPath = Field(description="file (.safetensors) of the dynamics of that network's codes")
+    name: str | None = Field(None, description="package.module:function where the network is one of your own")
+    of: str = Field(
+        "fluidity", description="driver whose restarts it takes and leaves: fluidity, embedded, or your own"
+    )
+    rest: Part = Field(
+        1.0, description="part of what the network does not hold of a state that is left after a step; the rest decays"
+    )

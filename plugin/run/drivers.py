@@ -34,6 +34,11 @@ def forecast_model(settings: ModelSection) -> ForecastModel:
     }
     if settings.driver == "embedded":
         return embedded_model(**common)
+    if settings.learned is not None:
+        from plugin.run.learned.driver import learned_model  # only now, as it needs torch
+
+        of = settings.model_copy(update={"driver": settings.learned.of, "learned": None})
+        return learned_model(settings.learned, simulation_of(of))
     make: Any = _MAKERS.get(settings.driver) or _own(settings.driver)
     model = make(program=tuple(settings.program or ()), **common)
     if not callable(getattr(model, "run", None)):

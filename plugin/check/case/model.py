@@ -34,6 +34,10 @@ def program(files: CaseFiles) -> Iterator[Finding]:
     if case.model.driver == "embedded":
         yield Finding(OK, "model", "the embedded one of this package")
         return
+    if case.model.learned is not None:
+        forecast_model(case.model)
+        yield Finding(OK, "model", f"learned, {case.model.learned.dynamics}")
+        return
     if ":" in case.model.driver:
         forecast_model(case.model)
         yield Finding(OK, "model", f"your own driver, {case.model.driver}")
