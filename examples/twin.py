@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 from lxml import etree
@@ -38,7 +39,7 @@ from coupling.fluidity import options as flml
 from coupling.fluidity.checkpoint import FluidityRestart, open_restart, write_restart
 from coupling.fluidity.driver import FluidityModel
 from coupling.geometry.interpolation import multiply, sampling
-from coupling.openfoam.driver import OpenFoamModel
+from coupling.simulation.forecast import ForecastModel
 from coupling.simulation.simulation import Series
 from plugin.case.configuration import read_case
 
@@ -63,6 +64,18 @@ class Network:
     error: float
 
 
+class Model(ForecastModel[Any], Protocol):
+    """A driver of a simulation, as those of this package."""
+
+    @property
+    def processes(self) -> int:
+        """MPI processes of the model."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """{name: value} that the program needs."""
+
+
 @dataclass(frozen=True)
 class Twin:
     """A twin experiment.
@@ -84,7 +97,7 @@ class Twin:
 
     options: Path
     mesh: Path | None
-    model: FluidityModel | OpenFoamModel
+    model: Model
     cycles: dict[str, Path]
     run: Path
     truth: dict[str, float]
@@ -152,15 +165,17 @@ def _whole_start(twin: Twin, name: str, numbers: Mapping[str, float]) -> Fluidit
 
 def prepare(twin: Twin, say: Say) -> None:
     """Copy the case, once as it is and once with its mesh cut for the model's processes."""
+    mesh = twin.mesh
+    assert mesh is not None  # an .flml names one
     for name in ("case", "serial"):
         case = twin.run / name
         case.mkdir(parents=True)
         shutil.copy(twin.options, case)
-        shutil.copy(twin.mesh, case)
+        shutil.copy(mesh, case)
     case = twin.run / "case"
     if twin.model.processes > 1:
         say(f"cutting the mesh into {twin.model.processes} pieces")
-        command("coupling.embedded.decompose", case / twin.mesh.name, twin.model.processes)
+        command("coupling.embedded.decompose", case / mesh.name, twin.model.processes)
 
 
 def train(twin: Twin, say: Say, start: Start | None = None) -> None:
@@ -187,7 +202,8 @@ def _earlier_run(twin: Twin, k: int, start: Start) -> None:
         return
     shutil.rmtree(folder / name, ignore_errors=True)
     cold = start(twin, name, twin.training[k])
-    replace(twin.model, processes=1).run(cold, twin.spin_up + twin.training_time, folder / name, COMM)
+    alone = replace(cast(FluidityModel, twin.model), processes=1)
+    alone.run(cold, twin.spin_up + twin.training_time, folder / name, COMM)
     words = ("plugin.archive", "pack", folder / f"{k}.vtkhdf", folder / name, "--from", twin.spin_up)
     command(*words, quiet=True)
     shutil.rmtree(folder / name)

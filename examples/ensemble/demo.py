@@ -186,6 +186,7 @@ def experiment(twin: Twin, variants: Sequence[Variant], size: Size, processes: i
         shutil.rmtree(twin.run, ignore_errors=True)
         case = twin.run / "case"
         case.mkdir(parents=True)
+        assert twin.mesh is not None  # that of the street
         for path in (twin.options, twin.mesh):
             shutil.copy(path, case)
         simulate(twin, say)

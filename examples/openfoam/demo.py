@@ -195,7 +195,7 @@ def experiment(twin: Twin, processes: int, members: int | None) -> None:
     shutil.rmtree(twin.run, ignore_errors=True)
     twin.run.mkdir(parents=True)
     say = stopwatch()
-
+    say("unless it is told to be smaller, it takes six minutes of CPU, four on two free cores, and 0.9 GB of disk")
     write_cases(twin, members)
     make_mesh(twin, say)
     simulate(twin, say)

@@ -98,7 +98,7 @@ def _size(files: CaseFiles) -> tuple[int, int]:
 
 def _clock(seconds: float) -> str:
     if seconds < 1.0:
-        return f"{1e3 * seconds:.2g} ms"
+        return f"{1e3 * seconds:.2g} ms" if seconds < 0.0995 else f"{1e3 * seconds:.0f} ms"
     if seconds < 120.0:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200.0 else f"{seconds / 3600:.1f} h"

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from plugin.case.configuration import CycleCase
 from plugin.check.case.files import CaseFiles
 from plugin.check.finding import FAIL, OK, WARN, Finding
+from plugin.ensemble.setting import method_of
 
 _FEW = 20
+_MEMBERS_ALONE = ("etkf", "letkf", "4denvar")  # methods whose background errors are the members' differences
 
 
 def states(files: CaseFiles) -> Iterator[Finding]:
@@ -28,6 +31,8 @@ def states(files: CaseFiles) -> Iterator[Finding]:
             f"{text} give at most {len(plan) - 1} modes, {modes} are asked for",
             "reduce truncation",
         )
+    elif len(plan) < _FEW and _for_the_unit_alone(case):
+        yield Finding(OK, "earlier states", f"{text}, for the variables' units alone: errors are the members' own")
     elif len(plan) < _FEW:
         yield Finding(
             WARN,
@@ -38,6 +43,12 @@ def states(files: CaseFiles) -> Iterator[Finding]:
     else:
         yield Finding(OK, "earlier states", text)
     yield _period(files, times)
+
+
+def _for_the_unit_alone(case: CycleCase) -> bool:
+    """Whether members neither begin nor are analysed with the earlier states' differences."""
+    begins_alike = case.ensemble is not None and case.ensemble.start.source == "restart"
+    return begins_alike and method_of(case) in _MEMBERS_ALONE
 
 
 def _period(files: CaseFiles, times: Sequence[float]) -> Finding:

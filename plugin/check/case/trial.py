@@ -17,13 +17,13 @@ _OPTIONAL = "fluidity"  # its own Python package: each run of Fluidity without i
 
 
 def one_time_step(files: CaseFiles) -> Iterator[Finding]:
-    """Findings about one time step of the model: whether it runs and leaves a checkpoint."""
+    """Findings about one time step of the model: whether it runs and leaves a restart."""
     try:
         seconds = files.trial
     except ModelError as error:
         yield Finding(FAIL, _NAME, str(error), _module_advice(files))
         return
-    text = f"the model ran and left a readable checkpoint; {seconds:.1f} s with start-up"
+    text = f"the model ran and left a readable restart; {seconds:.1f} s with start-up"
     yield Finding(OK, _NAME, text)
 
 

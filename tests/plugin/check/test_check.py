@@ -25,6 +25,7 @@ from plugin.check.case.model import processes
 from plugin.check.case.resources import most_modes
 from plugin.check.case.restart import round_trip
 from plugin.check.case.settings import plan_of_cycle
+from plugin.check.case.states import states
 from plugin.check.finding import FAIL, OK, WARN, Finding, Unavailable, as_text, findings
 from plugin.check.machine.libraries import libraries, loaded, packages
 from plugin.check.machine.processors import Placement, free_memory, gpu, processors
@@ -211,6 +212,19 @@ def test_what_an_ensemble_costs_is_said(twin, tmp_path):
     code, found = examine(file)
     assert code == 1 and "3 models at once need as many ranks of the plugin, there are 1" in found["ensemble"][0].text
     assert "2 times: 6 members, 3 at once" in found["one window"][0].text
+
+
+@pytest.mark.parametrize(
+    ("start", "method", "level"), [("restart", "etkf", OK), ("modes", "etkf", WARN), ("restart", "hybrid", WARN)]
+)
+def test_few_earlier_states_are_enough_where_errors_are_the_members_own(twin, tmp_path, start, method, level):
+    few = {"snapshots": [{"path": str(twin / "training/0"), "from": 24}]}
+    ensemble = {"members": 4, "start": {"from": start}}
+    gust = {"prior": {"uniform": [0, 1]}, "to": {"file": "parameters.json"}}
+    changes = {"background": few, "ensemble": ensemble, "analysis": {"method": method}, "parameters": {"gust": gust}}
+    case = read_case(write_settings(tmp_path / "case.yml", twin, tmp_path / "run", **changes))
+    (found, _) = states(CaseFiles(case, tmp_path))
+    assert found.level == level and ("for the variables' units alone" in found.text) == (level == OK)
 
 
 def test_restart_of_a_checkpoint_comes_back(twin, tmp_path):
