@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from coupling.vtk.dumps import Dumps
 from plugin.run import output
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import bytes_in_words
+from plugin.state.filling import learned_bridges, states_between, steps_between
 from plugin.window.background.snapshots import open_states, parts_of
 
 Choose = Callable[[np.ndarray], Sequence[int] | np.ndarray]  # times [s] → numbers of the states that are kept
@@ -82,6 +84,50 @@ def pack(
         before = on_rank_0(lambda: _size_of(series, steps), comm)
     if console is not None:
         _say(console, _packed_line(out, before, time.perf_counter() - began))
+
+
+def fill(
+    out: str | Path,
+    sources: Dumps,
+    runs: Sequence[Path],
+    comm: MPI.Comm,
+    console: Console | None,
+    fields: Sequence[str] | None = None,
+    chosen: Choose | None = None,
+    precision: str = "float64",
+    compression: int = 4,
+) -> None:
+    """Pack dumps into an archive with states between them, see `da.window.between`. Collective.
+
+    Parameters
+    ----------
+    runs : series of states on the same mesh, of which several lie within the time between two dumps
+    out, sources, comm, console, fields, chosen, precision, compression : as for :func:`pack`
+
+    Raises
+    ------
+    FileError, MeshError, OSError
+        as :func:`pack`; or if the runs' states do not fit the dumps in mesh, fields or times
+    """
+    on_rank_0(lambda: _check_new(out), comm)
+    say = (lambda text: None) if console is None else partial(_say, console)
+    with ExitStack() as closing:
+        closing.enter_context(sole_writer(out, comm, say=say))
+        series, *learned = (open_states(of, comm) for of in (sources, *runs))
+        for of in (series, *learned):
+            closing.callback(of.close)
+        steps = _steps(series.times, chosen, sources)
+        n, step = steps_between(series.times[steps], [of.times for of in learned])
+        state = series.read(steps[0], fields)
+        bridges = learned_bridges(learned, state, n, comm, say)
+        with ArchiveWriter(out, comm, precision, compression, replace=False) as archive:
+            archive.append(state)
+            for number in _counted(steps[1:], "filling", comm, console):
+                before, state = state, series.read(number, fields)
+                for between in states_between(before, state, bridges, comm):
+                    archive.append(between)
+                archive.append(state)
+    say(f"{out}: {len(steps)} states, and {(n - 1) * (len(steps) - 1)} between them, {step:g} s apart")
 
 
 def unpack(
@@ -205,6 +251,11 @@ def _positive(text):
     return int(text)
 
 
+def _add_storage(parser):
+    parser.add_argument("--precision", choices=["float64", "float32"], default="float64", help="of the fields")
+    parser.add_argument("--compression", type=int, choices=range(10), default=4, metavar="0-9", help="gzip level")
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m plugin.archive", description="Archives as temporal VTKHDF.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -218,8 +269,14 @@ def _parser():
     packing.add_argument(
         "dumps", nargs="+", metavar="DUMPS", help="VTU/PVTU files, folders, patterns; or one archive, to pack it anew"
     )
-    packing.add_argument("--precision", choices=["float64", "float32"], default="float64", help="of the fields")
-    packing.add_argument("--compression", type=int, choices=range(10), default=4, metavar="0-9", help="gzip level")
+    filling = commands.add_parser("fill", parents=[choice], help="dumps, and states between them, into one archive")
+    filling.add_argument("archive", type=Path, metavar="OUT.vtkhdf", help="new file")
+    filling.add_argument("dumps", nargs="+", metavar="DUMPS", help="as for pack")
+    filling.add_argument(
+        "--learn", nargs="+", required=True, metavar="RUN", help="archives or folders of runs with states between"
+    )
+    for parser_of in (packing, filling):
+        _add_storage(parser_of)
     unpacking = commands.add_parser("unpack", parents=[choice], help="an archive into dumps")
     unpacking.add_argument("archive", type=Path, metavar="IN.vtkhdf")
     unpacking.add_argument("folder", type=Path, metavar="FOLDER", help="new folder")
@@ -239,7 +296,10 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     def chosen(times):
         return np.flatnonzero((times >= words.start) & (times <= words.until))[:: words.every]
 
-    if words.command == "pack":
+    if words.command == "fill":
+        storage = words.precision, words.compression
+        fill(words.archive, words.dumps, words.learn, comm, console, words.fields, chosen, *storage)
+    elif words.command == "pack":
         pack(words.archive, words.dumps, comm, console, words.fields, chosen, words.precision, words.compression)
     else:
         unpack(words.archive, words.folder, comm, console, words.fields, chosen)

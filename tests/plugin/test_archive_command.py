@@ -20,6 +20,7 @@ from coupling.archive import Archive, ArchiveWriter, describe
 from coupling.archive.series import open_series
 from coupling.geometry.mesh import Field, State, join_pieces
 from coupling.vtk.dumps import write_dump
+from coupling.vtk.vtu import read_state
 from plugin.archive import main
 from plugin.case.configuration import read_case
 from plugin.run.job import run_job
@@ -377,3 +378,27 @@ def test_an_archive_that_another_has_made_meanwhile_stays(fluidity_data, tmp_pat
     assert _run("pack", out, fluidity_data / "serial") == 2
     assert "is there already" in capfd.readouterr().err
     assert out.read_text() == "of another job without locks" and os.listdir(tmp_path) == ["a.vtkhdf"]
+
+
+def test_states_between_are_filled_in(fluidity_data, tmp_path, capsys):
+    """Of a run that is known, from every second of its states; and what does not fit is told."""
+    first = read_state(fluidity_data / "serial/mini_2.vtu", COMM, ["Tracer"])
+    x = first["Tracer"].mesh.points[:, 0] / 50.0
+    (tmp_path / "run").mkdir()
+    for k in range(40):
+        state = State(float(k), {"Tracer": first["Tracer"].replaced(np.sin(x - 0.8 * k))})
+        write_dump(state, tmp_path / f"run/wave_{k}", COMM)
+    assert _run("pack", tmp_path / "coarse.vtkhdf", tmp_path / "run", "--every", 2) == 0
+    words = ("fill", tmp_path / "filled.vtkhdf", tmp_path / "coarse.vtkhdf", "--learn", tmp_path / "run")
+    assert _run(*words) == 0
+    assert "20 states, and 19 between them, 1 s apart" in capsys.readouterr().out
+    with open_series(tmp_path / "filled.vtkhdf", COMM) as filled, open_series(tmp_path / "run", COMM) as run:
+        assert filled.times.tolist() == run.times[:-1].tolist()
+        for k in range(39):
+            found, truth = filled.read(k)["Tracer"].values, run.read(k)["Tracer"].values
+            assert np.array_equal(found, truth) if k % 2 == 0 else np.abs(found - truth).max() < 0.01
+    assert _run(*words) == 2
+    told = ("fill", tmp_path / "new.vtkhdf", tmp_path / "run", "--learn", tmp_path / "run")
+    assert _run(*told) == 2 and "expected the same multiple" in capsys.readouterr().err
+    other = ("fill", tmp_path / "new.vtkhdf", tmp_path / "coarse.vtkhdf", "--learn", tmp_path / "coarse.vtkhdf")
+    assert _run(*other) == 2 and not (tmp_path / "new.vtkhdf").exists()
