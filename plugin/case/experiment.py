@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from models.names.choices import ACTIVATIONS, DYNAMICS
+from models.names.choices import ACTIVATIONS, DYNAMICS, OBJECTIVES, UPSAMPLINGS
 from plugin.case.choice import OneOf
-from plugin.case.network import NotNegative
+from plugin.case.network import NotNegative, Widths
 from plugin.case.sections import Part, Positive, Scaling, Section, SeriesSection, Truncation
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -46,9 +46,11 @@ class OptionsSection(Section):
     """Options of one network; what is left out is the network's own."""
 
     n_latent: PositiveInt | None = Field(None, description="numbers in the latent")
-    width: PositiveInt | None = Field(None, description="channels of the features")
+    width: Widths | None = Field(None, description="channels of the features, or four numbers, the finest first")
+    decoder_width: Widths | None = Field(None, description="the same of the decoder; the encoder's if left out")
+    upsampling: Annotated[str, OneOf(UPSAMPLINGS)] | None = Field(None, description="transposed or shuffle")
     activation: Annotated[str, OneOf(ACTIVATIONS)] | None = Field(None, description="ReLU, PReLU or GDN")
-    block: str | None = Field(None, description="residual block: vanilla, NeXt or Inception, with +CBAM or without")
+    block: str | None = Field(None, description="residual block, as network.block")
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
         None, description="numbers of blocks of PCA-… along x, y, z"
     )
@@ -208,6 +210,26 @@ class WindowSection(Section):
         return value
 
 
+class ObjectivesSection(Section):
+    """The network of `networks.beside` by several objectives of training, each for networks.minutes.
+
+    The objective `distilled` learns from that network as the other experiments have it.
+    """
+
+    names: list[Annotated[str, OneOf(OBJECTIVES)]] = Field(
+        ["relative", "reconstruction", "distilled", "adversarial", "vae"], min_length=1, description="objectives"
+    )
+    options: OptionsSection = Field(OptionsSection(), description="options of the compared networks")
+    sensors: int = Field(100, ge=1, description="M of the analyses by `decoded`, in which the true H observes")
+    every: int = Field(20, ge=1, description="these use every so-many-th test state; each takes seconds")
+    lag: int = Field(
+        10, ge=1, description="states by which the background is older than the truth, where trust is asked"
+    )
+    wavelengths: list[Positive] = Field(
+        [100.0, 40.0, 20.0], min_length=1, description="shortest wavelength of each band of the spectrum along x [m]"
+    )
+
+
 class CycledSection(Section):
     """Runs of a forecast model side by side, judged by a truth that none of them knew."""
 
@@ -243,5 +265,6 @@ class ExperimentSection(Section):
     refined: RefinedSection = RefinedSection()
     growth: GrowthSection = GrowthSection()
     window: WindowSection = WindowSection()
+    objectives: ObjectivesSection = ObjectivesSection()
     cycled: CycledSection | None = Field(None, description="needed by the experiment cycled")
     output: Path = Field(Path("experiments"), description="folder of the results")

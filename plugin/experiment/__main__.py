@@ -10,6 +10,7 @@
     localised      the same for linear analyses, with covariances as in the sample and localised
     refined        the same for one variable, and the last of them refined by a network
     codecs         the case's trained network beside linear codecs of as many numbers, each encoding the test states
+    objectives     one network by several objectives of training: errors, spectra of analyses, how often trust refuses
     growth         error of forecasts by lead time: persistence, and a linear inverse model of TSVD's codes
     window         the state in the middle of a window, with readings of before and after: smoothers beside analyses
     cycled         finished runs of a forecast model: without analyses, and cycles of different kinds
@@ -32,6 +33,7 @@ from plugin.experiment.experiments.codecs import codecs
 from plugin.experiment.experiments.cycled import cycled
 from plugin.experiment.experiments.growth import growth
 from plugin.experiment.experiments.localised import localised
+from plugin.experiment.experiments.objectives import objectives
 from plugin.experiment.experiments.observations import observations
 from plugin.experiment.experiments.refined import refined
 from plugin.experiment.experiments.sparse import sparse
@@ -57,6 +59,7 @@ EXPERIMENTS: dict[str, Callable[[ExperimentInputs], Result]] = {
         localised,
         refined,
         codecs,
+        objectives,
         growth,
         window,
         cycled,

@@ -27,6 +27,7 @@ from plugin.case.configuration import ConfigurationError
 from plugin.case.experiment import OptionsSection
 from plugin.experiment.states import COMM, ExperimentInputs
 from plugin.training.runs import rooted
+from plugin.window.background.observation_encoding import file_hash
 
 COMBINED = Augmentation(noise=(0.0, 0.0), combine=1.0)
 RECIPE = Recipe(batch=8, optimiser="muon", objective="relative", settle=0.5, patience=10**6, augmentation=COMBINED)
@@ -46,6 +47,7 @@ class NetworkSpec:
     about : {item: value} for its file, besides the description of the states
     arrays : function of the trained network that returns the arrays to store with its weights
     zero : (C, nx, ny, nz) standardised value of zero, of a network of square roots
+    teacher : that a recipe whose objective is `distilled` learns from
     """
 
     title: str
@@ -54,6 +56,7 @@ class NetworkSpec:
     about: dict[str, Any] = field(default_factory=dict)
     arrays: Callable[[Any], dict[str, np.ndarray]] = lambda model: {}
     zero: np.ndarray | None = None
+    teacher: Autoencoder | None = None
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,45 @@ def trained_networks(name: str, inputs: ExperimentInputs) -> list[Network]:
 
 
 def _network(name: str, seed: int, inputs: ExperimentInputs) -> Network:
-    states = inputs.states
     own = inputs.settings.networks.options.get(name, OptionsSection())
-    roots = rooted(f"experiment.networks.options.{name}", own.square_roots, states.variables)
+    return trained_autoencoder(name, name, own, seed, inputs, key=f"experiment.networks.options.{name}")
+
+
+def trained_autoencoder(
+    title: str,
+    name: str,
+    own: OptionsSection,
+    seed: int,
+    inputs: ExperimentInputs,
+    *,
+    key: str,
+    recipe: Recipe | None = None,
+    teacher: Network | None = None,
+) -> Network:
+    """One autoencoder, from the folder or trained now.
+
+    Parameters
+    ----------
+    title : of its file, and in the settings
+    name : of models.zoo
+    own : its options, which the case file has under `key`
+    recipe : of its training; that of all if None
+    teacher : that a recipe whose objective is `distilled` learns from
+    """
+    states = inputs.states
+    roots = rooted(key, own.square_roots, states.variables)
     given = own.model_dump(mode="json", exclude_defaults=True)
-    options = {key: value for key, value in given.items() if key != "square_roots"}
+    options = {item: value for item, value in given.items() if item != "square_roots"}
     if roots:
         options["roots"] = roots
+    if recipe is None:
+        recipe = RECIPE if not name.startswith("PCA-") else _ROOTS if roots else _MODES
 
     def build(seed: int) -> Autoencoder:
-        return zoo.make(name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed, **options)
+        return zoo.make(
+            name, len(states.variables), states.grid.shape, mask=states.grid.fluid, seed=seed,
+            variational=recipe.objective == "vae", **options,
+        )  # fmt: skip
 
     def arrays(model: Autoencoder) -> dict[str, np.ndarray]:
         """What a case's section `network` also reads from the file."""
@@ -129,10 +161,13 @@ def _network(name: str, seed: int, inputs: ExperimentInputs) -> Network:
         stored = {"mean": states.mean, "scale": states.scale, "codes": codes}
         return {**stored, "round_trips": trips[-n_validation(inputs) :]}
 
-    recipe = RECIPE if not name.startswith("PCA-") else _ROOTS if roots else _MODES
-    spec = NetworkSpec(
-        name, build, recipe, {"given options": given} if given else {}, arrays, states.zero if roots else None
-    )
+    about: dict[str, Any] = {"given options": given} if given else {}
+    if recipe.objective != RECIPE.objective:
+        about["objective"] = recipe.objective
+    if teacher is not None:
+        about["teacher"] = file_hash(teacher.path)
+    zero = states.zero if roots else None
+    spec = NetworkSpec(title, build, recipe, about, arrays, zero, None if teacher is None else teacher.model)
     path, model, trained = trained_network(spec, seed, inputs)
     codes = files.load_arrays(path, ["codes"])["codes"]
     test = states.test(inputs.protocol.every)
@@ -186,7 +221,8 @@ def _train(
     with progress.bar(spec.title) as bar:
         result = train(
             model, fields, n_validation(inputs), recipe, COMM, part=states.part, cross_fitted=start,
-            stepped=bar.step, after_epoch=lambda history: bar.describe(_progress(spec.title, history, recipe.epochs)),
+            teacher=spec.teacher, stepped=bar.step,
+            after_epoch=lambda history: bar.describe(_progress(spec.title, history, recipe.epochs)),
         )  # fmt: skip
     trained = {
         "epochs": len(result.history), "best_epoch": result.epoch, "validation": result.loss,
@@ -207,7 +243,7 @@ def _epochs(spec: NetworkSpec, minutes: float, seed: int, inputs: ExperimentInpu
     count = min(_TRIAL * spec.recipe.batch, states.n_training - 1)
     train(
         spec.build(seed), states.fields[: count + 1], 1, replace(spec.recipe, epochs=3), COMM, part=states.part,
-        after_epoch=lambda history: clock.append(time.process_time()),
+        teacher=spec.teacher, after_epoch=lambda history: clock.append(time.process_time()),
     )  # fmt: skip
     each = min(np.diff(clock)) / count * (states.n_training - n_validation(inputs))
     return max(1, round(60.0 * minutes / each))

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from da.analysis import analyse, prepare
-from da.background.latent import DecodedTransform, decoded_transform, latent_modes
+from da.background.latent import DecodedTransform, decoded_transform, latent_modes, unit_modes
 from da.background.linear_transform import LinearTransform
 from da.background.modes import Modes, reduced_modes, truncated_modes
 from da.bireduced import bireduced, latent_error, latent_minimum
@@ -108,18 +108,25 @@ def observed_at(sensors: np.ndarray, n: int, protocol: ProtocolSection) -> tuple
 
 
 def latent(
-    states: StandardisedStates, protocol: ProtocolSection, model: Autoencoder, codes: np.ndarray
+    states: StandardisedStates, protocol: ProtocolSection, model: Autoencoder, codes: np.ndarray | None
 ) -> DecodedTransform:
-    """The paper's transform by a decoder; codes : (m, S) of the training states."""
+    """The paper's transform by a decoder; codes : (m, S) of the training states, None for V_l = I."""
     decoder = parallel_decoder(model, (states.scale != 0.0).astype(float), COMM, faster=fast_passes)
+    if codes is None:
+        return decoded_transform(decoder, unit_modes(decoder.n_latent))
     return decoded_transform(decoder, latent_modes(codes, COMM, unbiased=protocol.unbiased))
 
 
-def autoencoder(name: str, states: StandardisedStates, protocol: ProtocolSection, network: Network) -> System:
-    """The paper's analysis in latent space, of a truth observed at all values: d_l = f(truth)."""
-    transform = latent(states, protocol, network.model, network.codes)
-    modes = transform.modes
-    minimum = latent_minimum(modes, latent_error(protocol.variance, modes.n_latent), COMM, protocol.background_weight)
+def autoencoder(
+    name: str, states: StandardisedStates, protocol: ProtocolSection, network: Network, prior: bool = False
+) -> System:
+    """The paper's analysis in latent space, of a truth observed at all values: d_l = f(truth).
+
+    prior : of a variational network: B_l = I and a background weight of 1, in place of the training states' codes
+    """
+    transform = latent(states, protocol, network.model, None if prior else network.codes)
+    modes, weight = transform.modes, 1.0 if prior else protocol.background_weight
+    minimum = latent_minimum(modes, latent_error(protocol.variance, modes.n_latent), COMM, weight)
 
     def prepared(sensors: np.ndarray) -> Analysed:
         def analysed(readings: np.ndarray) -> tuple[np.ndarray, float]:
@@ -133,13 +140,16 @@ def autoencoder(name: str, states: StandardisedStates, protocol: ProtocolSection
     return System(name, modes.n_latent, network.parameters, prepared, observes_all=True)
 
 
-def decoded(states: StandardisedStates, protocol: ProtocolSection, network: Network) -> System:
-    """The paper's transform with the true H.
+def decoded(
+    name: str, states: StandardisedStates, protocol: ProtocolSection, network: Network, prior: bool = False
+) -> System:
+    """The paper's transform with the true H; `prior` as for `autoencoder`.
 
     The minimisation starts at the background: from TSVD's analysis of few readings it ends in worse minima. It has its
     own tolerance, because the protocol's is met before J has fallen much.
     """
-    transform = latent(states, protocol, network.model, network.codes)
+    transform = latent(states, protocol, network.model, None if prior else network.codes)
+    weight = 1.0 if prior else protocol.background_weight
 
     def prepared(sensors: np.ndarray) -> Analysed:
         operator, error = observed_at(sensors, states.n, protocol)
@@ -147,13 +157,13 @@ def decoded(states: StandardisedStates, protocol: ProtocolSection, network: Netw
         def analysed(readings: np.ndarray) -> tuple[np.ndarray, float]:
             analysis = analyse_decoded(
                 transform, operator, error, readings, COMM,
-                background_weight=protocol.background_weight, method=protocol.minimiser,
+                background_weight=weight, method=protocol.minimiser,
             )  # fmt: skip
             return analysis.increment, sum(analysis.seconds.values())
 
         return analysed
 
-    return System("decoded", transform.n_control, network.parameters, prepared)
+    return System(name, transform.n_control, network.parameters, prepared)
 
 
 def interpolation(name: str, states: StandardisedStates, protocol: ProtocolSection) -> System:

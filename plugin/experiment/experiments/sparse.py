@@ -51,7 +51,7 @@ def _paper_rows(networks: Sequence[Network], inputs: ExperimentInputs) -> list[R
     """All systems with the protocol's σ_o²."""
     states, protocol, settings = inputs.states, inputs.protocol, inputs.settings.sparse
     groups = [([truncated(inputs)[0]], settings.every), ([all_modes(inputs)[0]], settings.every)]
-    groups += [([decoded(states, protocol, network) for network in networks], settings.decoded_every)]
+    groups += [([decoded("decoded", states, protocol, network) for network in networks], settings.decoded_every)]
     encoders, *others = _of_sensors(networks, inputs)
     plain = [interpolation("optimal interpolation", states, protocol)]
     groups += [(systems, settings.every) for systems in (encoders, plain, *others)]
@@ -126,7 +126,7 @@ def _network_rows(networks: Sequence[Network], inputs: ExperimentInputs) -> list
             if networks:
                 variance = _decoded_variance(networks[0], count, noisy)
                 tuned = noisy.protocol.model_copy(update={"variance": variance})
-                systems = [decoded(inputs.states, tuned, network) for network in networks]
+                systems = [decoded("decoded", inputs.states, tuned, network) for network in networks]
                 row = _row(systems, count, settings.sparse.decoded_every, noisy)
                 rows.append({**row, "noise": noise, "variance": variance})
             rows += [{**_row(systems, count, settings.sparse.every, noisy), "noise": noise} for systems in of_sensors]
@@ -139,7 +139,7 @@ def _decoded_variance(network: Network, count: int, inputs: ExperimentInputs) ->
     known = replace(network, codes=network.codes[:, : states.n_training])
     errors = {}
     for variance in settings.localised.variances:
-        tried = decoded(states, protocol.model_copy(update={"variance": variance}), known)
+        tried = decoded("decoded", states, protocol.model_copy(update={"variance": variance}), known)
         errors[variance] = score([tried], states, protocol, count, settings.sparse.decoded_every).errors.mean()
     return min(errors, key=errors.__getitem__)
 

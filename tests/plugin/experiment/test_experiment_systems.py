@@ -155,7 +155,7 @@ def test_a_decoder_of_tsvds_factors_gives_tsvds_analysis(states):
     factors = modes.vectors / modes.singular_values[:4]
     codes = factors.T @ states.training
     model = Linear(1, states.grid.shape, 4, factors, states.grid.fluid)
-    system = decoded(states, PROTOCOL, Network(model, codes, 0.0, {}, Path("none")))
+    system = decoded("decoded", states, PROTOCOL, Network(model, codes, 0.0, {}, Path("none")))
     sensors, truth = states.sensors(30), states.truth(24)
     found, seconds = system.prepare(sensors)(truth[sensors])
     np.testing.assert_allclose(found, dense(modes.vectors, sensors, truth[sensors]), atol=1e-7)
