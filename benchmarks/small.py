@@ -1,10 +1,11 @@
 """One bi-reduced analysis by smaller and faster forms of Tucodec-NeXt, each alone and together: time and bytes.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.small [--rounds 15] [--shape 91 85 32]
+    OMP_NUM_THREADS=1 python -m benchmarks.small [--rounds 30] [--shape 91 85 32]
 
 All values observed: d_l = f(d), the closed-form minimum in R^S, S = 791, one decoding. Networks have random weights,
 which does not affect times. The forms take turns, round by round; times are the shortest of the processor's, which
-other programs disturb less than the wall's. Bytes are of the weights in the network's file.
+other programs disturb less than the wall's. Passes are recorded after 16 rounds (`models.traced`). Bytes are of the weights in the
+network's file; those of int8 leave out the steps.
 """
 
 import argparse
@@ -21,12 +22,14 @@ from da.bireduced import bireduced, latent_error, latent_minimum
 from models import zoo
 from models.decoder import parallel_decoder
 from models.inference import fast_passes
+from models.int8 import largest_inputs, weight_axes
 
 COMM = MPI.COMM_SELF
 THIN, THINNER = [16, 32, 64, 64], [8, 24, 48, 64]
-FORMS: dict[str, tuple[str, dict[str, Any], torch.dtype]] = {
+FORMS: dict[str, tuple[str, dict[str, Any], torch.dtype]] = {  # int8: of its large convolutions
     "full": ("Tucodec-NeXt", {}, torch.float32),
     "bfloat16": ("Tucodec-NeXt", {}, torch.bfloat16),
+    "int8": ("Tucodec-NeXt", {}, torch.int8),
     "factorised blocks": ("Tucodec-Factorised", {}, torch.float32),
     "separable blocks": ("Tucodec-Separable", {}, torch.float32),
     "shuffle": ("Tucodec-NeXt", {"upsampling": "shuffle"}, torch.float32),
@@ -49,10 +52,16 @@ class Form:
 
     def __init__(self, name: str, options: dict[str, Any], precision: torch.dtype, shape: tuple[int, ...]) -> None:
         model = zoo.make(name, 1, shape, **options).eval()
-        self.bytes = 4 * sum(p.numel() for p in model.parameters())
+        weights, eight = dict(model.named_parameters()), precision == torch.int8
+        of_few = weight_axes(model) if eight else {}
+        sizes = {name: 1 if name in of_few else 2 if precision == torch.bfloat16 else 4 for name in weights}
+        self.bytes = sum(sizes[name] * weight.numel() for name, weight in weights.items())
+        fields = torch.randn(1, 1, *shape, generator=torch.Generator().manual_seed(4))
+        largest = largest_inputs(model, [lambda: model(fields)]) if eight else None
+        plain = torch.float32 if eight else precision
         codes = np.random.default_rng(3).standard_normal((model.n_latent, PAPER_SAMPLES))
         self.decoder = parallel_decoder(
-            model, np.ones(int(np.prod(shape))), COMM, faster=lambda network: fast_passes(network, precision)
+            model, np.ones(int(np.prod(shape))), COMM, faster=lambda network: fast_passes(network, plain, largest)
         )
         self.transform = decoded_transform(self.decoder, latent_modes(codes, COMM, unbiased=False))
         error = latent_error(0.05, model.n_latent)
@@ -76,7 +85,7 @@ class Form:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--shape", type=int, nargs=3, default=PAPER_SHAPE)
     arguments = parser.parse_args()
     shape = tuple(arguments.shape)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from coupling.common.files import whole_file
+from models.traced import Way
 from models.zoo.autoencoder import Autoencoder
 
 OPSET = 17
@@ -23,15 +23,6 @@ FIELDS, CODE = "fields", "code"
 
 class ExportError(ValueError):
     """A network that ONNX cannot say, or no package that writes it."""
-
-
-class _Way(nn.Module):
-    def __init__(self, model, way):
-        super().__init__()
-        self.model, self.way = model, way
-
-    def forward(self, x):
-        return getattr(self.model, self.way)(x)
 
 
 def write_onnx(model: Autoencoder, stem: str | Path, about: Mapping[str, Any]) -> tuple[Path, Path]:
@@ -71,7 +62,7 @@ def write_onnx(model: Autoencoder, stem: str | Path, about: Mapping[str, Any]) -
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # on shapes that are fixed here, and on the exporter's successor
                     torch.onnx.export(
-                        _Way(model, way).eval(), (example,), str(beside), dynamo=False, opset_version=OPSET,
+                        Way(model, way).eval(), (example,), str(beside), dynamo=False, opset_version=OPSET,
                         input_names=[name_in], output_names=[name_out],
                     )  # fmt: skip
             except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:

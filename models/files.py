@@ -1,7 +1,8 @@
 """Networks in one safetensors file: weights, and in its header what they are and what they were made from.
 
 Tensors are those of the network's `state_dict`, the mask among them, and what else belongs to the network (scales,
-codes of the training states), with "data." before its name. The header holds JSON:
+codes of the training states), with "data." before its name. Weights of eight bits have their steps beside them, with
+"step." before the name. The header holds JSON:
 
     name, channels, shape, options   what :func:`models.zoo.make` needs to build the network
     n_latent, precision, mask        numbers in the latent, of the weights, SHA-256 of the mask
@@ -27,14 +28,16 @@ from safetensors.torch import save_file
 from coupling.common.files import whole_file
 from coupling.common.headers import header_differences, short
 from models import zoo
+from models.int8 import quantised, weight_axes
 from models.zoo.autoencoder import Autoencoder
 from models.zoo.observation_encoder import ObservationEncoder
 
-FORMAT, VERSION = "autoencoder", "1"
+FORMAT, VERSION, OF_EIGHT_BITS = "autoencoder", "1", "2"  # what reads the former alone must not read the latter
 _FORMS = {"name": str, "channels": int, "shape": list, "options": dict, "precision": str, "mask": str}
 _OURS = ("name", "channels", "shape", "options", "n_latent", "precision", "mask", "code")
 _PRECISIONS = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 _DATA = "data."  # before the names of arrays that are no weights
+_STEP = "step."  # before the names of what weights of eight bits are multiplied with
 AUTOENCODER, OBSERVATION_ENCODER, TRAINING_STATE = "an autoencoder", "an observation encoder", "the state of a training"
 _ADVICE = {TRAINING_STATE: "go on with that training, and name the file of the network that it writes"}
 BEST = "best."  # before the names of a training's best weights so far, which no network's file has
@@ -49,6 +52,7 @@ def save(
     model: Autoencoder | ObservationEncoder,
     metadata: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray | torch.Tensor] | None = None,
+    eight_bits: bool = False,
 ) -> None:
     """Write a network. The file appears complete or not at all: an older one stays until the new one is on the disk.
 
@@ -58,6 +62,7 @@ def save(
     model : Autoencoder from :func:`models.zoo.make`
     metadata : dict of what JSON can hold
     arrays : {name: array or tensor} to keep beside the weights
+    eight_bits : round the weights of convolutions to eight bits (:mod:`models.int8`); what is read is what is left
 
     Raises
     ------
@@ -72,9 +77,14 @@ def save(
     if taken:
         raise ValueError(f"metadata {taken[0]!r} is a name of the file's own; choose another")
     weights = model.state_dict()
-    taken = [key for key in weights if key.startswith(_DATA)]
-    if taken:
-        raise ValueError(f"weight {taken[0]!r}: names that begin with {_DATA!r} are the file's own; name it otherwise")
+    for own in (_DATA, _STEP):
+        taken = [key for key in weights if key.startswith(own)]
+        if taken:
+            raise ValueError(
+                f"weight {taken[0]!r}: names that begin with {own!r} are the file's own; name it otherwise"
+            )
+    for key, axis in weight_axes(model).items() if eight_bits else ():
+        weights[key], weights[_STEP + key] = quantised(weights[key], axis)
     data = {_DATA + name: _as_tensor(values) for name, values in (arrays or {}).items()}
     # deep copies: weights may share memory or lie in another order than safetensors takes
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in (weights | data).items()}
@@ -86,7 +96,7 @@ def save(
         "mask": mask_hash(model.mask),
         "code": {"fluidity-da": _code_version(), "torch": torch.__version__},
     }
-    header = {"format": FORMAT, "version": VERSION, "about": json.dumps(about)}
+    header = {"format": FORMAT, "version": OF_EIGHT_BITS if eight_bits else VERSION, "about": json.dumps(about)}
     with whole_file(Path(path)) as beside:
         save_file(tensors, beside, header)
 
@@ -129,7 +139,7 @@ def load(
     try:
         with safe_open(path, "pt") as file:
             keys = [key for key in file.keys() if not key.startswith(_DATA)]  # noqa: SIM118, it is no dict
-            tensors = {key: file.get_tensor(key) for key in keys}
+            tensors = _dequantised({key: file.get_tensor(key) for key in keys})
         broken = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
         if broken:
             raise ModelFileError(f"{path}: {broken[0]} holds values that are no numbers; train it anew")
@@ -148,6 +158,21 @@ def load(
     if mask_hash(model.mask) != about["mask"]:
         raise ModelFileError(f"{path}: the mask is not the one that its header names; train it anew")
     return model.eval(), about
+
+
+def _dequantised(tensors):
+    """Weights as floats: those of eight bits times their steps."""
+    made = {key: value for key, value in tensors.items() if not key.startswith(_STEP)}
+    for key, step in tensors.items():
+        if key.startswith(_STEP):
+            whole = made.get(key.removeprefix(_STEP))
+            # steps of another shape might claim any amount of memory
+            if whole is None or whole.ndim != step.ndim or any(
+                n not in (1, m) for n, m in zip(step.shape, whole.shape, strict=True)
+            ):  # fmt: skip
+                raise ValueError(f"{key} fits no weight")
+            made[key.removeprefix(_STEP)] = whole.to(step.dtype) * step
+    return made
 
 
 def _made(about):
@@ -216,8 +241,10 @@ def _header(path):
         raise ModelFileError(f"{path}: not a whole safetensors file ({error}); train it anew") from None
     if header.get("format") != FORMAT:
         raise ModelFileError(f"{path}: a safetensors file, but none of an autoencoder; choose another name for these")
-    if header.get("version") != VERSION:
-        raise ModelFileError(f"{path}: version {header.get('version')}, expected {VERSION}; train it anew")
+    if header.get("version") not in (VERSION, OF_EIGHT_BITS):
+        raise ModelFileError(
+            f"{path}: version {header.get('version')}, expected {VERSION} or {OF_EIGHT_BITS}; train it anew"
+        )
     try:
         about = json.loads(header["about"])
         missing = [key for key in _OURS if key not in about]

@@ -10,6 +10,7 @@ another order, so results differ by rounding.
 
 import copy
 import math
+from collections.abc import Mapping
 from itertools import product
 from typing import cast
 
@@ -17,11 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models import zoo
+from models.int8 import Int8Convolution
 from models.layers.convolution import Up
 from models.layers.gdn import GDN
 from models.layers.rab import RAB, Resize
 from models.layers.shuffle import Shuffle
 from models.local_network import PlainPasses
+from models.traced import RecordedWay, Way
 from models.zoo.autoencoder import Autoencoder
 
 # of a transposed 3³ convolution with stride 2, for even and odd results: its weights, and the point that each is
@@ -33,7 +37,9 @@ PRECISIONS = (torch.float32, torch.bfloat16)
 _ONEDNN_BFLOAT16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def fast_passes(model: Autoencoder, precision: torch.dtype = torch.float32) -> PlainPasses:
+def fast_passes(
+    model: Autoencoder, precision: torch.dtype = torch.float32, largest: Mapping[str, float] | None = None
+) -> PlainPasses:
     """Functions that encode and decode as the model does in evaluation, only faster.
 
     The weights are those of now: make it anew after training. They give tensors without gradients. On another
@@ -43,6 +49,8 @@ def fast_passes(model: Autoencoder, precision: torch.dtype = torch.float32) -> P
     ----------
     model : Autoencoder
     precision : torch.float32, or torch.bfloat16 where the CPU has it and errors of some thousandths do no harm
+    largest : {name of a convolution: largest value that it takes} of those that compute with eight bits
+        (:mod:`models.int8`), in float32 on a CPU alone; None for none
 
     Returns
     -------
@@ -51,26 +59,31 @@ def fast_passes(model: Autoencoder, precision: torch.dtype = torch.float32) -> P
     Raises
     ------
     ValueError
-        for another precision
+        for another precision, or eight bits where there are none
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision}, expected {' or '.join(map(str, PRECISIONS))}")
     model = copy.deepcopy(model).eval().requires_grad_(False)
     own = model.mask.dtype
+    layers = dict(model.named_modules())
+    for name, value in (largest or {}).items():
+        if not isinstance(layers.get(name), (nn.Conv3d, nn.ConvTranspose3d)):
+            raise ValueError(f"{name} computes with eight bits, but the network has no such convolution")
+        layers[name].largest = value  # type: ignore[assignment]  # a mark for `_rewritten`
     if model.mask.device.type == "cpu" and own == torch.float32:
         with torch.no_grad():
             model = _rewritten(model).to(precision)
     inner = model.mask.dtype
+    zoos = model.architecture is not None and not zoo.is_own(model.architecture["name"])
+    # numbers in oneDNN's own order cannot be recorded
+    by_record = zoos and not largest and model.mask.device.type == "cpu"
 
-    def encode(fields):
-        with torch.inference_mode():
-            return model.encode(fields.to(inner)).to(own)
+    def passing(name):
+        way = Way(model, name).eval()
+        run = RecordedWay(way) if by_record else way
+        return torch.inference_mode()(lambda values: run(values.to(inner)).to(own))
 
-    def decode(latent):
-        with torch.inference_mode():
-            return model.decode(latent.to(inner)).to(own)
-
-    return PlainPasses(encode, decode)
+    return PlainPasses(passing("encode"), passing("decode"))
 
 
 def _rewritten(module):
@@ -149,6 +162,9 @@ def _nests(before, layer):
 
 def _convolution(module):
     plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    if plain and hasattr(module, "largest"):
+        how = [cast(tuple[int, ...], of) for of in (module.padding, module.stride, module.dilation)]
+        return Int8Convolution(module.weight, module.bias, cast(float, module.largest), *how)
     # 1³ with a stride of 1 is a matrix product, which torch does as well by itself
     if plain and module.kernel_size != (1, 1, 1):
         return Convolution(module)
@@ -200,12 +216,23 @@ class FastGDN(nn.Module):
         self.register_buffer("gamma", module.gamma[None].clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d):
+            return self._by_points(x)
         flat, gamma = x.flatten(2), self.gamma.expand(len(x), -1, -1)
         y = flat if self.in_place else torch.empty_like(flat)
         by_root = torch.mul if self.inverse else torch.div
         for part, into in zip(flat.split(_CACHED, 2), y.split(_CACHED, 2), strict=True):
             by_root(part, torch.baddbmm(self.beta, gamma, part * part).sqrt_(), out=into)
         return y.view(x.shape)
+
+    def _by_points(self, x):
+        """The same where the channel is fastest in memory."""
+        flat = x.permute(0, 2, 3, 4, 1).flatten(0, 3)
+        y = flat if self.in_place else torch.empty_like(flat)
+        by_root, beta, gamma = torch.mul if self.inverse else torch.div, self.beta[:, 0], self.gamma[0].T
+        for part, into in zip(flat.split(_CACHED), y.split(_CACHED), strict=True):
+            by_root(part, torch.addmm(beta, part * part, gamma).sqrt_(), out=into)
+        return y.view(len(x), *x.shape[2:], -1).permute(0, 4, 1, 2, 3)
 
 
 class FastRAB(nn.Module):
@@ -216,6 +243,7 @@ class FastRAB(nn.Module):
         self.trunk, self.mask = module.trunk, module.mask
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.contiguous()  # a convolution of eight bits leaves the channel fastest
         return torch.addcmul(x, self.trunk(x), self.mask(x))
 
 
@@ -231,23 +259,31 @@ class SubPixel(nn.Module):
         self.out_shape, self.in_shape = module.out_shape, module.in_shape
         self.bias, self.after = module.bias, nn.Sequential()
         self.pieces: list[tuple[int, ...]] = []
+        self.of_eight_bits: list[Int8Convolution] = []
         for odd in product((0, 1), repeat=3):
             if all(n > o for n, o in zip(self.out_shape, odd, strict=True)):
                 kernel = module.weight.transpose(0, 1)
                 for axis, o in enumerate(odd):
                     kernel = kernel.index_select(2 + axis, torch.tensor([weight for weight, _ in _TAPS[o]]))
                 self.register_buffer(f"weight_{len(self.pieces)}", kernel.contiguous())
+                if hasattr(module, "largest"):
+                    self.of_eight_bits.append(Int8Convolution(kernel, module.bias, cast(float, module.largest)))
                 self.pieces.append(odd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # of an even number of points the last odd one has no right neighbour
         x = F.pad(x, [pad for n in reversed(self.out_shape) for pad in (0, 1 - n % 2)])
+        x = self.of_eight_bits[0].rounded(x) if self.of_eight_bits else x
         for i, odd in enumerate(self.pieces):
             ends = [n // 2 + 1 if o else m for o, n, m in zip(odd, self.out_shape, self.in_shape, strict=True)]
             part, weight = x[:, :, : ends[0], : ends[1], : ends[2]], getattr(self, f"weight_{i}")
-            piece = self.after(_convolved(part, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1))
+            if self.of_eight_bits:
+                piece = self.of_eight_bits[i].of_bytes(part.contiguous(memory_format=torch.channels_last_3d))
+            else:
+                piece = _convolved(part, weight, self.bias, (0,) * 3, (1,) * 3, (1,) * 3, 1)
+            piece = self.after(piece)
             if i == 0:
-                y = x.new_empty(len(x), piece.shape[1], *self.out_shape)
+                y = piece.new_empty(len(x), piece.shape[1], *self.out_shape)
             y[:, :, odd[0] :: 2, odd[1] :: 2, odd[2] :: 2] = piece
         return y
 
@@ -298,8 +334,13 @@ class Product(nn.Module):
     def __init__(self, module: Up) -> None:
         super().__init__()
         self.register_buffer("weight", module.weight.flatten(1).T.contiguous())
+        self.of_eight_bits = None
+        if hasattr(module, "largest"):
+            self.of_eight_bits = Int8Convolution(self.weight[:, :, None, None, None], None, cast(float, module.largest))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.of_eight_bits is not None:
+            return self.of_eight_bits(x)
         return torch.matmul(self.weight, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
@@ -349,4 +390,11 @@ def _interpolation(n, m):
 
 # what a sub-pixel convolution can do with each piece
 _POINTWISE = (FastGDN, nn.PReLU, nn.ReLU, Product)
-_GIVES_ITS_OWN = (Convolution, SubPixel, ShiftedSums, FastRAB, FastShuffle)  # results that lie in no other's memory
+_GIVES_ITS_OWN = (
+    Convolution,
+    Int8Convolution,
+    SubPixel,
+    ShiftedSums,
+    FastRAB,
+    FastShuffle,
+)  # results that lie in no other's memory

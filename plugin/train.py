@@ -4,7 +4,8 @@ The section `network` of the case file names the network, the file it is kept in
 file NAME.safetensors a folder NAME.training holds history.csv, loss.png and the states of epochs: `--resume` goes on
 from the last one, `--from EPOCH` from any that was kept. A network that is there already is not trained again. Exit
 code 2 is bad input, 4 a loss that is no longer a number. Once the autoencoder is trained, `--observations` trains the
-observation encoder instead, and `--dynamics` a model from codes to those a time step later.
+observation encoder instead, `--dynamics` a model from codes to those a time step later, and `--compress` makes a
+smaller network of the trained one.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from plugin.case.configuration import Case, ConfigurationError, read_case
 from plugin.case.network import TrainingSection
 from plugin.run.job import read_words, run_job
 from plugin.run.progress import Progress
+from plugin.training.compression import compress_network
 from plugin.training.dynamics import train_case_dynamics
 from plugin.training.linear import keep_linear
 from plugin.training.observation_encoder import train_observation_encoder
@@ -155,6 +157,7 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
     what.add_argument("--observations", action="store_true", help="train the observation encoder of the network")
     what.add_argument("--dynamics", action="store_true", help="train the learned dynamics of the network's codes")
     what.add_argument("--onnx", action="store_true", help="write the trained network as ONNX, and train nothing")
+    what.add_argument("--compress", action="store_true", help="make the trained network smaller and fine-tune it")
     words = read_words(parser, argv, comm)
     case = read_case(words.case, needed=("network",))
     if words.dynamics:
@@ -166,6 +169,9 @@ def main(argv: Sequence[str], comm: MPI.Comm) -> int:
             raise ConfigurationError("--onnx trains nothing; leave out --resume and --from")
         for path in on_rank_0(lambda: export_network(case), comm):
             Progress(comm).say(str(path))
+    elif words.compress:
+        assert case.network is not None  # it was needed
+        compress_network(case, recipe_of(case.network.training), comm, start=words.start)
     else:
         train = train_observation_encoder if words.observations else train_network
         train(case, comm, start=words.start)

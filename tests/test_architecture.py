@@ -33,6 +33,7 @@ ARROWS = {
     "da.observation": set(),
     "da.window": {"", "background", "diagnostics", "ensemble", "minimisation", "observation"},
     "models": {"layers", "names", "zoo"},
+    "models.compression": {"layers", "zoo"},
     "models.dynamics": {"", "names"},
     "models.layers": {"names"},
     "models.names": set(),

@@ -18,11 +18,13 @@ class Coarsening(Autoencoder):
     ----------
     channels, shape, mask : as for `Autoencoder`
     n_latent : numbers in the latent vector, a multiple of the coarsest grid's points; None for 64 for each
+    width, decoder_width : as `stage_widths` takes them; None for the encoder's
 
     Attributes
     ----------
     shapes : the grid's shape and those after each halving, six in all
     latent_channels : n_latent over the coarsest grid's points
+    widths, decoder_widths : channels of the features after each halving but the last, finest first
 
     Raises
     ------
@@ -30,7 +32,15 @@ class Coarsening(Autoencoder):
         if the grid is too small for five halvings, or n_latent does not fit the coarsest grid
     """
 
-    def __init__(self, channels: int, shape: Sequence[int], n_latent: int | None = None, mask: Mask = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        shape: Sequence[int],
+        n_latent: int | None,
+        mask: Mask,
+        width: Width,
+        decoder_width: Width | None,
+    ) -> None:
         shapes = coarser_shapes(shape)
         points = math.prod(shapes[-1])
         n_latent = LATENT_CHANNELS * points if n_latent is None else n_latent
@@ -42,6 +52,8 @@ class Coarsening(Autoencoder):
             )
         super().__init__(channels, shapes[0], (n_latent // points, *shapes[-1]), mask)
         self.shapes, self.latent_channels = shapes, n_latent // points
+        self.widths = stage_widths(width)
+        self.decoder_widths = self.widths if decoder_width is None else stage_widths(decoder_width)
 
 
 def coarser_shapes(shape: Sequence[int]) -> list[Shape]:

@@ -26,7 +26,7 @@ from models.layers.paths import Paths
 from models.layers.rab import RAB
 from models.layers.shuffle import make_up
 from models.zoo.autoencoder import Mask
-from models.zoo.coarsening import Coarsening, Width, stage_widths
+from models.zoo.coarsening import Coarsening, Width
 
 BODY_STAGE = 3
 PATH_WIDTH = 18  # brings ResNeXt3-27-1-vanilla+CBAM to 3.5 M and RDB3-27-4-vanilla+CBAM to 23.8 M
@@ -59,9 +59,8 @@ class Stack(Coarsening):
         decoder_width: Width | None = None,
         upsampling: str = "transposed",
     ) -> None:
-        super().__init__(channels, shape, n_latent, mask)
-        widths = stage_widths(width)
-        back = widths if decoder_width is None else stage_widths(decoder_width)
+        super().__init__(channels, shape, n_latent, mask, width, decoder_width)
+        widths, back = self.widths, self.decoder_widths
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
         for stage, (c_in, c_out) in enumerate(zip((channels, *widths), widths, strict=False), 1):

@@ -17,7 +17,7 @@ from models.layers.multiscale import MultiScaleDecoder, MultiScaleEncoder
 from models.layers.rab import RAB
 from models.layers.shuffle import make_up
 from models.zoo.autoencoder import Mask
-from models.zoo.coarsening import Coarsening, Width, stage_widths
+from models.zoo.coarsening import Coarsening, Width
 
 
 class TucodecEncoder(nn.Module):
@@ -136,9 +136,8 @@ class Tucodec(Coarsening):
         decoder_width: Width | None = None,
         upsampling: str = "transposed",
     ) -> None:
-        super().__init__(channels, shape, n_latent, mask)
-        widths = stage_widths(width)
-        back = widths if decoder_width is None else stage_widths(decoder_width)
+        super().__init__(channels, shape, n_latent, mask, width, decoder_width)
+        widths, back = self.widths, self.decoder_widths
         if multiscale_decoder and len(set(back)) > 1:
             raise ValueError(f"multiscale_decoder joins features of one width, the decoder has {list(back)}")
         kinds = (block, activation, stages)

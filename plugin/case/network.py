@@ -5,7 +5,16 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from models.names.choices import ACTIVATIONS, DYNAMICS, OBJECTIVES, OPTIMISERS, PRECISIONS, SCHEDULES, UPSAMPLINGS
+from models.names.choices import (
+    ACTIVATIONS,
+    DYNAMICS,
+    INFERENCE_PRECISIONS,
+    OBJECTIVES,
+    OPTIMISERS,
+    PRECISIONS,
+    SCHEDULES,
+    UPSAMPLINGS,
+)
 from plugin.case.choice import OneOf
 from plugin.case.sections import Part, Positive, Scaling, Section, SeriesSection
 
@@ -172,6 +181,36 @@ class DynamicsSection(Section):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, order and noise")
 
 
+class CompressionSection(Section):
+    """A smaller and faster network, made of the trained one: python -m plugin.train --compress."""
+
+    file: SafetensorsPath = Field(description="file (.safetensors) of the compressed network")
+    products: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="part of the multiplications that is left by pruning channels; no pruning if left out"
+    )
+    width: Widths | None = Field(
+        None, description="channels that are left, in place of `products`; the network's own if left out"
+    )
+    decoder_width: Widths | None = Field(None, description="the same of the decoder; `width` if left out")
+    upsampling: Annotated[str, OneOf(("shuffle",))] | None = Field(
+        None, description="shuffle: in place of transposed convolutions"
+    )
+    precision: Annotated[str, OneOf(INFERENCE_PRECISIONS)] = Field(
+        "float32", description="of encoding and decoding where no derivative is taken"
+    )
+    states: int = Field(64, ge=1, description="training states that importance and the range of int8 are taken from")
+    epochs: int = Field(10, ge=1, description="of fine-tuning, with the network itself as its teacher")
+    rate: Positive | None = Field(
+        None, description="largest learning rate of fine-tuning; that of training if left out"
+    )
+
+    @model_validator(mode="after")
+    def _widths_or_products(self) -> Self:
+        if self.products is not None and (self.width is not None or self.decoder_width is not None):
+            raise ValueError("products determine the widths; give products, or width and decoder_width")
+        return self
+
+
 class NetworkSection(Section):
     """An autoencoder on the grid."""
 
@@ -213,6 +252,7 @@ class NetworkSection(Section):
         None, description="an encoder of sparse readings; needed by background.transform: bireduced"
     )
     dynamics: DynamicsSection | None = Field(None, description="a model from codes to those a time step later")
+    compression: CompressionSection | None = Field(None, description="a smaller network made of this one")
 
     @model_validator(mode="after")
     def _what_has_roots(self) -> Self:

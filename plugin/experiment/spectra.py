@@ -5,12 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def lines_in_the_air(part: np.ndarray) -> np.ndarray:
-    """(C, ny, nz) bool, where all points of a line along x take part.
+def lines_in_the_air(part: np.ndarray) -> tuple[slice, np.ndarray]:
+    """Where along x there is air at all, and the lines of which all points there take part.
 
+    Boundary values that are the same in all states take no part, so the range may leave out a plane at either end.
+
+    Parameters
+    ----------
     part : (C, nx, ny, nz) bool, where a value takes part
+
+    Returns
+    -------
+    slice of x, and (C, ny, nz) bool
     """
-    return np.asarray(part).all(axis=1)
+    there = np.flatnonzero(np.asarray(part).any(axis=(0, 2, 3)))
+    along = slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(0)
+    return along, np.asarray(part)[:, along].all(axis=1) & bool(len(there))
 
 
 def band_energies(fields: np.ndarray, lines: np.ndarray, spacing: float, shortest: Sequence[float]) -> np.ndarray:

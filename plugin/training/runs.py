@@ -149,18 +149,20 @@ def keep_network(
     recipe: Recipe,
     trained: Trained,
     arrays: Mapping[str, np.ndarray],
+    eight_bits: bool = False,
 ) -> None:
     """Write a trained network, its history and the picture of it. For rank 0.
 
     about : {item: value} for the header, to which the training's own are added
     arrays : {name: array} to keep beside the weights
+    eight_bits : as for `models.files.save`
     """
     about = {
         **about, "objective": recipe.objective, "seed": recipe.seed, "epoch": trained.epoch, "loss": trained.loss,
         "seconds": sum(record["seconds"] for record in trained.history), "hardware": trained.device,
         "history": trained.history,
     }  # fmt: skip
-    files.save(file, model, about, arrays)
+    files.save(file, model, about, arrays, eight_bits)
     folder = training_folder(file)
     write_history(folder / "history.csv", trained.history)
     draw_history(folder / "loss.png", trained.history, title)

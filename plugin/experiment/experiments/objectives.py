@@ -105,7 +105,7 @@ def _row(compared: _Compared, inputs: ExperimentInputs) -> Row:
 def _energies(system: System, inputs: ExperimentInputs) -> np.ndarray:
     """Energy of the analyses in each band, over that of the truths: departures from the training mean."""
     states, settings = inputs.states, inputs.settings.objectives
-    lines, sums = lines_in_the_air(states.part), np.zeros((2, len(settings.wavelengths)))
+    (along, lines), sums = lines_in_the_air(states.part), np.zeros((2, len(settings.wavelengths)))
     sensors = states.sensors(len(states.used))
     analysed = system.prepare(sensors)
     for number in states.test(inputs.protocol.every):
@@ -113,7 +113,7 @@ def _energies(system: System, inputs: ExperimentInputs) -> np.ndarray:
         for into, values in zip(sums, (increment, states.truth(number)), strict=True):
             field = (states.scale * values).reshape(1, *states.grid.shape, -1).transpose(0, 4, 1, 2, 3)
             try:
-                into += band_energies(field, lines, float(states.grid.spacing[0]), settings.wavelengths)[0]
+                into += band_energies(field[:, :, along], lines, float(states.grid.spacing[0]), settings.wavelengths)[0]
             except ValueError as error:
                 raise ConfigurationError(f"experiment.objectives.wavelengths: {error}") from error
     return sums[0] / sums[1]

@@ -2,8 +2,13 @@
 
 A network may be wrong with confidence. Each of its analyses must pass the three checks of `da.diagnostics.trust`. Where
 one fails, or the minimisation does, the window gets TSVD's analysis, from which the minimisation started.
+
+A compressed network's file may ask for bfloat16 or int8. `bireduced` encodes and decodes so. `decoded` takes
+derivatives, which roundings lack: all of its passes are float32, with the weights of the file, so that J, its gradient
+and the increment are of one function.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +34,9 @@ from da.observation.error import ObservationError
 from models.decoder import DecoderError, ParallelDecoder, decodes, parallel_decoder
 from models.files import AUTOENCODER, ModelFileError, load, load_arrays
 from models.inference import fast_passes
+from models.local_network import PlainPasses
+from models.stored_passes import stored_passes
+from models.zoo.autoencoder import Autoencoder
 from plugin.case.configuration import Case, ConfigurationError
 from plugin.state.transfer import Transfer
 from plugin.window.analysis_cache import CachedResult
@@ -134,9 +142,12 @@ def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
         "mask": grid.fluid,
     }
     network, problem = None, None
+    faster: Callable[[Autoencoder], PlainPasses] = fast_passes
     if decodes(comm):
         try:
-            network, _ = load(path, expected, AUTOENCODER)
+            network, about = load(path, expected, AUTOENCODER)
+            if case.background.transform != "decoded":
+                faster = stored_passes(about)
         except (OSError, ValueError) as error:  # ModelFileError too
             problem = f"network.file: {error}"
     refuse_together(problem, comm, ConfigurationError)
@@ -144,7 +155,7 @@ def read_latent(case: Case, transfer: Transfer, comm: MPI.Comm) -> Latent:
     mine = slice(rows.start * width, rows.stop * width)
     try:
         arrays = on_rank_0(lambda: _arrays(path, grid.n_points * width, network), comm)
-        decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=fast_passes)
+        decoder = parallel_decoder(network, arrays["scale"][mine], comm, faster=faster)
         centred, inflation = of.form == "centred", case.background.inflation
         if of.errors == "states":
             modes = latent_modes(

@@ -1,0 +1,1 @@
+"""Trained networks made smaller: channels pruned away, shuffles in place of transposed convolutions."""
