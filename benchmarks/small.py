@@ -1,11 +1,11 @@
 """One bi-reduced analysis by smaller and faster forms of Tucodec-NeXt, each alone and together: time and bytes.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.small [--rounds 30] [--shape 91 85 32]
+    OMP_NUM_THREADS=1 python -m benchmarks.small [--rounds 20] [--shape 91 85 32]
 
 All values observed: d_l = f(d), the closed-form minimum in R^S, S = 791, one decoding. Networks have random weights,
 which does not affect times. The forms take turns, round by round; times are the shortest of the processor's, which
-other programs disturb less than the wall's. Passes are recorded after 16 rounds (`models.traced`). Bytes are of the weights in the
-network's file; those of int8 leave out the steps.
+other programs disturb less than the wall's. Passes are recorded after 16 of them (`models.traced`). Bytes are of the
+weights in the network's file; those of int8 leave out the steps.
 """
 
 import argparse
@@ -85,7 +85,7 @@ class Form:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--shape", type=int, nargs=3, default=PAPER_SHAPE)
     arguments = parser.parse_args()
     shape = tuple(arguments.shape)
