@@ -16,9 +16,10 @@ import torch
 from coupling.common.files import whole_file
 from models.traced import Way
 from models.zoo.autoencoder import Autoencoder
+from models.zoo.observation_encoder import ObservationEncoder
 
 OPSET = 17
-FIELDS, CODE = "fields", "code"
+FIELDS, CODE, SPREAD = "fields", "code", "spread"
 
 
 class ExportError(ValueError):
@@ -45,31 +46,42 @@ def write_onnx(model: Autoencoder, stem: str | Path, about: Mapping[str, Any]) -
     OSError
         if a file cannot be written
     """
+    model = copy.deepcopy(model).eval().float().requires_grad_(False)
+    fields, code = torch.zeros(1, model.channels, *model.shape), torch.zeros(1, model.n_latent)
+    return (
+        _write(Way(model, "encode"), fields, (FIELDS, CODE), Path(f"{stem}.encode.onnx"), about),
+        _write(Way(model, "decode"), code, (CODE, FIELDS), Path(f"{stem}.decode.onnx"), about),
+    )
+
+
+def write_observation_onnx(model: ObservationEncoder, stem: str | Path, about: Mapping[str, Any]) -> Path:
+    """Write STEM.encode.onnx of an observation encoder, from `SPREAD`, (1, 2C, nx, ny, nz), to `CODE`, (1, m).
+
+    Readings are put on the grid before, as `models.gridding` does; parameters and errors are those of `write_onnx`.
+    """
+    model = copy.deepcopy(model).eval().float().requires_grad_(False)
+    spread = torch.zeros(1, 2 * model.channels, *model.shape)
+    return _write(Way(model, "encode"), spread, (SPREAD, CODE), Path(f"{stem}.encode.onnx"), about)
+
+
+def _write(way, example, names, path, about):
+    """One file; it appears complete or not at all."""
     try:
         import onnx
     except ImportError as error:
         raise ExportError("the package onnx is missing: pip install 'fluidity-da[onnx]'") from error
-    model = copy.deepcopy(model).eval().float().requires_grad_(False)
-    given = {
-        "encode": (torch.zeros(1, model.channels, *model.shape), FIELDS, CODE),
-        "decode": (torch.zeros(1, model.n_latent), CODE, FIELDS),
-    }
-    paths = []
-    for way, (example, name_in, name_out) in given.items():
-        path = Path(f"{stem}.{way}.onnx")
-        with whole_file(path) as beside:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # on shapes that are fixed here, and on the exporter's successor
-                    torch.onnx.export(
-                        Way(model, way).eval(), (example,), str(beside), dynamo=False, opset_version=OPSET,
-                        input_names=[name_in], output_names=[name_out],
-                    )  # fmt: skip
-            except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-                raise ExportError(f"a layer has no counterpart in ONNX: {error}") from error
-            made = onnx.load(str(beside))
-            onnx.helper.set_model_props(made, {"about": json.dumps(dict(about))})
-            onnx.checker.check_model(made)
-            onnx.save(made, str(beside))
-        paths.append(path)
-    return paths[0], paths[1]
+    with whole_file(path) as beside:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on shapes that are fixed here, and on the exporter's successor
+                torch.onnx.export(
+                    way.eval(), (example,), str(beside), dynamo=False, opset_version=OPSET,
+                    input_names=[names[0]], output_names=[names[1]],
+                )  # fmt: skip
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise ExportError(f"a layer has no counterpart in ONNX: {error}") from error
+        made = onnx.load(str(beside))
+        onnx.helper.set_model_props(made, {"about": json.dumps(dict(about))})
+        onnx.checker.check_model(made)
+        onnx.save(made, str(beside))
+    return path

@@ -8,33 +8,22 @@ Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks, h
 
 from torch import nn
 
-from models.layers.activation import unit
-from models.layers.next import bottleneck_body
-from models.layers.residual import Residual
+from models.layers.next import NeXt
 
 
-class Factorised(Residual):
+class Factorised(NeXt):
     """y = x + U ∗ X ∗ Y ∗ Z ∗ D ∗ x: 1³ down to C/b channels, 1×1×3, 1×3×1, 3×1×1, 1³ up.
 
     A third of the weights and products of `NeXt` between its 1³ convolutions. Nothing stands between the three lines
     (Szegedy 2016, §3.2), so that together they are a 3³ convolution of low rank. (B, C, n…) → the same shape.
-
-    Parameters
-    ----------
-    channels, activation, attention, inverse, bottleneck : as for `NeXt`
+    Parameters are those of `NeXt`, but for its cardinality.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        activation: str = "PReLU",
-        attention: bool = False,
-        inverse: bool = False,
-        bottleneck: int = 4,
-    ) -> None:
-        inner = max(1, channels // bottleneck)
-        along_z = nn.Conv3d(inner, inner, (1, 1, 3), padding=(0, 0, 1), bias=False)
-        along_y = nn.Conv3d(inner, inner, (1, 3, 1), padding=(0, 1, 0), bias=False)
-        along_x = nn.Conv3d(inner, inner, (3, 1, 1), padding=(1, 0, 0))
-        middle = nn.Sequential(along_z, along_y, *unit(along_x, activation, inverse))
-        super().__init__(bottleneck_body(channels, middle, activation, inverse), channels, attention)
+    @staticmethod
+    def convolutions(inner: int, cardinality: int) -> list[nn.Module]:
+        """A line along each axis."""
+        return [
+            nn.Conv3d(inner, inner, (1, 1, 3), padding=(0, 0, 1), bias=False),
+            nn.Conv3d(inner, inner, (1, 3, 1), padding=(0, 1, 0), bias=False),
+            nn.Conv3d(inner, inner, (3, 1, 1), padding=(1, 0, 0)),
+        ]

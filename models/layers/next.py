@@ -3,8 +3,6 @@
 Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks, https://arxiv.org/abs/1611.05431
 """
 
-from typing import cast
-
 from torch import nn
 
 from models.layers.activation import unit
@@ -42,20 +40,18 @@ class NeXt(Residual):
         cardinality: int = 1,
     ) -> None:
         inner = max(1, channels // bottleneck)
+        *before, last = self.convolutions(inner, cardinality)
+        body = nn.Sequential(
+            unit(Down(channels, inner, 1, 1), activation, inverse),
+            nn.Sequential(*before, *unit(last, activation, inverse)),
+            Down(inner, channels, 1, 1),
+            BatchNorm(channels),
+        )
+        super().__init__(body, channels, attention)
+
+    @staticmethod
+    def convolutions(inner: int, cardinality: int) -> list[nn.Module]:
+        """What stands between the 1³ convolutions, `inner` channels in and out."""
         if inner % cardinality:
             raise ValueError(f"{inner} channels in the bottleneck do not divide into {cardinality} paths")
-        middle = nn.Conv3d(inner, inner, 3, padding=1, groups=cardinality)
-        super().__init__(
-            bottleneck_body(channels, unit(middle, activation, inverse), activation, inverse), channels, attention
-        )
-
-
-def bottleneck_body(channels: int, middle: nn.Sequential, activation: str, inverse: bool) -> nn.Sequential:
-    """1³ down to the channels that `middle` takes and gives, `middle`, 1³ up, normalised."""
-    inner = cast(int, middle[0].in_channels)
-    return nn.Sequential(
-        unit(Down(channels, inner, 1, 1), activation, inverse),
-        middle,
-        Down(inner, channels, 1, 1),
-        BatchNorm(channels),
-    )
+        return [nn.Conv3d(inner, inner, 3, padding=1, groups=cardinality)]

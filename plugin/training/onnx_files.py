@@ -1,24 +1,27 @@
 """A case's trained network as ONNX, for programs without torch: python -m plugin.train case.yml --onnx
 
 Beside NAME.safetensors of `network.file` there are then NAME.encode.onnx, (1, C, nx, ny, nz) → (1, m), and
-NAME.decode.onnx, back. Fields are standardised: (x − mean) / scale, with the arrays of the network's own file.
+NAME.decode.onnx, back. A trained observation encoder has NAME.encode.onnx beside its own file. Fields are standardised:
+(x − mean) / scale, with the arrays of the network's own file.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from models.export import ExportError, write_onnx
-from models.files import AUTOENCODER, ModelFileError, load
+from models.export import ExportError, write_observation_onnx, write_onnx
+from models.files import AUTOENCODER, OBSERVATION_ENCODER, ModelFileError, load
 from plugin.case.configuration import Case, ConfigurationError
 
 _KEPT = ("name", "channels", "shape", "n_latent", "variables", "grid", "scaling")
 
 
-def export_network(case: Case) -> tuple[Path, Path]:
-    """Write a case's network as two ONNX files. For one rank.
+def export_network(case: Case) -> tuple[Path, ...]:
+    """Write a case's network as two ONNX files, and its observation encoder, if it is trained, as one. For one rank.
 
     Returns
     -------
-    paths of the files that encode and decode
+    paths of the files
 
     Raises
     ------
@@ -29,9 +32,18 @@ def export_network(case: Case) -> tuple[Path, Path]:
     """
     if case.network is None:
         raise ConfigurationError("network: this section is missing; it names the network and its file")
+    section, key = case.network, "network.file"
     try:
-        network, about = load(case.network.file, {"name": case.network.name}, AUTOENCODER)
-        kept = {key: about[key] for key in _KEPT if key in about}
-        return write_onnx(network, case.network.file.with_suffix(""), kept)
+        network, about = load(section.file, {"name": section.name}, AUTOENCODER)
+        made: tuple[Path, ...] = write_onnx(network, section.file.with_suffix(""), _kept(about))
+        if section.observations is not None and section.observations.file.exists():
+            key, file = "network.observations.file", section.observations.file
+            encoder, about = load(file, {"name": section.name}, OBSERVATION_ENCODER)
+            made = (*made, write_observation_onnx(encoder, file.with_suffix(""), _kept(about)))
+        return made
     except (ModelFileError, ExportError) as error:
-        raise ConfigurationError(f"network.file: {error}") from error
+        raise ConfigurationError(f"{key}: {error}") from error
+
+
+def _kept(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: about[key] for key in _KEPT if key in about}

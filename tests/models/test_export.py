@@ -13,8 +13,9 @@ from da.background.latent import decoded_transform, latent_modes
 from da.bireduced import bireduced
 from models import zoo
 from models.decoder import parallel_decoder
-from models.export import ExportError, write_onnx
+from models.export import ExportError, write_observation_onnx, write_onnx
 from models.local_network import PlainPasses
+from models.zoo.observation_encoder import ObservationEncoder
 
 SHAPE, COMM = (18, 9, 5), MPI.COMM_SELF
 NETWORKS = [
@@ -63,6 +64,18 @@ def test_onnx_runtime_encodes_and_decodes_alike(tmp_path, name, options):
         ):
             assert found.shape == expected.shape and expected.abs().max() > 0
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_onnx_runtime_encodes_readings_alike(tmp_path):
+    model = ObservationEncoder(network_of("Backbone", {"width": 4}), (1.0, 2.0, 3.0), width=4).eval()
+    path = write_observation_onnx(model, tmp_path / "observations", {"name": "Backbone"})
+    spread = torch.randn(1, 4, *SHAPE)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(None, {"spread": spread.numpy()})[0])
+    with torch.no_grad():
+        expected = model.encode(spread)
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("centred", [False, True])

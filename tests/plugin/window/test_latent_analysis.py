@@ -230,6 +230,26 @@ def test_an_analysis_by_a_network_of_half_precision(given, file, tmp_path, dtype
             assert np.abs(found.analysis.increment - expected).max() < 0.05 * scale
 
 
+@pytest.mark.parametrize("by_readings", [False, True])
+def test_passes_of_few_bits_where_no_derivative_is_taken(given, file, tmp_path, by_readings):
+    """`bireduced` decodes in the precision that the file asks for, `decoded` as its derivatives do."""
+    background, _ = given
+    model, about = load(file)
+    kept = {key: about[key] for key in ("variables", "grid")}
+    path, encoder = tmp_path / "few.safetensors", tmp_path / "encoder.safetensors"
+    save(path, model.float(), {**kept, "passes": {"precision": "bfloat16"}}, load_arrays(file))
+    save_encoder(encoder, path)
+    latent = read_latent(case_of(path, encoder if by_readings else None), background.transfer, COMM)
+    code = np.random.default_rng(4).standard_normal(latent.decoder.n_latent)
+    apart = latent.decoder.apply(code) - latent.decoder.apply(code, keep=True)
+    rounding = np.linalg.norm(apart) / np.linalg.norm(latent.decoder.apply(code))
+    assert 1e-4 < rounding < 0.02 if by_readings else rounding < 1e-6
+    save(path, model.float(), {**kept, "passes": {"precision": "int4"}}, load_arrays(file))
+    if by_readings:
+        with pytest.raises(ConfigurationError, match="network.file: .*int4"):
+            read_latent(case_of(path, encoder), background.transfer, COMM)
+
+
 def test_more_latent_modes_than_there_are(given, file):
     with pytest.raises(ConfigurationError, match="network.file: .*99"):
         read_latent(case_of(file, truncation=99), given[0].transfer, COMM)
