@@ -113,6 +113,7 @@ def _network(section, data, comm):
     # lists, as the file's header gives them back
     more = {name: _listed(getattr(section, name)) for name in ("width", "decoder_width", "blocks")}
     more["roots"] = rooted("network", section.square_roots, data.about["variables"]) or None
+    more["windows"] = section.windows and {**section.windows.model_dump(), "points": list(section.windows.points)}
     options |= {name: value for name, value in more.items() if value is not None}
     training = section.training
     try:

@@ -155,7 +155,7 @@ class LocalModes(nn.Module):
         gram = torch.zeros(self.n_modes, self.n_modes, dtype=torch.float64, device=first.device)
         starts = np.cumsum([0, *self.modes])
         for a, b in product(range(len(self.blocks)), repeat=2):
-            common = _common(self._boxes[a], self._boxes[b])
+            common = common_box(self._boxes[a], self._boxes[b])
             if a <= b and common is not None:
                 of_a, of_b = (self._within(number, common).double() for number in (a, b))
                 gram[starts[a] : starts[a + 1], starts[b] : starts[b + 1]] = of_a.T @ of_b
@@ -170,7 +170,8 @@ class LocalModes(nn.Module):
         return self._basis(number).view(self.channels, *sizes, -1)[(slice(None), *local)].flatten(0, 3)
 
 
-def _common(one: Box, other: Box) -> Box | None:
+def common_box(one: Box, other: Box) -> Box | None:
+    """The points of both boxes; None if there are none."""
     low = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
     high = [min(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
     if any(a >= b for a, b in zip(low, high, strict=True)):

@@ -3,7 +3,7 @@
 Each block's modes are the principal components of its own values, Eᵀ E = 1; of all blocks' components those of the
 largest variance are kept. Where blocks overlap, modes S and codes Z = S⁺ X are then improved in turns (alternating
 least squares): with codes given, the values of each point are regressed on the codes of the blocks that it lies in,
-with a ridge.
+with a ridge. Or modes are those of a covariance that falls with distance (:mod:`models.training.windowed_modes`).
 
 A network that is to correct what modes leave out must see it as it will be on states that made no modes: the states of
 each fold get modes of the others, without those next to the fold in time.
@@ -25,6 +25,7 @@ from torch import nn
 from models import zoo
 from models.layers.local_modes import GridBlocks, LocalModes
 from models.training.dataset import Samples
+from models.training.windowed_modes import Windows, windowed_modes
 from models.zoo.autoencoder import Autoencoder
 from models.zoo.corrected import Corrected, CorrectedCodes
 
@@ -156,7 +157,7 @@ def cross_fitted(
     codes = np.zeros((n_training, linear.n_modes), np.float32)
     for fold in numbers:
         rest = np.r_[0 : max(0, fold[0] - gap), min(n_training, fold[-1] + 1 + gap) : n_training]
-        codec = _codec(values[rest], linear)
+        codec = _codec(values[rest], model)
         for first in range(0, len(fold), _TOGETHER):
             which = fold[first : first + _TOGETHER]
             fields = torch.from_numpy(np.ascontiguousarray(values[which]))
@@ -164,7 +165,7 @@ def cross_fitted(
             square += (fields - codec.decode(codec.encode(fields))).square().sum(0, dtype=torch.float64).numpy()
         made.append(codec.state_dict())
     deviation, spread = torch.from_numpy(np.sqrt(square / n_training)).float(), torch.from_numpy(codes.std(axis=0))
-    of_training, of_all = (_codec(of, linear).state_dict() for of in (values[:n_training], values))
+    of_training, of_all = (_codec(of, model).state_dict() for of in (values[:n_training], values))
     folded, validation, final = [Start(modes, deviation, spread) for modes in made], of_training, of_all
     return CrossFitted(numbers, folded, Start(validation, deviation, spread), Start(final, deviation, spread))
 
@@ -212,7 +213,7 @@ def begun(
             raise ValueError("square roots: the states' zero is not known here")
         roots.fit(fields[: len(fields) - n_validation], zero)
         fields = np.concatenate([roots(torch.from_numpy(of)).numpy() for of in _runs(fields)]) * model.mask.numpy()
-    if "modes" not in options:
+    if "modes" not in options and model.windows is None:
         options["modes"] = modes_of_blocks(fields[: len(fields) - n_validation], model.linear.blocks, model.n_latent)
     network = zoo.make(about["name"], model.channels, model.shape, mask=model.mask, seed=seed, **options)
     if roots is not None:
@@ -222,9 +223,14 @@ def begun(
     return network, start
 
 
-def _codec(values, linear):
+def _codec(values, model):
+    linear = model.linear
     codec = LocalModes(linear.channels, linear.blocks, linear.modes)
-    codec.load_bases(local_bases(values, linear.blocks, linear.modes))
+    if model.windows is not None:
+        bases = [windowed_modes(values, linear.n_modes, Windows(**model.windows))]
+    else:
+        bases = local_bases(values, linear.blocks, linear.modes)
+    codec.load_bases(bases)
     return codec
 
 

@@ -66,7 +66,7 @@ def make(
     variational : whether its codes have variances, for the objective `vae`
     observations : options of an ObservationEncoder, for that of the network in place of itself; None for the network
     extra : further options of one network, such as `decoder_width` and `upsampling` of all but PCA-…, `blocks` and
-        `overlap` of PCA-…
+        `overlap`, or `windows`, of PCA-…
 
     Returns
     -------

@@ -16,8 +16,8 @@ He et al. 2016, Identity Mappings in Deep Residual Networks, https://arxiv.org/a
 """
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -48,6 +48,8 @@ class Corrected(Autoencoder):
     blocks : numbers of blocks along x, y, z; None for blocks of about 12 points
     overlap : points by which a block reaches into its neighbours
     modes : number of modes of each block, n_latent in all; None for as many in each
+    windows : points and whole, as for :class:`models.training.windowed_modes.Windows`, for modes of a covariance that
+        falls with distance in place of those of blocks; one block holds them all then
     net : "UNet", "RAB" or "blocks": U-Nets (:mod:`models.layers.unet`), or a row of attention or residual blocks at
         half of the grid's resolution
     number : of blocks in a row
@@ -60,6 +62,7 @@ class Corrected(Autoencoder):
     deviation : (C, nx, ny, nz) σ
     linear : LocalModes, S
     roots : SquareRoots, or None
+    windows : as given
     """
 
     deviation: torch.Tensor
@@ -74,6 +77,7 @@ class Corrected(Autoencoder):
         blocks: Sequence[int] | None = None,
         overlap: int = 0,
         modes: Sequence[int] | None = None,
+        windows: Mapping[str, Any] | None = None,
         net: str = "UNet",
         number: int = 2,
         width: int = 16,
@@ -82,9 +86,9 @@ class Corrected(Autoencoder):
         roots: Sequence[int] | None = None,
         mask: Mask = None,
     ) -> None:
-        linear = _linear(channels, shape, n_latent, blocks, overlap, modes)
+        linear = _linear(channels, shape, n_latent, blocks, overlap, modes, windows)
         super().__init__(channels, shape, (linear.n_modes,), mask)
-        self.linear = linear
+        self.linear, self.windows = linear, windows
         self.roots = SquareRoots(self.channels, self.shape, roots) if roots else None
         self.register_buffer("deviation", self.mask.expand(self.channels, *self.shape).clone())
         self.register_buffer("place", torch.from_numpy(linear.blocks.coordinates()), persistent=False)
@@ -124,7 +128,7 @@ class CorrectedCodes(Autoencoder):
 
     Parameters
     ----------
-    channels, shape, mask, blocks, overlap, modes : as for `Corrected`
+    channels, shape, mask, blocks, overlap, modes, windows : as for `Corrected`
     n_latent : as for `Tucodec`, whose latent it is, too
     others : as for `Tucodec`
 
@@ -132,6 +136,7 @@ class CorrectedCodes(Autoencoder):
     ----------
     deviation : (C, nx, ny, nz) σ; spread : (m,) λ
     linear : LocalModes, S
+    windows : as given
     """
 
     deviation: torch.Tensor
@@ -146,6 +151,7 @@ class CorrectedCodes(Autoencoder):
         blocks: Sequence[int] | None = None,
         overlap: int = 0,
         modes: Sequence[int] | None = None,
+        windows: Mapping[str, Any] | None = None,
         width: int = 64,
         block: str = "NeXt",
         activation: str = "PReLU",
@@ -154,7 +160,7 @@ class CorrectedCodes(Autoencoder):
         beside = Tucodec(channels, shape, n_latent=n_latent, width=width, block=block, activation=activation, mask=mask)
         super().__init__(channels, shape, (beside.n_latent,), mask)
         self.beside = beside
-        self.linear = _linear(channels, shape, beside.n_latent, blocks, overlap, modes)
+        self.linear, self.windows = _linear(channels, shape, beside.n_latent, blocks, overlap, modes, windows), windows
         self.register_buffer("deviation", self.mask.expand(self.channels, *self.shape).clone())
         self.register_buffer("spread", torch.ones(self.n_latent))
         for layers in (beside.encoder, beside.decoder):
@@ -210,8 +216,12 @@ class Row(nn.Module):
         return self.last(self.row(self.first(x)))
 
 
-def _linear(channels, shape, n_latent, blocks, overlap, modes):
+def _linear(channels, shape, n_latent, blocks, overlap, modes, windows):
     shape = grid_shape(shape)
+    if windows is not None:
+        if blocks is not None or overlap:
+            raise ValueError("windows beside blocks or an overlap; give one of them: modes of windows lie in no blocks")
+        blocks = (1, 1, 1)
     counts = tuple(max(1, round(n / _ACROSS)) for n in shape) if blocks is None else tuple(int(n) for n in blocks)
     if len(counts) != 3:
         raise ValueError(f"blocks = {list(counts)}, expected three numbers of blocks, along x, y and z")

@@ -19,6 +19,7 @@ from plugin.case.choice import OneOf
 from plugin.case.sections import Part, Positive, Scaling, Section, SeriesSection
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+WindowPoints = Annotated[float, Field(ge=1, allow_inf_nan=False)] | None
 
 
 def _safetensors(value):
@@ -211,6 +212,15 @@ class CompressionSection(Section):
         return self
 
 
+class WindowsSection(Section):
+    """`windows`: how covariances fall from which PCA-… takes its modes."""
+
+    points: tuple[WindowPoints, WindowPoints, WindowPoints] = Field(
+        description="a window's half widths along x, y, z, its steps too [points]; null: one window along it"
+    )
+    whole: NotNegative = Field(0.5, description="weight of the whole grid's covariance beside that of windows; 0: none")
+
+
 class NetworkSection(Section):
     """An autoencoder on the grid."""
 
@@ -239,6 +249,9 @@ class NetworkSection(Section):
     overlap: int | None = Field(
         None, ge=0, description="points by which a block of PCA-… reaches into its neighbours; none if left out"
     )
+    windows: WindowsSection | None = Field(
+        None, description="modes of PCA-… from a covariance that falls with distance, in place of those of blocks"
+    )
     square_roots: list[str] = Field(
         [],
         description="variables never below zero, as Tracer, whose square roots the modes and networks of PCA-… take; "
@@ -253,6 +266,12 @@ class NetworkSection(Section):
     )
     dynamics: DynamicsSection | None = Field(None, description="a model from codes to those a time step later")
     compression: CompressionSection | None = Field(None, description="a smaller network made of this one")
+
+    @model_validator(mode="after")
+    def _windows_or_blocks(self) -> Self:
+        if self.windows is not None and (self.blocks is not None or self.overlap is not None):
+            raise ValueError("windows beside blocks or overlap; give one of them: modes of windows lie in no blocks")
+        return self
 
     @model_validator(mode="after")
     def _what_has_roots(self) -> Self:

@@ -13,6 +13,7 @@ from models import files
 from models.layers.local_modes import GridBlocks, LocalModes
 from models.layers.square_roots import SquareRoots
 from models.training.linear_start import begins_at_modes, local_bases, modes_of_blocks
+from models.training.windowed_modes import Windows, windowed_modes
 from models.zoo.corrected import Corrected
 from plugin.case.configuration import ConfigurationError
 from plugin.experiment.experiments.rows import Row
@@ -47,6 +48,13 @@ def codecs(inputs: ExperimentInputs) -> Result:
     base = (modes.vectors / modes.singular_values[: modes.n_modes]).astype(np.float32)
     scored(f"TSVD, τ = {base.shape[1]}", lambda truth: truth @ base @ base.T, base.size)
     counts = model.linear.blocks.counts if begins_at_modes(model) else network.blocks
+    windows = network.windows and Windows(network.windows.points, network.windows.whole)
+    if windows is not None:
+        name, counts = "windows " + " × ".join("1" if of is None else f"{of:g}" for of in windows.points), None
+        for roots in dict.fromkeys((None, _roots(states, model))):
+            codec = _of_windows(states, windows, m, roots)
+            size = sum(buffer.numel() for buffer in codec.buffers())
+            scored(name + ", of roots" * (roots is not None), _round_trip(states, *_functions(codec, roots)), size)
     for overlap in sorted({0, network.overlap or 0}):
         if counts is None:
             break
@@ -77,13 +85,22 @@ def _functions(codec, roots):
 
 
 def _of_blocks(states, blocks, m, roots):
-    values = np.ascontiguousarray(states.fields[: states.n_training])
-    if roots is not None:
-        values = roots(torch.from_numpy(values)).numpy()
+    values = _values(states, roots)
     counts = modes_of_blocks(values, blocks, m)
     codec = LocalModes(len(states.variables), blocks, counts)
     codec.load_bases(local_bases(values, blocks, counts))
     return codec
+
+
+def _of_windows(states, windows, m, roots):
+    codec = LocalModes(len(states.variables), GridBlocks(states.grid.shape, (1, 1, 1)), [m])
+    codec.load_bases([windowed_modes(_values(states, roots), m, windows)])
+    return codec
+
+
+def _values(states, roots):
+    values = np.ascontiguousarray(states.fields[: states.n_training])
+    return values if roots is None else roots(torch.from_numpy(values)).numpy()
 
 
 def _round_trip(states: StandardisedStates, encode, decode, mean=None, scale=None) -> RoundTrip:

@@ -8,6 +8,7 @@ from experiment_case import N_TRAINING, SHAPE, write_states
 from mpi4py import MPI
 
 from models import files
+from models.training.windowed_modes import Windows, windowed_modes
 from plugin.case.anamorphosis import VariableSection
 from plugin.case.configuration import ConfigurationError, read_case
 from plugin.experiment.__main__ import run
@@ -106,4 +107,29 @@ def test_square_roots_beside_the_variable_itself(states, tmp_path):
     text = (tmp_path / "case.yml").read_text().replace("augmentation: null", "augmentation: {combine: 1}")
     (tmp_path / "case.yml").write_text(text)
     with pytest.raises(ConfigurationError, match="a combination of states may lie below zero"):
+        read_case(tmp_path / "case.yml", needed=("experiment", "network"))
+
+
+def test_modes_of_windows_are_a_row_beside_their_network(states, tmp_path):
+    case_of(tmp_path, states, epochs=1)
+    text = (tmp_path / "case.yml").read_text()
+    lines = "  blocks: [2, 1, 1]\n  overlap: 2\n"
+    assert lines in text
+    (tmp_path / "case.yml").write_text(text.replace(lines, "  windows: {points: [4, 4, null], whole: 0.5}\n"))
+    case = read_case(tmp_path / "case.yml", needed=("experiment", "network"))
+    train_network(case, COMM)
+    options = files.load(case.network.file)[1]["options"]
+    assert options["windows"] == {"points": [4.0, 4.0, None], "whole": 0.5}
+    run("codecs", case, Progress(COMM), tmp_path / "out")
+    with open(tmp_path / "out/codecs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["system"] for row in rows] == ["TSVD, τ = 6", "windows 4 × 4 × 1", "PCA-UNet"]
+    known = read_states(case)
+    modes = windowed_modes(np.ascontiguousarray(known.fields[:N_TRAINING]), 6, Windows((4, 4, None), 0.5))
+    test = known.rows[N_TRAINING:]
+    fields = known.fields[N_TRAINING:].reshape(len(test), -1)
+    apart = np.linalg.norm(fields - fields @ modes @ modes.T, axis=1) / np.linalg.norm(test, axis=1)
+    assert float(rows[1]["error"]) == pytest.approx(apart.mean(), rel=1e-3)
+    (tmp_path / "case.yml").write_text(text.replace(lines, lines + "  windows: {points: [4, 4, null]}\n"))
+    with pytest.raises(ConfigurationError, match="windows beside blocks or overlap; give one of them"):
         read_case(tmp_path / "case.yml", needed=("experiment", "network"))
