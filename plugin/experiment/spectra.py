@@ -8,7 +8,8 @@ import numpy as np
 def lines_in_the_air(part: np.ndarray) -> tuple[slice, np.ndarray]:
     """Where along x there is air at all, and the lines of which all points there take part.
 
-    Boundary values that are the same in all states take no part, so the range may leave out a plane at either end.
+    Values that are the same in all states take no part, as at a boundary or upstream of a plume: planes at either end
+    in which fewer than half as many values take part as in the fullest plane are left out.
 
     Parameters
     ----------
@@ -18,7 +19,8 @@ def lines_in_the_air(part: np.ndarray) -> tuple[slice, np.ndarray]:
     -------
     slice of x, and (C, ny, nz) bool
     """
-    there = np.flatnonzero(np.asarray(part).any(axis=(0, 2, 3)))
+    counts = np.asarray(part).sum(axis=(0, 2, 3))
+    there = np.flatnonzero((counts > 0) & (2 * counts >= counts.max()))
     along = slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(0)
     return along, np.asarray(part)[:, along].all(axis=1) & bool(len(there))
 

@@ -67,6 +67,9 @@ def test_the_energy_of_a_wave_is_in_its_band():
     assert along == slice(0, nx)
     ends = np.pad(part, ((0, 0), (2, 1), (0, 0), (0, 0)))
     assert lines_in_the_air(ends)[0] == slice(2, nx + 2) and (lines_in_the_air(ends)[1] == lines).all()
+    few = ends.copy()
+    few[:, 1, 1, 0] = True
+    assert lines_in_the_air(few)[0] == slice(2, nx + 2)
     assert not lines_in_the_air(np.zeros_like(part))[1].any()
     assert lines.sum() == 3 and not lines[0, 0, 1]
     x = np.arange(nx) * spacing
